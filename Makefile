@@ -1,0 +1,32 @@
+# The front door. Everything runs from a virtual environment in .venv; nothing touches the system's Python.
+PY ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+STAMP := $(VENV)/.stamp
+
+.PHONY: help setup verify test lint types docs check bench clean
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
+
+$(STAMP)-%: pyproject.toml
+	@test -x $(VENV)/bin/python || $(PY) -m venv $(VENV)
+	$(RUN) pip install -q -e '.$(if $(filter-out base,$*),[$*])'
+	@touch $@
+
+setup: $(STAMP)-base ## a virtual environment with the package in it
+verify: $(STAMP)-base ## the main job: recompute and judge every claim of the article
+	$(RUN) lora_ref verify
+test: $(STAMP)-test ## the tests
+	$(RUN) pytest -q
+lint: $(STAMP)-dev ## ruff: rules and format
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+types: $(STAMP)-dev ## mypy --strict
+	$(RUN) mypy
+docs: $(STAMP)-base ## write the generated pages anew
+	$(RUN) lora_ref verify --markdown > docs/ledger.md
+check: lint types test ## all that CI runs
+bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
+	$(RUN) tests.bench
+clean: ## remove the virtual environment and the caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

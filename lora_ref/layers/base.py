@@ -1,0 +1,76 @@
+"""The contract that every layer keeps."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from lora_ref.arrays import Array, Params, check_float, check_same_axes
+from lora_ref.errors import LoraRefError
+
+
+class Layer(Protocol):
+    """A layer is a frozen dataclass of arrays; its passes are pure.
+
+    ``forward(x) -> (y, cache)`` and ``backward(grad_y, cache) -> (grad_x, grads)``. Nothing is
+    stored on the layer, so any number of forward passes can wait for their backward. What a pass
+    needs beyond x comes by keyword (a dropout mask, the task of each row).
+    """
+
+    multilinear: ClassVar[bool]
+    """Whether y is affine in x and in each parameter alone: a difference quotient is then exact."""
+
+    @property
+    def trainable(self) -> Params:
+        """The parameters that a training step may move; ``grads`` has the same keys."""
+        ...
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """Map x of shape (n, in_features), or with more leading axes, to y and a cache."""
+        ...
+
+    def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
+        """Map the gradient of y to the gradient of x and those of the parameters."""
+        ...
+
+    @classmethod
+    def examples(
+        cls, x: Array, out_features: int, rng: np.random.Generator
+    ) -> list[tuple[Self, Mapping[str, Any]]]:
+        """Return layers that take `x`, one for each option, with the keywords of their passes.
+
+        Every parameter is random, B included: at a start with B = 0 a wrong gradient hides.
+        """
+        ...
+
+    def with_params(self, params: Params) -> Self:
+        """Return a layer with other values for some of its trainable parameters.
+
+        Shape and dtype are checked, values are not scanned: this stands in every training step.
+
+        Parameters
+        ----------
+        params : mapping of str to ndarray
+            New arrays by name; each has the shape and dtype of the one it replaces. They are not
+            copied.
+
+        Raises
+        ------
+        LoraRefError
+            For a name that is not trainable here, or another dtype.
+        ShapeError
+            For another shape.
+        """
+        here = type(self).__name__
+        old = self.trainable
+        for name, array in params.items():
+            if name not in old:
+                raise LoraRefError(
+                    f"{name} is not trainable in {here}, expected some of: {', '.join(old) or 'none'}"
+                )
+            check_float(f"{name} in {here}.with_params", array, old[name].dtype)
+            check_same_axes(f"{name} in {here}.with_params", array, old[name].shape)
+        new = copy.copy(self)  # not through the constructor, which scans every weight for NaN
+        new.__dict__.update(params)
+        return new

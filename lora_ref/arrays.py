@@ -112,7 +112,9 @@ def check_finite(what: str, array: Array) -> None:
 def check_array(
     what: str, array: Array, /, *, dtype: AnyDType | None = None, **axes: int | None
 ) -> None:
-    """Raise unless `array` is a finite floating-point array with the named axes: a constructor's door.
+    """Raise unless `array` is a finite floating-point array with the named axes.
+
+    The door of every constructor.
 
     Raises
     ------

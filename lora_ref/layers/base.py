@@ -66,9 +66,8 @@ class Layer(Protocol):
         old = self.trainable
         for name, array in params.items():
             if name not in old:
-                raise LoraRefError(
-                    f"{name} is not trainable in {here}, expected some of: {', '.join(old) or 'none'}"
-                )
+                names = ", ".join(old) or "none"
+                raise LoraRefError(f"{name} is not trainable in {here}, expected some of: {names}")
             check_float(f"{name} in {here}.with_params", array, old[name].dtype)
             check_same_axes(f"{name} in {here}.with_params", array, old[name].shape)
         new = copy.copy(self)  # not through the constructor, which scans every weight for NaN

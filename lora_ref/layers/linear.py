@@ -61,7 +61,7 @@ class Linear(Layer):
         if self.bias is not None:
             check_array("bias in Linear", self.bias, dtype=self.W.dtype, out_features=len(self.W))
         names: object = self.train
-        if not isinstance(names, tuple) or not set(names) <= {"W", "bias"}:
+        if not isinstance(names, tuple) or not all(name in ("W", "bias") for name in names):
             raise LoraRefError(f"train in Linear is {names!r}, expected a tuple of 'W' and 'bias'")
         for name in ("W", "bias"):
             if name not in self.train and getattr(self, name) is not None:
@@ -124,4 +124,7 @@ class Linear(Layer):
         """Sizes, dtype and what trains, on one line."""
         out_features, in_features = self.W.shape
         train = "+".join(self.trainable) or "nothing"
-        return f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, {self.W.dtype}, train={train})"
+        return (
+            f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
+            f"{self.W.dtype}, train={train})"
+        )

@@ -11,8 +11,16 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, as_count, as_finite
-from lora_ref.arrays import check_array, check_generator, check_rows, frozen
+from lora_ref.arrays import (
+    Array,
+    Params,
+    as_count,
+    as_finite,
+    check_array,
+    check_generator,
+    check_rows,
+    frozen,
+)
 from lora_ref.layers.base import Layer
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.starts import Start, kaiming_uniform

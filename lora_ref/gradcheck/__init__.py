@@ -1,0 +1,32 @@
+"""Checks that can fail: gradients by differences, the formula in loops, the laws of training."""
+
+from lora_ref.gradcheck.differences import (
+    EXACT_STEP,
+    EXACT_TOLERANCE,
+    SMOOTH_STEP,
+    SMOOTH_TOLERANCE,
+    gradient_errors,
+    numerical_gradients,
+    vjp_errors,
+)
+from lora_ref.gradcheck.formula import formula_errors, lora_by_loops
+from lora_ref.gradcheck.laws import sgd_step, training_errors
+from lora_ref.gradcheck.mistakes import MISTAKES, Mistake, caught_by, evidence
+
+__all__ = [
+    "EXACT_STEP",
+    "EXACT_TOLERANCE",
+    "MISTAKES",
+    "SMOOTH_STEP",
+    "SMOOTH_TOLERANCE",
+    "Mistake",
+    "caught_by",
+    "evidence",
+    "formula_errors",
+    "gradient_errors",
+    "lora_by_loops",
+    "numerical_gradients",
+    "sgd_step",
+    "training_errors",
+    "vjp_errors",
+]

@@ -1,0 +1,70 @@
+"""Laws of a first training step: what a start and a step must do, whatever the data."""
+
+from typing import Protocol
+
+import numpy as np
+
+from lora_ref.arrays import Array
+from lora_ref.layers.lora import LoRALinear
+from lora_ref.layers.starts import Start
+
+TOLERANCE = 1e-10
+"""A right start and a right step stay below this."""
+
+
+class Step(Protocol):
+    """One step of training: the layer that ran, and what goes on to the layer below."""
+
+    def __call__(
+        self, layer: LoRALinear, x: Array, grad_y: Array, lr: float
+    ) -> tuple[LoRALinear, Array]:
+        """Return the layer after the step, and grad_x."""
+        ...
+
+
+def sgd_step(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:
+    """Move A and B against their gradients; grad_x is that of the layer before the step."""
+    _, cache = layer.forward(x)
+    grad_x, grads = layer.backward(grad_y, cache)
+    moved = {name: value - lr * grads[name] for name, value in layer.trainable.items()}
+    return layer.with_params(moved), grad_x
+
+
+def training_errors(start: Start, step: Step, rng: np.random.Generator) -> dict[str, float]:
+    """Return how far a start and a step are from four laws; 0 where a law is kept.
+
+    Parameters
+    ----------
+    start : callable
+        As in `lora_ref.layers.starts`.
+    step : callable
+        As `sgd_step`.
+    rng : numpy.random.Generator
+        Draws W0, the data, and what the start draws.
+
+    Returns
+    -------
+    dict of str to float
+        ``starts at W0``: relative change of y by the start. ``moves``: 1 if three steps leave the
+        update where it was. ``keeps W0``: relative change of W0. ``grad_x``: relative distance of
+        grad_x from ``grad_y @ (W0 + delta_w)`` of the layer that made y.
+    """
+    out_features, in_features, r, n, lr = 5, 7, 2, 6, 0.1
+    W0 = rng.standard_normal((out_features, in_features))
+    x, grad_y = rng.standard_normal((n, in_features)), rng.standard_normal((n, out_features))
+    layer = LoRALinear.init(W0, r, alpha=4.0, rng=rng, start=start)
+    base = x @ W0.T
+    disturbed = np.linalg.norm(layer.forward(x)[0] - base) / np.linalg.norm(base)
+    first, W0_first, wrong_grad_x = layer.delta_w, layer.W0.copy(), 0.0
+    for _ in range(3):
+        right = grad_y @ (layer.W0 + layer.delta_w)
+        layer, grad_x = step(layer, x, grad_y, lr)
+        wrong_grad_x = max(
+            wrong_grad_x, float(np.linalg.norm(grad_x - right) / np.linalg.norm(right))
+        )
+    return {
+        "starts at W0": float(disturbed),
+        "moves": float(np.array_equal(layer.delta_w, first)),
+        "keeps W0": float(np.linalg.norm(layer.W0 - W0_first) / np.linalg.norm(W0_first)),
+        "grad_x": wrong_grad_x,
+    }

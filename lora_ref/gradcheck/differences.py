@@ -148,7 +148,8 @@ def _error(slope: float, noise: float, grad: Array | None, along: Array) -> floa
     largest = float(np.linalg.norm(grad)) * float(np.linalg.norm(along))
     if largest <= noise:  # nothing but rounding: right if the slope is nothing but rounding too
         return 0.0 if abs(slope) <= 2 * noise else float("inf")
-    return abs(slope - float(np.vdot(grad, along))) / largest
+    miss = abs(slope - float(np.vdot(grad, along)))
+    return max(miss - noise, 0.0) / largest  # of a sum that cancels, rounding may be what is left
 
 
 def _prepared(

@@ -103,9 +103,9 @@ def evidence(
     return differences.gradient_errors(layer, x, rng, **keywords), differences.EXACT_TOLERANCE
 
 
-def _mistake(kind: Kind, name: str, arises: str) -> Callable[[Wrong], Wrong]:
+def _mistake(kind: Kind, name: str, *, says: str, arises: str) -> Callable[[Wrong], Wrong]:
     def keep(wrong: Wrong) -> Wrong:
-        MISTAKES[name] = Mistake(name, kind, (wrong.__doc__ or "").splitlines()[0], arises, wrong)
+        MISTAKES[name] = Mistake(name, kind, says, arises, wrong)
         return wrong
 
     return keep
@@ -115,65 +115,84 @@ def _mistake(kind: Kind, name: str, arises: str) -> Callable[[Wrong], Wrong]:
 
 
 @_mistake(
-    "backward", "batch-divided-twice", "the loss was a mean already, and each layer divides again"
+    "backward",
+    "batch-divided-twice",
+    says="The gradients of A and B are divided by the batch size.",
+    arises="the loss was a mean already, and each layer divides again",
 )
 class _BatchDividedTwice(LoRALinear):
-    """The gradients of A and B are divided by the batch size."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         return grad_x, {name: grad / len(cache.x) for name, grad in grads.items()}
 
 
-@_mistake("backward", "mean-for-sum", "the bias gradient is taken for an average over the batch")
+@_mistake(
+    "backward",
+    "mean-for-sum",
+    says="The gradient of the bias is the mean over the rows, not their sum.",
+    arises="the bias gradient is taken for an average over the batch",
+)
 class _MeanForSum(Linear):
-    """The gradient of the bias is the mean over the rows, not their sum."""
-
     def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         return grad_x, {**grads, "bias": grads["bias"] / len(cache.x)}
 
 
-@_mistake("backward", "scaling-forgotten", "the scaling was added to forward later")
+@_mistake(
+    "backward",
+    "scaling-forgotten",
+    says="The gradients of A and B lack alpha / r.",
+    arises="the scaling was added to forward later",
+)
 class _ScalingForgotten(LoRALinear):
-    """The gradients of A and B lack alpha / r."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         return grad_x, {name: grad / self.scaling for name, grad in grads.items()}
 
 
-@_mistake("backward", "scaling-twice", "grad_y is scaled at the top and grad_h once more below")
+@_mistake(
+    "backward",
+    "scaling-twice",
+    says="The gradient of A, and the adapter's part of grad_x, carry alpha / r squared.",
+    arises="grad_y is scaled at the top and grad_h once more below",
+)
 class _ScalingTwice(LoRALinear):
-    """The gradient of A, and the adapter's part of grad_x, carry alpha / r squared."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         base = (grad_y @ self.W0).reshape(grad_x.shape)
         return base + self.scaling * (grad_x - base), {**grads, "A": self.scaling * grads["A"]}
 
 
-@_mistake("backward", "adapter-path-missing", "the backward of the frozen layer was left as it was")
+@_mistake(
+    "backward",
+    "adapter-path-missing",
+    says="grad_x goes through W0 alone, not through B and A.",
+    arises="the backward of the frozen layer was left as it was",
+)
 class _AdapterPathMissing(LoRALinear):
-    """grad_x goes through W0 alone, not through B and A."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         return grad_y @ self.W0, super().backward(grad_y, cache)[1]
 
 
-@_mistake("backward", "square-transpose", "all test matrices were square, so nothing complained")
+@_mistake(
+    "backward",
+    "square-transpose",
+    says="grad_x uses W0 transposed, which only a square W0 forgives.",
+    arises="all test matrices were square, so nothing complained",
+)
 class _SquareTranspose(LoRALinear):
-    """grad_x uses W0 transposed, which only a square W0 forgives."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         return grad_x - grad_y @ self.W0 + grad_y @ self.W0.T, grads
 
 
-@_mistake("backward", "A-hundredfold", "the check ran at the start only, where B = 0 hides it")
+@_mistake(
+    "backward",
+    "A-hundredfold",
+    says="The gradient of A is a hundred times too large.",
+    arises="the check ran at the start only, where B = 0 hides it",
+)
 class _AHundredfold(LoRALinear):
-    """The gradient of A is a hundred times too large."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         grad_x, grads = super().backward(grad_y, cache)
         return grad_x, {**grads, "A": 100 * grads["A"]}
@@ -182,11 +201,10 @@ class _AHundredfold(LoRALinear):
 @_mistake(
     "backward",
     "dropout-forgotten",
-    "the backward was written before dropout came",
+    says="grad_x passes the adapter without the dropout mask.",
+    arises="the backward was written before dropout came",
 )
 class _DropoutForgotten(LoRALinear):
-    """grad_x passes the adapter without the dropout mask."""
-
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         return super().backward(grad_y, cache._replace(mask=None))
 
@@ -197,11 +215,10 @@ class _DropoutForgotten(LoRALinear):
 @_mistake(
     "function",
     "factors-swapped",
-    "a square layer hides it; asked in jingyaogong/minimind issue 787",
+    says="B is applied first and A second: the update is transposed.",
+    arises="a square layer hides it; asked in jingyaogong/minimind issue 787",
 )
 class _FactorsSwapped(LoRALinear):
-    """B is applied first and A second: the update is transposed."""
-
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
         seen = x if mask is None else x * mask
         y = x @ self.W0.T + self.scaling * (seen @ self.B @ self.A)
@@ -211,11 +228,10 @@ class _FactorsSwapped(LoRALinear):
 @_mistake(
     "function",
     "alpha-forgotten",
-    "asked for a year after a book's code had appeared, in rasbt/LLMs-from-scratch issue 821",
+    says="The multiplier is alpha, not alpha / r.",
+    arises="asked for a year after the code came out, in rasbt/LLMs-from-scratch issue 821",
 )
 class _AlphaForgotten(LoRALinear):
-    """The multiplier is alpha, not alpha / r."""
-
     @property
     def scaling(self) -> float:
         return self.alpha
@@ -224,46 +240,55 @@ class _AlphaForgotten(LoRALinear):
 @_mistake(
     "function",
     "merge-without-scaling",
-    "two places know the scaling; merged layer and forward of microsoft/LoRA parted until 7036ee0",
+    says="The scaling stands in forward but not in merge.",
+    arises="two places know the scaling; in microsoft/LoRA the two parted until 7036ee0",
 )
 class _MergeWithoutScaling(LoRALinear):
-    """The scaling stands in forward but not in merge."""
-
     def merge(self) -> Linear:
         return Linear(self.W0 + self.B @ self.A, self.bias)
 
 
-@_mistake("function", "merged-twice", "a merged flag that a second call does not look at")
+@_mistake(
+    "function",
+    "merged-twice",
+    says="Merging adds the update twice.",
+    arises="a merged flag that a second call does not look at",
+)
 class _MergedTwice(LoRALinear):
-    """Merging adds the update twice."""
-
     def merge(self) -> Linear:
         return Linear(self.W0 + 2 * self.delta_w, self.bias)
 
 
-@_mistake("function", "merge-loses-bias", "the merged layer is made from the weight alone")
+@_mistake(
+    "function",
+    "merge-loses-bias",
+    says="The merged layer has no bias.",
+    arises="the merged layer is made from the weight alone",
+)
 class _MergeLosesBias(LoRALinear):
-    """The merged layer has no bias."""
-
     def merge(self) -> Linear:
         return Linear(self.W0 + self.delta_w)
 
 
-@_mistake("function", "one-mask-for-the-batch", "the mask is drawn with the shape of one row")
+@_mistake(
+    "function",
+    "one-mask-for-the-batch",
+    says="All rows share the first row's dropout mask.",
+    arises="the mask is drawn with the shape of one row",
+)
 class _OneMaskForTheBatch(LoRALinear):
-    """All rows share the first row's dropout mask."""
-
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
         shared = None if mask is None else np.tile(mask[:1], (len(mask), 1))
         return super().forward(x, mask=shared)
 
 
 @_mistake(
-    "function", "dropout-on-the-base", "x is dropped out before it is split between the branches"
+    "function",
+    "dropout-on-the-base",
+    says="Dropout hits the frozen path too.",
+    arises="x is dropped out before it is split between the branches",
 )
 class _DropoutOnTheBase(LoRALinear):
-    """Dropout hits the frozen path too."""
-
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
         return super().forward(x if mask is None else x * mask)
 
@@ -274,35 +299,45 @@ class _DropoutOnTheBase(LoRALinear):
 @_mistake(
     "start",
     "both-zero",
-    "B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
+    says="Start both factors at zero: each gradient has the other as a factor, so nothing moves.",
+    arises="B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
 )
 def _both_zero(W0: Array, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Start both factors at zero: each gradient has the other as a factor, so nothing moves."""
     A, B = kaiming_uniform(W0, r, rng)
     return 0 * A, B
 
 
-@_mistake("start", "both-random", "every parameter is initialised alike")
+@_mistake(
+    "start",
+    "both-random",
+    says="Start both factors at random: the pretrained function is disturbed before training.",
+    arises="every parameter is initialised alike",
+)
 def _both_random(W0: Array, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Start both factors at random: the pretrained function is disturbed before training."""
     A, B = kaiming_uniform(W0, r, rng)
     return A, rng.normal(0, 0.02, B.shape).astype(B.dtype)
 
 
-@_mistake("step", "A-updated-before-grad_x", "gradients are applied as soon as they are known")
+@_mistake(
+    "step",
+    "A-updated-before-grad_x",
+    says="Move A and B before grad_x is formed: what goes on belongs to another layer.",
+    arises="gradients are applied as soon as they are known",
+)
 def _A_updated_before_grad_x(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
 ) -> tuple[LoRALinear, Array]:
-    """Move A and B before grad_x is formed: what goes on belongs to another layer."""
     after, _ = laws.sgd_step(layer, x, grad_y, lr)
     _, cache = layer.forward(x)
     return after, after.backward(grad_y, cache)[0]
 
 
 @_mistake(
-    "step", "W0-decays", "weight decay is applied to all arrays of the layer, the frozen one too"
+    "step",
+    "W0-decays",
+    says="Shrink the frozen weight a little in every step.",
+    arises="weight decay is applied to all arrays of the layer, the frozen one too",
 )
 def _W0_decays(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:
-    """Shrink the frozen weight a little in every step."""
     after, grad_x = laws.sgd_step(layer, x, grad_y, lr)
     return LoRALinear(0.999 * after.W0, after.A, after.B, after.alpha), grad_x

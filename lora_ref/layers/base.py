@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_float, check_same_axes
+from lora_ref.arrays import Array, Params, check_float, check_same_axes, frozen
 from lora_ref.errors import LoraRefError
 
 
@@ -73,3 +73,17 @@ class Layer(Protocol):
         new = copy.copy(self)  # not through the constructor, which scans every weight for NaN
         new.__dict__.update(params)
         return new
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back from a copy or a pickle with the same arrays read-only."""
+        self.__dict__.update(state)
+        freeze_untrained(self)
+
+
+def freeze_untrained(layer: Layer) -> None:
+    """Make read-only views of the arrays of a layer that are not in its `trainable`."""
+    moving = {id(array) for array in layer.trainable.values()}
+    for name, value in vars(layer).items():
+        writeable = isinstance(value, np.ndarray) and value.flags.writeable
+        if writeable and id(value) not in moving:
+            object.__setattr__(layer, name, frozen(value))

@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_array, check_rows, frozen
+from lora_ref.arrays import Array, Params, check_array, check_rows
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer
+from lora_ref.layers.base import Layer, freeze_untrained
 
 
 class LinearCache(NamedTuple):
@@ -63,9 +63,7 @@ class Linear(Layer):
         names: object = self.train
         if not isinstance(names, tuple) or not all(name in ("W", "bias") for name in names):
             raise LoraRefError(f"train in Linear is {names!r}, expected a tuple of 'W' and 'bias'")
-        for name in ("W", "bias"):
-            if name not in self.train and getattr(self, name) is not None:
-                object.__setattr__(self, name, frozen(getattr(self, name)))
+        freeze_untrained(self)
 
     @classmethod
     def examples(

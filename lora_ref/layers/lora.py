@@ -19,9 +19,8 @@ from lora_ref.arrays import (
     check_array,
     check_generator,
     check_rows,
-    frozen,
 )
-from lora_ref.layers.base import Layer
+from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.starts import Start, kaiming_uniform
 
@@ -144,7 +143,7 @@ class LoRALinear(Layer):
 
     def merge(self) -> Linear:
         """Fold the update into one weight; the result has no adapter left to merge."""
-        return Linear(self.W0 + self.delta_w, self.bias)
+        return Linear(self.W0 + self.delta_w, None if self.bias is None else self.bias.copy())
 
     @classmethod
     def init(
@@ -195,12 +194,11 @@ class LoRALinear(Layer):
         (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
         check_array("A in LoRALinear", self.A, dtype=dtype, r=None, in_features=in_features)
         check_array("B in LoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
-        object.__setattr__(self, "W0", frozen(self.W0))
         object.__setattr__(self, "alpha", as_finite("alpha in LoRALinear", self.alpha, dtype))
         as_finite("scaling in LoRALinear", self.scaling, dtype)
         if self.bias is not None:
             check_array("bias in LoRALinear", self.bias, dtype=dtype, out_features=out_features)
-            object.__setattr__(self, "bias", frozen(self.bias))
+        freeze_untrained(self)
 
     @classmethod
     def examples(

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array
+from lora_ref.arrays import Array, as_finite
+from lora_ref.errors import LoraRefError
 
 Start: TypeAlias = Callable[[Array, int, np.random.Generator], tuple[Array, Array]]
 
@@ -32,11 +33,19 @@ def normal(std: float = 0.02) -> Start:
     Parameters
     ----------
     std : float
-        Standard deviation of the entries of A.
+        Standard deviation of the entries of A, above 0.
+
+    Raises
+    ------
+    LoraRefError
+        If `std` is not a finite number above 0.
     """
+    width = as_finite("std in normal", std)
+    if width <= 0:
+        raise LoraRefError(f"std in normal is {width}, expected a number above 0")
 
     def start(W0: Array, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        A = rng.normal(0.0, std, (r, W0.shape[1])).astype(W0.dtype)
+        A = rng.normal(0.0, width, (r, W0.shape[1])).astype(W0.dtype)
         return A, _zero_B(W0, r)
 
     return start

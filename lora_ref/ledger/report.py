@@ -1,0 +1,216 @@
+"""The ledger as text for a projector, as Markdown for a page, and as JSON for a program."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+from typing import Any
+
+from lora_ref.ledger.claim import VERDICTS, Judgement, Shape, Verdict
+
+MEANINGS: dict[Verdict, str] = {
+    "false": "the statement is wrong; a computed counterexample shows it",
+    "shape": "the expression is undefined for the stated shapes, or has another shape than printed",
+    "slip": "the expression is right, the printed number is not",
+    "conditional": "true only under a condition that the document leaves out",
+    "unsupported": "nothing in the document, and nothing computable here, bears it out",
+    "measured": "depends on data: an experiment of the project measures it",
+    "illustrated": "a metaphor: nothing to judge, but something that it hides",
+    "confirmed": "recomputing agrees to the digits that the document prints",
+}
+RULE = (
+    "A measured claim holds where the paired mean over seeds exceeds two standard errors in the "
+    "claimed direction on every shift of the study; it holds partly where it does on some, and "
+    "fails where it does on none. Not measured yet is never counted as holding."
+)
+
+_MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)*(?: / -?[\d.,]+(?: -?[\d.,]+)*)+")
+"""The rows of a matrix in one line of text, kept apart by slashes."""
+
+_COLOURS = {"wrong": "\x1b[1;33m", "open": "\x1b[1;36m", "right": "\x1b[1;34m"}
+_GROUP = dict.fromkeys(("false", "shape", "slip"), "wrong") | {"confirmed": "right"}
+
+
+def as_dict(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """Return the ledger in JSON types; ``counts`` has every verdict, in order, worst first."""
+    return {
+        "schema": 1,
+        "claims": [
+            {
+                "id": j.claim.id,
+                "part": j.claim.where.part,
+                "says": j.claim.says,
+                "printed": j.printed,
+                "recomputed": j.recomputed or None,
+                "verdict": j.verdict,
+                "finding": j.finding,
+                "correction": j.correction,
+                "why": j.why,
+            }
+            for j in judgements
+        ],
+        "counts": counts(judgements),
+    }
+
+
+def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
+    """Return how often each verdict occurs."""
+    found = Counter(j.verdict for j in judgements)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Sort by verdict, what failed to run before everything; the article's order within one."""
+    ranks: dict[Verdict | None, int] = {verdict: i for i, verdict in enumerate(VERDICTS)}
+    return sorted(judgements, key=lambda j: ranks.get(j.verdict, -1))
+
+
+def as_text(
+    judgements: Sequence[Judgement],
+    *,
+    width: int = 96,
+    chinese: bool = True,
+    colour: bool = False,
+) -> str:
+    """Return the report for a terminal: the article on the left, what is right beside it.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        In the order in which to show them.
+    width : int
+        Columns of the terminal.
+    chinese : bool
+        Whether to name the sections in the article's own words too; without it, all is ASCII.
+    colour : bool
+        Whether to colour the verdicts.
+    """
+    blocks, previous = [], ""
+    for j in judgements:
+        verdict = j.verdict or "NOT RUN"
+        if len({k.verdict for k in judgements}) > 1 and verdict != previous:
+            meaning = MEANINGS[j.verdict] if j.verdict else "the recipe raised"
+            title = f"{verdict.upper()}: {meaning}"
+            total = sum(k.verdict == j.verdict for k in judgements)
+            lines = wrap(f"{title} ({total})", width)
+            blocks.append("\n".join(_painted(line, j.verdict, colour) for line in lines))
+        previous = verdict
+        blocks.append(_block(j, width, chinese, colour))
+    return "\n\n".join([*blocks, _summary(judgements, width)])
+
+
+def as_markdown(judgements: Sequence[Judgement]) -> str:
+    """Return a page with a table for each verdict, worst first."""
+    totals = counts(judgements)
+    lines = [
+        "# The ledger: every claim of the article, recomputed",
+        "",
+        "Written by `lora-ref verify --markdown`; do not edit. No verdict is stored anywhere: each",
+        "is what comes out of recomputing the claim from the article's own inputs, and each",
+        "correction is recomputed as well.",
+        "",
+        "| verdict | claims | means |",
+        "|---|---:|---|",
+        *(f"| {verdict} | {totals[verdict]} | {MEANINGS[verdict]} |" for verdict in VERDICTS),
+        f"| **all** | **{len(judgements)}** | |",
+        "",
+        RULE,
+    ]
+    for verdict in VERDICTS:
+        chosen = [j for j in judgements if j.verdict == verdict]
+        if chosen:
+            lines += ["", f"## {verdict.capitalize()}", "", *_table(chosen)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(judgements: Iterable[Judgement]) -> list[str]:
+    rows = [
+        "| id and place | the article says | recomputed | what is right, and why |",
+        "|---|---|---|---|",
+    ]
+    for j in judgements:
+        where = j.claim.where
+        place = f"part {where.part}, {where.number}: {where.english}<br>{where.chinese}"
+        right = "<br>".join(_cell(text) for text in (j.correction, j.finding, j.why) if text)
+        printed = f"<br>printed: {_cell(j.printed)}" if j.printed else ""
+        cells = (f"`{j.claim.id}`<br>{place}", _cell(j.claim.says) + printed, _cell(j.recomputed))
+        rows.append(f"| {' | '.join(cells)} | {right} |")
+    return rows
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown would read as markup; the rows of a matrix stand below each other."""
+    for mark in ("\\", "|", "*", "_", "<", ">"):
+        text = text.replace(mark, f"\\{mark}")
+    return _MATRIX.sub(lambda rows: "<br>" + rows[0].replace(" / ", "<br>"), text)
+
+
+def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
+    where = j.claim.where
+    place = f"part {where.part}, {where.number} {where.english}"
+    if chinese:
+        place += f" {where.chinese}"
+    name = f"{(j.verdict or 'not run'):<11} {j.claim.id}"
+    gap = max(2, width - _columns(name) - _columns(place))
+    head = _painted(name, j.verdict, colour) + " " * gap + place
+    left = [("says", j.claim.says)]
+    if j.printed is not None:
+        left.append(("shape" if isinstance(j.claim.statement, Shape) else "prints", j.printed))
+    right = []
+    if j.recomputed:
+        right.append(("computed", j.recomputed))
+    if j.correction:
+        right.append(("right", j.correction))
+    if j.finding:
+        right.append(("finding", j.finding))
+    if j.why:
+        right.append(("because" if j.correction or j.verdict == "confirmed" else "note", j.why))
+    right += [("PROBLEM", problem) for problem in j.problems]
+    half = (width - 3) // 2
+    columns = [_column(left, half), _column(right, width - 3 - half)]
+    height = max(map(len, columns))
+    padded = [column + [""] * (height - len(column)) for column in columns]
+    return "\n".join([head, *(f"  {a:<{half}} {b}".rstrip() for a, b in zip(*padded, strict=True))])
+
+
+def _column(entries: list[tuple[str, str]], width: int) -> list[str]:
+    """Wrap labelled texts; the rows of a matrix, kept apart by slashes, get lines of their own."""
+    lines = []
+    for label, text in entries:
+        body: list[str] = []
+        for part in _matrix_lines(text):
+            body += wrap(part, width - 10) or [""]
+        lines += [f"{label if i == 0 else '':<9} {line}" for i, line in enumerate(body)]
+    return lines
+
+
+def _matrix_lines(text: str) -> list[str]:
+    rows = _MATRIX.search(text)
+    if rows is None:
+        return [text]
+    before, after = text[: rows.start()].rstrip(), text[rows.end() :].strip()
+    return [part for part in (before, *rows[0].split(" / "), after) if part]
+
+
+def _summary(judgements: Sequence[Judgement], width: int) -> str:
+    found = ", ".join(f"{n} {verdict}" for verdict, n in counts(judgements).items() if n)
+    checked = sum(j.correction is not None for j in judgements)
+    problems = [problem for j in judgements for problem in j.problems]
+    lines = [f"{len(judgements)} claims recomputed: {found}."]
+    if checked:
+        held = checked - sum("correction does not hold" in problem for problem in problems)
+        lines.append(f"{held} of {checked} corrections hold when recomputed.")
+    if any(j.verdict == "measured" for j in judgements):
+        lines.append(RULE)
+    return "\n".join("\n".join(wrap(line, width)) for line in lines)
+
+
+def _painted(text: str, verdict: Verdict | None, colour: bool) -> str:
+    if not colour:
+        return text
+    return f"{_COLOURS[_GROUP.get(verdict or 'false', 'open')]}{text}\x1b[0m"
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -5,6 +5,7 @@ public door has asked here first.
 """
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -207,7 +208,7 @@ def as_count(what: str, value: object, at_least: int = 1) -> int:
     Traceback (most recent call last):
     lora_ref.errors.LoraRefError: r is 0, expected a whole number of at least 1
     """
-    if isinstance(value, bool | np.bool) or not isinstance(value, int | np.integer):
+    if not isinstance(value, int | np.integer) or isinstance(value, bool | np.timedelta64):
         raise LoraRefError(f"{what} is {value!r}, expected a whole number of at least {at_least}")
     if value < at_least:
         raise LoraRefError(f"{what} is {value}, expected a whole number of at least {at_least}")
@@ -227,17 +228,23 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
     """
     target = np.dtype(np.float64) if dtype is None else dtype
     expected = f"expected a number that is finite in {target}"
-    if isinstance(value, bool | np.bool) or not isinstance(value, int | float | np.number):
-        raise LoraRefError(f"{what} is {value!r}, {expected}")
-    if isinstance(value, np.complexfloating):
+    real = int | float | np.integer | np.floating
+    if not isinstance(value, real) or isinstance(value, bool | np.timedelta64):
         raise LoraRefError(f"{what} is {value!r}, {expected}")
     try:
         number = float(value)
     except OverflowError:
         raise LoraRefError(f"{what} is larger than any float64, {expected}") from None
-    if not abs(number) <= float(np.finfo(target).max):
+    if not isfinite(number) or abs(number) > float(np.finfo(target).max):
         raise LoraRefError(f"{what} is {number}, {expected}")
     return number
+
+
+def as_flag(what: str, value: object) -> bool:
+    """Return `value` as a Python bool, or say that it is not one: ``"no"`` would count as true."""
+    if not isinstance(value, bool | np.bool):
+        raise LoraRefError(f"{what} is {value!r}, expected True or False")
+    return bool(value)
 
 
 def frozen(array: Array) -> Array:

@@ -31,7 +31,7 @@ def sgd_step(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoR
 
 
 def training_errors(start: Start, step: Step, rng: np.random.Generator) -> dict[str, float]:
-    """Return how far a start and a step are from four laws; 0 where a law is kept.
+    """Return how far a start and a step are from five laws; 0 where a law is kept.
 
     Parameters
     ----------
@@ -47,24 +47,28 @@ def training_errors(start: Start, step: Step, rng: np.random.Generator) -> dict[
     dict of str to float
         ``starts at W0``: relative change of y by the start. ``moves``: 1 if three steps leave the
         update where it was. ``keeps W0``: relative change of W0. ``grad_x``: relative distance of
-        grad_x from ``grad_y @ (W0 + delta_w)`` of the layer that made y.
+        grad_x from ``grad_y @ (W0 + delta_w)`` of the layer that made y. ``downhill``: 1 if
+        the update of a very small first step raises ``sum(grad_y * y)``.
     """
     out_features, in_features, r, n, lr = 5, 7, 2, 6, 0.1
     W0 = rng.standard_normal((out_features, in_features))
     x, grad_y = rng.standard_normal((n, in_features)), rng.standard_normal((n, out_features))
     layer = LoRALinear.init(W0, r, alpha=4.0, rng=rng, start=start)
-    base = x @ W0.T
-    disturbed = np.linalg.norm(layer.forward(x)[0] - base) / np.linalg.norm(base)
+    disturbed = _relative(layer.forward(x)[0] - x @ W0.T, x @ W0.T)
+    little = step(layer, x, grad_y, 1e-6)[0].delta_w - layer.delta_w
     first, W0_first, wrong_grad_x = layer.delta_w, layer.W0.copy(), 0.0
     for _ in range(3):
         right = grad_y @ (layer.W0 + layer.delta_w)
         layer, grad_x = step(layer, x, grad_y, lr)
-        wrong_grad_x = max(
-            wrong_grad_x, float(np.linalg.norm(grad_x - right) / np.linalg.norm(right))
-        )
+        wrong_grad_x = max(wrong_grad_x, _relative(grad_x - right, right))
     return {
-        "starts at W0": float(disturbed),
+        "starts at W0": disturbed,
         "moves": float(np.array_equal(layer.delta_w, first)),
-        "keeps W0": float(np.linalg.norm(layer.W0 - W0_first) / np.linalg.norm(W0_first)),
+        "keeps W0": _relative(layer.W0 - W0_first, W0_first),
         "grad_x": wrong_grad_x,
+        "downhill": float(np.vdot(grad_y, x @ little.T) > 0),
     }
+
+
+def _relative(difference: Array, of: Array) -> float:
+    return float(np.linalg.norm(difference) / np.linalg.norm(of))

@@ -1,4 +1,4 @@
-"""A zoo of mistakes from real code, each of which still trains, and the check that names it.
+"""A zoo of mistakes from real code, most of which still train, and the check that names each.
 
 Three kinds: a wrong *backward*, caught by differences; a wrong *function*, caught by the formula in
 plain loops; a wrong *start or step*, caught by the laws of training. What is written here is wrong
@@ -216,7 +216,7 @@ class _DropoutForgotten(LoRALinear):
     "function",
     "factors-swapped",
     says="B is applied first and A second: the update is transposed.",
-    arises="a square layer hides it; asked in jingyaogong/minimind issue 787",
+    arises="every layer in sight was square, so nothing complained",
 )
 class _FactorsSwapped(LoRALinear):
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
@@ -330,6 +330,18 @@ def _A_updated_before_grad_x(
     after, _ = laws.sgd_step(layer, x, grad_y, lr)
     _, cache = layer.forward(x)
     return after, after.backward(grad_y, cache)[0]
+
+
+@_mistake(
+    "step",
+    "sign-flipped",
+    says="Every step goes uphill.",
+    arises="the gradient of a reward, or a minus sign that two places leave to each other",
+)
+def _sign_flipped(
+    layer: LoRALinear, x: Array, grad_y: Array, lr: float
+) -> tuple[LoRALinear, Array]:
+    return laws.sgd_step(layer, x, grad_y, -lr)
 
 
 @_mistake(

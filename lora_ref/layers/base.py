@@ -1,6 +1,5 @@
 """The contract that every layer keeps."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
@@ -70,8 +69,8 @@ class Layer(Protocol):
                 raise LoraRefError(f"{name} is not trainable in {here}, expected some of: {names}")
             check_float(f"{name} in {here}.with_params", array, old[name].dtype)
             check_same_axes(f"{name} in {here}.with_params", array, old[name].shape)
-        new = copy.copy(self)  # not through the constructor, which scans every weight for NaN
-        new.__dict__.update(params)
+        new = object.__new__(type(self))  # not the constructor, which scans every weight for NaN
+        new.__dict__.update(self.__dict__ | dict(params))
         return new
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -82,8 +81,7 @@ class Layer(Protocol):
 
 def freeze_untrained(layer: Layer) -> None:
     """Make read-only views of the arrays of a layer that are not in its `trainable`."""
-    moving = {id(array) for array in layer.trainable.values()}
+    trainable = layer.trainable.keys()
     for name, value in vars(layer).items():
-        writeable = isinstance(value, np.ndarray) and value.flags.writeable
-        if writeable and id(value) not in moving:
+        if isinstance(value, np.ndarray) and name not in trainable:
             object.__setattr__(layer, name, frozen(value))

@@ -16,6 +16,7 @@ from lora_ref.arrays import (
     Params,
     as_count,
     as_finite,
+    as_flag,
     check_array,
     check_generator,
     check_rows,
@@ -119,7 +120,7 @@ class LoRALinear(Layer):
             seen = rows * mask
         h = seen @ self.A.T  # (n, r)
         y = rows @ self.W0.T  # (n, out_features)
-        y += (self.scaling * h) @ self.B.T
+        y += h @ (self.scaling * self.B).T
         if self.bias is not None:
             y += self.bias
         return y.reshape(*leading, -1), LoRACache(leading, seen, h, mask)
@@ -129,7 +130,7 @@ class LoRALinear(Layer):
         leading, x, h, mask = cache
         what, out_features = "grad_y in LoRALinear.backward", len(self.W0)
         g = check_rows(what, grad_y, self.W0.dtype, leading=leading, out_features=out_features)
-        grad_h = self.scaling * (g @ self.B)  # (n, r)
+        grad_h = g @ (self.scaling * self.B)  # (n, r)
         grads = {"A": grad_h.T @ x, "B": self.scaling * (g.T @ h)}
         grad_x = g @ self.W0  # (n, in_features)
         through_A = grad_h @ self.A
@@ -181,8 +182,9 @@ class LoRALinear(Layer):
     ) -> Self:
         """Take an update out of a merged weight again; inexact, so keep W0 where it matters.
 
-        Every entry was rounded when the update was merged, and is rounded again here: in float32
-        about one entry in ten does not get its old bits back (`tests/test_lora.py` measures it).
+        Every entry was rounded when the update was merged, and is rounded again here. In float32,
+        with an update a tenth as large as W0, about one entry in ten does not get its old bits
+        back (`tests/test_lora.py` measures it).
         """
         adapter = cls(np.zeros_like(linear.W), A, B, alpha, linear.bias, rank_stabilised)
         return cls(linear.W - adapter.delta_w, A, B, alpha, linear.bias, rank_stabilised)
@@ -194,6 +196,8 @@ class LoRALinear(Layer):
         (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
         check_array("A in LoRALinear", self.A, dtype=dtype, r=None, in_features=in_features)
         check_array("B in LoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
+        stabilised = as_flag("rank_stabilised in LoRALinear", self.rank_stabilised)
+        object.__setattr__(self, "rank_stabilised", stabilised)
         object.__setattr__(self, "alpha", as_finite("alpha in LoRALinear", self.alpha, dtype))
         as_finite("scaling in LoRALinear", self.scaling, dtype)
         if self.bias is not None:

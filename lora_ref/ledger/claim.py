@@ -66,10 +66,12 @@ class Law:
 
 @dataclass(frozen=True)
 class Measured:
-    """A statement about data: the study finds whether it holds."""
+    """A statement about data: `found` returns what the study finds, and the numbers for it.
 
-    finding: Callable[..., FindingName] = lambda: "not measured yet"
-    recomputed: str = "no result of the study yet"
+    Whether it holds is decided by the study's rule; None means that there is no result yet.
+    """
+
+    found: Callable[..., tuple[FindingName, str] | None]
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,7 @@ def _judge(claim: Claim) -> Judgement:
             problems.append(f"{claim.id}: the correction does not hold ({found}): {right}")
     elif verdict in NEEDS_CORRECTION:
         problems.append(f"{claim.id}: {verdict}, and no correction is given")
-    finding = None
-    if isinstance(claim.statement, Measured):
-        finding = claim.statement.finding(**claim.given)
+    finding = numbers.get("finding")
     reasons = [fill(claim.why, numbers)] if claim.why else []
     if isinstance(claim.statement, Unsupported):
         reasons.append(f"known: {claim.statement.known} ({claim.statement.source})")
@@ -223,7 +223,11 @@ def _assess(
         verdict: Verdict = "conditional" if evidence.with_condition else "false"
         return verdict, None, recomputed, evidence.numbers
     if isinstance(statement, Measured):
-        return "measured", None, statement.recomputed, {}
+        finding, text = statement.found(**given) or (
+            "not measured yet",
+            "no result of the study yet",
+        )
+        return "measured", None, text, {"finding": finding}
     if isinstance(statement, Illustrated):
         return "illustrated", None, "", {}
     return "unsupported", None, "", {}

@@ -19,29 +19,38 @@ def _share(d: int, r: int) -> Fraction:
     return Fraction(lora_params(d, d, r), full_params(d, d))
 
 
-def _model_counts(models: dict[str, dict[str, int]]) -> Evidence:
+def _trained(model: dict[str, Any]) -> int:
     """Count LoRA on `matrices` square projections in each of `layers` layers."""
-    trained = {
-        name: m["layers"] * m["matrices"] * lora_params(m["width"], m["width"], m["r"])
-        for name, m in models.items()
-    }
+    per_matrix = lora_params(model["width"], model["width"], model["r"])
+    return int(model["layers"] * model["matrices"] * per_matrix)
+
+
+def _model_counts(models: dict[str, dict[str, Any]]) -> Evidence:
     fell = all(
-        models[name]["total"] > 10**9 and 10**6 <= count < 10**8 for name, count in trained.items()
+        model["total"] > 10**9 and 10**6 <= _trained(model) < 10**8 for model in models.values()
     )
-    texts = [f"{name}: {models[name]['total']:,} to {trained[name]:,}" for name in models]
+    texts = [
+        f"{name}: about {model['total'] / 10**9:g} billion to {_trained(model):,}"
+        for name, model in models.items()
+    ]
     return Evidence(fell, {"texts": "; ".join(texts)})
 
 
-def _shares(models: dict[str, dict[str, int]], d: int, r: int, low: str, high: str) -> Evidence:
-    shares = {
-        name: m["layers"] * m["matrices"] * lora_params(m["width"], m["width"], m["r"]) / m["total"]
-        for name, m in models.items()
-    }
-    shares[f"one {d} matrix at r = {r}"] = float(_share(d, r))
+def _shares(models: dict[str, dict[str, Any]], d: int, r: int, low: str, high: str) -> Evidence:
+    shares = {name: _trained(model) / model["total"] for name, model in models.items()}
+    shares[f"one {d} x {d} matrix at r = {r}"] = float(_share(d, r))
     bottom, top = (float(read_number(text)[0]) for text in (low, high))
     inside = [bottom <= share <= top for share in shares.values()]
-    texts = [f"{name}: {share:.4%}" for name, share in shares.items()]
-    return Evidence(all(inside), {"texts": "; ".join(texts)}, any(inside))
+    outside = [
+        f"{name} lies {'below' if share < bottom else 'above'} it"
+        for name, share in shares.items()
+        if not bottom <= share <= top
+    ]
+    numbers = {
+        "texts": "; ".join(f"{name}: {share:.4%}" for name, share in shares.items()),
+        "outside": ", ".join(outside) or "none lies outside",
+    }
+    return Evidence(all(inside), numbers, any(inside))
 
 
 def _several_tasks(d: int, r: int, tasks: int) -> Evidence:
@@ -63,7 +72,8 @@ def _trained_by_lora(out_features: int, in_features: int, r: int) -> Evidence:
         ones((out_features, in_features)), ones((r, in_features)), ones((out_features, r)), 1
     )
     count = sum(array.size for array in layer.trainable.values())
-    numbers = {"count": count, "general": lora_params(in_features, out_features, r)}
+    general = lora_params(in_features, out_features, r)
+    numbers = {"count": count, "general": general, "d": in_features, "r": r}
     return Evidence(count == 2 * in_features * r, numbers)
 
 
@@ -96,22 +106,27 @@ def _cost_formula(d: int, ranks: tuple[int, ...]) -> Evidence:
     return Evidence(right, {"half": d // 2, "cost": half})
 
 
-# Sources: Hu et al., arXiv 2106.09685 (GPT-3 175B: 96 layers of width 12288, section 5.5);
-# Touvron et al., arXiv 2302.13971, Table 2 (6.7B: 32 layers of width 4096).
+def _sources(models: dict[str, dict[str, Any]], **given: Any) -> dict[str, str]:
+    return {"sources": "; ".join(f"{name} ({m['source']})" for name, m in models.items())}
+
+
 _MODELS = {
     "a 7B model, r = 8 on q and v": {
         "total": 6_700_000_000, "width": 4096, "layers": 32, "matrices": 2, "r": 8,
+        "source": "LLaMA, Touvron et al., 2023, arXiv 2302.13971, Table 2",
     },
     "GPT-3, r = 1 on q and v": {
         "total": 175_000_000_000, "width": 12288, "layers": 96, "matrices": 2, "r": 1,
+        "source": "Hu et al., 2021, arXiv 2106.09685",
     },
 }  # fmt: skip
 
 _LARGE = {"d": 1024, "r": 8}
 
 
-def _sizes(A: Any, B: Any) -> tuple[int, int, int]:
-    return A.size, B.size, A.size + B.size
+def _sizes(A: Any, B: Any, W0: Any) -> tuple[int, int, int, int]:
+    """Return the sizes of A and of B, both, and what they save of W0."""
+    return A.size, B.size, A.size + B.size, W0.size - A.size - B.size
 
 
 CLAIMS = (
@@ -126,9 +141,9 @@ CLAIMS = (
         id="count-lora-4",
         where=sections.EFFICIENCY,
         says="A has 8, B has 8, together 16: no saving at d = 4, r = 2",
-        statement=Number(("8", "8", "16"), _sizes),
-        given={"A": EXACT_A, "B": EXACT_B},
-        shown=lambda A, B: {"limit": break_even_rank(A.shape[1], B.shape[0])},
+        statement=Number(("8", "8", "16", "0"), _sizes),
+        given={"A": EXACT_A, "B": EXACT_B, "W0": EXACT_W0},
+        shown=lambda A, B, W0: {"limit": break_even_rank(A.shape[1], B.shape[0])},
         why="the break-even rank d_in d_out / (d_in + d_out) is {limit}",
     ),
     Claim(
@@ -158,6 +173,8 @@ CLAIMS = (
         says="trainable parameters fall from several billions to millions",
         statement=Law(_model_counts, "{texts}"),
         given={"models": _MODELS},
+        shown=_sources,
+        why="models: {sources}",
     ),
     Claim(
         id="share-range",
@@ -166,12 +183,12 @@ CLAIMS = (
         statement=Law(_shares, "{texts}"),
         given={"models": _MODELS, **_LARGE, "low": "0.01 %", "high": "1 %"},
         correction=Correction(
-            "the share of one square matrix is 2r/d, here {printed}: it depends on the width, the "
-            "rank and the choice of matrices, and published settings lie on both sides",
+            "of one square matrix the share is 2r/d, here {printed}; of a model it depends on the "
+            "rank, on the width, and on which matrices get an update",
             Number("1.56 %", lambda models, d, r, low, high: _share(d, r)),
         ),
-        why="true of some settings; GPT-3 lies below the range and the article's own 1024 "
-        "example above it",
+        why="true of some settings; {outside}. Models: {sources}",
+        shown=_sources,
     ),
     Claim(
         id="ab-size",
@@ -212,7 +229,7 @@ CLAIMS = (
         id="lora-count",
         where=sections.COMPARISON,
         says="LoRA trains 2dr",
-        statement=Law(_trained_by_lora, "{count}"),
+        statement=Law(_trained_by_lora, "{count} at d = {d}, r = {r}"),
         given={"out_features": 12, "in_features": 12, "r": 3},
         why="r (d_in + d_out) = {general} in general",
     ),
@@ -224,7 +241,7 @@ CLAIMS = (
         given={"widths": (512, 1024), "ranks": (8, 8)},
         correction=Correction(
             "the count 2dr is linear in d too, with exponent {printed}; d^2 is the full matrix",
-            Number("1", lambda widths, ranks: round(_growth(widths, (8, 8))[1], 9)),
+            Number("1.00", lambda widths, ranks: _growth(widths, (ranks[0], ranks[0]))[1]),
         ),
         why="doubling d doubles both factors' sizes",
     ),

@@ -10,7 +10,16 @@ from lora_ref import lowrank
 from lora_ref.errors import ShapeError
 from lora_ref.gradcheck import sgd_step
 from lora_ref.layers import LoRALinear
-from lora_ref.ledger.claim import Claim, Correction, Evidence, Illustrated, Law, Number, Shape
+from lora_ref.ledger.claim import (
+    Claim,
+    Correction,
+    Evidence,
+    Illustrated,
+    Law,
+    Number,
+    Shape,
+    shape_text,
+)
 from lora_ref.ledger.document import sections
 from lora_ref.ledger.document.expressions import (
     added,
@@ -29,6 +38,7 @@ from lora_ref.worked import (
     EXACT_X,
     PRINTED_AB,
     PRINTED_NORM,
+    R,
     fractions_of,
     tiled,
 )
@@ -46,11 +56,6 @@ def _w_low_rank(W0: Any, A: Any, B: Any) -> Evidence:
     return Evidence(rank <= r, numbers)
 
 
-def _update_low_rank(W0: Any, A: Any, B: Any) -> Evidence:
-    rank = numerical_rank(floats(product(B, A)))
-    return Evidence(rank <= len(A), {"rank": rank})
-
-
 def _dimension(A: Any, B: Any) -> int:
     return numerical_rank(lowrank.product_jacobian(floats(B), floats(A)))
 
@@ -60,12 +65,12 @@ def _one_dimensional(A: Any, B: Any, dimension: int) -> Evidence:
     return Evidence(found == dimension, {"found": found, "space": space})
 
 
-def _sum_of_two(A: Any, B: Any, A2: Any, B2: Any) -> Evidence:
+def _sum_of_two(A: Any, B: Any, A2: Any, B2: Any, r: int) -> Evidence:
     one, other = product(B, A), product(B2, A2)
     ranks = [numerical_rank(floats(update)) for update in (one, other)]
     together = numerical_rank(floats(added(one, other)))
     numbers = {"ranks": " and ".join(map(str, ranks)), "together": together}
-    return Evidence(together <= len(A), numbers, max(ranks) <= len(A))
+    return Evidence(together <= r, numbers, max(ranks) <= r)
 
 
 def _outer_literally(A: Any, B: Any) -> Any:
@@ -75,16 +80,20 @@ def _outer_literally(A: Any, B: Any) -> Any:
     return sum(row @ column for row, column in zip(A, B.T, strict=True))
 
 
-def _outer_as_columns(A: Any, B: Any) -> Evidence:
-    rng = np.random.default_rng(0)
-    wide_A, tall_B = rng.standard_normal((2, 7)), rng.standard_normal((5, 2))
-    right = transposed = True
-    for a, b in ((floats(A), floats(B)), (wide_A, tall_B)):
-        right &= np.allclose(lowrank.outer_products(b, a).sum(axis=0), b @ a)
-        transposed &= np.allclose(
-            sum(np.outer(u, v) for u, v in zip(a, b.T, strict=True)), (b @ a).T
-        )
-    return Evidence(bool(right and transposed), {})
+def _outer_sum(A: Any, B: Any) -> Any:
+    """Sum the products of a column of B with a row of A."""
+    return sum(np.outer(b, a) for b, a in zip(B.T, A, strict=True))
+
+
+def _both_readings(A: Any, B: Any) -> dict[str, Any]:
+    """Return the trace, and the shapes of both readings where d_in and d_out differ."""
+    wide_A, tall_B = np.ones((2, 7)), np.ones((5, 2))
+    return {
+        "trace": float(np.trace(product(A, B))),
+        "right": shape_text(_outer_sum(wide_A, tall_B).shape),
+        "swapped": shape_text(_outer_sum(tall_B.T, wide_A.T).shape),
+        "transposed": "it is" if (_outer_sum(B.T, A.T) == (B @ A).T).all() else "it is not",
+    }
 
 
 def _step(W0: Any, A: Any, B: Any, x: Any, target: Any, lr: Any) -> LoRALinear:
@@ -94,7 +103,7 @@ def _step(W0: Any, A: Any, B: Any, x: Any, target: Any, lr: Any) -> LoRALinear:
     return sgd_step(layer, row, layer.forward(row)[0] - wanted, float(lr))[0]
 
 
-def _directions_fixed(**given: Any) -> Evidence:
+def _directions_fixed(r: int, **given: Any) -> Evidence:
     before = lowrank.outer_products(floats(given["B"]), floats(given["A"]))
     after_layer = _step(**given)
     after = lowrank.outer_products(after_layer.B, after_layer.A)
@@ -105,34 +114,29 @@ def _directions_fixed(**given: Any) -> Evidence:
     degrees = [float(np.degrees(np.arccos(min(1.0, c)))) for c in cosines]
     return Evidence(
         bool(np.allclose(cosines, 1, rtol=0, atol=1e-12)),
-        {"degrees": " and ".join(f"{angle:.1f}" for angle in degrees), "r": len(cosines)},
+        {"degrees": " and ".join(f"{angle:.1f}" for angle in degrees)},
     )
 
 
-def _number_fixed(**given: Any) -> Evidence:
-    layer = _step(**given)
-    return Evidence(numerical_rank(layer.delta_w) <= layer.r, {"r": layer.r})
-
-
-def _norms_of_growing_update(A: Any, B: Any, W0: Any) -> list[float]:
-    terms = lowrank.outer_products(floats(B), floats(A))
-    return [norm(terms[:k].sum(axis=0)) for k in range(1, len(terms) + 1)]
+def _number_fixed(r: int, **given: Any) -> Evidence:
+    return Evidence(numerical_rank(_step(**given).delta_w) <= r, {"r": r})
 
 
 def _norm_shrinks(A: Any, B: Any, W0: Any) -> Evidence:
-    norms = _norms_of_growing_update(A, B, W0)
+    terms = lowrank.outer_products(floats(B), floats(A))
+    norms = [norm(terms[:k].sum(axis=0)) for k in range(1, len(terms) + 1)]
     shrinks = all(later < earlier for earlier, later in pairwise(norms))
     return Evidence(shrinks, {"norms": ", ".join(f"{value:.4f}" for value in norms)})
 
 
-def _tails(A: Any, B: Any, W0: Any) -> tuple[float, ...]:
+def _tails(W0: Any, **given: Any) -> tuple[float, ...]:
     return tuple(lowrank.tail(floats(W0), k).frobenius for k in range(len(W0) + 1))
 
 
-def _filters(W0: Any, A: Any, B: Any, x: Any) -> Evidence:
+def _filters(W0: Any, A: Any, B: Any, x: Any, rows: Any) -> Evidence:
+    """Compare the output with W0's, for x and for its part orthogonal to `rows`."""
     layer = LoRALinear(floats(W0), floats(A), floats(B), alpha=float(len(A)))
-    rows = floats(A)
-    outside = floats(x) - np.linalg.pinv(rows) @ (rows @ floats(x))
+    outside = floats(x) - _onto(rows) @ floats(x)
 
     def moved(column: Any) -> float:
         base = column[None] @ layer.W0.T
@@ -143,29 +147,49 @@ def _filters(W0: Any, A: Any, B: Any, x: Any) -> Evidence:
     return Evidence(any_input < 1e-12, numbers, orthogonal < 1e-12)
 
 
-def _update_seen_through_A(W0: Any, A: Any, B: Any, x: Any) -> Evidence:
-    """Compare what the update does to an input with what it does to its part in A's row space."""
-    rows, column = floats(A), floats(x)
-    inside = np.linalg.pinv(rows) @ (rows @ column)
-    update = floats(B) @ rows
+def _seen_by_the_update(W0: Any, A: Any, B: Any, x: Any, rows: Any) -> Evidence:
+    """Whether the update acts on exactly the inputs that are not orthogonal to the rows of A."""
+    column = floats(x)
+    inside = _onto(rows) @ column
     share = norm(inside) ** 2 / norm(column) ** 2
-    return Evidence(bool(np.allclose(update @ column, update @ inside)), {"share": share})
+    update = floats(B) @ floats(A)
+    same = np.allclose(update @ column, update @ inside)
+    every = numerical_rank(update) == numerical_rank(floats(A))  # B loses no direction of A x
+    return Evidence(bool(same and every), {"share": share})
+
+
+def _onto(rows: Any) -> Any:
+    """Return the projection onto the span of some rows."""
+    return np.linalg.pinv(floats(rows)) @ floats(rows)
 
 
 _FACTORS = {"A": EXACT_A, "B": EXACT_B}
-_STEP = {"W0": EXACT_W0, **_FACTORS, "x": EXACT_X, "target": EXACT_TARGET, "lr": EXACT_LR}
+_BA = (
+    ("0.11", "0.14", "0.17", "0.20"),
+    ("0.23", "0.30", "0.37", "0.44"),
+    ("0.35", "0.46", "0.57", "0.68"),
+    ("0.47", "0.62", "0.77", "0.92"),
+)
+_STEP = {
+    "W0": EXACT_W0,
+    **_FACTORS,
+    "x": EXACT_X,
+    "target": EXACT_TARGET,
+    "lr": EXACT_LR,
+    "r": R,
+}
 
 CLAIMS = (
     Claim(
         id="w-low-rank",
-        where=sections.ERROR,
-        says="W = W0 + AB is a low-rank approximation of W0 (headings of sections 2, 4 and 7)",
+        where=sections.MERGED,
+        says="W = W0 + AB is a low-rank approximation of W0 (headings of 2, 2.4 and 7)",
         statement=Law(_w_low_rank, "W has rank {rank}, r = {r}"),
         given={"W0": EXACT_W0, **_FACTORS},
         correction=Correction(
-            "it is the update B A that has low rank ({rank}); it approximates a change of W0, "
-            "not W0",
-            Law(_update_low_rank, ""),
+            "it is the update B A that has low rank, {printed}; it stands for a change of W0, not "
+            "for W0",
+            Number("2", lambda W0, A, B: numerical_rank(floats(product(B, A)))),
         ),
         why="B A approximates nothing of W0: their distance is {distance:.3f}, that of the best "
         "matrix of rank {r} is {best:.4f}",
@@ -192,11 +216,12 @@ CLAIMS = (
             **_FACTORS,
             "A2": fractions_of((("1", "0", "0", "0"), ("0", "0", "0", "1"))),
             "B2": fractions_of((("1", "0"), ("0", "0"), ("0", "0"), ("0", "1"))),
+            "r": R,
         },
         correction=Correction(
             "one update has row and column spaces of dimension at most r; the set of all of them "
             "is no linear subspace, since two can sum to rank {printed}",
-            Number("4", lambda A, B, A2, B2: numerical_rank(floats(added(B @ A, B2 @ A2)))),
+            Number("4", lambda A, B, A2, B2, r: numerical_rank(floats(added(B @ A, B2 @ A2)))),
         ),
         why="true of each update by itself",
     ),
@@ -206,10 +231,11 @@ CLAIMS = (
         says="A B = sum of a_i b_i^T with a_i the rows of A and b_i^T the columns of B",
         statement=Shape((4, 4), _outer_literally),
         given=_FACTORS,
-        correction=Correction("B A = sum of b_i a_i^T", Law(_outer_as_columns, "")),
-        shown=lambda A, B: {"trace": float(np.trace(product(A, B)))},
+        correction=Correction("B A = sum of b_i a_i^T = {printed}", Number(_BA, _outer_sum)),
+        shown=_both_readings,
         why="read literally, a row times a column, each term is a number and the sum is "
-        "trace(A B) = {trace:.2f}; read with columns it is (B A)^T, a slip that d_in = d_out hides",
+        "trace(A B) = {trace:.2f}; read as a_i times b_i^T {transposed} (B A)^T, which d_in = "
+        "d_out hides: with 7 inputs and 5 outputs B A is {right}, that sum {swapped}",
     ),
     Claim(
         id="fixed-directions",
@@ -226,11 +252,11 @@ CLAIMS = (
     Claim(
         id="frobenius",
         where=sections.ERROR,
-        says="the norm of W - W0, sqrt(0.59^2 + 0.74^2 + ... + 3.74^2), is about 8.97",
+        says="the Frobenius norm of W - W0, sqrt(0.59^2 + 0.74^2 + ... + 3.74^2), is about 8.97",
         statement=Number(PRINTED_NORM, lambda AB, A, B: norm(AB)),
         given={"AB": fractions_of(tiled(PRINTED_AB)), **_FACTORS},
         correction=Correction(
-            "the update B A has norm sqrt({square}) = {printed}",
+            "the update B A has Frobenius norm sqrt({square}) = {printed}",
             Number("1.9339", lambda AB, A, B: sqrt((product(B, A) ** 2).sum())),
         ),
         shown=lambda AB, A, B: {"sum": (AB**2).sum(), "square": (product(B, A) ** 2).sum()},
@@ -240,7 +266,9 @@ CLAIMS = (
         id="error-vs-rank",
         where=sections.ERROR,
         says="that norm is the approximation error: the larger r, the smaller",
-        statement=Law(_norm_shrinks, "norm of the update with 1, 2 ... directions: {norms}"),
+        statement=Law(
+            _norm_shrinks, "norm of the update with one direction and with two: {norms}"
+        ),
         given={**_FACTORS, "W0": EXACT_W0},
         correction=Correction(
             "it is the size of the update. What shrinks is the distance to the best rank-r "
@@ -258,11 +286,12 @@ CLAIMS = (
             "output moved by {any_input:.1%} for one input, by {orthogonal} for its part "
             "orthogonal to the rows of A",
         ),
-        given={"W0": EXACT_W0, **_FACTORS, "x": EXACT_X},
+        given={"W0": EXACT_W0, **_FACTORS, "x": EXACT_X, "rows": EXACT_A},
         correction=Correction(
-            "only inputs orthogonal to the rows of A pass unchanged; here {share:.1%} of the "
-            "squared length of x lies in their span",
-            Law(_update_seen_through_A, ""),
+            "inputs orthogonal to the rows of A pass unchanged, and, where the columns of B are "
+            "independent as here, no others; {share:.1%} of the squared length of x lies in their "
+            "span",
+            Law(_seen_by_the_update, ""),
         ),
         why="the rows of A decide which inputs are touched, general or special",
     ),
@@ -271,7 +300,8 @@ CLAIMS = (
         where=sections.PALETTE,
         says="AB is a palette of few colours over a finished painting, alpha the strength",
         statement=Illustrated(
-            "a palette has r colours, B A has r directions, each a whole picture"
+            "a palette has r colours, B A has r directions, each a whole picture; the pictures "
+            "are not drawn yet"
         ),
     ),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.counting import break_even_rank
+from lora_ref.counting import break_even_rank, full_params, lora_params
 from lora_ref.layers import Linear, LoRALinear
 from lora_ref.ledger.claim import (
     Claim,
@@ -26,6 +26,7 @@ from lora_ref.worked import (
     EXACT_B,
     EXACT_B_START,
     EXACT_W0,
+    EXACT_X,
     PRINTED_AB,
     PRINTED_W,
     R,
@@ -52,7 +53,8 @@ def _count_of_square(widths: tuple[int, ...], exponent: int) -> Evidence:
 
 def _r_below_d(d: int, r: int) -> Evidence:
     limit = break_even_rank(d, d)
-    return Evidence(r < limit, {"r": r, "limit": limit, "lora": 2 * d * r, "full": d * d})
+    numbers = {"r": r, "limit": limit, "lora": lora_params(d, d, r), "full": full_params(d, d)}
+    return Evidence(r < limit, numbers)
 
 
 def _is_gaussian(A: Any, std: float) -> Evidence:
@@ -70,21 +72,34 @@ def _is_sequence(A: Any, std: float) -> Evidence:
     return Evidence(len(steps) == 1, {"first": first, "last": last, "step": min(steps)})
 
 
-def _rows_as_basis(A: Any, x: tuple[float, ...]) -> Evidence:
-    rows, column = floats(A), np.array(x)
-    onto = np.linalg.pinv(rows) @ rows  # the projection onto the row space
-    orthonormal = np.linalg.qr(rows.T)[0].T
+def _rows_as_basis(A: Any, Q: Any, x: Any) -> Evidence:
+    """Compare inner products with the rows to the coordinates of x's part in their span."""
 
-    def coordinates(basis: Any) -> bool:
-        return bool(np.allclose(basis.T @ (basis @ column), onto @ column))
+    def both(rows: Any) -> tuple[Any, Any]:
+        return rows @ floats(x), np.linalg.pinv(rows.T) @ floats(x)
 
-    gram = np.round(rows @ rows.T, 2).tolist()
-    return Evidence(coordinates(rows), {"gram": gram, "x": x}, coordinates(orthonormal))
+    (products, coordinates), (others, in_others) = both(floats(A)), both(floats(Q))
+    numbers = {
+        "products": ", ".join(f"{value:.2f}" for value in products),
+        "coordinates": ", ".join(f"{value:.2f}" for value in coordinates),
+    }
+    return Evidence(
+        bool(np.allclose(products, coordinates)), numbers, bool(np.allclose(others, in_others))
+    )
 
 
-def _rows_span(A: Any, x: tuple[float, ...]) -> Evidence:
+def _rows_span(A: Any, Q: Any, x: Any) -> Evidence:
     rank = numerical_rank(floats(A))
     return Evidence(rank == len(A) < A.shape[1], {"rank": rank, "d": A.shape[1]})
+
+
+def _column_steps(printed: Any) -> str:
+    """Describe how the columns of a printed matrix rise, if they rise in equal steps."""
+    rises = np.diff(fractions_of(printed), axis=0)
+    if not (rises == rises[0]).all():
+        return "the printed columns follow no rule"
+    steps = " and ".join(f"{float(step):.2f}" for step in rises[0])
+    return f"the printed columns rise in equal steps of {steps}"
 
 
 def _starts_at_w0(W0: Any, B: Any, alphas: tuple[float, ...]) -> Evidence:
@@ -104,7 +119,7 @@ CLAIMS = (
     Claim(
         id="w0-full-rank",
         where=sections.SETUP,
-        says="W0 has rank 4",
+        says="W0 has rank 4, as the article assumes",
         statement=Number("4", lambda W0: rank_and_determinant(W0)[0]),
         given={"W0": EXACT_W0},
         shown=_w0_numbers,
@@ -116,12 +131,12 @@ CLAIMS = (
         where=sections.SETUP,
         says="W0 was generated at random",
         statement=Unsupported(
-            "every entry is a multiple of 0.1, and nothing says how it was drawn",
-            "the sixteen printed entries",
+            "the article gives no distribution and no seed",
+            "the article, part one, section 1",
         ),
         given={"W0": EXACT_W0},
         shown=lambda W0: {"grid": sum(w * 10 == int(w * 10) for w in W0.flat), "all": W0.size},
-        why="{grid} of {all} entries lie on the grid of 0.1; no conclusion rests on the draw",
+        why="{grid} of {all} printed entries are multiples of 0.1; no conclusion rests on the draw",
     ),
     Claim(
         id="square-params",
@@ -132,15 +147,14 @@ CLAIMS = (
     ),
     Claim(
         id="r-far-below-d",
-        where=sections.FACTORS,
+        where=sections.APPROXIMATION,
         says="r = 2 is far smaller than d = 4",
         statement=Law(_r_below_d, "r = {r}, break-even rank {limit}"),
         given={"d": len(EXACT_W0), "r": R},
         correction=Correction(
-            "r = {printed} is the rank at which nothing is saved: {lora} parameters against {full}",
-            Number("2", lambda d, r: break_even_rank(d, d)),
+            "r = {value} is the rank at which nothing is saved: {lora} parameters against {full}",
+            Number("2.00", lambda d, r: break_even_rank(d, d)),
         ),
-        shown=lambda d, r: {"lora": 2 * d * r, "full": d * d},
         why="small is what lies below the break-even rank; the article's own count says so later",
     ),
     Claim(
@@ -160,8 +174,11 @@ CLAIMS = (
         id="a-rows-basis",
         where=sections.FACTORS,
         says="each row of A is a basis vector of the low-dimensional space",
-        statement=Law(_rows_as_basis, "A A^T = {gram}, which is not the identity"),
-        given={"A": EXACT_A, "x": (1.0, -2.0, 0.5, 3.0)},
+        statement=Law(
+            _rows_as_basis,
+            "for the x of the walkthrough, A x = ({products}), coordinates ({coordinates})",
+        ),
+        given={"A": EXACT_A, "Q": np.linalg.qr(floats(EXACT_A).T)[0].T, "x": EXACT_X},
         correction=Correction(
             "the rows are a basis of a {rank}-dimensional subspace of the {d}-dimensional input "
             "space; A x holds inner products with them",
@@ -223,13 +240,8 @@ CLAIMS = (
                 lambda A, B, printed: product(B, A),
             ),
         ),
-        shown=lambda A, B, printed: {
-            "steps": " and ".join(
-                f"{float(step):.2f}" for step in np.diff(floats(printed), axis=0)[0]
-            )
-        },
-        why="no product of A and B has 4 rows and 2 columns; the printed columns rise in equal "
-        "steps of {steps}",
+        shown=lambda A, B, printed: {"columns": _column_steps(printed)},
+        why="no product of A and B has 4 rows and 2 columns; {columns}",
     ),
     Claim(
         id="scaling-one",
@@ -270,6 +282,6 @@ CLAIMS = (
                 lambda W0, AB, A, B: added(W0, product(B, A)),
             ),
         ),
-        why="as sums of the printed numbers, tiled, and of nothing else",
+        why="they are sums of the printed numbers, tiled, and of nothing else",
     ),
 )

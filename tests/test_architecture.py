@@ -22,8 +22,27 @@ PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "ground": ("errors", "arrays"),
-    "mathematics": ("lowrank",),
-    "layers": ("layers.base", "layers.linear", "layers.starts", "layers.lora", "layers"),
+    "mathematics": (
+        "lowrank",
+        "quantize",
+        "ops.doors",
+        "ops.activations",
+        "ops.normalise",
+        "ops.losses",
+        "ops",
+    ),
+    "layers": (
+        "layers.base",
+        "layers.linear",
+        "layers.starts",
+        "layers.lora",
+        "layers.multitask",
+        "layers.dora",
+        "layers.qlora",
+        "layers.activation",
+        "layers.adapter",
+        "layers",
+    ),
     "use": (
         "counting",
         "fast",

@@ -167,7 +167,7 @@ def test_the_normal_start_has_the_width_that_was_asked_for(
     assert A.std() == pytest.approx(std, rel=0.02)
     assert abs(A.mean()) < 0.02 * std
     assert np.mean(np.abs(A) < std) == pytest.approx(0.6827, abs=0.01)  # normal, not uniform
-    assert normal()(np.ones((1, 400)), 200, rng)[0].std() == pytest.approx(0.02, rel=0.02)
+    assert normal()(np.ones((1, 400)), 200, 1.0, rng)[1].std() == pytest.approx(0.02, rel=0.02)
 
 
 @pytest.mark.parametrize("start", [kaiming_uniform, normal()], ids=["kaiming_uniform", "normal"])

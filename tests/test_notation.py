@@ -115,7 +115,7 @@ def zero(shape):
 
 def ours(shape):
     """Read the bound off a large draw of `kaiming_uniform`."""
-    A, B = kaiming_uniform(np.zeros((1, shape[1])), 20_000, np.random.default_rng(0))
+    _, A, B = kaiming_uniform(np.zeros((1, shape[1])), 20_000, 1.0, np.random.default_rng(0))
     assert not B.any()
     widest = np.abs(A).max()
     bound = torch_kaiming(shape)[1]

@@ -16,7 +16,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import differences, formula, laws
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
-from lora_ref.layers.starts import kaiming_uniform
+from lora_ref.layers.starts import both_random, both_zero, kaiming_uniform
 
 Kind = Literal["backward", "function", "start", "step"]
 Wrong = TypeVar("Wrong", bound=Callable[..., Any])
@@ -296,26 +296,19 @@ class _DropoutOnTheBase(LoRALinear):
 # -------------------------------------------------------------------------- wrong start or step
 
 
-@_mistake(
+_mistake(
     "start",
     "both-zero",
     says="Start both factors at zero: each gradient has the other as a factor, so nothing moves.",
     arises="B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
-)
-def _both_zero(W0: Array, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    A, B = kaiming_uniform(W0, r, rng)
-    return 0 * A, B
+)(both_zero)
 
-
-@_mistake(
+_mistake(
     "start",
     "both-random",
     says="Start both factors at random: the pretrained function is disturbed before training.",
     arises="every parameter is initialised alike",
-)
-def _both_random(W0: Array, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    A, B = kaiming_uniform(W0, r, rng)
-    return A, rng.normal(0, 0.02, B.shape).astype(B.dtype)
+)(both_random)
 
 
 @_mistake(

@@ -1,9 +1,39 @@
 """Layers with hand-written gradients; `LAYERS` lists them for the contract suite."""
 
+from lora_ref.layers.activation import Activation
+from lora_ref.layers.adapter import Adapter, AdapterCache, affine_defect
 from lora_ref.layers.base import Layer
+from lora_ref.layers.dora import DoRACache, DoRALinear
 from lora_ref.layers.linear import Linear, LinearCache
 from lora_ref.layers.lora import LoRACache, LoRALinear
+from lora_ref.layers.multitask import BASE, MultiTaskCache, MultiTaskLoRA
+from lora_ref.layers.qlora import QLoRALinear
 
-LAYERS: tuple[type[Layer], ...] = (Linear, LoRALinear)
+LAYERS: tuple[type[Layer], ...] = (
+    Linear,
+    LoRALinear,
+    DoRALinear,
+    QLoRALinear,
+    MultiTaskLoRA,
+    Adapter,
+    Activation,
+)
 
-__all__ = ["LAYERS", "Layer", "Linear", "LinearCache", "LoRACache", "LoRALinear"]
+__all__ = [
+    "BASE",
+    "LAYERS",
+    "Activation",
+    "Adapter",
+    "AdapterCache",
+    "DoRACache",
+    "DoRALinear",
+    "Layer",
+    "Linear",
+    "LinearCache",
+    "LoRACache",
+    "LoRALinear",
+    "MultiTaskCache",
+    "MultiTaskLoRA",
+    "QLoRALinear",
+    "affine_defect",
+]

@@ -26,6 +26,11 @@ from lora_ref.layers.linear import Linear
 from lora_ref.layers.starts import Start, kaiming_uniform
 
 
+def scaling_of(alpha: float, r: int, rank_stabilised: bool) -> float:
+    """Return the multiplier of an update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
+    return alpha / (sqrt(r) if rank_stabilised else r)
+
+
 class LoRACache(NamedTuple):
     """What `LoRALinear.backward` needs from the forward pass; nothing in it is out x in."""
 
@@ -86,7 +91,7 @@ class LoRALinear(Layer):
     @property
     def scaling(self) -> float:
         """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
-        return self.alpha / (sqrt(self.r) if self.rank_stabilised else self.r)
+        return scaling_of(self.alpha, self.r, self.rank_stabilised)
 
     @property
     def trainable(self) -> Params:
@@ -158,7 +163,7 @@ class LoRALinear(Layer):
         bias: Array | None = None,
         rank_stabilised: bool = False,
     ) -> Self:
-        """Wrap W0 at the start of training: A drawn by `start`, B zero, so y is W0's.
+        """Wrap W0 at the start of training; most starts have B zero, so y is W0's.
 
         Parameters
         ----------
@@ -167,13 +172,16 @@ class LoRALinear(Layer):
         r : int
             Rank of the factors, at least 1.
         rng : numpy.random.Generator
-            Where A is drawn from.
+            What the start draws from.
         start : callable
-            One of `lora_ref.layers.starts`: `kaiming_uniform`, or ``normal(std)``.
+            One of `lora_ref.layers.starts`, such as `kaiming_uniform` or ``normal(std)``; `pissa`
+            freezes another W0 than the one given.
         """
         check_array("W0 in LoRALinear.init", W0, out_features=None, in_features=None)
         check_generator("rng in LoRALinear.init", rng)
-        A, B = start(W0, as_count("r in LoRALinear.init", r), rng)
+        r = as_count("r in LoRALinear.init", r)
+        alpha = as_finite("alpha in LoRALinear.init", alpha, W0.dtype)
+        W0, A, B = start(W0, r, scaling_of(alpha, r, rank_stabilised), rng)
         return cls(W0, A, B, alpha, bias, rank_stabilised)
 
     @classmethod

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from tests.bench import importing, linear, machine, memory, svd
+from tests.bench import importing, linear, machine, memory, multitask, quantisation, svd
 
 TOPICS = {
     "pass-1024-512": linear.large,
@@ -13,6 +13,9 @@ TOPICS = {
     "full-step": linear.full_step,
     "memory": memory.rows,
     "svd": svd.rows,
+    "multitask": multitask.rows,
+    "nf4-quantise": quantisation.quantising,
+    "nf4-dequantise": quantisation.dequantising,
     "import": importing.rows,
 }
 """One name a row; the functions are called only for rows that are asked for."""

@@ -266,9 +266,7 @@ CLAIMS = (
         id="error-vs-rank",
         where=sections.ERROR,
         says="that norm is the approximation error: the larger r, the smaller",
-        statement=Law(
-            _norm_shrinks, "norm of the update with one direction and with two: {norms}"
-        ),
+        statement=Law(_norm_shrinks, "norm of the update with one direction and with two: {norms}"),
         given={**_FACTORS, "W0": EXACT_W0},
         correction=Correction(
             "it is the size of the update. What shrinks is the distance to the best rank-r "

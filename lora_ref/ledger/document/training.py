@@ -21,7 +21,7 @@ from lora_ref.ledger.document.expressions import (
 
 
 def _kaiming_std(d: int) -> float:
-    return float(kaiming_uniform(np.zeros((1, d)), 50, np.random.default_rng(0))[0].std())
+    return float(kaiming_uniform(np.zeros((1, d)), 50, 1.0, np.random.default_rng(0))[1].std())
 
 
 def _usual_gaussian(widths: tuple[int, ...], std: float) -> Evidence:

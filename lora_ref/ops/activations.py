@@ -1,0 +1,131 @@
+"""Activations, entry by entry: ReLU, tanh, GELU in both forms."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lora_ref.arrays import (
+    Array,
+    check_float,
+)
+from lora_ref.ops.doors import check_like
+
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+_CUBIC = 0.044715
+
+
+class ReLUCache(NamedTuple):
+    """What `relu_backward` needs; positive exactly where x was."""
+
+    y: Array
+
+
+def relu(x: Array) -> tuple[Array, ReLUCache]:
+    """Return ``max(x, 0)``, entry by entry."""
+    check_float("x in relu", x)
+    y = np.maximum(x, 0)
+    return y, ReLUCache(y)
+
+
+def relu_backward(grad_y: Array, cache: ReLUCache) -> Array:
+    """Return ``grad_y`` where x > 0, and 0 elsewhere: the derivative at exactly 0 is taken as 0.
+
+    There is none at 0; any number from 0 to 1 would be a subgradient. ``y >= 0`` in place of
+    ``y > 0`` would be true everywhere and mask nothing.
+    """
+    check_like("grad_y in relu_backward", grad_y, cache.y)
+    return grad_y * (cache.y > 0)
+
+
+class TanhCache(NamedTuple):
+    """What `tanh_backward` needs."""
+
+    y: Array
+
+
+def tanh(x: Array) -> tuple[Array, TanhCache]:
+    """Return ``tanh(x)``, entry by entry."""
+    check_float("x in tanh", x)
+    y = np.tanh(x)
+    return y, TanhCache(y)
+
+
+def tanh_backward(grad_y: Array, cache: TanhCache) -> Array:
+    """Return ``grad_y * (1 - tanh(x)**2)``."""
+    check_like("grad_y in tanh_backward", grad_y, cache.y)
+    return grad_y * (1 - cache.y * cache.y)
+
+
+class GELUCache(NamedTuple):
+    """What `gelu_backward` needs."""
+
+    x: Array
+    cdf: Array  # shaped like x
+
+
+def gelu(x: Array) -> tuple[Array, GELUCache]:
+    """Return ``x * Φ(x)``, where Φ is the distribution function of the standard normal.
+
+    Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016, arXiv 1606.08415. NumPy has no error
+    function, so `math.erfc` is called once an entry, in Python and in float64: exact, and much
+    slower than any other function here. `gelu_tanh` is the fast form.
+    """
+    check_float("x in gelu", x)
+    # Φ(x) = erfc(-x / sqrt 2) / 2 is (1 + erf(x / sqrt 2)) / 2 with the digits of its left tail
+    arguments = (x.ravel() / -math.sqrt(2)).tolist()
+    cdf = np.fromiter(map(math.erfc, arguments), np.float64, x.size).astype(x.dtype)
+    cdf = cdf.reshape(x.shape)
+    cdf *= 0.5
+    return x * cdf, GELUCache(x, cdf)
+
+
+def gelu_backward(grad_y: Array, cache: GELUCache) -> Array:
+    """Return ``grad_y * (Φ(x) + x φ(x))``, where φ is the density of the standard normal."""
+    x, cdf = cache
+    check_like("grad_y in gelu_backward", grad_y, x)
+    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+    return grad_y * (cdf + x * density)
+
+
+class GELUTanhCache(NamedTuple):
+    """What `gelu_tanh_backward` needs."""
+
+    x: Array
+    t: Array  # shaped like x: tanh(sqrt(2/π) (x + 0.044715 x³))
+
+
+def gelu_tanh(x: Array) -> tuple[Array, GELUTanhCache]:
+    """Return ``x * (1 + tanh(sqrt(2/π) * (x + 0.044715 x³))) / 2``, close to `gelu`.
+
+    The approximation that Hendrycks and Gimpel give, 2016, arXiv 1606.08415; nowhere further than
+    0.0005 from the exact form.
+    """
+    check_float("x in gelu_tanh", x)
+    t = np.tanh(_SQRT_2_OVER_PI * (x + _CUBIC * x * x * x))
+    return 0.5 * x * (1 + t), GELUTanhCache(x, t)
+
+
+def gelu_tanh_backward(grad_y: Array, cache: GELUTanhCache) -> Array:
+    """Return grad_x, by the rule for a product and, inside the tanh, the chain rule."""
+    x, t = cache
+    check_like("grad_y in gelu_tanh_backward", grad_y, x)
+    inner = _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * x * x)
+    return grad_y * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+
+
+class ActivationPair(NamedTuple):
+    """A function of one array and its backward."""
+
+    forward: Callable[[Array], tuple[Array, Any]]
+    backward: Callable[[Array, Any], Array]
+
+
+ACTIVATIONS: Mapping[str, ActivationPair] = {
+    "relu": ActivationPair(relu, relu_backward),
+    "tanh": ActivationPair(tanh, tanh_backward),
+    "gelu": ActivationPair(gelu, gelu_backward),
+    "gelu_tanh": ActivationPair(gelu_tanh, gelu_tanh_backward),
+}
+"""The activations by name, as layers ask for them."""

@@ -1,0 +1,172 @@
+"""NF4 of a large matrix: quantising beside a search for each value, dequantising beside a gather.
+
+Where bitsandbytes is installed, with torch, its own kernels for the processor run too. It
+multiplies by 1/absmax where lora_ref divides, so a few values in a million that lie on a threshold
+have another code there.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from lora_ref.quantize import LEVELS, NF4_BLOCK, quantise
+from tests.bench.contest import contest
+from tests.bench.machine import blas_threads
+from tests.bench.row import Row, Target
+
+D = 4096
+
+QUANTISE = "quantise"
+SEARCH = "numpy.searchsorted"
+ARGMIN = "argmin over 16 distances"
+THEIR_QUANTISE = "bitsandbytes quantise"
+
+DEQUANTISE = "dequantise"
+GATHER = "unpack, gather, multiply"
+THEIR_DEQUANTISE = "bitsandbytes dequantise"
+
+NEEDS = ("torch", "bitsandbytes")
+
+Call = Callable[[], Sequence[Any]]
+
+
+def make(name: str, d: int) -> Call:
+    """Return the call of one contender, for a normal d x d matrix."""
+    return CONTENDERS[name](np.random.default_rng(0).standard_normal((d, d), dtype=np.float32))
+
+
+def ours(W: Any) -> Call:
+    def call() -> Sequence[Any]:
+        q = quantise(W)
+        return q.codes, q.absmax
+
+    return call
+
+
+def search(W: Any) -> Call:
+    levels = LEVELS["nf4"]
+    thresholds = (levels[1:] + levels[:-1]) / 2
+    return _one_by_one(W, lambda x: np.searchsorted(thresholds, x).astype(np.uint8))
+
+
+def argmin(W: Any) -> Call:
+    def nearest(x: Any) -> Any:
+        parts = np.array_split(x, -(-x.size >> 16))  # 16 distances for each value take memory
+        found = [np.abs(part[:, None] - LEVELS["nf4"]).argmin(axis=1) for part in parts]
+        return np.concatenate(found).astype(np.uint8)
+
+    return _one_by_one(W, nearest)
+
+
+def _one_by_one(W: Any, nearest: Callable[[Any], Any]) -> Call:
+    def call() -> Sequence[Any]:
+        blocks = W.reshape(-1, NF4_BLOCK)
+        absmax = np.abs(blocks).max(axis=1)
+        codes = nearest((blocks / absmax[:, None]).reshape(-1))
+        return codes[::2] << 4 | codes[1::2], absmax
+
+    return call
+
+
+def theirs(W: Any) -> Call:
+    import torch
+    from bitsandbytes.functional import quantize_4bit
+
+    torch.set_num_threads(blas_threads())
+    tensor = torch.from_numpy(W)
+
+    def call() -> Sequence[Any]:
+        codes, state = quantize_4bit(tensor, quant_type="nf4", blocksize=NF4_BLOCK)
+        return codes, state.absmax
+
+    return call
+
+
+def ours_back(W: Any) -> Call:
+    q = quantise(W)
+    return lambda: (q.dequantise(),)
+
+
+def gather(W: Any) -> Call:
+    q, levels = quantise(W), LEVELS["nf4"]
+
+    def call() -> Sequence[Any]:
+        blocks = levels[q.indices].reshape(-1, NF4_BLOCK)
+        return ((blocks * q.block_absmax[:, None]).reshape(W.shape),)
+
+    return call
+
+
+def theirs_back(W: Any) -> Call:
+    import torch
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    torch.set_num_threads(blas_threads())
+    codes, state = quantize_4bit(torch.from_numpy(W), quant_type="nf4", blocksize=NF4_BLOCK)
+    return lambda: (dequantize_4bit(codes, state),)
+
+
+CONTENDERS = {
+    QUANTISE: ours,
+    SEARCH: search,
+    ARGMIN: argmin,
+    THEIR_QUANTISE: theirs,
+    DEQUANTISE: ours_back,
+    GATHER: gather,
+    THEIR_DEQUANTISE: theirs_back,
+}
+
+
+def over_ours(ours: str, *others: str, rounds: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Return how many times as long as ours each other takes, and the seconds of all.
+
+    Raises
+    ------
+    RuntimeError
+        If one of them returns arrays of other norms.
+    """
+    timings = contest(make, [ours, *others], D, rounds=rounds)
+    for name in others:
+        if not np.allclose(timings[name].norms, timings[ours].norms, rtol=1e-6):
+            raise RuntimeError(f"{name} computes something else than {ours}: {timings[name].norms}")
+    seconds = {name: timing.seconds for name, timing in timings.items()}
+    return {f"{name} over {ours}": seconds[name] / seconds[ours] for name in others}, seconds
+
+
+def here(*names: str) -> list[str]:
+    """Return the contenders whose packages are installed."""
+    installed = all(find_spec(package) for package in NEEDS)
+    return [name for name in names if installed or not name.startswith("bitsandbytes")]
+
+
+def quantising() -> Iterator[Row]:
+    """Yield the row of quantising."""
+    figures, seconds = over_ours(QUANTISE, *here(SEARCH, ARGMIN, THEIR_QUANTISE), rounds=4)
+    yield Row(
+        "nf4-quantise",
+        f"NF4 of a normal {D} x {D} matrix, float32, blocks of {NF4_BLOCK}: codes packed two a "
+        "byte, and absmax",
+        figures,
+        (Target(f"{SEARCH} over {QUANTISE}", ">=", 5.0),),
+        seconds=seconds,
+    )
+
+
+def dequantising() -> Iterator[Row]:
+    """Yield the row of dequantising."""
+    figures, seconds = over_ours(DEQUANTISE, *here(GATHER, THEIR_DEQUANTISE), rounds=8)
+    yield Row(
+        "nf4-dequantise",
+        f"the same {D} x {D} matrix read back to float32",
+        figures,
+        (Target(f"{THEIR_DEQUANTISE} over {DEQUANTISE}", ">=", 1.0),),
+        seconds=seconds,
+    )
+
+
+def rows() -> Iterator[Row]:
+    """Yield both rows."""
+    yield from quantising()
+    yield from dequantising()

@@ -9,7 +9,8 @@ help: ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
 
 $(STAMP)-%: pyproject.toml
-	@test -x $(VENV)/bin/python || $(PY) -m venv $(VENV)
+	@$(VENV)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| $(PY) -m venv --clear $(VENV)
 	$(RUN) pip install -q -e '.$(if $(filter-out base,$*),[$*])'
 	@touch $@
 

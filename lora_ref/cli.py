@@ -19,6 +19,9 @@ from lora_ref.errors import LoraRefError
 
 GOOD, FAILED, USAGE = 0, 1, 2
 
+LARGEST = 10**12
+"""The largest size that ``count`` takes: beyond it a digit too many is more likely than a model."""
+
 
 class Outcome(NamedTuple):
     """What a command prints, its exit status, and messages for stderr."""
@@ -26,6 +29,7 @@ class Outcome(NamedTuple):
     text: str
     status: int = GOOD
     messages: tuple[str, ...] = ()
+    page: bool = False  # a page is UTF-8 wherever it is written
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,12 +43,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     for message in outcome.messages:
         print(f"lora-ref: {message}", file=sys.stderr)
-    if not _can_print(outcome.text) and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8")  # a page goes to a file, and pages are UTF-8
+    if outcome.page and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
         print(outcome.text, flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"lora-ref: the result cannot be written: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     return outcome.status
 
 
@@ -61,16 +69,16 @@ def verify(options: argparse.Namespace) -> Outcome:
     problems = tuple(problem for j in judgements for problem in j.problems)
     if options.verdict:
         judgements = [j for j in judgements if j.verdict == options.verdict]
-        if not judgements:
+        if not judgements and not problems:
             raise LoraRefError(f"none of these claims comes out as {options.verdict!r}")
     status = FAILED if problems else GOOD
     if options.json:
         return Outcome(_json(report.as_dict(judgements)), status, problems)
     if options.markdown:
-        return Outcome(report.as_markdown(judgements).rstrip("\n"), status, problems)
+        return Outcome(report.as_markdown(judgements).rstrip("\n"), status, problems, page=True)
     if options.order == "worst":
         judgements = report.worst_first(judgements)
-    width = min(120, max(60, shutil.get_terminal_size((100, 24)).columns))
+    width = min(120, shutil.get_terminal_size((100, 24)).columns)
     text = report.as_text(judgements, width=width, chinese=_can_print("低秩：“”"), colour=_colour())
     return Outcome(text, status, problems)
 
@@ -99,6 +107,13 @@ def count(options: argparse.Namespace) -> Outcome:
 
     sizes = options.in_features, options.out_features
     r, n = options.rank, options.rows
+    for flag, value in (("--in", sizes[0]), ("--out", sizes[1]), ("--rank", r), ("--rows", n)):
+        if not 1 <= value <= LARGEST:
+            raise LoraRefError(f"{flag} is {value}, expected a whole number from 1 to {LARGEST:,}")
+    if options.tasks is not None and not 1 <= options.tasks <= LARGEST:
+        raise LoraRefError(
+            f"--tasks is {options.tasks}, expected a whole number from 1 to {LARGEST:,}"
+        )
     full, lora = counting.full_params(*sizes), counting.lora_params(*sizes, r)
     costs = {
         "full": counting.full_multiply_adds(*sizes, n=n),
@@ -145,9 +160,14 @@ def count(options: argparse.Namespace) -> Outcome:
         rows.append(
             (f"{of['tasks']} tasks, parameters", f"{of['separate']:,}", f"{of['shared']:,}")
         )
-    title = f"One weight, {sizes[1]} x {sizes[0]}, r = {r}; {n} row(s) a step, {options.optimiser}"
-    lines = [title, "", *(f"{a:<26}{b:>18}{c:>18}" for a, b, c in rows), ""]
-    lines.append(f"LoRA has fewer parameters than the matrix below r = {float(limit):g}.")
+    title = (
+        f"One weight, {sizes[1]} x {sizes[0]}, r = {r}; {n} row(s) a step, {options.optimiser}, "
+        "4 bytes a number"
+    )
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    lines = [title, ""]
+    lines += [f"{a:<{widths[0]}}{b:>{widths[1]}}{c:>{widths[2]}}" for a, b, c in rows]
+    lines += ["", f"Below r = {float(limit):g} LoRA has fewer parameters than the matrix."]
     return Outcome("\n".join(lines))
 
 
@@ -202,13 +222,12 @@ def _json(body: dict[str, Any]) -> str:
 
 def _can_print(text: str) -> bool:
     try:
-        text.encode(sys.stdout.encoding or "ascii")
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _colour() -> bool:
-    return (
-        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout is not None and sys.stdout.isatty() and not plain

@@ -180,12 +180,12 @@ def merged_multiply_adds(in_features: int, out_features: int, *, n: int) -> Mult
     return MultiplyAdds(forward=product, backward=product)
 
 
-def merge_multiply_adds(in_features: int, out_features: int, r: int) -> int:
+def forming_multiply_adds(in_features: int, out_features: int, r: int) -> int:
     """Return what forming B A costs: paid once by a merge, at every pass by a forward in one step.
 
     Examples
     --------
-    >>> merge_multiply_adds(4, 4, 2)
+    >>> forming_multiply_adds(4, 4, 2)
     32
     """
     return as_count("r", r) * full_params(in_features, out_features)

@@ -87,6 +87,16 @@ def test_a_recipe_that_raises_exits_1_and_is_named_on_stderr(monkeypatch, capsys
     assert "count-4x4: the recipe raised" in capsys.readouterr().err
 
 
+def test_a_failing_recipe_is_not_hidden_by_an_empty_selection(monkeypatch, capsys):
+    def broken(**given):
+        raise ZeroDivisionError("planted")
+
+    planted = tuple(replace(c, statement=Number("16", broken)) for c in ledger.CLAIMS[:1])
+    monkeypatch.setattr(ledger, "CLAIMS", planted)
+    assert cli.main(["verify", "--verdict", "slip", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["claims"] == []
+
+
 def test_a_correction_that_does_not_hold_exits_1_even_if_filtered_away(monkeypatch, capsys):
     planted = tuple(
         replace(c, correction=replace(c.correction, check=Number("0.51", c.correction.check.value)))
@@ -153,6 +163,36 @@ def test_a_step_that_does_not_exist_is_wrong_usage(capsys, step):
     assert f"step {step} does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("size", ["7", "1024", str(10**12)])
+def test_the_columns_of_count_stand_below_each_other(capsys, size):
+    assert cli.main(["count", "--in", size, "--out", size, "--rank", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("training", "multiply"))]
+    assert len(table) > 5
+    assert len({len(line) for line in table}) == 1
+
+
+def test_a_page_is_utf_8_in_every_locale():
+    done = run("verify", "--markdown", PYTHONIOENCODING="gbk", PYTHONUTF8="0")
+    assert "低秩" in done.stdout.decode("utf-8")
+    assert b"\r" not in done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "lora_ref", "count", "--in", "4", "--out", "4", "--rank", "1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("lora-ref: the result cannot be written")
+    assert "Traceback" not in done.stderr
+
+
 def test_count_of_the_article(capsys):
     arguments = ["count", "--in", "1024", "--out", "1024", "--rank", "8", "--tasks", "10"]
     assert cli.main([*arguments, "--json"]) == 0
@@ -169,9 +209,11 @@ def test_count_of_the_article(capsys):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--in", "0", "--out", "4", "--rank", "1"], "in_features is 0"),
-        (["--in", "4", "--out", "4", "--rank", "-2"], "is -2"),
-        (["--in", "4", "--out", "4", "--rank", "2", "--tasks", "0"], "tasks is 0"),
+        (["--in", "0", "--out", "4", "--rank", "1"], "--in is 0"),
+        (["--in", "4", "--out", "4", "--rank", "-2"], "--rank is -2"),
+        (["--in", "4", "--out", "4", "--rank", "2", "--rows", "0"], "--rows is 0"),
+        (["--in", "9" * 400, "--out", "4", "--rank", "2"], "expected a whole number from 1 to"),
+        (["--in", "4", "--out", "4", "--rank", "2", "--tasks", "0"], "--tasks is 0"),
         (["--in", "4", "--out", "4", "--rank", "2", "--optimiser", "lion"], "'lion'"),
     ],
 )

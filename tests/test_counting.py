@@ -151,7 +151,7 @@ def test_merged_multiply_adds_are_those_of_a_real_pass(problem):
 def test_merging_costs_the_product_of_B_and_A(problem):
     layer, _, _ = problem
     watched = layer.with_params({"A": layer.A.view(Counted)})
-    assert count(watched.merge) == counting.merge_multiply_adds(*dimensions(layer))
+    assert count(watched.merge) == counting.forming_multiply_adds(*dimensions(layer))
 
 
 def test_counting_a_pass_does_not_change_its_numbers(rng):
@@ -239,7 +239,7 @@ CALLS: list[tuple[Any, dict[str, int]]] = [
     (counting.full_multiply_adds, {"in_features": 7, "out_features": 5, "n": 3}),
     (counting.lora_multiply_adds, {"in_features": 7, "out_features": 5, "r": 2, "n": 3}),
     (counting.merged_multiply_adds, {"in_features": 7, "out_features": 5, "n": 3}),
-    (counting.merge_multiply_adds, {"in_features": 7, "out_features": 5, "r": 2}),
+    (counting.forming_multiply_adds, {"in_features": 7, "out_features": 5, "r": 2}),
     (counting.full_bytes, {"in_features": 7, "out_features": 5, "n": 3, "itemsize": 2}),
     (counting.lora_bytes, {"in_features": 7, "out_features": 5, "r": 2, "n": 3, "itemsize": 2}),
 ]

@@ -153,6 +153,7 @@ class Judgement:
     recomputed: str = ""
     finding: FindingName | None = None
     correction: str | None = None
+    correction_holds: bool | None = None
     why: str = ""
     problems: tuple[str, ...] = ()
 
@@ -163,19 +164,20 @@ def judge(claim: Claim) -> Judgement:
         return _judge(claim)
     except Exception as error:  # any failure of any recipe is reported by name, none ends the run
         problem = f"{claim.id}: the recipe raised {type(error).__name__}: {error}"
-        return Judgement(claim, verdict=None, why=problem, problems=(problem,))
+        return Judgement(claim, verdict=None, problems=(problem,))
 
 
 def _judge(claim: Claim) -> Judgement:
     verdict, printed, recomputed, numbers = _assess(claim.statement, claim.given)
     if claim.shown is not None:
         numbers = {**numbers, **claim.shown(**claim.given)}
-    right, problems = None, []
+    right, holds, problems = None, None, []
     if claim.correction is not None:
-        found, right_text, right_value, more = _assess(claim.correction.check, claim.given)
-        names = {**numbers, **more, "printed": right_text, "value": right_value}
+        found, right_text, _, more = _assess(claim.correction.check, claim.given)
+        names = {**numbers, **more, "printed": right_text}
         right = fill(claim.correction.says, names)
-        if found != "confirmed":
+        holds = found == "confirmed"
+        if not holds:
             problems.append(f"{claim.id}: the correction does not hold ({found}): {right}")
     elif verdict in NEEDS_CORRECTION:
         problems.append(f"{claim.id}: {verdict}, and no correction is given")
@@ -186,7 +188,9 @@ def _judge(claim: Claim) -> Judgement:
     if isinstance(claim.statement, Illustrated):
         reasons.append(f"hidden: {claim.statement.hides}")
     why = "; ".join(reasons)
-    return Judgement(claim, verdict, printed, recomputed, finding, right, why, tuple(problems))
+    return Judgement(
+        claim, verdict, printed, recomputed, finding, right, holds, why, tuple(problems)
+    )
 
 
 def _assess(
@@ -198,23 +202,25 @@ def _assess(
         try:
             value = np.array(statement.value(**given), dtype=object)
         except ShapeError as error:
-            return "shape", printed, f"undefined: {error}", {}
+            return "shape", printed, f"undefined: {error}", {"value": "undefined"}
         texts = np.array(statement.printed, dtype=object)
         shown = _join(_like_printed(value, texts))
         if value.shape != texts.shape:
-            return "shape", printed, shown, {}
+            return "shape", printed, shown, {"value": shown}
         same = all(agrees(text, v) for text, v in zip(texts.flat, value.flat, strict=True))
-        return "confirmed" if same else "slip", printed, shown, {}
+        return "confirmed" if same else "slip", printed, shown, {"value": shown}
     if isinstance(statement, Shape):
-        printed = shape_text(statement.printed)
+        wanted = shape_text(statement.printed)
         try:
             value = np.asarray(statement.value(**given))
         except ShapeError as error:
-            return "shape", printed, f"undefined: {error}", {}
+            return "shape", None, f"undefined, not {wanted}: {error}", {"value": "undefined"}
         found = shape_text(value.shape)
+        if value.shape == statement.printed:
+            return "confirmed", None, found, {"value": found}
         if value.ndim == 0:
-            found += f", {fill('{n:.2f}', {'n': value.item()})}"
-        return "confirmed" if value.shape == statement.printed else "shape", printed, found, {}
+            found += f", {float(exact(value.item())):.2f}"
+        return "shape", None, f"{found}, not {wanted}", {"value": found}
     if isinstance(statement, Law):
         evidence = statement.evidence(**given)
         recomputed = fill(statement.recomputed, evidence.numbers)

@@ -7,25 +7,33 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 from typing import Any
 
-from lora_ref.ledger.claim import VERDICTS, Judgement, Shape, Verdict
+from lora_ref.ledger.claim import VERDICTS, Judgement, Verdict
 
 MEANINGS: dict[Verdict, str] = {
     "false": "the statement is wrong; a computed counterexample shows it",
     "shape": "the expression is undefined for the stated shapes, or has another shape than printed",
     "slip": "the expression is right, the printed number is not",
-    "conditional": "true only under a condition that the document leaves out",
-    "unsupported": "nothing in the document, and nothing computable here, bears it out",
+    "conditional": "true only under a condition that the article leaves out",
+    "unsupported": "nothing in the article, and nothing computable here, bears it out",
     "measured": "depends on data: an experiment of the project measures it",
     "illustrated": "a metaphor: nothing to judge, but something that it hides",
-    "confirmed": "recomputing agrees to the digits that the document prints",
+    "confirmed": "recomputing agrees to the digits that the article prints",
 }
+NOT_COMPUTED: tuple[Verdict, ...] = ("unsupported", "measured", "illustrated")
+"""Verdicts that come from the kind of the claim, not from a recipe."""
+
+OPENING = (
+    "What an article on the core formulas of LoRA says (left), and what recomputing it gives "
+    "(right). Part 1 of the article is its 4x4 example, part 2 its formulas."
+)
+
 RULE = (
     "A measured claim holds where the paired mean over seeds exceeds two standard errors in the "
     "claimed direction on every shift of the study; it holds partly where it does on some, and "
     "fails where it does on none. Not measured yet is never counted as holding."
 )
 
-_MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)*(?: / -?[\d.,]+(?: -?[\d.,]+)*)+")
+_MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)+(?: / -?[\d.,]+(?: -?[\d.,]+)+)+")
 """The rows of a matrix in one line of text, kept apart by slashes."""
 
 _COLOURS = {"wrong": "\x1b[1;33m", "open": "\x1b[1;36m", "right": "\x1b[1;34m"}
@@ -86,7 +94,8 @@ def as_text(
     colour : bool
         Whether to colour the verdicts.
     """
-    blocks, previous = [], ""
+    width = max(width, 40)
+    blocks, previous = ["\n".join(wrap(OPENING, width))], ""
     for j in judgements:
         verdict = j.verdict or "NOT RUN"
         if len({k.verdict for k in judgements}) > 1 and verdict != previous:
@@ -105,6 +114,9 @@ def as_markdown(judgements: Sequence[Judgement]) -> str:
     totals = counts(judgements)
     lines = [
         "# The ledger: every claim of the article, recomputed",
+        "",
+        "The article is 《LoRA核心公式》, the core formulas of LoRA. Part 1 is its 4x4 example,",
+        "part 2 its formulas.",
         "",
         "Written by `lora-ref verify --markdown`; do not edit. No verdict is stored anywhere: each",
         "is what comes out of recomputing the claim from the article's own inputs, and each",
@@ -152,21 +164,24 @@ def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
     if chinese:
         place += f" {where.chinese}"
     name = f"{(j.verdict or 'not run'):<11} {j.claim.id}"
-    gap = max(2, width - _columns(name) - _columns(place))
-    head = _painted(name, j.verdict, colour) + " " * gap + place
+    gap = width - _columns(name) - _columns(place)
+    head = _painted(name, j.verdict, colour)
+    head += " " * gap + place if gap > 1 else f"\n  {place}"
     left = [("says", j.claim.says)]
     if j.printed is not None:
-        left.append(("shape" if isinstance(j.claim.statement, Shape) else "prints", j.printed))
+        left.append(("prints", j.printed))
     right = []
     if j.recomputed:
         right.append(("computed", j.recomputed))
     if j.correction:
-        right.append(("right", j.correction))
+        right.append(("but" if j.verdict == "confirmed" else "right", j.correction))
     if j.finding:
         right.append(("finding", j.finding))
     if j.why:
         right.append(("because" if j.correction or j.verdict == "confirmed" else "note", j.why))
     right += [("PROBLEM", problem) for problem in j.problems]
+    if width < 72:
+        return "\n".join([head, *(f"  {line}" for line in _column(left + right, width - 2))])
     half = (width - 3) // 2
     columns = [_column(left, half), _column(right, width - 3 - half)]
     height = max(map(len, columns))
@@ -194,14 +209,18 @@ def _matrix_lines(text: str) -> list[str]:
 
 
 def _summary(judgements: Sequence[Judgement], width: int) -> str:
-    found = ", ".join(f"{n} {verdict}" for verdict, n in counts(judgements).items() if n)
-    checked = sum(j.correction is not None for j in judgements)
-    problems = [problem for j in judgements for problem in j.problems]
-    lines = [f"{len(judgements)} claims recomputed: {found}."]
+    totals = {verdict: n for verdict, n in counts(judgements).items() if n}
+    run = len(judgements) - sum(totals.get(v, 0) for v in NOT_COMPUTED)
+    failed = sum(j.verdict is None for j in judgements)
+    found = ", ".join(f"{n} {verdict}" for verdict, n in totals.items())
+    if failed:
+        found += f"{', ' if found else ''}{failed} did not run"
+    claims = "1 claim" if len(judgements) == 1 else f"{len(judgements)} claims"
+    lines = [f"{claims}, {run - failed} recomputed: {found}."]
+    checked = [j.correction_holds for j in judgements if j.correction_holds is not None]
     if checked:
-        held = checked - sum("correction does not hold" in problem for problem in problems)
-        lines.append(f"{held} of {checked} corrections hold when recomputed.")
-    if any(j.verdict == "measured" for j in judgements):
+        lines.append(f"{sum(checked)} of {len(checked)} corrections hold when recomputed.")
+    if "measured" in totals:
         lines.append(RULE)
     return "\n".join("\n".join(wrap(line, width)) for line in lines)
 

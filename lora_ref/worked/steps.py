@@ -234,7 +234,7 @@ def _training_steps(trained: _Stage, stepped: _Stage) -> dict[str, tuple[dict[st
     d = len(EXACT_W0)
     two_steps = counting.lora_multiply_adds(d, d, R, n=1).forward
     one_step = (
-        counting.merge_multiply_adds(d, d, R) + counting.merged_multiply_adds(d, d, n=1).forward
+        counting.forming_multiply_adds(d, d, R) + counting.merged_multiply_adds(d, d, n=1).forward
     )
     grad_W0 = Root((np.outer(before.grad_y, EXACT_X) ** 2).sum())
     return {

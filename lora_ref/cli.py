@@ -1,4 +1,4 @@
-"""The door: ``lora-ref verify``, ``walkthrough``, ``count``.
+"""The door: ``lora-ref verify``, ``walkthrough``, ``count``, ``study``.
 
 Exit status: 0 good, 1 a check failed, 2 wrong usage. Results go to stdout, messages to stderr.
 """
@@ -12,12 +12,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lora_ref import __version__
 from lora_ref.errors import LoraRefError
 
-GOOD, FAILED, USAGE = 0, 1, 2
+GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 LARGEST = 10**12
 """The largest size that ``count`` takes: beyond it a digit too many is more likely than a model."""
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LoraRefError as error:
         print(f"lora-ref: {error}", file=sys.stderr)
         return USAGE
+    except KeyboardInterrupt:
+        print("lora-ref: interrupted; runs of a study that had finished are kept", file=sys.stderr)
+        return INTERRUPTED
     for message in outcome.messages:
         print(f"lora-ref: {message}", file=sys.stderr)
     if outcome.page and isinstance(sys.stdout, io.TextIOWrapper):
@@ -171,6 +175,30 @@ def count(options: argparse.Namespace) -> Outcome:
     return Outcome("\n".join(lines))
 
 
+def study(options: argparse.Namespace) -> Outcome:
+    """Compare the ways to adapt on the digits."""
+    from lora_ref import study as digits
+    from lora_ref.figures import save_study
+
+    out = Path(options.out)
+    methods = tuple(options.methods or digits.DEFAULT_METHODS)
+    shifts = tuple(digits.SHIFTS) if options.shift == "all" else (options.shift,)
+    rates = None
+    if options.tune:
+        rates = digits.tune(methods, progress=True)["chosen"]
+    runs = out / ("runs-tuned" if options.tune else "runs")
+    records = digits.run(shifts, methods, options.seeds, directory=runs, progress=True, rates=rates)
+    results, tables = out / "results.json", out / "tables.md"
+    _write(results, digits.as_results(records))
+    _write(tables, digits.as_markdown(records))
+    figures = save_study(records, out)
+    written = ", ".join(str(path) for path in (results, tables, *figures))
+    text = digits.as_json(records) if options.json else digits.as_text(records)
+    if not _can_print(text):
+        text = text.replace("±", "+/-")
+    return Outcome(text, messages=(f"written: {written}; finished runs are kept in {runs}",))
+
+
 def _parser() -> argparse.ArgumentParser:
     from lora_ref.ledger.claim import VERDICTS
 
@@ -213,7 +241,26 @@ def _parser() -> argparse.ArgumentParser:
         "--optimiser", default="adamw", help="sgd, momentum or adamw (default)", metavar="NAME"
     )
     sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    sub = add(study, "compare the ways to adapt on real data, the digits")
+    sub.add_argument("--shift", default="middle", metavar="S", help="one shift, or all (middle)")
+    sub.add_argument("--methods", nargs="+", metavar="M", help="methods to compare (all)")
+    sub.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
+    sub.add_argument("--tune", action="store_true", help="choose the learning rates anew first")
+    sub.add_argument(
+        "--out",
+        default="lora-ref-study",
+        metavar="DIR",
+        help="where runs are kept and resumed, and tables and figures written (lora-ref-study)",
+    )
+    sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file in its place in one step: a reader finds all of it, or the old one."""
+    draft = path.with_suffix(".part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
 
 
 def _json(body: dict[str, Any]) -> str:

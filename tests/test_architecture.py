@@ -56,13 +56,19 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "worked.steps",
         "worked.text",
         "worked",
+        "training.*",
+        "study.*",
     ),
-    "teaching": ("ledger.*",),  # the modules of a folder, at one place; circles are refused below
+    "teaching": (
+        "figures.*",
+        "ledger.*",
+    ),  # the modules of a folder, at one place; circles are refused below
     "door": ("", "cli", "__main__"),  # "" is lora_ref itself, what `import lora_ref` runs
 }
 ORDER = [f"lora_ref.{name}".rstrip(".") for names in LEVELS.values() for name in names]
 
 THIRD_PARTY = {"numpy"}
+SCRIPTS = {("lora_ref.study.extract_digits", "sklearn")}  # made the data; nothing imports it
 FIGURES = "lora_ref.figures"  # the only place for matplotlib, and there inside functions
 
 
@@ -170,6 +176,8 @@ def faults(package: Path) -> dict[str, list[str]]:
                     found["third party"].append(f"{where} matplotlib belongs into {FIGURES}")
                 if one.at_once:
                     found["lazy"].append(f"{where} matplotlib at the top of a file")
+            elif (name, top) in SCRIPTS and not one.at_once:
+                continue
             elif top not in sys.stdlib_module_names | THIRD_PARTY:
                 found["third party"].append(f"{where} {top} is neither NumPy nor Python's own")
     try:
@@ -315,15 +323,14 @@ def test_a_planted_import_is_named(plant: str, tmp_path: Path) -> None:
 def test_a_module_may_import_within_its_folder_and_draw_inside_a_function(tmp_path: Path) -> None:
     copy = tmp_path / "lora_ref"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "figures.py").write_text(
+    (copy / "figures" / "pictures.py").write_text(
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from matplotlib.figure import Figure\n"
         "def draw():\n    import matplotlib.pyplot as plt\n",
         encoding="utf-8",
     )
     found = faults(copy)
-    assert not found["lazy"] + found["third party"]
-    assert "lora_ref.figures stands nowhere in ORDER" in found["listed"]
+    assert not found["lazy"] + found["third party"] + found["listed"]
 
 
 # ---------------------------------------------------------------------- what importing does

@@ -245,3 +245,47 @@ def test_verify_needs_no_matplotlib():
     code += "print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_study_writes_tables_figures_and_runs_and_resumes(capsys, tmp_path, monkeypatch):
+    arguments = ["study", "--methods", "untouched", "--seeds", "2", "--out", str(tmp_path)]
+    assert cli.main([*arguments, "--json"]) == 0
+    out, err = capsys.readouterr()
+    body = json.loads(out)
+    assert body["schema"] == 1
+    (row,) = body["rows"]
+    assert set(row) == {
+        "shift", "method", "trained", "target_mean", "target_std", "source_attached_mean",
+        "source_attached_std", "source_detached_mean", "w0_unchanged", "seconds",
+    }  # fmt: skip
+    assert "forgetting.png" in err
+    assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "tables.md").read_text(encoding="utf-8").startswith("### middle")
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["schema"] == 1
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+    monkeypatch.setattr("lora_ref.study.runs.one", None)  # nothing is run again
+    assert cli.main(arguments) == 0
+    assert "untouched" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--shift", "nowhere"], "no shift is called 'nowhere'"),
+        (["--methods", "lora-3"], "no method is called 'lora-3'"),
+        (["--seeds", "0"], "is 0, expected"),
+    ],
+)
+def test_study_refuses_with_a_sentence(capsys, tmp_path, arguments, sentence):
+    assert cli.main(["study", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interruption_is_a_sentence(capsys, tmp_path, monkeypatch):
+    def interrupted(*given, **more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lora_ref.study.run", interrupted)
+    assert cli.main(["study", "--out", str(tmp_path)]) == 130
+    assert "had finished are kept" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from lora_ref.ledger.claim import (
     agrees,
     read_number,
 )
+from lora_ref.study import committed, judge_claims
 from lora_ref.worked import EXACT_A, EXACT_B, EXACT_W0, PRINTED_AB, fractions_of, tiled
 
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -58,6 +59,10 @@ _SWAPPED = {"A": EXACT_B, "B": EXACT_A}
 _LAW = BY_ID["breaks-symmetry"].given["A"]
 
 # Every claim with inputs: one input changed, and the verdict that must come out of it.
+_FORGOTTEN = [
+    record | {"target": 1.0 if record["method"] == "lora-4" else 0.5, "source_attached": 0.9}
+    for record in committed()
+]
 UNFALSIFIABLE = {"adapter-formula"}  # by its inputs; the adapter itself is changed below
 CHANGED_INPUT = {
     "w0-full-rank": ({"W0": EXACT_W0[[0, 0, 2, 3]]}, "slip"),
@@ -120,6 +125,9 @@ CHANGED_INPUT = {
     "grad-isolation": ({"x": np.zeros((6, 7))}, "confirmed"),
     "small-r-more-r": ({"step": lambda layer, x, grad_y, lr: (layer, grad_y)}, "false"),
     "filter-metaphor": ({"B": EXACT_B * 0}, "confirmed"),
+    "full-forgets": ({"results": _FORGOTTEN}, "measured"),
+    "low-rank-regularises": ({"results": _FORGOTTEN}, "measured"),
+    "low-rank-suffices": ({"results": _FORGOTTEN}, "measured"),
 }  # fmt: skip
 
 
@@ -191,11 +199,23 @@ def test_a_claim_has_no_place_to_store_a_verdict():
     assert not {"verdict", "ok", "expected"} & {f.name for f in fields(Claim)}
 
 
-def test_measured_claims_are_never_counted_as_holding_before_the_study(judged):
-    measured = [j for j in judged.values() if isinstance(j.claim.statement, Measured)]
+def test_measured_claims_have_the_finding_of_the_study_and_no_other_claim_has_one(judged):
+    measured = {n: j for n, j in judged.items() if isinstance(j.claim.statement, Measured)}
     assert len(measured) == 3
-    assert all(j.finding == "not measured yet" for j in measured)
-    assert all(j.finding is None for j in judged.values() if j not in measured)
+    findings = judge_claims(committed())
+    assert {n: j.finding for n, j in measured.items()} == {n: findings[n].finding for n in measured}
+    assert all(j.finding is None for n, j in judged.items() if n not in measured)
+
+
+def test_without_results_a_measured_claim_is_not_measured_yet_which_is_no_failure():
+    for name in ("full-forgets", "low-rank-regularises", "low-rank-suffices"):
+        j = judge(replace(BY_ID[name], given={"results": []}))
+        assert (j.verdict, j.finding, j.problems) == ("measured", "not measured yet", ())
+
+
+def test_the_numbers_of_the_study_are_filled_in(judged):
+    for name in ("lora-keeps", "adapter-keeps"):
+        assert judge_claims(committed())[name].text in judged[name].why
 
 
 # ---------------- mutation of what is printed
@@ -297,6 +317,8 @@ def test_a_changed_input_changes_what_is_recomputed(name, judged):
         before.recomputed,
         before.why,
     )
+    if isinstance(claim.statement, Measured):
+        assert mutant.finding != before.finding
 
 
 def test_every_predicate_can_come_out_otherwise(judged):
@@ -419,7 +441,7 @@ def test_text_fits_its_width_and_is_ascii_without_chinese(judged, width):
     plain = report.as_text(list(judged.values()), width=width, chinese=False)
     assert plain.isascii()
     both = report.as_text(list(judged.values()), width=width)
-    limit = max(width, 66)  # the longest place of a claim needs so much
+    limit = max(width, 62)  # the longest place of a claim needs so much
     assert [line for line in (plain + "\n" + both).splitlines() if columns(line) > limit] == []
 
 

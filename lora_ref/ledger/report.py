@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from textwrap import wrap
 from typing import Any
 
@@ -95,6 +96,8 @@ def as_text(
         Whether to colour the verdicts.
     """
     width = max(width, 40)
+    if not chinese:
+        judgements = [_ascii(j) for j in judgements]
     blocks, previous = ["\n".join(wrap(OPENING, width))], ""
     for j in judgements:
         verdict = j.verdict or "NOT RUN"
@@ -160,13 +163,17 @@ def _cell(text: str) -> str:
 
 def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
     where = j.claim.where
-    place = f"part {where.part}, {where.number} {where.english}"
+    places = [f"part {where.part}, {where.number} {where.english}"]
     if chinese:
-        place += f" {where.chinese}"
+        places.append(where.chinese)
+    place = " ".join(places)
     name = f"{(j.verdict or 'not run'):<11} {j.claim.id}"
     gap = width - _columns(name) - _columns(place)
     head = _painted(name, j.verdict, colour)
-    head += " " * gap + place if gap > 1 else f"\n  {place}"
+    if gap > 1:
+        head += " " * gap + place
+    else:
+        head += "".join(f"\n  {line}" for line in places)
     left = [("says", j.claim.says)]
     if j.printed is not None:
         left.append(("prints", j.printed))
@@ -223,6 +230,12 @@ def _summary(judgements: Sequence[Judgement], width: int) -> str:
     if "measured" in totals:
         lines.append(RULE)
     return "\n".join("\n".join(wrap(line, width)) for line in lines)
+
+
+def _ascii(j: Judgement) -> Judgement:
+    """Write out the one sign of the recipes that a plain terminal may not have."""
+    texts = {name: getattr(j, name) for name in ("recomputed", "correction", "why")}
+    return replace(j, **{k: v and v.replace("±", "+-") for k, v in texts.items()})
 
 
 def _painted(text: str, verdict: Verdict | None, colour: bool) -> str:

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from tests.bench import importing, linear, machine, memory, multitask, quantisation, svd
+from tests.bench import importing, linear, machine, memory, multitask, quantisation, svd, training
 
 TOPICS = {
     "pass-1024-512": linear.large,
@@ -16,6 +16,8 @@ TOPICS = {
     "multitask": multitask.rows,
     "nf4-quantise": quantisation.quantising,
     "nf4-dequantise": quantisation.dequantising,
+    "adamw": training.updates,
+    "step": training.steps,
     "import": importing.rows,
 }
 """One name a row; the functions are called only for rows that are asked for."""

@@ -1,9 +1,17 @@
 """The article's claims, in the order in which it makes them."""
 
 from lora_ref.ledger.claim import Claim
-from lora_ref.ledger.document import counts, geometry, matrix, passes, promises, training
+from lora_ref.ledger.document import (
+    counts,
+    geometry,
+    matrix,
+    measured,
+    passes,
+    promises,
+    training,
+)
 
-_TOPICS = (matrix, counts, geometry, passes, training, promises)
+_TOPICS = (matrix, counts, geometry, passes, training, promises, measured)
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(

@@ -1,0 +1,89 @@
+"""Share independent runs among processes of one thread each, and count them on a terminal."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from lora_ref.arrays import as_count
+
+T = TypeVar("T")
+
+FEW = 8
+"""Up to so many jobs are not worth starting a process for."""
+
+_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+def each(
+    work: Callable[..., T],
+    jobs: Sequence[tuple[Any, ...]],
+    processes: int | None,
+    progress: str | None = None,
+) -> Iterator[T]:
+    """Yield ``work(*job)`` for every job as it finishes, in any order.
+
+    Parameters
+    ----------
+    work : callable
+        A function of a module, so that another process can import it.
+    jobs : sequence of tuple
+        Its arguments.
+    processes : int, optional
+        1 for this process alone; by default as many as there are cores, or 1 for `FEW` jobs.
+    progress : str, optional
+        What to count on stderr, if that is a terminal.
+    """
+    if processes is None:
+        processes = 1 if len(jobs) <= FEW else len(_cores())
+    processes = as_count("processes in study", processes)
+    for done, result in enumerate(_results(work, jobs, processes), start=1):
+        if progress is not None and sys.stderr.isatty():
+            end = "\n" if done == len(jobs) else ""
+            print(f"\r{progress}: {done} of {len(jobs)}", end=end, file=sys.stderr, flush=True)
+        yield result
+
+
+def _results(
+    work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], processes: int
+) -> Iterator[T]:
+    if processes == 1 or len(jobs) < 2:
+        for job in jobs:
+            yield work(*job)
+        return
+    # spawned, not forked: a library reads the number of its threads when it is loaded
+    with (
+        _one_thread(),
+        ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn")) as pool,
+    ):
+        futures = [pool.submit(work, *job) for job in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:  # also when whoever reads stops early
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let processes that start meanwhile use one thread each, whatever NumPy stands on."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _cores() -> set[int]:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

@@ -1,0 +1,218 @@
+"""One run of the study, and all of them: kept as they finish, resumed where they stopped."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from lora_ref.arrays import as_count
+from lora_ref.errors import LoraRefError
+from lora_ref.study.digits import Images, split
+from lora_ref.study.methods import (
+    DEFAULT_METHODS,
+    METHODS,
+    SIZES,
+    Method,
+    base_weights,
+    learning_rates,
+)
+from lora_ref.study.parallel import each
+from lora_ref.study.records import SCHEMA, Record, path_of, read, write
+from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
+from lora_ref.study.update import cut, dial, spectrum
+from lora_ref.training import AdamW, Network, accuracy, cosine, train
+
+PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
+STEPS, BATCH = 600, 32
+DEFAULT_SEEDS = 3
+
+SETTINGS = (
+    f"{'-'.join(map(str, SIZES))} float32, AdamW with cosine, batch {BATCH}, "
+    f"pretrained {PRETRAINING_EPOCHS} epochs at {PRETRAINING_RATE:g}, adapted {STEPS} steps"
+)
+"""What every record says about how it came about."""
+
+DIALLED = "lora-8"
+"""The method whose scaling is turned after training."""
+
+
+def run(
+    shifts: Sequence[str] = (DEFAULT_SHIFT,),
+    methods: Sequence[str] = DEFAULT_METHODS,
+    seeds: int = DEFAULT_SEEDS,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    progress: bool = False,
+    processes: int | None = None,
+    rates: Mapping[str, float] | None = None,
+) -> list[Record]:
+    """Run every method on every shift with seeds 0, 1, ... and return a record for each.
+
+    Equal seeds give equal records, but for the seconds, on one machine: another one rounds its
+    products differently, and after a few hundred steps the paths have parted.
+
+    Parameters
+    ----------
+    shifts, methods : sequence of str
+        Names in `SHIFTS` and `METHODS`.
+    seeds : int
+        How many seeds. A seed splits the images, draws the network, and orders the batches, the
+        same for every method: differences between methods are taken seed by seed.
+    directory : path, optional
+        Where each finished run is kept in a file of its own, written in one step. Runs found there
+        are not run again.
+    progress : bool
+        Whether to count runs on stderr, if that is a terminal.
+    processes : int, optional
+        Processes that share the work, each with one thread, as these matrices are too small for
+        more. By default as many as the machine has cores, and this one alone for a few runs. A
+        script that starts more than one needs the ``if __name__ == "__main__"`` guard.
+    rates : mapping of str to float, optional
+        Learning rate of each method, such as `tune` chooses; the committed ones if omitted.
+
+    Raises
+    ------
+    LoraRefError
+        For an unknown shift or method, a count of seeds below 1, or a file in `directory` at the
+        place of a run that is damaged or of another setting.
+    """
+    shifts = known("shift", shifts, SHIFTS)
+    methods = known("method", methods, METHODS)
+    seeds = as_count("seeds in study.run", seeds)
+    rates = learning_rates() if rates is None else rates
+    for method in methods:
+        if method != "untouched" and method not in rates:
+            raise LoraRefError(f"rates in study.run has none for {method}, which trains")
+    # a seed's runs stand together, so that a process pretrains few networks
+    jobs = [(shift, method, seed) for seed, shift, method in product(range(seeds), shifts, methods)]
+    done: dict[tuple[str, str, int], Record] = {}
+    folder = None if directory is None else _folder(directory)
+    if folder is not None:
+        for job in jobs:
+            if (path := path_of(folder, *job)).exists():
+                shift, method, seed = job
+                done[job] = read(path, shift=shift, method=method, seed=seed, settings=SETTINGS)
+                if done[job]["learning_rate"] != rates.get(method):
+                    raise LoraRefError(
+                        f"{path} trained at {done[job]['learning_rate']}, the study trains "
+                        f"{method} at {rates.get(method)}; keep the runs in another folder"
+                    )
+    left = [(*job, rates.get(job[1])) for job in jobs if job not in done]
+    for record in each(one, left, processes, "study, runs" if progress else None):
+        job = record["shift"], record["method"], record["seed"]
+        done[job] = record
+        if folder is not None:
+            write(path_of(folder, *job), record)
+    return [done[job] for job in product(shifts, methods, range(seeds))]
+
+
+def one(shift: str, method: str, seed: int, lr: float | None) -> Record:
+    """Adapt the pretrained network of a seed to a shift by one method, and measure."""
+    parts, before = split(seed), pretrained(seed)
+    way, target = METHODS[method], SHIFTS[shift]
+    start, adapted, seconds = adapt(way, before, target(parts.target), seed, lr)
+    test = target(parts.test)
+    record = Record(
+        schema=SCHEMA,
+        shift=shift,
+        method=method,
+        seed=seed,
+        settings=SETTINGS,
+        trained=0 if lr is None else sum(array.size for array in start.trainable.values()),
+        learning_rate=lr,
+        target=_accuracy(adapted, test),
+        train=_accuracy(adapted, target(parts.target)),
+        source_attached=_accuracy(adapted, parts.test),
+        source_detached=(
+            None if way.detach is None else _accuracy(way.detach(adapted, before), parts.test)
+        ),
+        w0_unchanged=base_weights(start) == base_weights(adapted),
+        seconds=round(seconds, 4),
+    )
+    if method == DIALLED:
+        record["dial"] = [
+            [share, _accuracy(turned, test), _accuracy(turned, parts.test)]
+            for share, turned in dial(adapted)
+        ]
+    if method == "full":
+        record["spectrum"] = spectrum(adapted, before)
+        record["cut"] = {
+            str(r): _accuracy(network, test) for r, network in cut(adapted, before).items()
+        }
+    return record
+
+
+def adapt(
+    way: Method, before: Network, target: Images, seed: int, lr: float | None
+) -> tuple[Network, Network, float]:
+    """Return the network at the start, the trained one, and the seconds of training.
+
+    With lr None nothing is trained.
+    """
+    start = way.build(before, np.random.default_rng([seed, 2]))
+    if lr is None:
+        return start, start, 0.0
+    began = perf_counter()
+    adapted, _ = train(
+        start,
+        target.x,
+        target.labels,
+        optimiser=AdamW(lr),
+        steps=STEPS,
+        batch=BATCH,
+        rng=np.random.default_rng([seed, 3]),
+        schedule=cosine,
+    )
+    return start, adapted, perf_counter() - began
+
+
+@lru_cache(maxsize=8)
+def pretrained(seed: int) -> Network:
+    """Return the network of a seed, trained on the source images."""
+    source = split(seed).source
+    rng = np.random.default_rng([seed, 1])
+    network, _ = train(
+        Network.mlp(SIZES, rng, dtype=np.float32),
+        source.x,
+        source.labels,
+        optimiser=AdamW(PRETRAINING_RATE),
+        steps=PRETRAINING_EPOCHS * -(-len(source.labels) // BATCH),
+        batch=BATCH,
+        rng=rng,
+        schedule=cosine,
+    )
+    return network
+
+
+def _accuracy(network: Network, images: Images) -> float:
+    return round(accuracy(network, images.x, images.labels), 6)
+
+
+def known(what: str, names: Iterable[str], among: Iterable[str]) -> list[str]:
+    """Return the names without repetition, or say which ones there are."""
+    among = list(among)
+    given = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    for name in given:
+        if name not in among:
+            near = get_close_matches(str(name), among, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise LoraRefError(f"no {what} is called {name!r}, expected {', '.join(among)}{hint}")
+    if not given:
+        raise LoraRefError(f"no {what} is named, expected some of {', '.join(among)}")
+    return given
+
+
+def _folder(directory: str | os.PathLike[str]) -> Path:
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoraRefError(
+            f"{folder} cannot hold the runs ({error.strerror}), expected a folder"
+        ) from None
+    return folder

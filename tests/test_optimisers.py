@@ -1,0 +1,316 @@
+"""Steps against the published recursions in Python floats, and what a step may write to."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from lora_ref.errors import LoraRefError
+from lora_ref.training import (
+    SGD,
+    AdamW,
+    Momentum,
+    clip_gradients,
+    cosine,
+    gradient_norm,
+)
+
+STEPS = 20
+OPTIMISERS = {
+    "sgd": SGD(0.1),
+    "momentum": Momentum(0.1, 0.8),
+    "adamw": AdamW(0.1, (0.8, 0.95), 1e-3, 0.3),
+    "lora+": AdamW(0.1, lr_ratio={"B": 4.0}),
+}
+every = pytest.mark.parametrize("optimiser", OPTIMISERS.values(), ids=OPTIMISERS)
+dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def draw(rng, dtype=np.float64):
+    return {
+        name: rng.standard_normal(shape).astype(dtype)
+        for name, shape in (("fc1.A", (2, 5)), ("fc1.B", (3, 2)), ("fc2.bias", (4,)))
+    }
+
+
+def arrays_of(state):
+    """All arrays of a state: of a mapping, or of the two in AdamW's."""
+    if isinstance(state, tuple):
+        return [array for part in state[1:] for array in part.values()]
+    return list((state or {}).values())
+
+
+def run(optimiser, params, all_grads, lrs):
+    state, seen = optimiser.start(params), []
+    for grads, lr in zip(all_grads, lrs, strict=True):
+        params, state = optimiser.step(params, grads, state, lr=lr)
+        seen.append(params)
+    return seen
+
+
+# ---------------------------------------------------------------------------------- trajectories
+
+
+def adamw_of_the_paper(theta, gradients, etas, alpha, beta1, beta2, epsilon, decay):
+    """Algorithm 2 of arXiv 1711.05101 for one number; `decay` is its λ, free of α."""
+    m = v = 0.0
+    for t, (g, eta) in enumerate(zip(gradients, etas, strict=True), start=1):
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g * g
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        theta = theta - eta * (alpha * m_hat / (math.sqrt(v_hat) + epsilon) + decay * theta)
+        yield theta
+
+
+@pytest.mark.parametrize(
+    "optimiser",
+    [AdamW(1e-3), AdamW(0.05, (0.7, 0.9), 1e-2, 0.4), AdamW(0.05, (0.0, 0.5), 1e-8, 0.0)],
+    ids=str,
+)
+def test_adamw_follows_the_published_algorithm_for_20_steps(optimiser, rng):
+    params, all_grads = draw(rng), [draw(rng) for _ in range(STEPS)]
+    etas = [1 / (1 + t) for t in range(STEPS)]
+    seen = run(optimiser, params, all_grads, [optimiser.lr * eta for eta in etas])
+    decay = optimiser.lr * optimiser.weight_decay
+    for name, start in params.items():
+        for i in np.ndindex(start.shape):
+            gradients = [float(grads[name][i]) for grads in all_grads]
+            arguments = optimiser.lr, *optimiser.betas, optimiser.epsilon, decay
+            expected = list(adamw_of_the_paper(float(start[i]), gradients, etas, *arguments))
+            assert_allclose([step[name][i] for step in seen], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_adamw_without_epsilons_help_would_divide_zero_by_zero_and_does_not():
+    params = {"w": np.ones(3)}
+    optimiser = AdamW(0.1, weight_decay=0.0)
+    moved, _ = optimiser.step(params, {"w": np.zeros(3)}, optimiser.start(params))
+    assert_array_equal(moved["w"], params["w"])
+
+
+def test_momentum_follows_its_recursion_for_20_steps(rng):
+    params, all_grads = draw(rng), [draw(rng) for _ in range(STEPS)]
+    lrs = [0.1 / (1 + t) for t in range(STEPS)]
+    seen = run(Momentum(0.1, 0.8), params, all_grads, lrs)
+    for name, start in params.items():
+        for i in np.ndindex(start.shape):
+            theta, velocity = float(start[i]), 0.0
+            for t in range(STEPS):
+                velocity = 0.8 * velocity + float(all_grads[t][name][i])
+                theta -= lrs[t] * velocity
+                assert seen[t][name][i] == pytest.approx(theta, rel=1e-12, abs=1e-14)
+
+
+def test_sgd_subtracts_lr_times_the_gradient(rng):
+    params, grads = draw(rng), draw(rng)
+    moved, state = SGD(0.25).step(params, grads, None)
+    assert state is None
+    for name in params:
+        assert_array_equal(moved[name], params[name] - 0.25 * grads[name])
+
+
+@every
+def test_lr_of_a_step_stands_in_for_that_of_the_optimiser(optimiser, rng):
+    params, grads = draw(rng), draw(rng)
+    state = optimiser.start(params)
+    moved, _ = optimiser.step(params, grads, state)
+    same, _ = optimiser.step(params, grads, state, lr=optimiser.lr)
+    still, _ = optimiser.step(params, grads, state, lr=0.0)
+    for name in params:
+        assert_array_equal(moved[name], same[name])
+        assert_array_equal(still[name], params[name])
+        assert (moved[name] != params[name]).all()
+
+
+# ---------------------------------------------------------------------------------- LoRA+
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, AdamW])
+def test_a_ratio_multiplies_the_rate_of_the_names_that_end_in_it(kind, rng):
+    params, grads = draw(rng), draw(rng)
+    params["fc3.lB"], grads["fc3.lB"] = np.ones(2), np.ones(2)  # ends in B, but is not called so
+
+    def moved(lr, **ratio):
+        optimiser = kind(lr, **ratio)
+        return optimiser.step(params, grads, optimiser.start(params))[0]
+
+    plus, slow, fast = moved(0.01, lr_ratio={"B": 16.0}), moved(0.01), moved(0.16)
+    for name in params:
+        assert_array_equal(plus[name], (fast if name == "fc1.B" else slow)[name])
+
+
+def test_the_longest_end_wins_in_any_order(rng):
+    params = {"fc1.B": np.zeros(2), "fc2.B": np.zeros(2)}
+    grads = {name: -np.ones(2) for name in params}
+    for ratios in ({"B": 2.0, "fc1.B": 3.0}, {"fc1.B": 3.0, "B": 2.0}):
+        moved, _ = SGD(1.0, lr_ratio=ratios).step(params, grads, None)
+        assert (moved["fc1.B"][0], moved["fc2.B"][0]) == (3.0, 2.0)
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, AdamW])
+def test_a_ratio_for_no_parameter_is_an_error_at_the_start(kind, rng):
+    with pytest.raises(LoraRefError, match=r"'C', which ends no name, .* fc1\.A, fc1\.B"):
+        kind(0.1, lr_ratio={"C": 2.0}).start(draw(rng))
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+@every
+@dtypes
+def test_a_step_in_place_gives_the_same_bits_in_the_same_memory(optimiser, dtype, rng):
+    params, all_grads = draw(rng, dtype), [draw(rng, dtype) for _ in range(4)]
+    pure, pure_state = params, optimiser.start(params)
+    ours = {name: array.copy() for name, array in params.items()}
+    state = optimiser.start(ours)
+    memory = [array.ctypes.data for array in [*ours.values(), *arrays_of(state)]]
+    for grads in all_grads:
+        pure, pure_state = optimiser.step(pure, grads, pure_state)
+        ours, state = optimiser.step(ours, grads, state, out=(ours, state))
+    got = [*ours.values(), *arrays_of(state)]
+    expected = [*pure.values(), *arrays_of(pure_state)]
+    assert [array.ctypes.data for array in got] == memory
+    assert [array.tobytes() for array in got] == [array.tobytes() for array in expected]
+    assert {array.dtype for array in got} == {np.dtype(dtype)}
+
+
+@every
+def test_a_step_without_out_writes_to_nothing_it_was_given(optimiser, rng):
+    params, grads = draw(rng), draw(rng)
+    _, state = optimiser.step(params, grads, optimiser.start(params))
+    given_arrays = [*params.values(), *grads.values(), *arrays_of(state)]
+    before = [array.tobytes() for array in given_arrays]
+    for array in given_arrays:
+        array.flags.writeable = False
+    moved, after = optimiser.step(params, grads, state)
+    assert [array.tobytes() for array in given_arrays] == before
+    for new in [*moved.values(), *arrays_of(after)]:
+        assert not any(np.shares_memory(new, array) for array in given_arrays)
+
+
+@every
+def test_a_step_into_other_buffers_leaves_what_went_in(optimiser, rng):
+    params, grads = draw(rng), draw(rng)
+    state = optimiser.start(params)
+    before = [array.tobytes() for array in [*params.values(), *arrays_of(state)]]
+    buffers = draw(rng), optimiser.start(params)
+    moved, after = optimiser.step(params, grads, state, out=buffers)
+    expected, _ = optimiser.step(params, grads, state)
+    assert all(moved[name] is buffers[0][name] for name in params)
+    assert [new.ctypes.data for new in arrays_of(after)] == [
+        buffer.ctypes.data for buffer in arrays_of(buffers[1])
+    ]
+    assert [array.tobytes() for array in [*params.values(), *arrays_of(state)]] == before
+    for name in params:
+        assert_array_equal(moved[name], expected[name])
+
+
+@every
+def test_strided_parameters_count_like_their_copies(optimiser, rng):
+    params, grads = draw(rng), draw(rng)
+    strided = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in params.items()}
+    expected, _ = optimiser.step(params, grads, optimiser.start(params))
+    optimiser.step(strided, grads, optimiser.start(strided), out=(strided, optimiser.start(params)))
+    for name in params:
+        assert_array_equal(strided[name], expected[name])
+
+
+@every
+def test_gradients_and_buffers_must_be_those_of_the_parameters(optimiser, rng):
+    params, grads = draw(rng), draw(rng)
+    state = optimiser.start(params)
+    fewer = {name: grads[name] for name in list(grads)[1:]}
+    other = {**grads, "fc1.A": grads["fc1.A"].T}
+    for wrong in (fewer, other, draw(rng, np.float32)):
+        with pytest.raises(LoraRefError, match=r"grads in \w+\.step"):
+            optimiser.step(params, wrong, state)
+        with pytest.raises(LoraRefError, match=r"params of out in \w+\.step"):
+            optimiser.step(params, grads, state, out=(wrong, state))
+    params["fc1.B"].flags.writeable = False
+    with pytest.raises(LoraRefError, match=r"fc1\.B in params of out .* is read-only"):
+        optimiser.step(params, grads, state, out=(params, state))
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: SGD(-0.1), "lr in SGD is -0.1"),
+        (lambda: SGD(float("nan")), "lr in SGD is nan"),
+        (lambda: SGD(0.1, lr_ratio={"B": -1.0}), "lr_ratio of B in SGD"),
+        (lambda: Momentum(0.1, 1.0), "momentum in Momentum is 1.0"),
+        (lambda: AdamW(0.1, betas=(0.9, 1.0)), "betas in AdamW is 1.0"),
+        (lambda: AdamW(0.1, betas=(0.9,)), "expected two numbers"),
+        (lambda: AdamW(0.1, epsilon=0.0), "expected a positive number"),
+        (lambda: AdamW(0.1, weight_decay=-1.0), "weight_decay in AdamW is -1.0"),
+    ],
+)
+def test_a_hyperparameter_out_of_range_is_named(make, what):
+    with pytest.raises(LoraRefError, match=what):
+        make()
+
+
+# ---------------------------------------------------------------------------------- pace
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0, 100.0]))
+def test_clipping_keeps_the_direction_and_bounds_the_norm(seed, limit):
+    grads = draw(np.random.default_rng(seed))
+    flat = np.concatenate([grad.ravel() for grad in grads.values()])
+    clipped, norm = clip_gradients(grads, limit)
+    assert norm == pytest.approx(np.linalg.norm(flat), rel=1e-12)
+    assert gradient_norm(clipped) == pytest.approx(min(norm, limit), rel=1e-12)
+    factor = min(1.0, limit / norm)
+    for name, grad in grads.items():
+        assert_allclose(clipped[name], factor * grad, rtol=1e-12)
+
+
+def test_small_gradients_come_back_themselves_and_float32_stays(rng):
+    grads = draw(rng, np.float32)
+    assert clip_gradients(grads, 1e6)[0] is grads
+    clipped, norm = clip_gradients(grads, 0.1)
+    assert type(norm) is float
+    assert {grad.dtype for grad in clipped.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("inf")])
+def test_max_norm_is_positive_and_finite(limit, rng):
+    with pytest.raises(LoraRefError, match="max_norm in clip_gradients"):
+        clip_gradients(draw(rng), limit)
+
+
+def test_gradients_without_a_direction_are_not_clipped():
+    with pytest.raises(LoraRefError, match="norm of grads in clip_gradients is nan"):
+        clip_gradients({"A": np.array([np.nan])}, 1.0)
+
+
+@given(st.integers(1, 50), st.data())
+def test_cosine_rises_to_one_and_falls_to_its_floor(steps, data):
+    warmup = data.draw(st.integers(0, steps - 1))
+    floor = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+    factors = [cosine(step, steps, warmup=warmup, floor=floor) for step in range(steps + 1)]
+    assert factors[warmup] == 1.0
+    assert factors[-1] == pytest.approx(floor, abs=1e-15)
+    assert_allclose(np.diff(factors[: warmup + 1]), 1 / (warmup + 1))
+    assert (np.diff(factors[warmup:]) <= 0).all()
+    assert 0 < factors[0] <= 1
+
+
+def test_cosine_is_halfway_in_the_middle():
+    assert cosine(6, 10, warmup=2, floor=0.2) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"step": 11, "steps": 10},
+        {"step": -1, "steps": 10},
+        {"step": 0, "steps": 0},
+        {"step": 0, "steps": 10, "warmup": 10},
+        {"step": 0, "steps": 10, "floor": 1.1},
+    ],
+)
+def test_cosine_knows_its_ranges(arguments):
+    with pytest.raises(LoraRefError, match="in cosine"):
+        cosine(**arguments)

@@ -2,6 +2,11 @@
 
 import os
 
+# before NumPy is loaded: the matrices here are small, and threads that wait for each other on a
+# busy machine make some tests ten times as slow
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 import numpy as np
 import pytest
 from hypothesis import settings

@@ -248,6 +248,7 @@ def test_verify_needs_no_matplotlib():
 
 
 def test_study_writes_tables_figures_and_runs_and_resumes(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("lora_ref.study.runs.PRETRAINING_EPOCHS", 1)
     arguments = ["study", "--methods", "untouched", "--seeds", "2", "--out", str(tmp_path)]
     assert cli.main([*arguments, "--json"]) == 0
     out, err = capsys.readouterr()

@@ -29,9 +29,6 @@ def short(monkeypatch):
     """Few steps and epochs: for what a run leaves behind, not for what it finds."""
     monkeypatch.setattr(runs, "STEPS", 5)
     monkeypatch.setattr(runs, "PRETRAINING_EPOCHS", 1)
-    runs.pretrained.cache_clear()
-    yield
-    runs.pretrained.cache_clear()
 
 
 def without_seconds(records):
@@ -157,16 +154,16 @@ def test_the_chosen_rates_are_the_best_of_the_committed_validation():
 
 def test_equal_seeds_give_equal_records_and_other_seeds_do_not(short):
     first = study.run(["far"], ["lora-2", "adapter-4"], 2, processes=1)
-    runs.pretrained.cache_clear()
     again = study.run(["far"], ["lora-2", "adapter-4"], 2, processes=1)
     assert without_seconds(first) == without_seconds(again)
     assert first[0]["target"] != first[1]["target"]
 
 
 def test_a_run_leaves_the_pretrained_network_as_it_was(short):
-    before = runs.pretrained(0)
+    _, before = runs.pretrain(0)
     kept = base_weights(before), {n: a.copy() for n, a in before.trainable.items()}
-    study.run(["near"], METHODS, 1, processes=1)
+    for method in METHODS:
+        runs.one("near", method, 0, None if method == "untouched" else 0.01, before)
     assert base_weights(before) == kept[0]
     assert all(np.array_equal(a, kept[1][n]) for n, a in before.trainable.items())
 
@@ -186,7 +183,7 @@ def test_interrupted_work_is_kept_and_resumed(short, tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
     monkeypatch.setattr(runs, "one", lambda *job: ran.append(job) or one(*job))
     resumed = study.run(["near"], methods, 1, directory=tmp_path, processes=1)
-    assert [job[1] for job in ran] == methods  # each was run once
+    assert [method for _, method, *_ in ran] == methods  # each was run once
     whole = study.run(["near"], methods, 1, processes=1)
     assert without_seconds(resumed) == without_seconds(whole)
 

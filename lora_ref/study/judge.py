@@ -4,10 +4,10 @@ The rule, the same for each: a sentence is turned into a number for every seed, 
 seed speaks for it. On a shift it *holds* if the mean over seeds exceeds two standard errors; in all
 it ``holds`` if it does so on every shift, holds ``partly`` if on some, and ``fails`` if on none.
 
-The definitions below were written down before the study was run.
+The definitions below were written down before the study was run, but for those marked with a †.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from math import sqrt
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
@@ -43,6 +43,11 @@ class Paired(NamedTuple):
     def holds(self) -> bool:
         """Whether the mean exceeds two standard errors."""
         return self.mean > 2 * self.error
+
+    @property
+    def opposes(self) -> bool:
+        """Whether it lies as far on the other side."""
+        return -self.mean > 2 * self.error
 
     def __str__(self) -> str:
         """In points, as ``+1.2 ± 0.3``."""
@@ -106,6 +111,15 @@ class Runs:
         return self.paired(lambda shift, seed: self._gap(shift, larger, seed)
                            - self._gap(shift, smaller, seed))  # fmt: skip
 
+    def over_cut(self, r: int) -> dict[str, Paired]:
+        """Return by how much LoRA, trained at rank r, exceeds the full update cut to rank r."""
+        return self.paired(
+            lambda shift, seed: (
+                self.at(shift, f"lora-{r}", seed)["target"]
+                - self.at(shift, "full", seed)["cut"][str(r)]
+            )
+        )
+
     def _gap(self, shift: str, method: str, seed: int) -> float:
         record = self.at(shift, method, seed)
         return record["train"] - record["target"]
@@ -152,12 +166,7 @@ def judge_claims(results: Iterable[Record]) -> dict[str, Finding]:
     gaps, not_worse = runs.gap(SMALL, "full"), runs.target("full", SMALL)
     regularises = [gaps[s].holds and not not_worse[s].holds for s in runs.shifts]
     by_rank = runs.gap(SMALL, LARGE)
-    cut = runs.paired(
-        lambda shift, seed: (
-            runs.at(shift, SMALL, seed)["target"]
-            - runs.at(shift, "full", seed).get("cut", {})[SMALL.partition("-")[2]]
-        )
-    )
+    cut = runs.over_cut(4)
     return {
         "full-forgets": Finding(
             finding(p.holds for p in forgets.values()),
@@ -168,13 +177,15 @@ def judge_claims(results: Iterable[Record]) -> dict[str, Finding]:
         "low-rank-regularises": Finding(
             finding(regularises),
             "the train/test gap of LoRA at r = 4 lies below that of full fine-tuning, in points: "
-            f"{listed(gaps)}; its target accuracy is above by: {listed(_negated(not_worse))}; "
-            f"the gap at r = 4 lies below that at r = 16 by: {listed(by_rank)}",
+            f"{listed(gaps)}{_against(gaps)}; its target accuracy is above by: "
+            f"{listed(_negated(not_worse))}; "
+            f"the gap at r = 4 lies below that at r = 16 by: {listed(by_rank)}{_against(by_rank)}",
         ),
         "low-rank-suffices": Finding(
             finding(p.holds for p in suffices.values()),
             "target accuracy of LoRA at r = 4, above full fine-tuning less one point, in points: "
-            f"{listed(suffices)}; above the full update cut to rank 4: {listed(cut)}",
+            f"{listed(suffices)}{_against(suffices)}; above the full update cut to rank 4: "
+            f"{listed(cut)}",
         ),
     }
 
@@ -219,8 +230,15 @@ POPULAR: Mapping[str, Callable[[Runs], dict[str, Paired]]] = {
     "biases alone are within a point of LoRA (r = 8)": lambda runs: runs.target(
         "biases", "lora-8", MARGIN
     ),
+    "an update trained at rank 8 beats the full one cut to rank 8 †": lambda runs: runs.over_cut(8),
+    "LoRA with a PiSSA start (r = 8) is within a point of full fine-tuning †": lambda runs: (
+        runs.target("pissa", "full", MARGIN)
+    ),
 }
-"""Sentences that one hears, as differences that are positive where a run speaks for them."""
+"""Sentences that one hears, as differences that are positive where a run speaks for them.
+
+Those with a † were added after a first run had made one ask.
+"""
 
 
 def judge_popular(results: Iterable[Record]) -> dict[str, tuple[FindingName, dict[str, Paired]]]:
@@ -238,10 +256,11 @@ def listed(pairs: Mapping[str, Paired]) -> str:
     return ", ".join(f"{shift} {pair}" for shift, pair in pairs.items())
 
 
+def _against(pairs: Mapping[str, Paired]) -> str:
+    """Say where the opposite holds by the same rule, if anywhere."""
+    shifts = [shift for shift, pair in pairs.items() if pair.opposes]
+    return f" (the opposite holds on {', '.join(shifts)})" if shifts else ""
+
+
 def _negated(pairs: Mapping[str, Paired]) -> Mapping[str, Paired]:
     return {shift: pair._replace(mean=-pair.mean) for shift, pair in pairs.items()}
-
-
-def failing(pairs: Mapping[str, Paired]) -> Sequence[str]:
-    """Return the shifts on which a sentence does not hold."""
-    return [shift for shift, pair in pairs.items() if not pair.holds]

@@ -22,9 +22,9 @@ Written by `{command}` from `lora_ref/study/results.json`; do not edit.
 
 A perceptron learns the digits (1,797 images of 8 x 8; source, authors and licence stand in
 `lora_ref/study/SOURCE.md`). It is then adapted to a shifted version of the task on {target} other
-images, in every way the article names and some more. {seeds} seeds; each splits the images anew
-into 900 for the source task, 100 for the target, 100 for validation and 697 for testing, and is
-shared by all methods.
+images, in every way the article names and some more. The runs have {seeds} seeds; each splits the
+images anew into 900 for the source task, 100 for the target, 100 for validation and 697 for
+testing, and is shared by all methods.
 
 Setting: {settings}. LoRA on every layer, alpha = 2 r, biases frozen. One learning rate a method,
 chosen on validation images of two other seeds (`lora_ref/study/learning_rates.json`; the splits
@@ -45,8 +45,9 @@ RULE = """\
 A sentence is turned into a difference for every seed, positive where the seed speaks for it. On a
 shift it holds if the mean exceeds two standard errors (the tables give mean ± one standard error,
 in points). It **holds** if it does so on every shift, holds **partly** if on some, **fails** if
-on none: a failure is no proof of the opposite. The definitions stand in `lora_ref/study/judge.py`
-and were written before the study was run.
+on none: a failure is no proof of the opposite. On relabelled, source and target contradict each
+other: the same images with other labels, so whoever learns the one must forget the other. The
+definitions stand in `lora_ref/study/judge.py` and were written before the study was run.
 """
 
 
@@ -62,7 +63,8 @@ def as_page(records: Iterable[Record]) -> str:
         _claims(records),
         "## Sentences that one hears\n",
         "In points, mean ± one standard error; **bold** where the sentence holds, *italic* where "
-        "the opposite does by the same rule.\n",
+        "the opposite does by the same rule. A † marks a sentence that was added after a first "
+        "run had made one ask.\n",
         _popular(records, shifts),
         "## All methods on all shifts\n",
         as_markdown(records),
@@ -107,7 +109,7 @@ def _popular(records: list[Record], shifts: list[str]) -> str:
 def _marked(pair: Paired) -> str:
     if pair.holds:
         return f"**{pair}**"
-    return f"*{pair}*" if pair._replace(mean=-pair.mean).holds else str(pair)
+    return f"*{pair}*" if pair.opposes else str(pair)
 
 
 def _gaps(records: list[Record], shifts: list[str]) -> str:

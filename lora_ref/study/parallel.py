@@ -1,9 +1,9 @@
-"""Share independent runs among processes of one thread each, and count them on a terminal."""
+"""Share independent jobs among processes of one thread each, and count them on a terminal."""
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, TypeVar
@@ -18,10 +18,32 @@ FEW = 8
 _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
+@contextmanager
+def workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
+    """Start processes for `each`, or None where this process does the work itself.
+
+    Parameters
+    ----------
+    processes : int, optional
+        1 for this process alone; by default as many as there are cores, or 1 for `FEW` jobs.
+    jobs : int
+        How many there will be.
+    """
+    if processes is None:
+        processes = 1 if jobs <= FEW else len(_cores())
+    processes = min(as_count("processes in study", processes), jobs)
+    if processes <= 1:
+        yield None
+        return
+    # spawned, not forked: a library reads the number of its threads when it is loaded
+    with _one_thread(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
+        yield pool
+
+
 def each(
     work: Callable[..., T],
     jobs: Sequence[tuple[Any, ...]],
-    processes: int | None,
+    pool: Executor | None,
     progress: str | None = None,
 ) -> Iterator[T]:
     """Yield ``work(*job)`` for every job as it finishes, in any order.
@@ -32,15 +54,12 @@ def each(
         A function of a module, so that another process can import it.
     jobs : sequence of tuple
         Its arguments.
-    processes : int, optional
-        1 for this process alone; by default as many as there are cores, or 1 for `FEW` jobs.
+    pool : Executor, optional
+        From `workers`.
     progress : str, optional
         What to count on stderr, if that is a terminal.
     """
-    if processes is None:
-        processes = 1 if len(jobs) <= FEW else len(_cores())
-    processes = as_count("processes in study", processes)
-    for done, result in enumerate(_results(work, jobs, processes), start=1):
+    for done, result in enumerate(_results(work, jobs, pool), start=1):
         if progress is not None and sys.stderr.isatty():
             end = "\n" if done == len(jobs) else ""
             print(f"\r{progress}: {done} of {len(jobs)}", end=end, file=sys.stderr, flush=True)
@@ -48,23 +67,19 @@ def each(
 
 
 def _results(
-    work: Callable[..., T], jobs: Sequence[tuple[Any, ...]], processes: int
+    work: Callable[..., T], jobs: Iterable[tuple[Any, ...]], pool: Executor | None
 ) -> Iterator[T]:
-    if processes == 1 or len(jobs) < 2:
+    if pool is None:
         for job in jobs:
             yield work(*job)
         return
-    # spawned, not forked: a library reads the number of its threads when it is loaded
-    with (
-        _one_thread(),
-        ProcessPoolExecutor(min(processes, len(jobs)), get_context("spawn")) as pool,
-    ):
-        futures = [pool.submit(work, *job) for job in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:  # also when whoever reads stops early
-            pool.shutdown(wait=False, cancel_futures=True)
+    futures = [pool.submit(work, *job) for job in jobs]
+    try:
+        for future in as_completed(futures):
+            yield future.result()
+    finally:  # also when whoever reads stops early, or one of them raised
+        for future in futures:
+            future.cancel()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -21,14 +20,14 @@ from lora_ref.study.methods import (
     base_weights,
     learning_rates,
 )
-from lora_ref.study.parallel import each
+from lora_ref.study.parallel import each, workers
 from lora_ref.study.records import SCHEMA, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
 from lora_ref.study.update import cut, dial, spectrum
 from lora_ref.training import AdamW, Network, accuracy, cosine, train
 
 PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
-STEPS, BATCH = 600, 32
+STEPS, BATCH = 500, 32
 DEFAULT_SEEDS = 3
 
 SETTINGS = (
@@ -88,8 +87,7 @@ def run(
     for method in methods:
         if method != "untouched" and method not in rates:
             raise LoraRefError(f"rates in study.run has none for {method}, which trains")
-    # a seed's runs stand together, so that a process pretrains few networks
-    jobs = [(shift, method, seed) for seed, shift, method in product(range(seeds), shifts, methods)]
+    jobs = list(product(shifts, methods, range(seeds)))
     done: dict[tuple[str, str, int], Record] = {}
     folder = None if directory is None else _folder(directory)
     if folder is not None:
@@ -102,18 +100,22 @@ def run(
                         f"{path} trained at {done[job]['learning_rate']}, the study trains "
                         f"{method} at {rates.get(method)}; keep the runs in another folder"
                     )
-    left = [(*job, rates.get(job[1])) for job in jobs if job not in done]
-    for record in each(one, left, processes, "study, runs" if progress else None):
-        job = record["shift"], record["method"], record["seed"]
-        done[job] = record
-        if folder is not None:
-            write(path_of(folder, *job), record)
-    return [done[job] for job in product(shifts, methods, range(seeds))]
+    left = [job for job in jobs if job not in done]
+    with workers(processes, len(left)) as pool:
+        fresh = [(seed,) for seed in sorted({seed for *_, seed in left})]
+        networks = dict(each(pretrain, fresh, pool))
+        work = [(*job, rates.get(job[1]), networks[job[2]]) for job in left]
+        for record in each(one, work, pool, "study, runs" if progress else None):
+            job = record["shift"], record["method"], record["seed"]
+            done[job] = record
+            if folder is not None:
+                write(path_of(folder, *job), record)
+    return [done[job] for job in jobs]
 
 
-def one(shift: str, method: str, seed: int, lr: float | None) -> Record:
-    """Adapt the pretrained network of a seed to a shift by one method, and measure."""
-    parts, before = split(seed), pretrained(seed)
+def one(shift: str, method: str, seed: int, lr: float | None, before: Network) -> Record:
+    """Adapt `before`, the pretrained network of the seed, to a shift by one method, and measure."""
+    parts = split(seed)
     way, target = METHODS[method], SHIFTS[shift]
     start, adapted, seconds = adapt(way, before, target(parts.target), seed, lr)
     test = target(parts.test)
@@ -171,9 +173,8 @@ def adapt(
     return start, adapted, perf_counter() - began
 
 
-@lru_cache(maxsize=8)
-def pretrained(seed: int) -> Network:
-    """Return the network of a seed, trained on the source images."""
+def pretrain(seed: int) -> tuple[int, Network]:
+    """Return the seed, and its network trained on the source images."""
     source = split(seed).source
     rng = np.random.default_rng([seed, 1])
     network, _ = train(
@@ -186,7 +187,7 @@ def pretrained(seed: int) -> Network:
         rng=rng,
         schedule=cosine,
     )
-    return network
+    return seed, network
 
 
 def _accuracy(network: Network, images: Images) -> float:

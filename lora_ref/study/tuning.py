@@ -8,10 +8,10 @@ from typing import Any
 
 from lora_ref.study.digits import split
 from lora_ref.study.methods import METHODS
-from lora_ref.study.parallel import each
-from lora_ref.study.runs import adapt, known, pretrained
+from lora_ref.study.parallel import each, workers
+from lora_ref.study.runs import adapt, known, pretrain
 from lora_ref.study.shifts import SHIFTS
-from lora_ref.training import DivergedError, accuracy
+from lora_ref.training import DivergedError, Network, accuracy
 
 GRID = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 """Learning rates to choose from."""
@@ -47,8 +47,11 @@ def tune(
     names = [name for name in known("method", methods, METHODS) if name != "untouched"]
     jobs = list(product(TUNING_SEEDS, SHIFTS, names, GRID))
     tried: dict[str, dict[float, list[float]]] = {name: {lr: [] for lr in GRID} for name in names}
-    for method, lr, found in each(attempt, jobs, processes, "tuning, runs" if progress else None):
-        tried[method][lr].append(found)
+    with workers(processes, len(jobs)) as pool:
+        networks = dict(each(pretrain, [(seed,) for seed in TUNING_SEEDS], pool))
+        work = [(*job, networks[job[0]]) for job in jobs]
+        for method, lr, found in each(attempt, work, pool, "tuning, runs" if progress else None):
+            tried[method][lr].append(found)
     means = {
         name: {f"{lr:g}": round(fmean(sorted(found)), 6) for lr, found in by_rate.items()}
         for name, by_rate in tried.items()
@@ -61,11 +64,13 @@ def tune(
     }
 
 
-def attempt(seed: int, shift: str, method: str, lr: float) -> tuple[str, float, float]:
+def attempt(
+    seed: int, shift: str, method: str, lr: float, before: Network
+) -> tuple[str, float, float]:
     """Return method, rate and validation accuracy of one trial; 0 where training diverged."""
     parts, target = split(seed), SHIFTS[shift]
     try:
-        _, adapted, _ = adapt(METHODS[method], pretrained(seed), target(parts.target), seed, lr)
+        _, adapted, _ = adapt(METHODS[method], before, target(parts.target), seed, lr)
     except DivergedError:
         return method, lr, 0.0
     validation = target(parts.validation)

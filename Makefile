@@ -27,6 +27,7 @@ types: $(STAMP)-dev ## mypy --strict
 docs: $(STAMP)-base ## write the generated pages anew
 	$(RUN) lora_ref verify --markdown > docs/ledger.md
 	$(RUN) lora_ref.study
+	$(RUN) lora_ref.figures docs/figures
 check: lint types test ## all that CI runs
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench

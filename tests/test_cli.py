@@ -121,8 +121,15 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch, capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-@pytest.mark.parametrize("command", [["verify"], ["verify", "--markdown"], ["walkthrough"]])
+@pytest.mark.parametrize(
+    ("command", "encoding"),
+    [
+        (["verify"], "ascii"),
+        (["verify"], "utf-8"),
+        (["verify", "--markdown"], "cp1252"),
+        (["walkthrough"], "ascii"),
+    ],
+)
 def test_every_encoding_of_a_terminal_will_do(encoding, command):
     done = run(*command, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr

@@ -42,3 +42,14 @@ def test_relative_links_lead_to_files(page):
 
 def test_version_is_the_same_everywhere():
     assert f"version: {lora_ref.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_every_picture_says_what_it_shows():
+    pictures = [
+        (page.name, alt)
+        for page in PAGES
+        for alt in re.findall(r"!\[([^]]*)\]", page.read_text(encoding="utf-8"))
+    ]
+    assert len(pictures) >= 3
+    for name, alt in pictures:
+        assert re.search(r"\d", alt), f"{name}: {alt!r} states no finding"

@@ -66,6 +66,8 @@ def as_page(records: Iterable[Record]) -> str:
         "the opposite does by the same rule. A † marks a sentence that was added after a first "
         "run had made one ask.\n",
         _popular(records, shifts),
+        "## In pictures\n",
+        _pictures(records),
         "## All methods on all shifts\n",
         as_markdown(records),
         "## The gap between training and test\n",
@@ -90,6 +92,23 @@ def as_page(records: Iterable[Record]) -> str:
         "\n".join(f"- `{name}`: {method.says}" for name, method in METHODS.items()) + "\n",
     ]
     return "\n".join(sections)
+
+
+def _pictures(records: list[Record]) -> str:
+    """Return the figures, each with what it shows as its alternative text."""
+    found = judge_claims(records)
+    runs = [record["dial"] for record in records if "dial" in record]
+    kept = [fmean(run[i][2] for run in runs) for i in (0, 2, 4)]
+    first = [shares[0] for r in records for shares in r.get("spectrum", {}).values()]
+    texts = {
+        "forgetting": "Target accuracy against source accuracy for every method, a panel a shift: "
+        f"{found['full-forgets'].text}.",
+        "dial": "Target and source accuracy while the scaling is turned: at 0, 0.5 and 1 of it the "
+        f"source accuracy, mean over shifts, is {', '.join(percent(k) for k in kept)} per cent.",
+        "spectrum": "Share of the full update that its best rank-r approximation holds: rank 1 "
+        f"holds {percent(min(first))} to {percent(max(first))} per cent.",
+    }
+    return "\n\n".join(f"![{text}](figures/{name}.png)" for name, text in texts.items()) + "\n"
 
 
 def _claims(records: list[Record]) -> str:

@@ -58,6 +58,8 @@ def every_case() -> dict[str, Case]:
     for cls in LAYERS:
         for batch, leading in BATCHES.items():
             for name, dtype in DTYPES.items():
+                if name == "float32" and batch != "2-d":
+                    continue  # rounding has nothing to do with leading axes
                 x = draw(np.random.default_rng(0), (*leading, IN), dtype)
                 examples = cls.examples(x, OUT, np.random.default_rng(1))
                 for i, (layer, keywords) in enumerate(examples):

@@ -493,3 +493,31 @@ def test_the_cache_is_x_and_the_thin_h(problem: Problem, masked: bool) -> None:
         wanted | {"mask": x.nbytes} if masked else wanted
     )
     assert np.shares_memory(cache.x, x) != masked  # kept without a copy where nothing is dropped
+
+
+@given(lora_problems())
+def test_a_cache_of_another_layer_is_refused(problem: Problem) -> None:
+    layer, x, rng = problem
+    grad_y = grad_y_for(layer, x, rng)
+    wider = replace(
+        layer,
+        A=rng.standard_normal((layer.r + 1, layer.A.shape[1])),
+        B=rng.standard_normal((len(layer.B), layer.r + 1)),
+    )
+    with pytest.raises(LoraRefError, match="it comes from a forward pass of another layer"):
+        layer.backward(grad_y, wider.forward(x)[1])
+    merged = layer.merge()
+    with pytest.raises(LoraRefError, match="is a LinearCache, expected the LoRACache"):
+        layer.backward(grad_y, merged.forward(x)[1])
+    with pytest.raises(LoraRefError, match="is a LoRACache, expected the LinearCache"):
+        merged.backward(grad_y, layer.forward(x)[1])
+    with pytest.raises(LoraRefError, match="is a NoneType, expected the LoRACache"):
+        layer.backward(grad_y, None)
+
+
+def test_what_is_no_layer_and_what_is_no_mapping_are_refused() -> None:
+    layer = LoRALinear(np.ones((5, 7)), np.ones((2, 7)), np.ones((5, 2)), 4)
+    with pytest.raises(LoraRefError, match="expected a merged Linear"):
+        LoRALinear.unmerge(layer.W0, layer.A, layer.B, 4)
+    with pytest.raises(LoraRefError, match="expected a mapping"):
+        layer.with_params([("A", layer.A)])

@@ -62,6 +62,10 @@ class Layer(Protocol):
             For another shape.
         """
         here = type(self).__name__
+        if not isinstance(params, Mapping):
+            raise LoraRefError(
+                f"params in {here}.with_params is a {type(params).__name__}, expected a mapping"
+            )
         old = self.trainable
         for name, array in params.items():
             if name not in old:
@@ -77,6 +81,21 @@ class Layer(Protocol):
         """Come back from a copy or a pickle with the same arrays read-only."""
         self.__dict__.update(state)
         freeze_untrained(self)
+
+
+def check_cache(what: str, cache: object, kind: type, **widths: int) -> None:
+    """Raise `LoraRefError` unless `cache` is of a kind, its named arrays of the layer's widths."""
+    if not isinstance(cache, kind):
+        raise LoraRefError(
+            f"{what} is a {type(cache).__name__}, expected the {kind.__name__} of a forward pass"
+        )
+    for name, width in widths.items():
+        found = getattr(cache, name).shape[-1]
+        if found != width:
+            raise LoraRefError(
+                f"{what} holds {name} of width {found}, expected {width}: "
+                "it comes from a forward pass of another layer"
+            )
 
 
 def freeze_untrained(layer: Layer) -> None:

@@ -21,7 +21,8 @@ from lora_ref.arrays import (
     check_generator,
     check_rows,
 )
-from lora_ref.layers.base import Layer, freeze_untrained
+from lora_ref.errors import LoraRefError
+from lora_ref.layers.base import Layer, check_cache, freeze_untrained
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.starts import Start, kaiming_uniform
 
@@ -131,7 +132,20 @@ class LoRALinear(Layer):
         return y.reshape(*leading, -1), LoRACache(leading, seen, h, mask)
 
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
-        """Map grad_y, shaped like y, to grad_x, shaped like x, and the gradients of A and B."""
+        """Map grad_y, shaped like y, to grad_x, shaped like x, and the gradients of A and B.
+
+        With g for grad_y and s for scaling: ``grad_h = s g B``, ``grad_A = grad_h.T x``,
+        ``grad_B = s g.T h``, ``grad_x = g W0 + grad_h A``. A gradient of W0, ``g.T x``, exists and
+        is not zero; it is never computed, because nothing applies it.
+
+        Raises
+        ------
+        LoraRefError
+            If grad_y has another dtype than the layer, or cache is another layer's.
+        ShapeError
+            If grad_y is not shaped like y.
+        """
+        check_cache("cache in LoRALinear.backward", cache, LoRACache, h=self.r)
         leading, x, h, mask = cache
         what, out_features = "grad_y in LoRALinear.backward", len(self.W0)
         g = check_rows(what, grad_y, self.W0.dtype, leading=leading, out_features=out_features)
@@ -148,7 +162,7 @@ class LoRALinear(Layer):
         return self.scaling * (self.B @ self.A)
 
     def merge(self) -> Linear:
-        """Fold the update into one weight; the result has no adapter left to merge."""
+        """Fold the update into one weight, W0 + delta_w; nothing is left to merge again."""
         return Linear(self.W0 + self.delta_w, None if self.bias is None else self.bias.copy())
 
     @classmethod
@@ -194,6 +208,8 @@ class LoRALinear(Layer):
         with an update a tenth as large as W0, about one entry in ten does not get its old bits
         back (`tests/test_lora.py` measures it).
         """
+        if not isinstance(linear, Linear):
+            raise LoraRefError(f"linear is a {type(linear).__name__}, expected a merged Linear")
         adapter = cls(np.zeros_like(linear.W), A, B, alpha, linear.bias, rank_stabilised)
         return cls(linear.W - adapter.delta_w, A, B, alpha, linear.bias, rank_stabilised)
 

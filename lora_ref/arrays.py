@@ -227,16 +227,17 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
     lora_ref.errors.LoraRefError: alpha is 1e+39, expected a number that is finite in float32
     """
     target = np.dtype(np.float64) if dtype is None else dtype
-    expected = f"expected a number that is finite in {target}"
     real = int | float | np.integer | np.floating
     if not isinstance(value, real) or isinstance(value, bool | np.timedelta64):
-        raise LoraRefError(f"{what} is {value!r}, {expected}")
+        raise LoraRefError(f"{what} is {value!r}, expected a number that is finite in {target}")
     try:
         number = float(value)
     except OverflowError:
-        raise LoraRefError(f"{what} is larger than any float64, {expected}") from None
+        raise LoraRefError(
+            f"{what} is larger than any float64, expected a number that is finite in {target}"
+        ) from None
     if not isfinite(number) or abs(number) > float(np.finfo(target).max):
-        raise LoraRefError(f"{what} is {number}, {expected}")
+        raise LoraRefError(f"{what} is {number}, expected a number that is finite in {target}")
     return number
 
 

@@ -104,8 +104,8 @@ def test_W0_and_biases_keep_their_bytes_and_are_absent_from_the_state():
         assert np.shares_memory(layer.W0, network[name].W)
         assert np.abs(layer.B).min() > 0
     state = AdamW(0.02).start(adapted.trainable)
-    assert state.m.keys() == state.v.keys() == adapted.trainable.keys()
-    assert {name.partition(".")[2] for name in state.m} == {"A", "B"}
+    assert state.sums.keys() == state.squares.keys() == adapted.trainable.keys()
+    assert {name.partition(".")[2] for name in state.sums} == {"A", "B"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.layers.linear import Linear
-from lora_ref.lowrank import truncate
+from lora_ref.lowrank import truncated_svd
 from lora_ref.study.methods import LINEARS, RANKS, delta_w
 from lora_ref.training import Network
 
@@ -37,12 +37,14 @@ def cut(adapted: Network, pretrained: Network) -> dict[int, Network]:
 
     The biases keep what they learnt. A rank beyond a layer's smaller side keeps its whole update.
     """
-    updates = delta_w(adapted, pretrained)
+    parts = {
+        name: truncated_svd(M, min(M.shape)) for name, M in delta_w(adapted, pretrained).items()
+    }
     networks = {}
     for r in RANKS:
         layers = {}
-        for name, update in updates.items():
-            kept = truncate(update, min(r, *update.shape))
+        for name, (U, s, Vh) in parts.items():
+            kept = (U[:, :r] * s[:r]) @ Vh[:r]
             layers[name] = Linear(pretrained.linears[name].W + kept, adapted.linears[name].bias)
         networks[r] = adapted.replaced(layers)
     return networks

@@ -177,11 +177,15 @@ class Momentum(_Rated):
 
 
 class AdamWState(NamedTuple):
-    """What AdamW remembers: the number of steps, and two running means for each parameter."""
+    """What AdamW remembers: the number of steps, and for each parameter two fading sums.
+
+    ``sums`` fade by β1 in a step and gain the gradient; ``squares`` fade by β2 and gain its square.
+    The paper's m and v are these times 1 - β1 and 1 - β2, numbers that no array has to see.
+    """
 
     t: int
-    m: Params  # of the gradient
-    v: Params  # of its square
+    sums: Params
+    squares: Params
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,8 @@ class AdamW(_Rated):
         v = β2 v + (1 - β2) grad²
         param = param - lr * (m / (1 - β1^t)) / (sqrt(v / (1 - β2^t)) + epsilon)
                       - lr * weight_decay * param
+
+    Both quotients by ``1 - β^t`` are weighted means: the weights ``(1 - β) β^k`` add up to it.
 
     The paper decays by ``η λ``, free of the learning rate α; here, as in PyTorch, λ is
     ``lr * weight_decay``. A schedule multiplies both terms in either form.
@@ -239,10 +245,10 @@ class AdamW(_Rated):
             raise LoraRefError(f"epsilon in AdamW is {self.epsilon}, expected a positive number")
 
     def start(self, params: Params) -> AdamWState:
-        """Return means of zero, and no steps."""
+        """Return sums of zero, and no steps."""
         self._check_start(params)
-        m, v = ({name: np.zeros_like(array) for name, array in params.items()} for _ in "mv")
-        return AdamWState(0, m, v)
+        zeros = ({name: np.zeros_like(array) for name, array in params.items()} for _ in range(2))
+        return AdamWState(0, *zeros)
 
     def step(
         self,
@@ -274,33 +280,34 @@ class AdamW(_Rated):
             For names, shapes or dtypes that are not those of `params`.
         """
         rates = self._rates(params, grads, lr)
-        _check_like("m of state in AdamW.step", state.m, params)
-        _check_like("v of state in AdamW.step", state.v, params)
+        t, sums, squares = state
+        _check_like("sums of state in AdamW.step", sums, params)
+        _check_like("squares of state in AdamW.step", squares, params)
         if out is None:
             out = _empty_like(params), AdamWState(0, _empty_like(params), _empty_like(params))
-        moved, (_, means, squares) = out
+        moved, (_, new_sums, new_squares) = out
         _check_out("params of out in AdamW.step", moved, params)
-        _check_out("m of out in AdamW.step", means, params)
-        _check_out("v of out in AdamW.step", squares, params)
-        t, (beta1, beta2) = state.t + 1, self.betas
-        unbias_m, unbias_v = 1 - beta1**t, math.sqrt(1 - beta2**t)
+        _check_out("sums of out in AdamW.step", new_sums, sums)
+        _check_out("squares of out in AdamW.step", new_squares, squares)
+        t, (beta1, beta2) = t + 1, self.betas
+        # what turns a sum into a mean: the sum of its weights, 1 + β + ... + β^(t-1)
+        weight1, weight2 = (1 - beta1**t) / (1 - beta1), (1 - beta2**t) / (1 - beta2)
+        root = math.sqrt(weight2)
         for name, rate in rates.items():
-            grad, m, v, param = grads[name], means[name], squares[name], moved[name]
-            term = grad * (1 - beta1)  # the one temporary: all that follows is written into it
-            np.multiply(state.m[name], beta1, out=m)
-            m += term
-            np.multiply(grad, grad, out=term)
-            term *= 1 - beta2
-            np.multiply(state.v[name], beta2, out=v)
-            v += term
-            # both means are divided by their bias as numbers, not as arrays
-            np.sqrt(v, out=term)
-            term += self.epsilon * unbias_v
-            np.divide(m, term, out=term)
-            term *= rate * unbias_v / unbias_m
+            grad, total, square, param = grads[name], new_sums[name], new_squares[name], moved[name]
+            np.multiply(sums[name], beta1, out=total)
+            total += grad
+            term = grad * grad  # the one temporary: all that follows is written into it
+            np.multiply(squares[name], beta2, out=square)
+            square += term
+            # total / weight1 / (sqrt(square / weight2) + epsilon), with one quotient of arrays
+            np.sqrt(square, out=term)
+            term += self.epsilon * root
+            np.divide(total, term, out=term)
+            term *= rate * root / weight1
             np.multiply(params[name], 1 - rate * self.weight_decay, out=param)
             param -= term
-        return moved, AdamWState(t, means, squares)
+        return moved, AdamWState(t, new_sums, new_squares)
 
 
 def _ends(name: str, end: str) -> bool:

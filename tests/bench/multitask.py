@@ -86,13 +86,11 @@ def rows() -> Iterator[Row]:
     d, n = 1024, 512
     measured = f"{T} adapters of r = {R}, d = {d}, n = {n}, float32; over the floor"
 
-    timings = contest(
-        make, [FLOOR, LAYER, IN_ORDER, SUM, LOOP, EINSUM], d, n, 1, rounds=10, calls=5
-    )
+    timings = contest(make, [FLOOR, LAYER, IN_ORDER, SUM, LOOP, EINSUM], d, n, 1, rounds=10)
     same_results(timings, LOOP, EINSUM)
     yield _row("multitask", f"forward, {measured}", timings, (Target(LAYER, "<=", 1.25),))
 
-    timings = contest(make, [FLOOR, LAYER, IN_ORDER, SUM], d, n, 2, rounds=10, calls=3)
+    timings = contest(make, [FLOOR, LAYER, IN_ORDER, SUM], d, n, 2, rounds=10)
     yield _row("multitask-both-ways", f"forward + backward, {measured}", timings, ())
 
 

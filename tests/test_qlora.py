@@ -386,3 +386,11 @@ def test_a_weight_that_does_not_fit_takes_no_update(
 ) -> None:
     with pytest.raises(error, match=says):
         QLoRALinear(**PARTS).merge_into(W0)
+
+
+@pytest.mark.parametrize("wrong", ["no", 1, None], ids=repr)
+def test_rank_stabilised_is_a_bool_and_no_word_that_counts_as_true(wrong):
+    x = np.random.default_rng(0).standard_normal((4, 7))
+    layer = QLoRALinear.examples(x, 5, np.random.default_rng(1))[0][0]
+    with pytest.raises(LoraRefError, match="rank_stabilised in QLoRALinear is "):
+        replace(layer, rank_stabilised=wrong)

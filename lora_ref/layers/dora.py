@@ -16,13 +16,13 @@ from lora_ref.arrays import (
     Params,
     as_count,
     as_finite,
+    as_flag,
     check_array,
     check_generator,
     check_rows,
-    frozen,
 )
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer
+from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import scaling_of
 from lora_ref.layers.starts import Start, kaiming_uniform
@@ -240,17 +240,18 @@ class DoRALinear(Layer):
         check_array("B in DoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
         what = "magnitude in DoRALinear"
         check_array(what, self.magnitude, dtype=dtype, out_features=out_features)
-        object.__setattr__(self, "W0", frozen(self.W0))
+        stabilised = as_flag("rank_stabilised in DoRALinear", self.rank_stabilised)
+        object.__setattr__(self, "rank_stabilised", stabilised)
         object.__setattr__(self, "alpha", as_finite("alpha in DoRALinear", self.alpha, dtype))
         as_finite("scaling in DoRALinear", self.scaling, dtype)
         if self.bias is not None:
             check_array("bias in DoRALinear", self.bias, dtype=dtype, out_features=out_features)
-            object.__setattr__(self, "bias", frozen(self.bias))
         if self.norm_gradient not in ("true", "held"):
             raise LoraRefError(
                 f"norm_gradient in DoRALinear is {self.norm_gradient!r}, expected 'true' or 'held'"
             )
         row_norms(self.W0, self.A, self.B, self.scaling)
+        freeze_untrained(self)
 
     @classmethod
     def examples(

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, as_finite, check_array, frozen
+from lora_ref.arrays import Array, Params, as_finite, as_flag, check_array, frozen
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.layers.base import Layer
+from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear, scaling_of
 from lora_ref.layers.starts import Start, kaiming_uniform
@@ -202,10 +202,12 @@ class QLoRALinear(Layer):
         dtype = self.A.dtype
         check_array("B in QLoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
         as_finite("the largest weight in QLoRALinear", W0.block_absmax.max(), dtype)
+        stabilised = as_flag("rank_stabilised in QLoRALinear", self.rank_stabilised)
+        object.__setattr__(self, "rank_stabilised", stabilised)
         object.__setattr__(self, "alpha", as_finite("alpha in QLoRALinear", self.alpha, dtype))
         if self.bias is not None:
             check_array("bias in QLoRALinear", self.bias, dtype=dtype, out_features=out_features)
-            object.__setattr__(self, "bias", frozen(self.bias))
+        freeze_untrained(self)
 
     @classmethod
     def examples(

@@ -52,11 +52,12 @@ def formula_errors(layer: LoRALinear, x: Array, rng: np.random.Generator) -> dic
     mask[0], mask[-1] = 0.0, 2.0  # one row dropped whole, one kept whole: no two masks agree
     plain, masked = lora_by_loops(layer, x), lora_by_loops(layer, x, mask)
     return {
-        "forward": _relative(layer.forward(x)[0], plain),
-        "masked forward": _relative(layer.forward(x, mask=mask)[0], masked),
-        "merge": _relative(layer.merge().forward(x)[0], plain),
+        "forward": relative_error(layer.forward(x)[0], plain),
+        "masked forward": relative_error(layer.forward(x, mask=mask)[0], masked),
+        "merge": relative_error(layer.merge().forward(x)[0], plain),
     }
 
 
-def _relative(got: Array, expected: Array) -> float:
+def relative_error(got: Array, expected: Array) -> float:
+    """Return the norm of the difference over the norm of what was expected."""
     return float(np.linalg.norm(got - expected) / np.linalg.norm(expected))

@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from lora_ref.arrays import Array
+from lora_ref.gradcheck.formula import relative_error
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.starts import Start
 
@@ -54,21 +55,17 @@ def training_errors(start: Start, step: Step, rng: np.random.Generator) -> dict[
     W0 = rng.standard_normal((out_features, in_features))
     x, grad_y = rng.standard_normal((n, in_features)), rng.standard_normal((n, out_features))
     layer = LoRALinear.init(W0, r, alpha=4.0, rng=rng, start=start)
-    disturbed = _relative(layer.forward(x)[0] - x @ W0.T, x @ W0.T)
+    disturbed = relative_error(layer.forward(x)[0], x @ W0.T)
     little = step(layer, x, grad_y, 1e-6)[0].delta_w - layer.delta_w
     first, W0_first, wrong_grad_x = layer.delta_w, layer.W0.copy(), 0.0
     for _ in range(3):
         right = grad_y @ (layer.W0 + layer.delta_w)
         layer, grad_x = step(layer, x, grad_y, lr)
-        wrong_grad_x = max(wrong_grad_x, _relative(grad_x - right, right))
+        wrong_grad_x = max(wrong_grad_x, relative_error(grad_x, right))
     return {
         "starts at W0": disturbed,
         "moves": float(np.array_equal(layer.delta_w, first)),
-        "keeps W0": _relative(layer.W0 - W0_first, W0_first),
+        "keeps W0": relative_error(layer.W0, W0_first),
         "grad_x": wrong_grad_x,
         "downhill": float(np.vdot(grad_y, x @ little.T) > 0),
     }
-
-
-def _relative(difference: Array, of: Array) -> float:
-    return float(np.linalg.norm(difference) / np.linalg.norm(of))

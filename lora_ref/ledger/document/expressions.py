@@ -9,6 +9,14 @@ from lora_ref.arrays import Array
 from lora_ref.errors import ShapeError
 from lora_ref.layers import LoRALinear
 
+RIGHT_BA = (
+    ("0.11", "0.14", "0.17", "0.20"),
+    ("0.23", "0.30", "0.37", "0.44"),
+    ("0.35", "0.46", "0.57", "0.68"),
+    ("0.47", "0.62", "0.77", "0.92"),
+)
+"""What B A is, to the digits of the article: checked wherever it is used."""
+
 
 def product(*factors: Any) -> Any:
     """Multiply matrices, the last perhaps a column vector, from left to right.

@@ -22,6 +22,7 @@ from lora_ref.ledger.claim import (
 )
 from lora_ref.ledger.document import sections
 from lora_ref.ledger.document.expressions import (
+    RIGHT_BA,
     added,
     floats,
     norm,
@@ -164,12 +165,6 @@ def _onto(rows: Any) -> Any:
 
 
 _FACTORS = {"A": EXACT_A, "B": EXACT_B}
-_BA = (
-    ("0.11", "0.14", "0.17", "0.20"),
-    ("0.23", "0.30", "0.37", "0.44"),
-    ("0.35", "0.46", "0.57", "0.68"),
-    ("0.47", "0.62", "0.77", "0.92"),
-)
 _STEP = {
     "W0": EXACT_W0,
     **_FACTORS,
@@ -231,7 +226,7 @@ CLAIMS = (
         says="A B = sum of a_i b_i^T with a_i the rows of A and b_i^T the columns of B",
         statement=Shape((4, 4), _outer_literally),
         given=_FACTORS,
-        correction=Correction("B A = sum of b_i a_i^T = {printed}", Number(_BA, _outer_sum)),
+        correction=Correction("B A = sum of b_i a_i^T = {printed}", Number(RIGHT_BA, _outer_sum)),
         shown=_both_readings,
         why="read literally, a row times a column, each term is a number and the sum is "
         "trace(A B) = {trace:.2f}; read as a_i times b_i^T {transposed} (B A)^T, which d_in = "

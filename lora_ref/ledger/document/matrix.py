@@ -18,7 +18,7 @@ from lora_ref.ledger.claim import (
     Unsupported,
 )
 from lora_ref.ledger.document import sections
-from lora_ref.ledger.document.expressions import added, floats, product
+from lora_ref.ledger.document.expressions import RIGHT_BA, added, floats, product
 from lora_ref.lowrank import numerical_rank
 from lora_ref.worked import (
     ALPHA,
@@ -230,15 +230,7 @@ CLAIMS = (
         given={**_FACTORS, "printed": PRINTED_AB},
         correction=Correction(
             "Delta W = B A = {printed}",
-            Number(
-                (
-                    ("0.11", "0.14", "0.17", "0.20"),
-                    ("0.23", "0.30", "0.37", "0.44"),
-                    ("0.35", "0.46", "0.57", "0.68"),
-                    ("0.47", "0.62", "0.77", "0.92"),
-                ),
-                lambda A, B, printed: product(B, A),
-            ),
+            Number(RIGHT_BA, lambda A, B, printed: product(B, A)),
         ),
         shown=lambda A, B, printed: {"columns": _column_steps(printed)},
         why="no product of A and B has 4 rows and 2 columns; {columns}",

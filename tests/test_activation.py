@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -29,7 +29,10 @@ def test_grad_x_agrees_with_differences(name, shape, seed):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal(shape)
     x += np.copysign(0.1, x)  # away from the kink of relu
-    errors = gradient_errors(Activation(name), x, rng)
+    layer = Activation(name)
+    slopes, _ = layer.backward(np.ones_like(x), layer.forward(x)[1])
+    assume(np.abs(slopes).max() > 0.05)  # a relative error needs something to be relative to
+    errors = gradient_errors(layer, x, rng)
     assert errors.keys() == {"x"}
     assert errors["x"] < SMOOTH_TOLERANCE
 

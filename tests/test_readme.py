@@ -22,7 +22,7 @@ def test_the_readme_has_a_console_block():
 @pytest.mark.parametrize(("arguments", "shown"), CONSOLE)
 def test_console_blocks_show_what_is_printed(arguments, shown, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "88")
-    monkeypatch.setattr(cli, "_can_print", str.isascii)
+    monkeypatch.setattr("lora_ref.cli.verify.can_print", str.isascii)
     assert cli.main(arguments.split()) == 0
     assert capsys.readouterr().out == shown
 

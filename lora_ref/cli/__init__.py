@@ -1,0 +1,59 @@
+"""The door, one module a command: ``lora-ref verify``, ``walkthrough``, ``count``, ``study``.
+
+Exit status: 0 good, 1 a check failed, 2 wrong usage. Results go to stdout, messages to stderr.
+A command says what it takes (`add_arguments`) and returns an `Outcome` (`run`); only `main` prints.
+"""
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+from lora_ref import __version__
+from lora_ref.cli import count, study, verify, walkthrough
+from lora_ref.cli.door import FAILED, INTERRUPTED, USAGE, Outcome
+from lora_ref.errors import LoraRefError
+
+COMMANDS = (verify, walkthrough, count, study)
+"""In the order in which the help lists them."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        outcome: Outcome = options.run(options)
+    except LoraRefError as error:
+        print(f"lora-ref: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        print("lora-ref: interrupted; runs of a study that had finished are kept", file=sys.stderr)
+        return INTERRUPTED
+    for message in outcome.messages:
+        print(f"lora-ref: {message}", file=sys.stderr)
+    if outcome.page and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    try:
+        print(outcome.text, flush=True)
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"lora-ref: the result cannot be written: {error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    return outcome.status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lora-ref", description="LoRA in pure NumPy: recompute what is written about it."
+    )
+    parser.add_argument("--version", action="version", version=f"lora-ref {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        sub = commands.add_parser(name, help=command.SAYS, description=command.SAYS)
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser

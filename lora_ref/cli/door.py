@@ -1,0 +1,53 @@
+"""What every command needs: its outcome, exit statuses, and how a result is written."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Outcome(NamedTuple):
+    """What a command prints, its exit status, and messages for stderr."""
+
+    text: str
+    status: int = GOOD
+    messages: tuple[str, ...] = ()
+    page: bool = False  # a page is UTF-8 wherever it is written
+
+
+def as_json(body: dict[str, Any]) -> str:
+    """Return one JSON object, indented."""
+    return json.dumps(body, indent=2)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown name: the known names nearest to it."""
+    near = get_close_matches(name, list(known), n=3, cutoff=0.4)
+    return f"; the nearest: {', '.join(near)}" if near else ""
+
+
+def write(path: Path, text: str) -> None:
+    """Put a file in its place in one step: a reader finds all of it, or the old one."""
+    draft = path.with_suffix(".part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def can_print(text: str) -> bool:
+    """Whether stdout has a character for everything in `text`."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def colour() -> bool:
+    """Whether stdout is a terminal that wants colour."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return sys.stdout is not None and sys.stdout.isatty() and not plain

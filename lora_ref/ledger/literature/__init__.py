@@ -1,0 +1,1 @@
+"""The literature: published numbers about LoRA, recomputed."""

@@ -1,5 +1,7 @@
 """How many: parameters, multiply-adds and bytes, of one layer and of published models."""
 
+from lora_ref.counting.architectures import ARCHITECTURES, architecture
+from lora_ref.counting.explain import Explanation, explain, nearest
 from lora_ref.counting.layer import (
     OPTIMISER_STATES,
     MultiplyAdds,
@@ -16,16 +18,70 @@ from lora_ref.counting.layer import (
     merged_multiply_adds,
     several_tasks_params,
 )
+from lora_ref.counting.methods import (
+    IA3,
+    RANKED,
+    AdaLoRA,
+    Adapter,
+    BitFit,
+    DoRA,
+    Full,
+    LoHa,
+    LoKr,
+    LoRA,
+    Method,
+    Part,
+    Prefix,
+    PrefixEmbed,
+    PrefixLayer,
+    TopLayers,
+    VeRA,
+)
 from lora_ref.counting.model import Model, Module
+from lora_ref.counting.rules import RULES
+from lora_ref.counting.tally import (
+    ITEMSIZES,
+    Tally,
+    TrainingMemory,
+    checkpoint_bytes,
+    tally,
+    training_memory,
+)
 
 __all__ = [
+    "ARCHITECTURES",
+    "IA3",
+    "ITEMSIZES",
     "OPTIMISER_STATES",
+    "RANKED",
+    "RULES",
+    "AdaLoRA",
+    "Adapter",
+    "BitFit",
+    "DoRA",
+    "Explanation",
+    "Full",
+    "LoHa",
+    "LoKr",
+    "LoRA",
+    "Method",
     "Model",
     "Module",
     "MultiplyAdds",
+    "Part",
+    "Prefix",
+    "PrefixEmbed",
+    "PrefixLayer",
+    "Tally",
+    "TopLayers",
     "TrainingBytes",
+    "TrainingMemory",
+    "VeRA",
     "adapter_params",
+    "architecture",
     "break_even_rank",
+    "checkpoint_bytes",
+    "explain",
     "forming_multiply_adds",
     "full_bytes",
     "full_multiply_adds",
@@ -34,5 +90,8 @@ __all__ = [
     "lora_multiply_adds",
     "lora_params",
     "merged_multiply_adds",
+    "nearest",
     "several_tasks_params",
+    "tally",
+    "training_memory",
 ]

@@ -187,8 +187,8 @@ class Model:
             if not whole[target] and not cut[target]:
                 known = sorted({name for m in matchable for name in _ends(m)})
                 near = get_close_matches(target, known, n=3, cutoff=0.4)
-                hint = f"; the nearest: {', '.join(near)}" if near else ""
-                raise LoraRefError(f"{self.name} has no module {target!r}{hint}")
+                hint = f"{'the nearest' if near else 'it has'}: {', '.join(near or known)}"
+                raise LoraRefError(f"{self.name} has no module {target!r}; {hint}")
         chosen = {m.name for found in whole.values() for m in found}
         pieces = {p.name for found in cut.values() for p in found}
         result: list[Module] = []

@@ -1,47 +1,69 @@
-"""``lora-ref count``: parameters, multiply-adds, bytes."""
+"""``lora-ref count``: parameters, multiply-adds, bytes, of one matrix or of a whole model."""
 
 import argparse
 from dataclasses import asdict
 from typing import Any
 
+from lora_ref.cli import count_model
+from lora_ref.cli.count_model import LARGEST, whole
 from lora_ref.cli.door import Outcome, as_json
 from lora_ref.errors import LoraRefError
 
-SAYS = "count what LoRA saves on one matrix, and what it does not"
+SAYS = "count what LoRA saves on one matrix or in a whole model, and what it does not"
 
-LARGEST = 10**12
-"""The largest size that ``count`` takes: beyond it a digit too many is more likely than a model."""
+OF_ONE_MATRIX = ("in_features", "out_features", "tasks", "rows")
+"""Options of the first form; ``--rank``, ``--optimiser`` and ``--json`` are of both."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
-    for name, dest, says in (
-        ("--in", "in_features", "columns of the weight"),
-        ("--out", "out_features", "rows of the weight"),
-        ("--rank", "rank", "rank of the factors"),
-    ):
-        parser.add_argument(name, dest=dest, type=int, required=True, help=says)
-    parser.add_argument("--tasks", type=int, metavar="T", help="adapters that share the weight")
-    parser.add_argument("--rows", type=int, default=1, help="rows of x in a step (default 1)")
+    parser.add_argument("--rank", metavar="R", help="rank of the factors, width of a bottleneck")
     parser.add_argument(
         "--optimiser", default="adamw", help="sgd, momentum or adamw (default)", metavar="NAME"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    layer = parser.add_argument_group("one matrix, with --rank")
+    for name, dest, metavar, says in (
+        ("--in", "in_features", "N", "columns of the weight"),
+        ("--out", "out_features", "N", "rows of the weight"),
+        ("--tasks", "tasks", "T", "adapters that share the weight"),
+        ("--rows", "rows", "N", "rows of x in a step (default 1)"),
+    ):
+        layer.add_argument(name, dest=dest, metavar=metavar, help=says)
+    count_model.add_arguments(parser)
+    parser.set_defaults(wrong_usage=parser.error)
 
 
 def run(options: argparse.Namespace) -> Outcome:
+    """Count what LoRA saves on one matrix, or in a whole model."""
+    of_matrix = [name for name in OF_ONE_MATRIX if getattr(options, name) is not None]
+    of_model = count_model.given(options)
+    if not of_matrix and not of_model and options.rank is None:
+        options.wrong_usage("expected --in, --out and --rank, or --model and --rank, or --models")
+    if of_matrix and of_model:
+        flag = {"in_features": "in", "out_features": "out"}.get(of_matrix[0], of_matrix[0])
+        raise LoraRefError(f"--{flag} is of one matrix and {of_model[0]} of a model: expected one")
+    return count_model.run(options) if of_model else _one_matrix(options)
+
+
+def _one_matrix(options: argparse.Namespace) -> Outcome:
     """Count what LoRA saves on one matrix, and what it does not."""
     from lora_ref import counting
 
-    sizes = options.in_features, options.out_features
-    r, n = options.rank, options.rows
-    for flag, value in (("--in", sizes[0]), ("--out", sizes[1]), ("--rank", r), ("--rows", n)):
-        if not 1 <= value <= LARGEST:
-            raise LoraRefError(f"{flag} is {value}, expected a whole number from 1 to {LARGEST:,}")
-    if options.tasks is not None and not 1 <= options.tasks <= LARGEST:
+    needed = (
+        ("--in", options.in_features),
+        ("--out", options.out_features),
+        ("--rank", options.rank),
+    )
+    missing = [flag for flag, text in needed if text is None]
+    if missing:
         raise LoraRefError(
-            f"--tasks is {options.tasks}, expected a whole number from 1 to {LARGEST:,}"
+            f"{' and '.join(missing)} missing: one matrix has --in, --out and --rank"
         )
+    in_features, out_features, r = (whole(flag, text, LARGEST) for flag, text in needed)
+    sizes = in_features, out_features
+    n = 1 if options.rows is None else whole("--rows", options.rows, LARGEST)
+    tasks = None if options.tasks is None else whole("--tasks", options.tasks, LARGEST)
     full, lora = counting.full_params(*sizes), counting.lora_params(*sizes, r)
     costs = {
         "full": counting.full_multiply_adds(*sizes, n=n),
@@ -65,11 +87,9 @@ def run(options: argparse.Namespace) -> Outcome:
         "optimiser": options.optimiser,
         "training_bytes": {k: {**asdict(v), "total": v.total} for k, v in memory.items()},
     }
-    if options.tasks is not None:
-        shared = counting.several_tasks_params(*sizes, r, options.tasks)
-        body["tasks"] = {
-            "tasks": options.tasks, "shared": shared, "separate": options.tasks * full
-        }  # fmt: skip
+    if tasks is not None:
+        shared = counting.several_tasks_params(*sizes, r, tasks)
+        body["tasks"] = {"tasks": tasks, "shared": shared, "separate": tasks * full}
     if options.json:
         return Outcome(as_json(body))
     rows = [

@@ -26,6 +26,7 @@ types: $(STAMP)-dev ## mypy --strict
 	$(RUN) mypy
 docs: $(STAMP)-base ## write the generated pages anew
 	$(RUN) lora_ref verify --markdown > docs/ledger.md
+	$(RUN) lora_ref verify --literature --markdown > docs/literature.md
 	$(RUN) lora_ref.study
 	$(RUN) lora_ref.figures docs/figures
 check: lint types test ## all that CI runs

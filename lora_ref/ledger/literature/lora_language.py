@@ -1,0 +1,258 @@
+"""The LoRA paper (arXiv 2106.09685v2) on RoBERTa, DeBERTa and GPT-2: tables 2, 3, 9, 10, 11, 13."""
+
+from typing import Any
+
+from lora_ref.counting.architectures import architecture
+from lora_ref.counting.layer import adapter_params, lora_params
+from lora_ref.counting.methods import TopLayers
+from lora_ref.counting.tally import tally
+from lora_ref.ledger.literature.figure import Conflict, Figure, Recipe, Rule, Source
+
+SOURCE = Source("lora", "LoRA: Hu et al., 2021, arXiv 2106.09685v2")
+
+ADAPTED = "2 matrices d r"
+ADAPTERS = "adapters (2 d m + m + d)"
+WITH_NORMS = "adapters (2 d m + m + d) + 2 norms d"
+
+
+def lora(matrices: int, d: int, r: int, **_: Any) -> int:
+    """Return the entries of A and B for square matrices of width d."""
+    return matrices * lora_params(d, d, r)
+
+
+def adapters(adapters: int, d: int, m: int, **_: Any) -> int:
+    """Return the parameters of bottleneck adapters of width m."""
+    return adapters * adapter_params(d, m)
+
+
+def with_norms(adapters: int, d: int, m: int, norms: int) -> int:
+    """Return the parameters of adapters and of the layer norms that are trained with them."""
+    return adapters * adapter_params(d, m) + 2 * norms * d
+
+
+def _model(model: str) -> int:
+    return architecture(model).total
+
+
+def _top(model: str, layers: int) -> int:
+    return tally(architecture(model), TopLayers(layers)).trainable
+
+
+def _lora(
+    id: str, where: str, says: str, printed: str, given: tuple[int, int, int], **more: Any
+) -> Figure:
+    matrices, d, r = given
+    return Figure(
+        id=f"lora-{id}",
+        source=SOURCE,
+        where=where,
+        says=says,
+        printed=printed,
+        formula=ADAPTED,
+        given={"matrices": matrices, "d": d, "r": r} | more.pop("also", {}),
+        value=lora,
+        **more,
+    )
+
+
+def _adapter(
+    id: str, where: str, says: str, printed: str, given: tuple[int, int, int], why: str = ""
+) -> Figure:
+    count, d, m = given
+    return Figure(
+        id=f"lora-{id}",
+        source=SOURCE,
+        where=where,
+        says=says,
+        printed=printed,
+        formula=ADAPTERS,
+        given={"adapters": count, "d": d, "m": m},
+        value=adapters,
+        why=why,
+    )
+
+
+def _adapter_l(id: str, says: str, printed: str, given: tuple[int, int, int]) -> Figure:
+    count, d, m = given
+    return Figure(
+        id=f"lora-{id}",
+        source=SOURCE,
+        where="table 3",
+        says=says,
+        printed=printed,
+        formula=WITH_NORMS,
+        given={"adapters": count, "d": d, "m": m, "norms": count},
+        value=adapters,
+        rule=Rule("layer-norms-with-adapters", with_norms),
+        why="The adapters alone are {value:,}; with a trained layer norm each they are "
+        "{by_rule:,}. The width m = {m} is not printed: it is the one that fits.",
+    )
+
+
+def _full(id: str, where: str, says: str, printed: str, model: str, why: str = "") -> Figure:
+    return Figure(
+        id=f"lora-{id}",
+        source=SOURCE,
+        where=where,
+        says=says,
+        printed=printed,
+        formula="every parameter of the architecture, tied ones once",
+        given={"model": model},
+        value=_model,
+        why=why,
+    )
+
+
+def _top_two(printed: str, where: str, **more: Any) -> Figure:
+    return Figure(
+        id=f"lora-gpt2-medium-top-2-{where.replace(' ', '-')}",
+        source=SOURCE,
+        where=where,
+        says="GPT-2 medium, the last two blocks fine-tuned",
+        printed=printed,
+        formula="layers (12 d^2 + 13 d)",
+        given={"model": "gpt2-medium", "layers": 2},
+        value=_top,
+        **more,
+    )
+
+
+def _larger_r(matrices: int, d: int, r: int, r_scripts: int) -> int:
+    return lora(matrices, d, r_scripts)
+
+
+_SCALE = "RoBERTa base, alpha of LoRA on MNLI"
+
+
+def _scripts(alpha_scripts: int) -> int:
+    return alpha_scripts
+
+
+_CHECKPOINT: Recipe = lambda itemsize, **given: itemsize * lora(**given)  # noqa: E731
+
+FIGURES: tuple[Figure, ...] = (
+    _lora("roberta-base", "table 2", "RoBERTa base, LoRA r = 8 on q and v", "0.3M", (24, 768, 8)),
+    _lora("roberta-large", "table 2", "RoBERTa large, LoRA r = 8", "0.8M", (48, 1024, 8)),
+    _lora(
+        "deberta-xxl",
+        "table 2, and r = 8 in table 10",
+        "DeBERTa XXL, LoRA r = 8 on q and v",
+        "4.7M",
+        (96, 1536, 8),
+        also={"r_scripts": 16},
+        conflict=Conflict(
+            "lora_r 16 in microsoft/LoRA, examples/NLU/deberta_v2_xxlarge_*.sh", value=_larger_r
+        ),
+        why="r = {r} gives {value:,}; what is printed is r = {r_scripts}, which the paper's own "
+        "scripts use.",
+    ),
+    Figure(
+        id="lora-roberta-base-alpha",
+        source=SOURCE,
+        where="table 9",
+        says=_SCALE,
+        printed="8",
+        formula="what the published script sets",
+        given={"alpha_scripts": 16},
+        value=_scripts,
+        conflict=Conflict("microsoft/LoRA, examples/NLU/roberta_base_mnli.sh", printed="16"),
+        why="The authors' script for this run sets alpha = {value}.",
+    ),
+    _adapter(
+        "roberta-large-adapter-p-3m",
+        "tables 2 and 9",
+        "RoBERTa large, Adapter-P, m = 64",
+        "3.0M",
+        (24, 1024, 64),
+        "The formula of the paper gives {value:,}.",
+    ),
+    _adapter(
+        "roberta-large-adapter-p-0.8m",
+        "tables 2 and 9",
+        "RoBERTa large, Adapter-P, m = 16",
+        "0.8M",
+        (24, 1024, 16),
+    ),
+    _adapter(
+        "roberta-large-adapter-h-6m",
+        "tables 2 and 9",
+        "RoBERTa large, Adapter-H, m = 64",
+        "6.0M",
+        (48, 1024, 64),
+        "The formula of the paper gives {value:,}.",
+    ),
+    _adapter(
+        "roberta-large-adapter-h-0.8m",
+        "tables 2 and 9",
+        "RoBERTa large, Adapter-H, m = 8",
+        "0.8M",
+        (48, 1024, 8),
+    ),
+    _full(
+        "gpt2-medium-full",
+        "table 3",
+        "GPT-2 medium, full fine-tuning",
+        "354.92M",
+        "gpt2-medium",
+        "The architecture has {value:,} parameters: 354.82M, one digit off.",
+    ),
+    _full("gpt2-large-full", "table 3", "GPT-2 large, full fine-tuning", "774.03M", "gpt2-large"),
+    _top_two("25.19M", "table 3"),
+    _top_two(
+        "24M",
+        "table 13",
+        conflict=Conflict("table 3, for the same two blocks", printed="25.19M"),
+        why="Two blocks have {value:,} parameters, as table 3 says.",
+    ),
+    _adapter_l("gpt2-medium-adapter-l-0.37m", "GPT-2 medium, Adapter-L", "0.37M", (24, 1024, 6)),
+    _adapter_l("gpt2-medium-adapter-l-11m", "GPT-2 medium, Adapter-L", "11.09M", (24, 1024, 224)),
+    _adapter_l("gpt2-large-adapter-l-0.88m", "GPT-2 large, Adapter-L", "0.88M", (36, 1280, 8)),
+    _adapter_l("gpt2-large-adapter-l-23m", "GPT-2 large, Adapter-L", "23.00M", (36, 1280, 248)),
+    _adapter(
+        "gpt2-medium-adapter-h",
+        "table 3",
+        "GPT-2 medium, Adapter-H",
+        "11.09M",
+        (48, 1024, 112),
+        "Two adapters of width {m} a block have {value:,}; no whole width gives what is printed.",
+    ),
+    _lora(
+        "gpt2-medium",
+        "table 3, r = 4 in table 11",
+        "GPT-2 medium, LoRA r = 4 on q and v",
+        "0.35M",
+        (48, 1024, 4),
+        why="{matrices} matrices of r = {r} have {value:,} parameters, which is 0.39M.",
+    ),
+    _lora(
+        "gpt2-large",
+        "table 3, r = 4 in table 11",
+        "GPT-2 large, LoRA r = 4 on q and v",
+        "0.77M",
+        (72, 1280, 4),
+        why="{matrices} matrices of r = {r} have {value:,} parameters, which is 0.74M.",
+    ),
+    Figure(
+        id="lora-gpt2-medium-checkpoint",
+        source=SOURCE,
+        where="microsoft/LoRA, examples/NLG/README.md",
+        says="GPT-2 medium, bytes of the published LoRA checkpoint",
+        printed="1.5M",
+        formula="4 bytes x 2 matrices d r",
+        given={"matrices": 48, "d": 1024, "r": 4, "itemsize": 4},
+        value=_CHECKPOINT,
+        why="{value:,.0f} bytes are 1.5 times 1,024^2: the file holds the 0.39M of r = {r}, not "
+        "the 0.35M of table 3.",
+    ),
+    Figure(
+        id="lora-gpt2-large-checkpoint",
+        source=SOURCE,
+        where="microsoft/LoRA, examples/NLG/README.md",
+        says="GPT-2 large, bytes of the published LoRA checkpoint",
+        printed="2.3M",
+        formula="4 bytes x 2 matrices d r",
+        given={"matrices": 72, "d": 1280, "r": 4, "itemsize": 4},
+        value=_CHECKPOINT,
+        why="r = {r} takes {value:,.0f} bytes: the file fits neither that nor table 3.",
+    ),
+)

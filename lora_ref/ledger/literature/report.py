@@ -1,0 +1,179 @@
+"""Published numbers as text for a projector, as Markdown for a page, and as JSON for a program."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from textwrap import wrap
+from typing import Any
+
+from lora_ref.ledger.literature.figure import MEANINGS, VERDICTS, Judgement, Verdict
+from lora_ref.ledger.literature.rules import RULES
+
+OPENING = (
+    "What papers, libraries and books print about LoRA, and what first principles give. A verdict "
+    "is what comes out of recomputing the number from its own inputs; none is stored."
+)
+
+_COLOURS: dict[Verdict, str] = {
+    "slip": "\x1b[1;33m",
+    "conflict": "\x1b[1;33m",
+    "by-rule": "\x1b[1;36m",
+    "truncates": "\x1b[1;36m",
+    "rounds": "\x1b[1;34m",
+    "exact": "\x1b[1;34m",
+}
+
+
+def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
+    """Return how often each verdict occurs, worst first."""
+    found = Counter(j.verdict for j in judgements)
+    return {verdict: found[verdict] for verdict in VERDICTS}
+
+
+def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Sort by verdict, what failed to run before everything; the sources' order within one."""
+    ranks: dict[Verdict | None, int] = {verdict: i for i, verdict in enumerate(VERDICTS)}
+    return sorted(judgements, key=lambda j: ranks.get(j.verdict, -1))
+
+
+def as_dict(judgements: Sequence[Judgement]) -> dict[str, Any]:
+    """Return the figures in JSON types; ``counts`` has every verdict, in order, worst first."""
+    return {
+        "schema": 1,
+        "figures": [
+            {
+                "id": j.figure.id,
+                "paper": j.figure.source.key,
+                "where": j.figure.where,
+                "says": j.figure.says,
+                "printed": j.figure.printed,
+                "computed": None if j.value is None else _number(j.value),
+                "verdict": j.verdict,
+                "rule": None if j.figure.rule is None else j.figure.rule.name,
+                "formula": j.figure.formula,
+                "inputs": {name: _plain(value) for name, value in j.figure.given.items()},
+                "why": j.why,
+            }
+            for j in judgements
+        ],
+        "counts": counts(judgements),
+    }
+
+
+def as_text(judgements: Sequence[Judgement], *, width: int = 96, colour: bool = False) -> str:
+    """Return the report for a terminal, in ASCII.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        In the order in which to show them.
+    width : int
+        Columns of the terminal.
+    colour : bool
+        Whether to colour the verdicts.
+    """
+    width = max(width, 40)
+    blocks, previous = ["\n".join(wrap(OPENING, width))], ""
+    for j in judgements:
+        verdict = j.verdict or "not run"
+        if verdict != previous and len({k.verdict for k in judgements}) > 1:
+            total = sum(k.verdict == j.verdict for k in judgements)
+            meaning = MEANINGS[j.verdict] if j.verdict else "the recipe raised"
+            blocks.append("\n".join(wrap(f"{verdict.upper()}: {meaning} ({total})", width)))
+        previous = verdict
+        head = f"{verdict:<9} {j.figure.id}"
+        if colour and j.verdict:
+            head = f"{_COLOURS[j.verdict]}{head}\x1b[0m"
+        entries = [
+            ("says", j.figure.says),
+            ("where", f"{j.figure.source.cite}, {j.figure.where}"),
+            ("prints", j.figure.printed),
+        ]
+        if j.value is not None:
+            entries.append(("computed", f"{shown(j)}  =  {j.figure.formula}"))
+        if j.verdict == "by-rule" and j.figure.rule is not None:
+            entries.append(("rule", f"{j.figure.rule.name}: {RULES[j.figure.rule.name]}"))
+        if j.verdict == "conflict" and j.figure.conflict is not None:
+            entries.append(("against", j.figure.conflict.says))
+        if j.why:
+            entries.append(("because", j.why))
+        entries += [("PROBLEM", problem) for problem in j.problems]
+        lines = [head]
+        for label, text in entries:
+            for i, line in enumerate(wrap(text, width - 11) or [""]):
+                lines.append(f"  {label if i == 0 else '':<8} {line}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join([*blocks, "\n".join(wrap(_summary(judgements), width))])
+
+
+def as_markdown(judgements: Sequence[Judgement]) -> str:
+    """Return a page with a table for each source."""
+    totals = counts(judgements)
+    lines = [
+        "# Published numbers, recomputed",
+        "",
+        OPENING,
+        "",
+        "Written by `lora-ref verify --literature --markdown`; do not edit.",
+        "",
+        "| verdict | numbers | means |",
+        "|---|---:|---|",
+        *(f"| {verdict} | {totals[verdict]} | {MEANINGS[verdict]} |" for verdict in VERDICTS),
+        f"| **all** | **{len(judgements)}** | |",
+    ]
+    for source in dict.fromkeys(j.figure.source for j in judgements):
+        lines += ["", f"## {source.cite}", "", "| where | what | printed | computed | verdict | |"]
+        lines.append("|---|---|---:|---:|---|---|")
+        for j in (j for j in judgements if j.figure.source == source):
+            rule = j.figure.rule.name if j.verdict == "by-rule" and j.figure.rule else ""
+            verdict = f"{j.verdict}{f': `{rule}`' if rule else ''}"
+            printed, where, says, why = (
+                _cell(text) for text in (j.figure.printed, j.figure.where, j.figure.says, j.why)
+            )
+            lines.append(f"| {where} | {says} | {printed} | {shown(j)} | {verdict} | {why} |")
+    used = {j.figure.rule.name for j in judgements if j.verdict == "by-rule" and j.figure.rule}
+    lines += ["", "## The rules", "", "| rule | says |", "|---|---|"]
+    lines += [f"| `{name}` | {_cell(RULES[name])} |" for name in sorted(used)]
+    return "\n".join(lines) + "\n"
+
+
+def shown(j: Judgement) -> str:
+    """Return the recomputed number as a reader wants it: in whole units, or two digits further."""
+    if j.value is None:
+        return ""
+    if j.figure.printed.rstrip().endswith("%"):
+        return f"{float(100 * j.value):.4g} %"
+    if j.value.denominator == 1:
+        return f"{int(j.value):,}"
+    if abs(j.value) >= 10**4:
+        return f"{float(j.value):,.0f}"
+    decimals = len(j.figure.printed.rstrip("KkMBGT %").partition(".")[2])
+    return f"{float(j.value):,.{max(decimals + 2, 2)}f}"
+
+
+def _summary(judgements: Sequence[Judgement]) -> str:
+    found = ", ".join(f"{n} {verdict}" for verdict, n in counts(judgements).items() if n)
+    failed = sum(j.verdict is None for j in judgements)
+    if failed:
+        found += f"{', ' if found else ''}{failed} did not run"
+    numbers = "1 number" if len(judgements) == 1 else f"{len(judgements)} numbers"
+    return f"{numbers} recomputed: {found}."
+
+
+def _number(value: Fraction) -> int | float:
+    return int(value) if value.denominator == 1 else float(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return _number(value)
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _cell(text: str) -> str:
+    """Escape what Markdown would read as markup."""
+    for mark in ("\\", "|", "*", "_", "<", ">"):
+        text = text.replace(mark, f"\\{mark}")
+    return text

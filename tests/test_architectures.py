@@ -16,8 +16,8 @@ from lora_ref.errors import LoraRefError
 
 EXAMPLE = Path(counting.__file__).parent / "example_spec.json"
 
-# transformers 5.23 builds each from its configuration with as many parameters, but for flan-t5-large,
-# whose own head of 32128 x 1024 it ties; integers that a source prints stand in `Model.published`
+# transformers 5.23 builds each from its configuration with as many parameters, but for
+# flan-t5-large, whose own head of 32128 x 1024 it ties; what a source prints is `Model.published`
 TOTALS = {
     "bert-base": 109_482_240,
     "distilbert-base": 66_362_880,

@@ -328,7 +328,8 @@ def _like_printed(value: Any, printed: Any) -> Any:
         scaled = exact(number) * (100 if per else 1)
         digits = decimals + 2
         if (scaled * 10**6).denominator == 1 and not isinstance(number, float):
-            digits = next(k for k in range(decimals, 7) if (scaled * 10**k).denominator == 1)
+            ends = (k for k in range(decimals, 7) if (scaled * 10**k).denominator == 1)
+            digits = next(ends, decimals)
         return f"{float(scaled):,.{digits}f}" + (" %" if per else "")
 
     return np.array([text(v) for v in value.flat], dtype=object).reshape(value.shape)

@@ -309,7 +309,7 @@ def random_lectures(draw):
 
 
 @given(random_lectures())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_a_lecture_rounded_right_is_confirmed_and_one_digit_off_is_a_slip_there_alone(drawn):
     text, ids, rng = drawn
     before = judged(text)
@@ -324,7 +324,7 @@ def test_a_lecture_rounded_right_is_confirmed_and_one_digit_off_is_a_slip_there_
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 5), st.integers(0, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_rank_and_determinant_are_those_of_the_matrix(seed, rows, columns, dependent):
     rng = np.random.default_rng(seed)
     whole = rng.integers(-3, 4, (rows, columns))

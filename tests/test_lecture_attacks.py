@@ -88,7 +88,7 @@ PLACES = [i for i, line in enumerate(EXAMPLE.split("\n")) if " = " in line and '
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), st.sampled_from(NASTY)), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_example_with_other_values_is_a_lecture_or_a_sentence(changes):
     lines = EXAMPLE.split("\n")
     for place, value in changes:
@@ -97,7 +97,7 @@ def test_the_example_with_other_values_is_a_lecture_or_a_sentence(changes):
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_example_cut_and_pasted_is_a_lecture_or_a_sentence(data):
     lines = EXAMPLE.split("\n")
     place = st.integers(0, len(lines) - 1)
@@ -111,7 +111,7 @@ def test_the_example_cut_and_pasted_is_a_lecture_or_a_sentence(data):
 
 
 @given(st.text(max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_any_text_is_a_sentence(text):
     assert not survives(text)
 
@@ -126,7 +126,7 @@ PRINTS = ("1", "0.5 %", "1 2", "1 / 2", "2 x 2", "number", "-0", "0.000000000000
     st.sampled_from(("printed", "above", "at-most")),
     st.sampled_from(PRINTS),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_quantity_with_any_keys_is_a_lecture_or_a_sentence(name, keys, key, printed):
     wanted = {need.key for need in VOCABULARY[name].needs}
     lines = "\n".join(f"{k} = {value}" for k, value in keys.items() if k in wanted)

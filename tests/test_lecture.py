@@ -338,6 +338,11 @@ def test_rank_and_determinant_are_those_of_the_matrix(seed, rows, columns, depen
         assert float(determinant) == pytest.approx(wanted, abs=1e-9)
 
 
+def test_a_swap_of_rows_turns_the_sign_of_the_determinant():
+    swap = np.array([[Fraction(0), Fraction(1)], [Fraction(1), Fraction(0)]], dtype=object)
+    assert exact.rank_and_determinant(swap) == (2, -1)
+
+
 @given(st.integers(0, 10**12), st.integers(1, 10**12))
 def test_a_root_squared_is_the_number(top, bottom):
     square = Fraction(top, bottom)

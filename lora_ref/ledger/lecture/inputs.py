@@ -33,7 +33,7 @@ class Inputs:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self._named: dict[str, Computed | None] = {}
-        self._further_down: set[str] = set()
+        self._derived_names: set[str] = set()
 
     def read_matrices(self, tables: Mapping[str, Any]) -> None:
         """Read the table ``[matrices]``."""
@@ -48,7 +48,7 @@ class Inputs:
 
     def read_derived(self, tables: Mapping[str, Any]) -> None:
         """Read the tables ``[derived.NAME]``; each may use what stands above it."""
-        self._further_down = set(tables)
+        self._derived_names = set(tables)
         for name, table in tables.items():
             path, found = ("derived", name), None
             if not self._is_name(path, name):
@@ -59,7 +59,6 @@ class Inputs:
                 self.faults.add(path, f"got {kind_of(table)}, expected a table [derived.{name}]")
             else:
                 found = self._derived(path, table)
-            self._further_down.discard(name)
             self._named[name] = found
 
     def _derived(self, path: Path, table: Mapping[str, Any]) -> Computed | None:
@@ -170,7 +169,7 @@ class Inputs:
     def _source(self, name: str) -> Computed | None:
         if name in self._named:
             return self._named[name]
-        if name in self._further_down:
+        if name in self._derived_names:
             raise LoraRefError(f"{name!r} does not stand above, expected a name that does")
         if not self._named:
             raise LoraRefError(f"no matrix is called {name[:60]!r}: the file has none")

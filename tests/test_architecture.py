@@ -60,8 +60,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "study.*",
     ),
     "teaching": (
-        "figures.*",
         "ledger.*",
+        "figures.*",
     ),  # the modules of a folder, at one place; circles are refused below
     "door": ("", "cli.*", "__main__"),  # "" is lora_ref itself, what `import lora_ref` runs
 }

@@ -1,4 +1,4 @@
-"""The door, one module a command: ``lora-ref verify``, ``walkthrough``, ``count``, ``study``.
+"""The door, one module a command; `COMMANDS` lists them.
 
 Exit status: 0 good, 1 a check failed, 2 wrong usage. Results go to stdout, messages to stderr.
 A command says what it takes (`add_arguments`) and returns an `Outcome` (`run`); only `main` prints.
@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from lora_ref import __version__
-from lora_ref.cli import count, study, verify, walkthrough
+from lora_ref.cli import count, figures, study, verify, walkthrough
 from lora_ref.cli.door import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
-COMMANDS = (verify, walkthrough, count, study)
+COMMANDS = (verify, walkthrough, count, study, figures)
 """In the order in which the help lists them."""
 
 

@@ -1,9 +1,69 @@
 """One function a figure: results come in as arguments, a matplotlib Figure goes out.
 
-matplotlib is imported inside the functions, so nothing else of the package pays for it.
+matplotlib is imported inside the functions, so nothing else of the package pays for it, and no
+global state of it is touched. Beside each function stands another, whose name ends in ``_alt``: of
+the same arguments it makes the sentence that states the finding. `FIGURES` holds both by name,
+with the package's own numbers; ``FIGURES["dial"].picture()`` is what a notebook shows.
 """
 
+from lora_ref.figures.claims import ledger
+from lora_ref.figures.counts import memories, memory, parameters
+from lora_ref.figures.gallery import FIGURES, Entry, entry, mosaic
+from lora_ref.figures.lowrank import (
+    Errors,
+    dimension,
+    error_by_rank,
+    errors_by_rank,
+    singular_values,
+)
+from lora_ref.figures.painting import palette
+from lora_ref.figures.picture import Picture
+from lora_ref.figures.products import blocks, matrices, outer_product_sum
+from lora_ref.figures.quantisation import nf4, uses
 from lora_ref.figures.study import dial, forgetting, spectrum
-from lora_ref.figures.write import STUDY, save_study
+from lora_ref.figures.style import THEMES
+from lora_ref.figures.training import (
+    Norms,
+    errors_by_step,
+    first_steps,
+    gradient_check,
+    start_up,
+)
+from lora_ref.figures.write import FORMATS, STUDY, save, save_figures, save_study
 
-__all__ = ["STUDY", "dial", "forgetting", "save_study", "spectrum"]
+__all__ = [
+    "FIGURES",
+    "FORMATS",
+    "STUDY",
+    "THEMES",
+    "Entry",
+    "Errors",
+    "Norms",
+    "Picture",
+    "blocks",
+    "dial",
+    "dimension",
+    "entry",
+    "error_by_rank",
+    "errors_by_rank",
+    "errors_by_step",
+    "first_steps",
+    "forgetting",
+    "gradient_check",
+    "ledger",
+    "matrices",
+    "memories",
+    "memory",
+    "mosaic",
+    "nf4",
+    "outer_product_sum",
+    "palette",
+    "parameters",
+    "save",
+    "save_figures",
+    "save_study",
+    "singular_values",
+    "spectrum",
+    "start_up",
+    "uses",
+]

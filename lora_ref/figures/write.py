@@ -1,20 +1,87 @@
-"""Figures as files."""
+"""Figures as files: PNG or SVG, the same bytes each time, each put in its place in one step."""
 
+import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
 from lora_ref.errors import LoraRefError
-from lora_ref.figures import study
+from lora_ref.figures.gallery import entry
+from lora_ref.figures.picture import Picture
+from lora_ref.figures.style import THEMES, Theme, style
 from lora_ref.study import Record
 
-STUDY: Mapping[str, Callable[[Sequence[Record]], Any]] = {
-    "forgetting": study.forgetting,
-    "dial": study.dial,
-    "spectrum": study.spectrum,
-}
-"""The figures of the study by file name."""
+Format = Literal["png", "svg"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+DOTS_PER_INCH = 160
+"""Of a PNG: 1280 pixels for the width of a slide."""
+
+STUDY = ("forgetting", "dial", "spectrum")
+"""The figures that can be drawn from the records of any study."""
+
+
+def save(path: Path, picture: Picture, title: str) -> Path:
+    """Write a picture as PNG or SVG, by the end of the name, in one step.
+
+    Title and alt text stand in the file's metadata; date and version of the software do not, so
+    the same picture gives the same bytes.
+
+    Raises
+    ------
+    LoraRefError
+        For another end than .png or .svg, or where the file cannot be written.
+    """
+    kind = path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .png or .svg")
+    metadata: dict[str, str | None] = {"Title": title, "Description": picture.alt}
+    metadata |= {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    rendered = io.BytesIO()
+    with style(picture.theme):
+        picture.figure.savefig(rendered, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(rendered.getvalue())
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise LoraRefError(f"{path} cannot be written: {error.strerror or error}") from None
+    return path
+
+
+def save_figures(
+    folder: Path,
+    names: Sequence[str],
+    themes: Sequence[Theme] = THEMES,
+    formats: Sequence[Format] = FORMATS,
+) -> dict[str, list[Path]]:
+    """Draw figures of the gallery from the package's own numbers into a folder.
+
+    Returns
+    -------
+    dict of str to list of Path
+        The files by figure: ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the
+        dark ground.
+
+    Raises
+    ------
+    LoraRefError
+        For an unknown name, before anything is drawn, or a folder that cannot be written to.
+    """
+    entries = {name: entry(name) for name in names}
+    make_folder(folder)
+    files: dict[str, list[Path]] = {}
+    for name, chosen in entries.items():
+        files[name] = []
+        for theme in themes:
+            picture = chosen.picture(theme)
+            stem = name if theme == "light" else f"{name}-{theme}"
+            files[name] += [
+                save(folder / f"{stem}.{kind}", picture, chosen.title) for kind in formats
+            ]
+    return files
 
 
 def save_study(records: Sequence[Record], folder: Path) -> list[Path]:
@@ -26,14 +93,23 @@ def save_study(records: Sequence[Record], folder: Path) -> list[Path]:
         The files, each written in one step.
     """
     written = []
-    for name, draw in STUDY.items():
+    for name in STUDY:
+        chosen = entry(name)
         try:
-            figure = draw(records)
+            picture = chosen.picture(records=records)
         except LoraRefError:  # a part of the study has no such runs
             continue
-        path = folder / f"{name}.png"
-        draft = path.with_suffix(".part")
-        figure.savefig(draft, format="png", dpi=110, metadata={"Software": None})
-        os.replace(draft, path)
-        written.append(path)
+        written.append(save(folder / f"{name}.png", picture, chosen.title))
     return written
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it, or say why it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise LoraRefError(f"{folder} is a file, expected a folder for the figures") from None
+    except NotADirectoryError:
+        raise LoraRefError(f"{folder} has a file above it, expected folders") from None
+    except OSError as error:
+        raise LoraRefError(f"{folder} cannot be made: {error.strerror or error}") from None

@@ -293,8 +293,8 @@ CLAIMS = (
         where=sections.PALETTE,
         says="AB is a palette of few colours over a finished painting, alpha the strength",
         statement=Illustrated(
-            "a palette has r colours, B A has r directions, each a whole picture; the pictures "
-            "are not drawn yet"
+            "a palette has r colours, B A has r directions, each a whole picture: lora-ref figures "
+            "--only palette draws them"
         ),
     ),
 )

@@ -1,0 +1,141 @@
+"""The ledger as a picture: a cell for each claim, a row for each section of the article."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import Ink, blank, listed, readable_on, style
+from lora_ref.ledger import Judgement
+from lora_ref.ledger.claim import VERDICTS, Verdict
+from lora_ref.ledger.report import NOT_COMPUTED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIGNS: Mapping[Verdict, str] = {
+    "false": "×",
+    "shape": "□",
+    "slip": "≈",
+    "conditional": "if",
+    "unsupported": "?",
+    "measured": "m",
+    "illustrated": "i",
+    "confirmed": "✓",
+}
+"""What stands in the cell of each verdict, so that no reader needs the colour."""
+
+ROW = 0.25
+"""Inches of a row."""
+
+
+def ledger(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure":
+    """Draw every claim as a cell, coloured, hatched and marked by its verdict.
+
+    Parameters
+    ----------
+    judgements : sequence of Judgement
+        In the order of the article.
+    theme : {"light", "dark"}
+        The ground.
+
+    Raises
+    ------
+    LoraRefError
+        For no judgement, or one without a verdict because its recipe raised.
+    """
+    _check(judgements)
+    rows: dict[tuple[int, str, str], list[Judgement]] = {}
+    for judgement in judgements:
+        where = judgement.claim.where
+        rows.setdefault((where.part, where.number, where.english), []).append(judgement)
+    parts = [part for part, _, _ in rows]
+    breaks = sum(a != b for a, b in pairwise(parts))
+    longest = max(map(len, rows.values()))
+    height = len(rows) + breaks + 0.5
+    left, legend = 16.0, 9.5  # rows' widths of the section names, and of the legend
+    with style(theme) as ink:
+        width = left + longest + 1.0 + legend
+        figure = blank(width * ROW, height * ROW + 0.2, layout=None)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, width), ylim=(height + 0.4, -0.4))
+        axes.set_axis_off()
+        y, part = 0.0, parts[0]
+        for (now, number, name), claims in rows.items():
+            y, part = y + (now != part), now
+            axes.text(left - 0.4, y + 0.5, name, ha="right", va="center")
+            axes.text(0.3, y + 0.5, f"{now}.{number}", va="center", color=ink.grey)
+            for k, judgement in enumerate(claims):
+                if judgement.verdict is not None:  # which `_check` has made sure of
+                    _cell(axes, left + k, y, judgement.verdict, ink, judgement.claim.id)
+            y += 1
+        _legend(axes, left + longest + 1.0, judgements, ink)
+    return figure
+
+
+def ledger_alt(judgements: Sequence[Judgement]) -> str:
+    """Say what `ledger` shows."""
+    _check(judgements)
+    totals = Counter(judgement.verdict for judgement in judgements)
+    wrong = {v: totals[v] for v in ("false", "shape", "slip", "conditional")}
+    computed = [v for v in VERDICTS if v not in NOT_COMPUTED]
+    return (
+        f"Of {len(judgements)} claims of the article {sum(totals[v] for v in computed)} can be "
+        f"recomputed: {totals['confirmed']} are confirmed and {sum(wrong.values())} are not, "
+        f"{listed([f'{n} {verdict}' for verdict, n in wrong.items()])}."
+    )
+
+
+def _cell(axes: "Axes", x: float, y: float, verdict: Verdict, ink: Ink, label: str) -> None:
+    from matplotlib.patches import Rectangle
+
+    colour, hatch = _look(verdict, ink)
+    face = ink.paper if hatch else colour
+    axes.add_patch(
+        Rectangle(
+            (x + 0.06, y + 0.06), 0.88, 0.88, facecolor=face, edgecolor=colour, hatch=hatch,
+            lw=1.2, label=label,
+        )
+    )  # fmt: skip
+    ground = {"facecolor": ink.paper, "edgecolor": "none", "pad": 0.5} if hatch else None
+    axes.text(
+        x + 0.5, y + 0.48, SIGNS[verdict], ha="center", va="center", bbox=ground,
+        color=ink.text if hatch else readable_on(face),
+    )  # fmt: skip
+
+
+def _look(verdict: Verdict, ink: Ink) -> tuple[str, str]:
+    """Return colour and hatch; what nothing computes is hatched."""
+    return {
+        "false": (ink.vermillion, ""),
+        "shape": (ink.purple, ""),
+        "slip": (ink.orange, ""),
+        "conditional": (ink.sky, ""),
+        "unsupported": (ink.grey, "///"),
+        "measured": (ink.grey, "|||"),
+        "illustrated": (ink.grey, ""),
+        "confirmed": (ink.green, ""),
+    }[verdict]
+
+
+def _legend(axes: "Axes", x: float, judgements: Sequence[Judgement], ink: Ink) -> None:
+    totals = Counter(judgement.verdict for judgement in judgements)
+    axes.text(x, 0.5, f"{len(judgements)} claims", va="center", fontsize=14)
+    for k, verdict in enumerate(VERDICTS):
+        y = 2.0 + 1.35 * k
+        _cell(axes, x, y, verdict, ink, f"key to {verdict}")
+        axes.text(x + 1.5, y + 0.5, f"{totals[verdict]}", va="center", ha="left")
+        axes.text(x + 2.8, y + 0.5, verdict, va="center")
+
+
+def _check(judgements: Sequence[Judgement]) -> None:
+    if not judgements:
+        raise LoraRefError("judgements in figures.ledger is empty, expected claims of the ledger")
+    for judgement in judgements:
+        if judgement.verdict is None:
+            raise LoraRefError(
+                f"{judgement.claim.id} in figures.ledger has no verdict, its recipe raised: "
+                f"{'; '.join(judgement.problems)}"
+            )

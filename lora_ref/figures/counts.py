@@ -1,0 +1,180 @@
+"""Pictures of counts: trained numbers and bytes of training, for published models."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lora_ref.counting import (
+    Full,
+    LoRA,
+    Model,
+    Tally,
+    TrainingMemory,
+    tally,
+    training_memory,
+)
+from lora_ref.counting.tally import itemsize
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import blank, panels, short, style
+from lora_ref.quantize import bits_per_weight
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GB = 1e9
+"""Bytes of a gigabyte."""
+
+
+def parameters(tallies: Sequence[Tally], *, theme: str = "light") -> "Figure":
+    """Draw how many numbers a method trains and how many the model has, on a logarithmic scale.
+
+    A line joins the two of each model: its length is the factor between them.
+
+    Raises
+    ------
+    LoraRefError
+        For no tally, or one that trains nothing.
+    """
+    _check_tallies(tallies)
+    with style(theme) as ink:
+        figure = blank(height=max(3.2, 1.7 + 0.46 * len(tallies)))
+        (axes,) = panels(figure, 1, 1)
+        rows = range(len(tallies))
+        trained = [counted.trainable for counted in tallies]
+        whole = [counted.model.total for counted in tallies]
+        axes.hlines(rows, trained, whole, color=ink.grid, lw=5)
+        axes.plot(trained, rows, "o", color=ink.blue, ms=10, label=_named(tallies))
+        axes.plot(whole, rows, "s", color=ink.vermillion, ms=9, label="full fine-tuning")
+        for row, counted in zip(rows, tallies, strict=True):
+            few, many = counted.trainable, counted.model.total
+            for count, side in ((few, "right"), (many, "left")):
+                axes.annotate(
+                    short(count), (count, row), xytext=(-9 if side == "right" else 9, 0),
+                    textcoords="offset points", ha=side, va="center",
+                )  # fmt: skip
+            axes.text(
+                (few * many) ** 0.5, row, f"{100 * few / many:.2g} %", ha="center", va="center",
+                bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlim(min(trained) / 12, max(whole) * 12)
+        axes.set_yticks(list(rows), [counted.model.title for counted in tallies])
+        axes.set_ylim(len(tallies) - 0.4, -0.6)
+        axes.set_xlabel("trained numbers")
+        axes.grid(visible=False, axis="y")
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def parameters_alt(tallies: Sequence[Tally]) -> str:
+    """Say what `parameters` shows."""
+    _check_tallies(tallies)
+    shares = {c.model.title: 100 * c.trainable / c.model.total for c in tallies}
+    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    largest = max(tallies, key=lambda counted: counted.model.total)
+    method = _named(tallies).replace(", ", " with ")
+    return (
+        f"{method} trains from {shares[least]:.2g} % ({least}) to {shares[most]:.2g} % ({most}) of "
+        f"the numbers of {len(tallies)} models; of the {short(largest.model.total)} in "
+        f"{largest.model.title} it trains {short(largest.trainable)}."
+    )
+
+
+def _named(tallies: Sequence[Tally]) -> str:
+    """Return what the method of all tallies is called."""
+    method = tallies[0].method
+    r = getattr(method, "r", None)
+    return f"{type(method).__name__}, r = {r}" if r is not None else type(method).__name__
+
+
+def _check_tallies(tallies: Sequence[Tally]) -> None:
+    if not tallies:
+        raise LoraRefError("tallies in figures.parameters is empty, expected at least one")
+    for counted in tallies:
+        if counted.trainable < 1:
+            raise LoraRefError(
+                f"the tally of {counted.model.name} in figures.parameters trains nothing"
+            )
+
+
+def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, TrainingMemory]:
+    """Return what AdamW holds to train a model in full, with LoRA, and with QLoRA.
+
+    Weights and gradients are bfloat16, the two moments float32. QLoRA stores the weights of the
+    linear modules inside the blocks in NF4 with double quantisation and leaves all others alone
+    (Dettmers et al., 2023, arXiv 2305.14314). Activations depend on the batch and are left out.
+    """
+    full = training_memory(tally(model, Full()), "bfloat16", state_dtype="float32")
+    counted = tally(model, LoRA(r, tuple(targets)))
+    lora = training_memory(counted, "bfloat16", state_dtype="float32")
+    packed = sum(m.weight for m in model.modules if m.kind == "linear" and "*" in m.name.split("."))
+    saved = packed * (itemsize("bfloat16") - bits_per_weight(double=True) / 8)
+    qlora = TrainingMemory(round(lora.weights - saved), lora.gradients, lora.optimiser)
+    return {"full": full, f"LoRA, r = {r}": lora, f"QLoRA, r = {r}": qlora}
+
+
+def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "light") -> "Figure":
+    """Draw the bytes of training as bars of weights, gradients and optimiser states.
+
+    Parameters
+    ----------
+    models : mapping of str to mapping of str to TrainingMemory
+        By the title of the model, then by the way to train it; a panel a model, at most three.
+    theme : {"light", "dark"}
+        The ground.
+    """
+    _check_memories(models)
+    with style(theme) as ink:
+        figure = blank(height=1.4 + sum(0.55 + 0.36 * len(ways) for ways in models.values()))
+        for axes, (title, ways) in zip(
+            panels(figure, len(models), 1, height_ratios=[1 + len(w) for w in models.values()]),
+            models.items(),
+            strict=True,
+        ):
+            before = [0.0] * len(ways)
+            for part, colour, hatch in (
+                ("weights", ink.grey, ""),
+                ("gradients", ink.orange, "//"),
+                ("optimiser", ink.blue, "xx"),
+            ):
+                sizes = [getattr(held, part) / GB for held in ways.values()]
+                axes.barh(
+                    list(ways), sizes, left=before, label=part, hatch=hatch, edgecolor=colour,
+                    color=ink.paper if hatch else colour, height=0.72,
+                )  # fmt: skip
+                before = [a + b for a, b in zip(before, sizes, strict=True)]
+            for row, total in enumerate(before):
+                axes.annotate(
+                    f"{total:.1f} GB", (total, row), xytext=(6, 0), textcoords="offset points",
+                    va="center",
+                )  # fmt: skip
+            axes.set(title=title, xlim=(0, 1.16 * max(before)))
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+        axes.set_xlabel("GB held while training, activations left out")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def memory_alt(models: Mapping[str, Mapping[str, TrainingMemory]]) -> str:
+    """Say what `memory` shows."""
+    _check_memories(models)
+    said = []
+    for title, ways in models.items():
+        sizes = [f"{way} {held.total / GB:.1f} GB" for way, held in ways.items()]
+        first = next(iter(ways.values()))
+        share = 100 * first.weights / first.total
+        said.append(
+            f"{title}: {'; '.join(sizes)}; in the first the weights are {share:.0f} % of it"
+        )
+    return (
+        f"Memory of training without activations. {'. '.join(said)}. LoRA saves gradients and "
+        "optimiser states, not weights; quantising saves weights."
+    )
+
+
+def _check_memories(models: Mapping[str, Mapping[str, TrainingMemory]]) -> None:
+    if not 1 <= len(models) <= 3 or not all(models.values()):
+        raise LoraRefError(
+            f"models in figures.memory are {len(models)}, expected 1 to 3, each with a way to train"
+        )

@@ -1,0 +1,232 @@
+"""Pictures of low rank: singular values and their tail, the bound on the error, the dimension."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lora_ref.arrays import Array, as_count, check_array, check_generator
+from lora_ref.counting import break_even_rank, full_params, lora_params
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import blank, panels, style, whole
+from lora_ref.lowrank import Tail, rank_set_dimension, tail, truncate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
+    """Draw the singular values of M, the first r kept, and what each cut leaves.
+
+    Parameters
+    ----------
+    M : ndarray of shape (out_features, in_features)
+        Any matrix, such as an update.
+    r : int
+        Where it is cut, at least 1 and below the smaller side of M.
+    theme : {"light", "dark"}
+        The ground.
+    """
+    s, left, r = _spectrum(M, r)
+    ranks = np.arange(1, len(s) + 1)
+    with style(theme) as ink:
+        figure = blank()
+        values, tails = panels(figure, 1, 2)
+        values.semilogy(ranks[:r], s[:r], "o", color=ink.blue, label=f"kept, r = {r}")
+        values.semilogy(
+            ranks[r:], s[r:], "X", color=ink.vermillion, markersize=6, label="cut: the tail"
+        )
+        values.set(xlabel="k", ylabel="singular value $s_k$")
+        values.legend(loc="lower left")
+        tails.plot(np.arange(len(left)), left, color=ink.grey)
+        tails.plot(r, left[r], "X", color=ink.vermillion, markersize=11)
+        tails.annotate(
+            f"r = {r}: {left[r]:.1f} % is left", (r, left[r]), xytext=(14, 14),
+            textcoords="offset points", va="bottom",
+        )  # fmt: skip
+        tails.set(
+            xlabel="rank r", ylabel="norm of the tail (% of M's)", ylim=(0, 103), xlim=(0, None)
+        )
+    return figure
+
+
+def singular_values_alt(M: Array, r: int) -> str:
+    """Say what `singular_values` shows."""
+    s, left, r = _spectrum(M, r)
+    return (
+        f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
+        f"{s[0]:.3g} to {s[-1]:.2g}. Cut after the first {r}, the tail is {left[r]:.1f} % of the "
+        f"matrix in norm: the kept ones hold {100 - left[r] ** 2 / 100:.1f} % of the squared norm."
+    )
+
+
+def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
+    """Return the singular values, and the norm of the tail after 0, 1, ... of them in per cent."""
+    check_array("M in figures.singular_values", M, out_features=None, in_features=None)
+    r = as_count("r in figures.singular_values", r)
+    if r >= min(M.shape):
+        raise LoraRefError(
+            f"r in figures.singular_values is {r}, expected less than {min(M.shape)}, the smaller "
+            "side of M: no tail is left"
+        )
+    s = np.linalg.svd(M, compute_uv=False)
+    squares = np.append(np.cumsum((s**2)[::-1])[::-1], 0.0)
+    if squares[0] == 0:
+        raise LoraRefError(
+            "M in figures.singular_values is zero, expected a singular value above 0"
+        )
+    return s, 100 * np.sqrt(squares / squares[0]), r
+
+
+class Errors(NamedTuple):
+    """Errors of updates of some ranks, in two norms: (Frobenius, spectral) in the last axis."""
+
+    ranks: tuple[int, ...]
+    bound: Array  # (ranks, 2)  what Eckart, Young and Mirsky allow
+    truncated: Array  # (ranks, 2)  measured on the cut SVD
+    drawn: Array  # (ranks, draws, 2)  measured on the best update in a column space drawn at random
+
+
+def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Generator) -> Errors:
+    """Measure how near updates of some ranks come to M, and what the theorem allows.
+
+    Parameters
+    ----------
+    M : ndarray of shape (out_features, in_features)
+        The matrix to approximate.
+    ranks : sequence of int
+        Each from 1 to the smaller side of M.
+    draws : int
+        Updates ``Q @ Q.T @ M`` a rank, Q an orthonormal basis drawn from `rng`: for its column
+        space each is the nearest there is.
+    rng : numpy.random.Generator
+        Draws the column spaces.
+
+    Raises
+    ------
+    LoraRefError
+        For no rank, or a rank that M cannot have.
+    """
+    check_generator("rng in figures.errors_by_rank", rng)
+    draws = as_count("draws in figures.errors_by_rank", draws)
+    if not ranks:
+        raise LoraRefError("ranks in figures.errors_by_rank is empty, expected at least one rank")
+
+    def distance(N: Array) -> Tail:
+        return tail(M - N, 0)
+
+    bound = [tail(M, r) for r in ranks]
+    truncated = [distance(truncate(M, r)) for r in ranks]
+    drawn = []
+    for r in ranks:
+        bases = (np.linalg.qr(rng.standard_normal((len(M), r))).Q for _ in range(draws))
+        drawn.append([distance(Q @ (Q.T @ M)) for Q in bases])
+    return Errors(tuple(ranks), np.array(bound), np.array(truncated), np.array(drawn))
+
+
+def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
+    """Draw the error against the rank: nothing lies below the bound, and the cut SVD reaches it.
+
+    A panel each for the Frobenius and the spectral norm.
+
+    Raises
+    ------
+    LoraRefError
+        If a measured error lies below the bound by more than rounding: then something is wrong.
+    """
+    _check_bound(errors)
+    with style(theme) as ink:
+        figure = blank()
+        ranks = list(errors.ranks)
+        for k, (axes, name) in enumerate(
+            zip(panels(figure, 1, 2), ("Frobenius", "spectral"), strict=True)
+        ):
+            axes.plot(ranks, errors.bound[:, k], color=ink.grey, label="Eckart-Young bound")
+            axes.plot(
+                ranks, errors.truncated[:, k], "o", color=ink.blue, markerfacecolor="none",
+                markeredgewidth=2, label="truncated SVD", clip_on=False,
+            )  # fmt: skip
+            drawn = errors.drawn[:, :, k]
+            axes.plot(
+                np.repeat(ranks, drawn.shape[1]), drawn.ravel(), "x", color=ink.vermillion,
+                markersize=6, label="best in a random column space",
+            )  # fmt: skip
+            axes.set(xlabel="rank r", title=f"{name} norm", ylim=(0, None))
+        axes = figure.axes[0]
+        axes.set_ylabel("distance to M")
+        handles, labels = axes.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1.2)
+    return figure
+
+
+def error_by_rank_alt(errors: Errors) -> str:
+    """Say what `error_by_rank` shows."""
+    reached = np.max(np.abs(errors.truncated - errors.bound)) / errors.bound.max()
+    middle = len(errors.ranks) // 2
+    best, bound = errors.drawn[middle, :, 0].min(), errors.bound[middle, 0]
+    said = "to rounding" if reached < 1e-10 else f"to {reached:.1e} of its largest value"
+    return (
+        f"In the Frobenius and in the spectral norm the truncated SVD reaches the Eckart-Young "
+        f"bound {said}, and none of {errors.drawn[..., 0].size} updates with a random column space "
+        f"lies below it: at rank {errors.ranks[middle]} the best of them is {best:.3g} away, "
+        f"{best / bound:.2f} times the bound {bound:.3g}."
+    )
+
+
+def _check_bound(errors: Errors) -> None:
+    slack = 1e-9 * float(errors.bound.max())
+    for name, measured in (("truncated", errors.truncated), ("drawn", errors.drawn.min(axis=1))):
+        below = np.argwhere(measured < errors.bound - slack)
+        if len(below):
+            row, k = (int(i) for i in below[0])
+            raise LoraRefError(
+                f"{name} in figures.error_by_rank has the error {measured[row, k]:.6g} at rank "
+                f"{errors.ranks[row]}, expected at least the bound {errors.bound[row, k]:.6g}"
+            )
+
+
+def dimension(out_features: int, in_features: int, *, theme: str = "light") -> "Figure":
+    """Draw how many numbers B and A hold, and how many dimensions their products have, by rank."""
+    m = as_count("out_features in figures.dimension", out_features)
+    n = as_count("in_features in figures.dimension", in_features)
+    ranks = range(1, min(m, n) + 1)
+    even = float(break_even_rank(n, m))
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        numbers = [lora_params(n, m, r) for r in ranks]
+        dimensions = [rank_set_dimension(m, n, r) for r in ranks]
+        axes.plot(ranks, numbers, "--", color=ink.vermillion, label="numbers in B and A: r (m + n)")
+        axes.plot(
+            ranks, dimensions, "-", color=ink.blue, label="dimension of rank ≤ r: r (m + n − r)"
+        )
+        axes.fill_between(
+            ranks, dimensions, numbers, facecolor="none", hatch="..", edgecolor=ink.grid, lw=0
+        )
+        axes.axhline(m * n, color=ink.grey, ls=":", label=f"the whole matrix: m n = {whole(m * n)}")
+        axes.axvline(even, color=ink.grey, ls=":", lw=1.4)
+        axes.text(even + 0.4, 0.02 * max(numbers), f"break-even at\nr = {even:.2f}", va="bottom")
+        last = len(dimensions) - 1
+        middle = 3 * last // 4
+        axes.text(
+            ranks[middle], (numbers[middle] + dimensions[middle]) / 2, "$r^2$ too many",
+            ha="center", va="center", bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 2},
+        )  # fmt: skip
+        axes.set(xlabel="rank r", ylabel="numbers", xlim=(0, ranks[last]), ylim=(0, None))
+        axes.set_title(f"m = {m}, n = {n}")
+        axes.legend(loc="upper left")
+    return figure
+
+
+def dimension_alt(out_features: int, in_features: int) -> str:
+    """Say what `dimension` shows."""
+    m, n = out_features, in_features
+    r = max(1, min(m, n) // 2)
+    even = break_even_rank(n, m)
+    return (
+        f"B and A of a {m} x {n} update hold r (m + n) numbers, a line that passes the "
+        f"{whole(full_params(n, m))} entries of the matrix at r = {float(even):.2f}. The matrices "
+        f"of rank r have only r (m + n - r) dimensions, a curve that reaches those entries at full "
+        f"rank: at r = {r} they are {whole(rank_set_dimension(m, n, r))} against "
+        f"{whole(lora_params(n, m, r))}, {r}^2 = {whole(r * r)} fewer."
+    )

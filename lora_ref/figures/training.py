@@ -1,0 +1,196 @@
+"""Pictures of gradients and of the first steps of training."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lora_ref.arrays import Array, as_count, as_finite
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import blank, listed, panels, style
+from lora_ref.gradcheck import SMOOTH_STEP, gradient_errors, sgd_step
+from lora_ref.layers import Layer, LoRALinear
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SMALLEST = 1e-17
+"""An error of 0 is drawn here: it has no logarithm."""
+
+
+def errors_by_step(
+    layer: Layer, x: Array, steps: Sequence[float], seeds: Sequence[int]
+) -> dict[float, float]:
+    """Return the error of a gradient check for each step: the worst argument, the median seed.
+
+    Parameters
+    ----------
+    layer, x
+        As in `lora_ref.gradcheck.gradient_errors`.
+    steps : sequence of float
+        Half the distance between the two evaluations, each above 0.
+    seeds : sequence of int
+        Each draws directions and a gradient of y.
+    """
+    if not steps or not seeds:
+        raise LoraRefError("steps or seeds in figures.errors_by_step are empty, expected some")
+
+    def worst(step: float, seed: int) -> float:
+        return max(gradient_errors(layer, x, np.random.default_rng(seed), step=step).values())
+
+    return {step: float(np.median([worst(step, seed) for seed in seeds])) for step in steps}
+
+
+def gradient_check(
+    smooth: Mapping[float, float], multilinear: Mapping[float, float], *, theme: str = "light"
+) -> "Figure":
+    """Draw the error of the check against the step: a V where the layer is smooth.
+
+    Parameters
+    ----------
+    smooth, multilinear : mapping of float to float
+        Error by step, of a layer with a smooth activation and of one that is affine in each
+        argument.
+    theme : {"light", "dark"}
+        The ground.
+    """
+    _check_curves(smooth, multilinear)
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        for errors, colour, marker, name in (
+            (smooth, ink.vermillion, "-o", "smooth layer: truncation and rounding"),
+            (multilinear, ink.blue, "--s", "LoRA, affine in each argument: rounding alone"),
+        ):
+            steps = sorted(errors)
+            shown = [max(errors[step], SMALLEST) for step in steps]
+            axes.loglog(steps, shown, marker, color=colour, label=name, markersize=6)
+        axes.axvline(SMOOTH_STEP, color=ink.grey, lw=1.4, ls=":")
+        says = f"step of the check\n{SMOOTH_STEP:.0e}"
+        axes.text(SMOOTH_STEP * 0.6, 3e-16, says, ha="right", va="center")
+        low = min(smooth, key=lambda step: smooth[step])
+        for end, words, place, side in (
+            (min(smooth), "rounding\n~ ε / step", (12, 10), "bottom"),
+            (max(smooth), "truncation\n~ step²", (14, -4), "top"),
+        ):
+            middle = min(smooth, key=lambda step: abs(np.log(step**2 / (low * end))))
+            axes.annotate(
+                words, (middle, smooth[middle]), xytext=place, textcoords="offset points", va=side
+            )
+        axes.set(xlabel="step of the central difference", ylabel="relative error of the check")
+        axes.set_ylim(SMALLEST, 1e5)
+        axes.legend(loc="upper center")
+    return figure
+
+
+def gradient_check_alt(smooth: Mapping[float, float], multilinear: Mapping[float, float]) -> str:
+    """Say what `gradient_check` shows."""
+    _check_curves(smooth, multilinear)
+    best = min(smooth, key=lambda step: smooth[step])
+    small, large = min(smooth), max(smooth)
+    flat = [error for step, error in multilinear.items() if step >= 1]
+    ending = f" and stays below {_up(max(flat))} from step 1 on" if flat else ""
+    return (
+        f"The gradient check of a smooth layer errs by {smooth[small]:.0e} at step {small:.0e} "
+        f"(rounding), by {smooth[large]:.0e} at step {large:.0e} (truncation), and least, by "
+        f"{smooth[best]:.0e}, at {best:.0e}: a V. A LoRA layer has no truncation error, so its "
+        f"error only falls with the step{ending}."
+    )
+
+
+def _up(value: float) -> str:
+    """Return the power of ten above a number."""
+    return f"{10.0 ** np.ceil(np.log10(max(value, SMALLEST))):.0e}"
+
+
+def _check_curves(*curves: Mapping[float, float]) -> None:
+    for curve in curves:
+        if not curve or min(curve) <= 0:
+            raise LoraRefError(
+                "errors in figures.gradient_check have no step or one that is not above 0"
+            )
+
+
+class Norms(NamedTuple):
+    """The first steps of a training, one entry for the start and one for each step."""
+
+    moved_A: tuple[float, ...]  # norm of A less A at the start
+    moved_B: tuple[float, ...]
+    delta_w: tuple[float, ...]
+
+
+def first_steps(layer: LoRALinear, x: Array, target: Array, lr: float, steps: int) -> Norms:
+    """Train by gradient descent on half the mean squared distance to a target, and measure.
+
+    Parameters
+    ----------
+    layer : LoRALinear
+        At the start.
+    x : ndarray of shape (n, in_features)
+        All rows in every step.
+    target : ndarray of shape (n, out_features)
+        What y should be.
+    lr : float
+        The learning rate.
+    steps : int
+        At least 1.
+    """
+    lr = as_finite("lr in figures.first_steps", lr)
+    start, now, rows = layer, layer, []
+    for step in range(as_count("steps in figures.first_steps", steps) + 1):
+        if step:
+            y, _ = now.forward(x)
+            now, _ = sgd_step(now, x, (y - target) / len(x), lr)
+        matrices = (now.A - start.A, now.B - start.B, now.delta_w)
+        rows.append(tuple(float(np.linalg.norm(M)) for M in matrices))
+    return Norms(*zip(*rows, strict=True))
+
+
+def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> "Figure":
+    """Draw how far A and B have moved and how large the update is, a panel for each start.
+
+    Parameters
+    ----------
+    starts : mapping of str to Norms
+        By what the start is called, at most three.
+    theme : {"light", "dark"}
+        The ground.
+    """
+    if not 1 <= len(starts) <= 3:
+        raise LoraRefError(f"starts in figures.start_up are {len(starts)}, expected 1 to 3")
+    with style(theme) as ink:
+        figure = blank()
+        for axes, (name, norms) in zip(
+            panels(figure, 1, len(starts), sharey=True), starts.items(), strict=True
+        ):
+            for values, colour, line, label in (
+                (norms.delta_w, ink.grey, "-", "size of the update ΔW"),
+                (norms.moved_B, ink.blue, "--s", "B has moved by"),
+                (norms.moved_A, ink.vermillion, ":o", "A has moved by"),
+            ):
+                axes.plot(range(len(values)), values, line, color=colour, label=label, ms=4.5)
+            axes.set(title=name, xlabel="step")
+        first = figure.axes[0]
+        first.set(ylabel="Frobenius norm", ylim=(-0.02 * first.get_ylim()[1], None))
+        handles, labels = first.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def start_up_alt(starts: Mapping[str, Norms]) -> str:
+    """Say what `start_up` shows."""
+    said = []
+    for name, (A, B, delta_w) in starts.items():
+        if max(A) == max(B) == 0:
+            said.append(f"{name}: nothing moves in {len(A) - 1} steps")
+            continue
+        movers = [factor for factor, path in (("A", A), ("B", B)) if path[1] > 0]
+        still = [factor for factor, path in (("A", A), ("B", B)) if path[1] == 0]
+        first = f"{listed(movers)} moves" if len(movers) == 1 else f"{listed(movers)} move"
+        rest = f" and {still[0]} by exactly 0" if still else ""
+        said.append(
+            f"{name}: the update begins at {delta_w[0]:.2g}, in step 1 {first}{rest}, and after "
+            f"{len(A) - 1} steps A has moved by {A[-1]:.2f}, B by {B[-1]:.2f}, and the update is "
+            f"{delta_w[-1]:.2f}"
+        )
+    return "; ".join(said) + "."

@@ -1,12 +1,15 @@
 """The literature: every verdict comes out of recomputing, and a change anywhere changes it."""
 
 import json
+import math
+import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 
 from lora_ref import cli, counting
@@ -26,83 +29,10 @@ from lora_ref.ledger.literature.figure import (
 
 IDS = [figure.id for figure in FIGURES]
 
-EXPECTED = {
-    "lora-roberta-base": "rounds",
-    "lora-roberta-large": "rounds",
-    "lora-deberta-xxl": "conflict",
-    "lora-roberta-base-alpha": "conflict",
-    "lora-roberta-large-adapter-p-3m": "slip",
-    "lora-roberta-large-adapter-p-0.8m": "rounds",
-    "lora-roberta-large-adapter-h-6m": "slip",
-    "lora-roberta-large-adapter-h-0.8m": "rounds",
-    "lora-gpt2-medium-full": "slip",
-    "lora-gpt2-large-full": "rounds",
-    "lora-gpt2-medium-top-2-table-3": "rounds",
-    "lora-gpt2-medium-top-2-table-13": "conflict",
-    "lora-gpt2-medium-adapter-l-0.37m": "by-rule",
-    "lora-gpt2-medium-adapter-l-11m": "by-rule",
-    "lora-gpt2-large-adapter-l-0.88m": "by-rule",
-    "lora-gpt2-large-adapter-l-23m": "by-rule",
-    "lora-gpt2-medium-adapter-h": "slip",
-    "lora-gpt2-medium": "slip",
-    "lora-gpt2-large": "slip",
-    "lora-gpt2-medium-checkpoint": "truncates",
-    "lora-gpt2-large-checkpoint": "slip",
-    "lora-gpt3-4.7m-qv": "rounds",
-    "lora-gpt3-4.7m-v": "rounds",
-    "lora-gpt3-9.4m": "rounds",
-    "lora-gpt3-18.8m": "truncates",
-    "lora-gpt3-18.8m-four": "truncates",
-    "lora-gpt3-37.7m": "rounds",
-    "lora-gpt3-37.7m-four": "rounds",
-    "lora-gpt3-37.7m-d4": "conflict",
-    "lora-gpt3-301.9m": "truncates",
-    "lora-gpt3-603.8m": "by-rule",
-    "lora-gpt3-18m-one": "truncates",
-    "lora-gpt3-18m-two": "truncates",
-    "lora-gpt3-18m-four": "truncates",
-    "lora-gpt3-prefix-embed-32": "truncates",
-    "lora-gpt3-prefix-embed-64": "rounds",
-    "lora-gpt3-prefix-embed-128": "rounds",
-    "lora-gpt3-prefix-embed-256": "rounds",
-    "lora-gpt3-prefix-embed-512": "rounds",
-    "lora-gpt3-prefix-layer-2-2": "slip",
-    "lora-gpt3-prefix-layer-8-0": "slip",
-    "lora-gpt3-prefix-layer-8-8": "slip",
-    "lora-gpt3-prefix-layer-32-4": "slip",
-    "lora-gpt3-prefix-layer-64-0": "slip",
-    "lora-gpt3-adapter-h-1": "rounds",
-    "lora-gpt3-adapter-h-4": "rounds",
-    "lora-gpt3-adapter-h-8": "rounds",
-    "lora-gpt3-adapter-h-16": "rounds",
-    "lora-gpt3-adapter-h-64": "rounds",
-    "lora-gpt3-lora-pe-8": "truncates",
-    "lora-gpt3-lora-pe-32": "rounds",
-    "lora-gpt3-lora-pe-64": "rounds",
-    "lora-gpt3-lora-pl": "slip",
-    "lora-gpt3-bitfit": "slip",
-    "lora-gpt3-full": "slip",
-    "lora-checkpoint-10000": "exact",
-    "lora-parameters-10000": "rounds",
-    "lora-checkpoint-35mb": "rounds",
-    "lora-100-tasks": "rounds",
-    "lora-100-models": "exact",
-    "lora-speed-up": "by-rule",
-    "lora-random-subspace-4": "rounds",
-    "lora-random-subspace-64": "rounds",
-    "lora-amplification": "truncates",
-    "lora-amplification-64": "rounds",
-}
-
 
 @pytest.fixture(scope="module")
 def judged() -> dict[str, literature.Judgement]:
     return {figure.id: judge(figure) for figure in FIGURES}
-
-
-def test_the_figures_of_the_lora_paper_come_out_as_expected(judged) -> None:
-    found = {id: j.verdict for id, j in judged.items() if j.figure.source.key == "lora"}
-    assert found == EXPECTED
 
 
 def test_nothing_is_wrong_with_the_ledger_itself(judged) -> None:
@@ -122,14 +52,22 @@ def test_every_rule_that_is_named_is_known_and_every_own_rule_is_used() -> None:
     assert named >= set(RULES) - set(counting.RULES)
 
 
+TOLERANT = {
+    "lora-parameters-10000": "the abstract counts in powers of ten",
+    "lora-checkpoint-35mb": "section 7.1 says roughly",
+    "lora-random-subspace-64": "the formula is of the expected square, the entry was measured",
+    "book-factor-16": "the book says about",
+    "book-factor-8": "the book says about",
+    "no-magic-base": "the comment says about",
+}
+
+
 def test_a_tolerance_stands_only_where_a_source_or_a_formula_approximates(judged) -> None:
-    for j in judged.values():
-        if j.figure.within is not None:
-            assert read_number(j.figure.within)[0] <= Fraction(1, 10), j.figure.id
-            assert compare(j.figure.printed, j.value) is None, f"{j.figure.id} needs none"
-            text = f"{j.figure.says} {j.figure.why}".lower()
-            approximate = ("about", "roughly", "approximat", "simulat", "times fewer")
-            assert any(word in text for word in approximate), j.figure.id
+    assert {id for id, j in judged.items() if j.figure.within} == set(TOLERANT)
+    for id in TOLERANT:
+        figure = judged[id].figure
+        assert read_number(figure.within)[0] <= Fraction(1, 10), id
+        assert compare(figure.printed, judged[id].value) is None, f"{id} needs none"
 
 
 # ---------------------------------------------------------------------- a change is seen
@@ -154,28 +92,89 @@ def constant(value: Fraction) -> Callable[..., Fraction]:
     return lambda **given: value
 
 
-def is_number(value: object) -> bool:
-    return isinstance(value, int | Fraction) and not isinstance(value, bool)
+def moved(printed: str, units: int) -> str:
+    """Return the printed number with its last digit so many units further."""
+    (digits,) = re.findall(r"\d[\d.,]*", printed)
+    plain = digits.replace(",", "")
+    places = len(plain.partition(".")[2])
+    number = Decimal(plain) + units * Decimal(1).scaleb(-places)
+    return printed.replace(digits, f"{number:,.{places}f}" if "," in digits else str(number))
 
 
-WITH_INPUTS = [f for f in FIGURES if any(is_number(value) for value in f.given.values())]
+def test_a_printed_number_is_moved_in_its_last_digit() -> None:
+    assert [moved(text, 2) for text in ("4.7M", "175,255.8M", "0.99 %", "1.5 MB", "-0.5")] == [
+        "4.9M", "175,256.0M", "1.01 %", "1.7 MB", "-0.7",
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("figure", WITH_INPUTS, ids=lambda f: f.id)
-def test_another_input_is_another_outcome(figure: Figure, judged) -> None:
+@pytest.mark.parametrize("figure", FIGURES, ids=IDS)
+def test_another_last_digit_printed_is_another_verdict(figure: Figure, judged) -> None:
     before = judged[figure.id]
+    if before.verdict == "slip" or (figure.conflict and figure.conflict.printed):
+        return  # a slip stays one, and a source that prints something else still contradicts itself
+    steps = 1 if before.verdict == "exact" else 2
+    if figure.within:
+        number, unit = read_printed(figure.printed)
+        steps = 1 + math.ceil(2 * read_number(figure.within)[0] * number / unit)
+    for units in (steps, -steps):
+        wrong = replace(figure, printed=moved(figure.printed, units), why="four words of reason")
+        after = judge(wrong).verdict
+        assert after != before.verdict, wrong.printed
+        if not figure.rule and not figure.conflict:
+            assert after == "slip", wrong.printed
+
+
+def another(value: Any) -> Any:
+    """Return an input of the same kind that is not the same."""
+    if isinstance(value, str):
+        return "gpt2" if value != "gpt2" else "gpt2-medium"
+    if isinstance(value, tuple):
+        return value[1:] if value else ("gpt2",)
+    if is_dataclass(value):
+        first = fields(value)[0].name
+        return replace(value, **{first: another(getattr(value, first))})
+    return 2 * value + 1
+
+
+KEPT_WHOLE = "32 x 32 is kept whole once r is half of 32"
+COUNTED_ONCE = "the total counts each module once, whether it is saved or not"
+UNMOVED = {
+    ("peft-vit-lokr-trainable", "method"): KEPT_WHOLE,
+    ("peft-vit-lokr-all", "method"): KEPT_WHOLE,
+    ("peft-vit-guide-all", "saved"): COUNTED_ONCE,
+    ("peft-docstring-bert-all", "saved"): COUNTED_ONCE,
+    ("peft-roberta-tokens-all", "saved"): COUNTED_ONCE,
+}
+
+
+def outcome(j: literature.Judgement) -> tuple[object, ...]:
+    return j.verdict, j.value, j.by_rule
+
+
+@pytest.mark.parametrize("figure", [f for f in FIGURES if f.given], ids=lambda f: f.id)
+def test_another_input_is_another_outcome(figure: Figure, judged) -> None:
     for name, value in figure.given.items():
-        if not is_number(value):
-            continue
-        after = judge(replace(figure, given={**figure.given, name: 2 * value + 1}))
-        same = (after.verdict, after.value, after.by_rule)
-        assert same != (before.verdict, before.value, before.by_rule), f"{figure.id}: {name}"
+        after = judge(replace(figure, given={**figure.given, name: another(value)}))
+        same = outcome(after) == outcome(judged[figure.id])
+        assert same is ((figure.id, name) in UNMOVED), f"{figure.id}: {name}"
 
 
 @pytest.mark.parametrize("figure", [f for f in FIGURES if f.rule or f.conflict], ids=lambda f: f.id)
 def test_without_its_rule_or_conflict_a_number_is_a_slip(figure: Figure) -> None:
     alone = replace(figure, rule=None, conflict=None, why="a reason of four words")
     assert judge(alone).verdict == "slip"
+
+
+@pytest.mark.parametrize("figure", [f for f in FIGURES if f.conflict], ids=lambda f: f.id)
+def test_a_falsified_other_statement_leaves_a_slip(figure: Figure) -> None:
+    other = figure.conflict
+    number, unit = read_printed(other.printed or figure.printed)
+    for units in (2, -2):
+        if other.printed is not None:
+            wrong = replace(other, printed=moved(other.printed, units))
+        else:
+            wrong = replace(other, value=constant(number + units * unit))
+        assert judge(replace(figure, conflict=wrong)).verdict == "slip"
 
 
 # ---------------------------------------------------------------------- judging
@@ -203,6 +202,9 @@ def figure(printed: str, value: object, **more: object) -> Figure:
         ("4.7M", 4_649_999, "slip"),
         ("0.83 %", Fraction(8256, 10**6), "rounds"),
         ("18 K", 18_456, "rounds"),
+        ("1.5 MB", 1_572_864, "truncates"),
+        ("35 TB", 35 * 10**12, "exact"),
+        ("1.5B", 1_544_000_000, "rounds"),
         ("-0.5", Fraction(-1, 2), "exact"),
         ("-0.5", Fraction(-59, 100), "truncates"),
         ("-0.5", Fraction(-41, 100), "slip"),
@@ -243,35 +245,72 @@ def test_a_recipe_that_raises_is_a_problem_and_no_verdict() -> None:
     assert "x: the recipe raised ZeroDivisionError" in j.problems[0]
 
 
-@pytest.mark.parametrize("text", ["", "M", "four", "4.7X", "4..7", "1e5"])
+@pytest.mark.parametrize("text", ["", "M", "four", "4.7X", "4..7", "1e5", "4 MiB", "4 BB"])
 def test_what_is_no_printed_number_is_refused(text: str) -> None:
     with pytest.raises(LoraRefError, match="is not a printed number"):
         read_printed(text)
 
 
-def test_random_subspaces_shrink_a_norm_as_table_7_says() -> None:
-    rng, d, r = np.random.default_rng(0), 96, 6
-    W = rng.standard_normal((d, d))
-    norms = []
-    for _ in range(100):
-        U, V = (np.linalg.qr(rng.standard_normal((d, r)))[0] for _ in range(2))
-        norms.append(np.linalg.norm(U.T @ W @ V))
-    predicted = np.linalg.norm(W) * r / d
-    assert np.sqrt(np.mean(np.square(norms))) == pytest.approx(predicted, rel=0.05)
-
-
 # ---------------------------------------------------------------------- what is shown
 
 
-def test_the_text_names_every_number_and_stays_within_its_width(judged) -> None:
+@pytest.mark.parametrize("width", [20, 56, 88, 120])
+def test_the_text_names_every_number_and_stays_within_its_width(judged, width: int) -> None:
     js = report.worst_first(judged.values())
-    text = report.as_text(js, width=88)
+    text = report.as_text(js, width=width)
     assert text.isascii()
-    assert max(map(len, text.splitlines())) <= 88
-    assert all(id in text for id in IDS)
-    assert f"{len(IDS)} numbers recomputed:" in text
+    heads = {f"{j.verdict:<9} {id}" for id, j in judged.items()}
+    assert heads <= set(text.splitlines())
+    assert max(len(line) for line in text.splitlines() if line not in heads) <= max(width, 40)
+    assert f"{len(IDS)} numbers recomputed:" in " ".join(text.split())
     order = [VERDICTS.index(j.verdict) for j in js]
     assert order == sorted(order)
+
+
+def test_the_text_shows_the_inputs_the_rule_and_the_other_statement(judged) -> None:
+    text = report.as_text([judged["lora-speed-up"], judged["lora-deberta-xxl"]])
+    lines = [line.strip() for line in text.splitlines()]
+    assert "computed 32.62 % = 43.1 / 32.5 - 1" in lines
+    assert "inputs   lora 43.1, full 32.5" in lines
+    assert "by rule  24.59 %" in lines
+    assert f"time-not-throughput: {RULES['time-not-throughput']}" in lines
+    assert any(line.startswith("against  lora_r 16 in microsoft/LoRA") for line in lines)
+    assert "2 numbers recomputed: 1 conflict, 1 by-rule." in lines
+    assert "\x1b" not in text
+    assert "\x1b[1;33mconflict" in report.as_text([judged["lora-deberta-xxl"]], colour=True)
+
+
+def test_a_figure_that_did_not_run_comes_first_and_is_named_everywhere() -> None:
+    broken = judge(replace(figure("7", 7), value=lambda: 1 // 0))
+    good = judge(figure("7", 7))
+    assert report.worst_first([good, broken])[0] is broken
+    text = report.as_text([broken, good])
+    assert "PROBLEM  x: the recipe raised ZeroDivisionError" in text
+    assert "2 numbers recomputed: 1 exact, 1 did not run." in text
+    assert "| not run |" in report.as_markdown([broken, good])
+    assert report.as_dict([broken])["figures"][0]["computed"] is None
+
+
+def test_the_page_has_a_row_for_every_number_and_each_row_six_cells(judged) -> None:
+    page = report.as_markdown(list(judged.values()))
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    body = [row for row in rows if len(re.findall(r"(?<!\\)\|", row)) == 7]
+    assert len(body) == len(IDS) + len(PAPERS)
+    assert "$" not in page
+    assert all(f"## {cite}" in page for cite in PAPERS.values())
+
+
+def test_a_cell_of_the_page_holds_no_markup() -> None:
+    odd = replace(figure("7", 7), says="a|b_c*d<e>f")
+    assert r"| a\|b\_c\*d\<e\>f |" in report.as_markdown([judge(odd)])
+
+
+def test_json_holds_plain_types_only(judged) -> None:
+    body = report.as_dict(list(judged.values()))
+    assert json.loads(json.dumps(body)) == body
+    (one,) = (f for f in body["figures"] if f["id"] == "lora-roberta-base")
+    assert one["inputs"] == {"matrices": 24, "d": 768, "r": 8}
+    assert one["computed"] == 294_912
 
 
 def test_the_page_is_current(judged) -> None:

@@ -31,7 +31,7 @@ MEANINGS: Mapping[Verdict, str] = {
 Recipe: TypeAlias = Callable[..., int | float | Fraction]
 
 _SUFFIXES = {"K": 10**3, "k": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
-_PRINTED = re.compile(r"(?P<number>[-−]?[\d.,]+ ?%?) ?(?P<suffix>[KkMBGT]?)")
+_PRINTED = re.compile(r"(?P<number>[-−]?[\d.,]+ ?%?) ?(?:(?P<suffix>[KkMGT])B?|(?P<billion>B))?")
 
 
 class Source(NamedTuple):
@@ -92,8 +92,8 @@ class Figure:
     says : str
         What the number is, in our words.
     printed : str
-        As printed, such as ``"4.7M"``, ``"56,164"`` or ``"0.83 %"``; K, M, B (or G) and T stand
-        for powers of a thousand.
+        As printed, such as ``"4.7M"``, ``"56,164"``, ``"27.1 MB"`` or ``"0.83 %"``; K, M, B (or
+        G) and T stand for powers of a thousand, and so do KB, MB, GB and TB.
     formula : str
         What is computed, with the names of `given`.
     given : mapping
@@ -197,18 +197,19 @@ def read_printed(printed: str) -> tuple[Fraction, Fraction]:
     Raises
     ------
     LoraRefError
-        If the text is not a decimal with an optional per cent sign, or K, M, B, G or T.
+        If the text is not a decimal with an optional per cent sign, or K, M, B, G, T, KB, MB, GB
+        or TB.
 
     Examples
     --------
-    >>> print(*read_printed("4.7M"))
-    4700000 100000
+    >>> print(*read_printed("4.7M"), *read_printed("350 GB"))
+    4700000 100000 350000000000 1000000000
     """
     match = _PRINTED.fullmatch(printed.strip())
     if match is None:
         raise LoraRefError(f"{printed!r} is not a printed number, expected such as 4.7M or 0.83 %")
     number, unit = read_number(match["number"])
-    power = _SUFFIXES.get(match["suffix"], 1)
+    power = _SUFFIXES.get(match["suffix"] or match["billion"], 1)
     return number * power, unit * power
 
 

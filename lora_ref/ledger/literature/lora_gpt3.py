@@ -9,6 +9,7 @@ from lora_ref.ledger.literature.figure import Conflict, Figure, Rule
 from lora_ref.ledger.literature.lora_language import (
     ADAPTED,
     ADAPTERS,
+    CUT,
     SOURCE,
     adapters,
     lora,
@@ -121,14 +122,13 @@ def _doubled(matrices: int, d: int, r: int, cut_to: int) -> int:
     return 2 * (lora(matrices // 2, d, r) // cut_to * cut_to)
 
 
-_CUT = "{value:,} with the digits after the last printed one cut off."
-
 FIGURES: tuple[Figure, ...] = (
     _lora("4.7m-qv", "tables 4 and 15", "r_q = r_v = 1", "4.7M", 2 * _L, 1),
     _lora("4.7m-v", "section D.4", "r_v = 2", "4.7M", _L, 2),
     _lora("9.4m", "table 15", "r_q = r_v = 2", "9.4M", 2 * _L, 2),
-    _lora("18.8m", "table 15", "r_q = r_v = 4", "18.8M", 2 * _L, 4, why=_CUT),
-    _lora("18.8m-four", "table 15", "r = 2 on q, k, v and o", "18.8M", 4 * _L, 2, why=_CUT),
+    _lora("9.4m-four", "table 15", "r = 1 on q, k, v and o", "9.4M", 4 * _L, 1),
+    _lora("18.8m", "table 15", "r_q = r_v = 4", "18.8M", 2 * _L, 4, why=CUT),
+    _lora("18.8m-four", "table 15", "r = 2 on q, k, v and o", "18.8M", 4 * _L, 2, why=CUT),
     _lora("37.7m", "tables 4 and 15", "r_q = r_v = 8", "37.7M", 2 * _L, 8),
     _lora("37.7m-four", "table 15", "r = 4 on q, k, v and o", "37.7M", 4 * _L, 4),
     _lora(
@@ -142,7 +142,7 @@ FIGURES: tuple[Figure, ...] = (
         conflict=Conflict("table 15 gives 37.7M to r = 4 on these four", value=_four),
         why="r = {r} on four matrices has {value:,}, and table 15 prints 18.8M for it.",
     ),
-    _lora("301.9m", "table 15", "r_q = r_v = 64", "301.9M", 2 * _L, 64, why=_CUT),
+    _lora("301.9m", "table 15", "r_q = r_v = 64", "301.9M", 2 * _L, 64, why=CUT),
     Figure(
         id="lora-gpt3-603.8m",
         source=SOURCE,
@@ -153,13 +153,13 @@ FIGURES: tuple[Figure, ...] = (
         given={"matrices": 4 * _L, "d": _D, "r": 64, "cut_to": 100_000},
         value=lora,
         rule=Rule("doubled-after-cutting", _doubled),
-        why="{value:,} would be cut to 603.9M; 603.8M is twice the 301.9M of the row with two "
-        "matrices, which had been cut before.",
+        why="{value:,} is neither cut nor rounded to 603.8M, which is twice the 301.9M of the row "
+        "with two matrices: that one had been cut.",
     ),
-    _lora("18m-one", "table 5, section 7.1", "r = 8 on one matrix", "18M", _L, 8, why=_CUT),
-    _lora("18m-two", "table 5, section 7.1", "r = 4 on two matrices", "18M", 2 * _L, 4, why=_CUT),
-    _lora("18m-four", "table 5, section 7.1", "r = 2 on four matrices", "18M", 4 * _L, 2, why=_CUT),
-    _embed("0.4M", 32, 8, why=_CUT),
+    _lora("18m-one", "table 5, section 7.1", "r = 8 on one matrix", "18M", _L, 8, why=CUT),
+    _lora("18m-two", "table 5, section 7.1", "r = 4 on two matrices", "18M", 2 * _L, 4, why=CUT),
+    _lora("18m-four", "table 5, section 7.1", "r = 2 on four matrices", "18M", 4 * _L, 2, why=CUT),
+    _embed("0.4M", 32, 8, why=CUT),
     _embed("0.9M", 64, 8),
     _embed("1.7M", 128, 8),
     _embed("3.2M", 256, 8),
@@ -174,7 +174,7 @@ FIGURES: tuple[Figure, ...] = (
     _adapter("40.1M", 8),
     _adapter("77.9M", 16),
     _adapter("304.4M", 64),
-    _both("37.8M", 8, _CUT),
+    _both("37.8M", 8, CUT),
     _both("151.1M", 32),
     _both("302.1M", 64),
     Figure(
@@ -198,7 +198,7 @@ FIGURES: tuple[Figure, ...] = (
         given={"model": _MODEL},
         value=_bitfit,
         why="A block has 9 d biases in its linear maps and 2 d in its layer norms, {value:,} in "
-        "all. What is printed would take 12 d a block.",
+        "all; what is printed would take 12 d a block.",
     ),
     Figure(
         id="lora-gpt3-full",
@@ -210,5 +210,15 @@ FIGURES: tuple[Figure, ...] = (
         given={"model": _MODEL},
         value=lambda model: architecture(model).total,
         why="The sizes of table 2.1 of the GPT-3 paper (arXiv 2005.14165) give {value:,}.",
+    ),
+    Figure(
+        id="lora-gpt3-full-table-15",
+        source=SOURCE,
+        where="table 15",
+        says="GPT-3, full fine-tuning",
+        printed="175B",
+        formula="V d + 2048 d + L (12 d^2 + 13 d) + 2 d",
+        given={"model": _MODEL},
+        value=lambda model: architecture(model).total,
     ),
 )

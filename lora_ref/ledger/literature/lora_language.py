@@ -1,18 +1,19 @@
-"""The LoRA paper (arXiv 2106.09685v2) on RoBERTa, DeBERTa and GPT-2: tables 2, 3, 9, 10, 11, 13."""
+"""The LoRA paper (arXiv 2106.09685v2) on RoBERTa, DeBERTa and GPT-2: tables 2, 3, 9 to 11, 13."""
 
 from typing import Any
 
 from lora_ref.counting.architectures import architecture
 from lora_ref.counting.layer import adapter_params, lora_params
-from lora_ref.counting.methods import TopLayers
+from lora_ref.counting.methods import BitFit, TopLayers
 from lora_ref.counting.tally import tally
-from lora_ref.ledger.literature.figure import Conflict, Figure, Recipe, Rule, Source
+from lora_ref.ledger.literature.figure import Conflict, Figure, Rule, Source
 
 SOURCE = Source("lora", "LoRA: Hu et al., 2021, arXiv 2106.09685v2")
 
 ADAPTED = "2 matrices d r"
 ADAPTERS = "adapters (2 d m + m + d)"
 WITH_NORMS = "adapters (2 d m + m + d) + 2 norms d"
+CUT = "{value:,} with the digits after the last printed one cut off."
 
 
 def lora(matrices: int, d: int, r: int, **_: Any) -> int:
@@ -30,7 +31,7 @@ def with_norms(adapters: int, d: int, m: int, norms: int) -> int:
     return adapters * adapter_params(d, m) + 2 * norms * d
 
 
-def _model(model: str) -> int:
+def _model(model: str, **_: Any) -> int:
     return architecture(model).total
 
 
@@ -72,34 +73,50 @@ def _adapter(
     )
 
 
-def _adapter_l(id: str, says: str, printed: str, given: tuple[int, int, int]) -> Figure:
+def _adapter_l(id: str, where: str, says: str, printed: str, given: tuple[int, int, int]) -> Figure:
     count, d, m = given
     return Figure(
         id=f"lora-{id}",
         source=SOURCE,
-        where="table 3",
-        says=says,
+        where=where,
+        says=f"{says}, Adapter-L",
         printed=printed,
         formula=WITH_NORMS,
         given={"adapters": count, "d": d, "m": m, "norms": count},
-        value=adapters,
-        rule=Rule("layer-norms-with-adapters", with_norms),
-        why="The adapters alone are {value:,}; with a trained layer norm each they are "
-        "{by_rule:,}. The width m = {m} is not printed: it is the one that fits.",
+        value=with_norms,
+        why="The width m = {m} is not printed: it is the one that fits with the layer norms of the "
+        "paper's formula. Without them the next width would fit.",
     )
 
 
-def _full(id: str, where: str, says: str, printed: str, model: str, why: str = "") -> Figure:
+def _full(
+    id: str, where: str, says: str, printed: str, model: str, why: str = "", **more: Any
+) -> Figure:
     return Figure(
         id=f"lora-{id}",
         source=SOURCE,
         where=where,
-        says=says,
+        says=f"{says}, full fine-tuning",
         printed=printed,
         formula="every parameter of the architecture, tied ones once",
-        given={"model": model},
+        given={"model": model} | more.pop("also", {}),
         value=_model,
         why=why,
+        **more,
+    )
+
+
+def _nominal(id: str, says: str, printed: str, model: str, nominal: int) -> Figure:
+    return _full(
+        f"{id}-full",
+        "table 2",
+        says,
+        printed,
+        model,
+        "The model itself has {value:,}; what is printed is the size in its name, to a digit "
+        "that the name does not have.",
+        also={"nominal": nominal},
+        rule=Rule("nominal-size", lambda model, nominal: nominal),
     )
 
 
@@ -121,16 +138,20 @@ def _larger_r(matrices: int, d: int, r: int, r_scripts: int) -> int:
     return lora(matrices, d, r_scripts)
 
 
-_SCALE = "RoBERTa base, alpha of LoRA on MNLI"
-
-
-def _scripts(alpha_scripts: int) -> int:
-    return alpha_scripts
-
-
-_CHECKPOINT: Recipe = lambda itemsize, **given: itemsize * lora(**given)  # noqa: E731
-
 FIGURES: tuple[Figure, ...] = (
+    _nominal("roberta-base", "RoBERTa base", "125.0M", "roberta-base", 125 * 10**6),
+    _nominal("roberta-large", "RoBERTa large", "355.0M", "roberta-large", 355 * 10**6),
+    _nominal("deberta-xxl", "DeBERTa XXL", "1500.0M", "deberta-v2-xxlarge", 1500 * 10**6),
+    Figure(
+        id="lora-roberta-base-bitfit",
+        source=SOURCE,
+        where="table 2",
+        says="RoBERTa base, BitFit: every bias",
+        printed="0.1M",
+        formula="11 d L + 2 d",
+        given={"model": "roberta-base"},
+        value=lambda model: tally(architecture(model), BitFit()).trainable,
+    ),
     _lora("roberta-base", "table 2", "RoBERTa base, LoRA r = 8 on q and v", "0.3M", (24, 768, 8)),
     _lora("roberta-large", "table 2", "RoBERTa large, LoRA r = 8", "0.8M", (48, 1024, 8)),
     _lora(
@@ -145,18 +166,6 @@ FIGURES: tuple[Figure, ...] = (
         ),
         why="r = {r} gives {value:,}; what is printed is r = {r_scripts}, which the paper's own "
         "scripts use.",
-    ),
-    Figure(
-        id="lora-roberta-base-alpha",
-        source=SOURCE,
-        where="table 9",
-        says=_SCALE,
-        printed="8",
-        formula="what the published script sets",
-        given={"alpha_scripts": 16},
-        value=_scripts,
-        conflict=Conflict("microsoft/LoRA, examples/NLU/roberta_base_mnli.sh", printed="16"),
-        why="The authors' script for this run sets alpha = {value}.",
     ),
     _adapter(
         "roberta-large-adapter-p-3m",
@@ -191,12 +200,14 @@ FIGURES: tuple[Figure, ...] = (
     _full(
         "gpt2-medium-full",
         "table 3",
-        "GPT-2 medium, full fine-tuning",
+        "GPT-2 medium",
         "354.92M",
         "gpt2-medium",
-        "The architecture has {value:,} parameters: 354.82M, one digit off.",
+        "The architecture has {value:,} parameters: one digit of the printed number is off.",
     ),
-    _full("gpt2-large-full", "table 3", "GPT-2 large, full fine-tuning", "774.03M", "gpt2-large"),
+    _full("gpt2-large-full", "table 3", "GPT-2 large", "774.03M", "gpt2-large"),
+    _full("gpt2-medium-full-table-13", "table 13", "GPT-2 medium", "354M", "gpt2-medium", CUT),
+    _full("gpt2-large-full-table-13", "table 13", "GPT-2 large", "774M", "gpt2-large"),
     _top_two("25.19M", "table 3"),
     _top_two(
         "24M",
@@ -204,17 +215,18 @@ FIGURES: tuple[Figure, ...] = (
         conflict=Conflict("table 3, for the same two blocks", printed="25.19M"),
         why="Two blocks have {value:,} parameters, as table 3 says.",
     ),
-    _adapter_l("gpt2-medium-adapter-l-0.37m", "GPT-2 medium, Adapter-L", "0.37M", (24, 1024, 6)),
-    _adapter_l("gpt2-medium-adapter-l-11m", "GPT-2 medium, Adapter-L", "11.09M", (24, 1024, 224)),
-    _adapter_l("gpt2-large-adapter-l-0.88m", "GPT-2 large, Adapter-L", "0.88M", (36, 1280, 8)),
-    _adapter_l("gpt2-large-adapter-l-23m", "GPT-2 large, Adapter-L", "23.00M", (36, 1280, 248)),
+    _adapter_l("gpt2-medium-adapter-l-0.37m", "table 3", "GPT-2 medium", "0.37M", (24, 1024, 6)),
+    _adapter_l("gpt2-medium-adapter-l-11m", "table 3", "GPT-2 medium", "11.09M", (24, 1024, 224)),
+    _adapter_l("gpt2-large-adapter-l-0.88m", "table 3", "GPT-2 large", "0.88M", (36, 1280, 8)),
+    _adapter_l("gpt2-large-adapter-l-23m", "table 3", "GPT-2 large", "23.00M", (36, 1280, 248)),
     _adapter(
         "gpt2-medium-adapter-h",
         "table 3",
         "GPT-2 medium, Adapter-H",
         "11.09M",
         (48, 1024, 112),
-        "Two adapters of width {m} a block have {value:,}; no whole width gives what is printed.",
+        "Two adapters a block have {value:,} at m = {m}, the nearest: no width gives what is "
+        "printed, which is the number of Adapter-L.",
     ),
     _lora(
         "gpt2-medium",
@@ -222,7 +234,9 @@ FIGURES: tuple[Figure, ...] = (
         "GPT-2 medium, LoRA r = 4 on q and v",
         "0.35M",
         (48, 1024, 4),
-        why="{matrices} matrices of r = {r} have {value:,} parameters, which is 0.39M.",
+        why="{matrices} matrices of r = {r} have {value:,}, as the published checkpoint does. "
+        "0.35M is the number of PreLayer, the row above; the caption of table 18 says that r = {r} "
+        "has as many parameters as another method.",
     ),
     _lora(
         "gpt2-large",
@@ -230,29 +244,7 @@ FIGURES: tuple[Figure, ...] = (
         "GPT-2 large, LoRA r = 4 on q and v",
         "0.77M",
         (72, 1280, 4),
-        why="{matrices} matrices of r = {r} have {value:,} parameters, which is 0.74M.",
-    ),
-    Figure(
-        id="lora-gpt2-medium-checkpoint",
-        source=SOURCE,
-        where="microsoft/LoRA, examples/NLG/README.md",
-        says="GPT-2 medium, bytes of the published LoRA checkpoint",
-        printed="1.5M",
-        formula="4 bytes x 2 matrices d r",
-        given={"matrices": 48, "d": 1024, "r": 4, "itemsize": 4},
-        value=_CHECKPOINT,
-        why="{value:,.0f} bytes are 1.5 times 1,024^2: the file holds the 0.39M of r = {r}, not "
-        "the 0.35M of table 3.",
-    ),
-    Figure(
-        id="lora-gpt2-large-checkpoint",
-        source=SOURCE,
-        where="microsoft/LoRA, examples/NLG/README.md",
-        says="GPT-2 large, bytes of the published LoRA checkpoint",
-        printed="2.3M",
-        formula="4 bytes x 2 matrices d r",
-        given={"matrices": 72, "d": 1280, "r": 4, "itemsize": 4},
-        value=_CHECKPOINT,
-        why="r = {r} takes {value:,.0f} bytes: the file fits neither that nor table 3.",
+        why="{matrices} matrices of r = {r} have {value:,}. 0.77M is also the number of PreLayer, "
+        "the row above.",
     ),
 )

@@ -1,4 +1,4 @@
-"""The LoRA paper (arXiv 2106.09685v2) in its text: savings, speed, subspaces."""
+"""The LoRA paper (arXiv 2106.09685v2) in its text: latency, savings, speed, subspaces."""
 
 from fractions import Fraction
 
@@ -33,7 +33,56 @@ def _random_figure(printed: str, r: int, within: str | None = None) -> Figure:
     )
 
 
+def _slower(method: str, rows: int, printed: str, adapted: str, plain: str) -> Figure:
+    return Figure(
+        id=f"lora-latency-{method}-{rows}",
+        source=SOURCE,
+        where="table 1",
+        says=f"GPT-2 medium with Adapter-{method.upper()}, batch of {rows}: slower by",
+        printed=printed,
+        formula=f"{adapted} ms / {plain} ms - 1",
+        given={"adapted": Fraction(adapted), "plain": Fraction(plain)},
+        value=lambda adapted, plain: adapted / plain - 1,
+    )
+
+
 FIGURES: tuple[Figure, ...] = (
+    _slower("l", 32, "2.2 %", "1482.0", "1449.4"),
+    _slower("l", 16, "5.0 %", "354.8", "338.0"),
+    _slower("l", 1, "20.7 %", "23.9", "19.8"),
+    _slower("h", 32, "3.0 %", "1492.2", "1449.4"),
+    _slower("h", 16, "8.4 %", "366.3", "338.0"),
+    _slower("h", 1, "30.3 %", "25.8", "19.8"),
+    Figure(
+        id="lora-share",
+        source=SOURCE,
+        where="section 2",
+        says="what is trained can be as small as 0.01 % of GPT-3",
+        printed="0.01 %",
+        formula="2 matrices d r / 175,255.8M",
+        given={"full": 175_255_800_000, "matrices": 192, "d": 12288, "r": 4},
+        value=lambda full, matrices, d, r: Fraction(matrices * lora_params(d, d, r), full),
+    ),
+    Figure(
+        id="lora-memory-3",
+        source=SOURCE,
+        where="abstract and section 4.2",
+        says="3 times less GPU memory: 350 GB in place of 1.2 TB",
+        printed="3",
+        formula="1.2 TB / 350 GB",
+        given={"above": Fraction(1200 * GB), "below": Fraction(350 * GB)},
+        value=_ratio,
+    ),
+    Figure(
+        id="lora-checkpoint-350gb",
+        source=SOURCE,
+        where="section 4.2",
+        says="a checkpoint of the 175B parameters of GPT-3 in 16 bits",
+        printed="350 GB",
+        formula="2 bytes x 175B",
+        given={"parameters": 175 * 10**9, "itemsize": 2},
+        value=lambda parameters, itemsize: parameters * itemsize,
+    ),
     Figure(
         id="lora-checkpoint-10000",
         source=SOURCE,
@@ -61,7 +110,7 @@ FIGURES: tuple[Figure, ...] = (
         source=SOURCE,
         where="sections 4.2 and 7.1",
         says="18M parameters are roughly 35 MB in 16 bits",
-        printed="35M",
+        printed="35 MB",
         formula="2 bytes x 2 matrices d r",
         given={"matrices": 192, "d": 12288, "r": 4, "itemsize": 2},
         value=lambda matrices, d, r, itemsize: itemsize * matrices * lora_params(d, d, r),
@@ -73,7 +122,7 @@ FIGURES: tuple[Figure, ...] = (
         source=SOURCE,
         where="section 4.2, footnote 4",
         says="100 adapted models take 354 GB with LoRA",
-        printed="354G",
+        printed="354 GB",
         formula="350 GB + tasks x 35 MB",
         given={"base": 350 * GB, "each": 35 * 10**6, "tasks": 100},
         value=lambda base, each, tasks: base + tasks * each,
@@ -83,7 +132,7 @@ FIGURES: tuple[Figure, ...] = (
         source=SOURCE,
         where="section 4.2, footnote 4",
         says="100 fine-tuned models take 35 TB",
-        printed="35T",
+        printed="35 TB",
         formula="tasks x 350 GB",
         given={"base": 350 * GB, "tasks": 100},
         value=lambda base, tasks: base * tasks,

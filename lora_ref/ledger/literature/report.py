@@ -1,12 +1,19 @@
 """Published numbers as text for a projector, as Markdown for a page, and as JSON for a program."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from textwrap import wrap
 from typing import Any
 
-from lora_ref.ledger.literature.figure import MEANINGS, VERDICTS, Judgement, Verdict
+from lora_ref.ledger.literature.figure import (
+    MEANINGS,
+    VERDICTS,
+    Figure,
+    Judgement,
+    Verdict,
+)
 from lora_ref.ledger.literature.rules import RULES
 
 OPENING = (
@@ -90,9 +97,12 @@ def as_text(judgements: Sequence[Judgement], *, width: int = 96, colour: bool = 
             ("prints", j.figure.printed),
         ]
         if j.value is not None:
-            entries.append(("computed", f"{shown(j)}  =  {j.figure.formula}"))
-        if j.verdict == "by-rule" and j.figure.rule is not None:
-            entries.append(("rule", f"{j.figure.rule.name}: {RULES[j.figure.rule.name]}"))
+            entries.append(("computed", f"{shown(j.value, j.figure.printed)} = {j.figure.formula}"))
+            if j.figure.given:
+                entries.append(("inputs", inputs(j.figure)))
+        if j.verdict == "by-rule" and j.figure.rule is not None and j.by_rule is not None:
+            entries.append(("by rule", shown(j.by_rule, j.figure.printed)))
+            entries.append(("", f"{j.figure.rule.name}: {RULES[j.figure.rule.name]}"))
         if j.verdict == "conflict" and j.figure.conflict is not None:
             entries.append(("against", j.figure.conflict.says))
         if j.why:
@@ -125,30 +135,45 @@ def as_markdown(judgements: Sequence[Judgement]) -> str:
         lines += ["", f"## {source.cite}", "", "| where | what | printed | computed | verdict | |"]
         lines.append("|---|---|---:|---:|---|---|")
         for j in (j for j in judgements if j.figure.source == source):
-            rule = j.figure.rule.name if j.verdict == "by-rule" and j.figure.rule else ""
-            verdict = f"{j.verdict}{f': `{rule}`' if rule else ''}"
-            printed, where, says, why = (
-                _cell(text) for text in (j.figure.printed, j.figure.where, j.figure.says, j.why)
-            )
-            lines.append(f"| {where} | {says} | {printed} | {shown(j)} | {verdict} | {why} |")
+            f = j.figure
+            verdict: str = j.verdict or "not run"
+            computed = "" if j.value is None else shown(j.value, f.printed)
+            if j.verdict == "by-rule" and f.rule is not None and j.by_rule is not None:
+                verdict += f": `{f.rule.name}`"
+                computed += f", by the rule {shown(j.by_rule, f.printed)}"
+            texts = (f.where, f.says, f.printed, computed)
+            cells = [*map(_cell, texts), verdict, _cell(j.why)]
+            lines.append(f"| {' | '.join(cells)} |")
     used = {j.figure.rule.name for j in judgements if j.verdict == "by-rule" and j.figure.rule}
     lines += ["", "## The rules", "", "| rule | says |", "|---|---|"]
     lines += [f"| `{name}` | {_cell(RULES[name])} |" for name in sorted(used)]
     return "\n".join(lines) + "\n"
 
 
-def shown(j: Judgement) -> str:
-    """Return the recomputed number as a reader wants it: in whole units, or two digits further."""
-    if j.value is None:
-        return ""
-    if j.figure.printed.rstrip().endswith("%"):
-        return f"{float(100 * j.value):.4g} %"
-    if j.value.denominator == 1:
-        return f"{int(j.value):,}"
-    if abs(j.value) >= 10**4:
-        return f"{float(j.value):,.0f}"
-    decimals = len(j.figure.printed.rstrip("KkMBGT %").partition(".")[2])
-    return f"{float(j.value):,.{max(decimals + 2, 2)}f}"
+def shown(value: Fraction, printed: str) -> str:
+    """Return a recomputed number as a reader wants it beside the printed one.
+
+    Whole units where it is whole or large, else two digits more than are printed.
+
+    Examples
+    --------
+    >>> shown(Fraction(2_359_296), "4.7M"), shown(Fraction(41, 198), "20.7 %")
+    ('2,359,296', '20.707 %')
+    >>> shown(Fraction(691, 32), "21.5"), shown(Fraction(72_094, 1), "72 KB")
+    ('21.594', '72,094')
+    """
+    share = printed.rstrip().endswith("%")
+    scaled = 100 * value if share else value
+    sign = " %" if share else ""
+    if not share and (scaled.denominator == 1 or abs(scaled) >= 10**4):
+        return f"{round(scaled):,}"
+    decimals = len(re.sub(r"[^\d.]", "", printed).partition(".")[2])
+    return f"{float(scaled):,.{decimals + 2}f}{sign}"
+
+
+def inputs(figure: Figure) -> str:
+    """Return what the recipe was given, as ``matrices 48, d 1024, r 4``."""
+    return ", ".join(f"{name} {_input(value)}" for name, value in figure.given.items())
 
 
 def _summary(judgements: Sequence[Judgement]) -> str:
@@ -162,6 +187,13 @@ def _summary(judgements: Sequence[Judgement]) -> str:
 
 def _number(value: Fraction) -> int | float:
     return int(value) if value.denominator == 1 else float(value)
+
+
+def _input(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value)) or "none"
+    plain = _plain(value)
+    return f"{plain:,}" if isinstance(plain, int) and plain >= 10**6 else str(plain)
 
 
 def _plain(value: Any) -> Any:

@@ -5,9 +5,11 @@ That is all that counting needs. A name is a dotted path as the published checkp
 ``h.*.attn.c_attn``, 12 copies.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import combinations_with_replacement
 from math import prod
 from typing import Literal, get_args
 
@@ -34,7 +36,7 @@ class Module:
         (width,), any. What a checkpoint stores transposed, such as GPT-2's ``Conv1D``, is given as
         (out_features, in_features) here.
     bias : int
-        Entries of the bias, 0 where there is none.
+        Entries of the bias: one for each row of the weight, 0 where there is none.
     copies : int
         How often it occurs.
     tied_to : str or None
@@ -53,25 +55,42 @@ class Module:
     pieces: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or any(not step for step in self.name.split(".")):
+        if not _is_path(self.name):
             raise LoraRefError(f"{self.name!r} is not a module's name, expected such as h.*.attn.q")
         if self.kind not in KINDS:
             raise LoraRefError(
                 f"{self.name}: kind is {self.kind!r}, expected one of: {', '.join(KINDS)}"
             )
+        if not isinstance(self.shape, tuple):
+            raise LoraRefError(f"{self.name}: shape is {self.shape!r}, expected a tuple of sizes")
         axes = {"linear": 2, "embedding": 2, "norm": 1}.get(self.kind, len(self.shape))
         if not self.shape or len(self.shape) != axes:
             raise LoraRefError(f"{self.name}: shape is {self.shape}, expected {axes or 1} axes")
-        for size in self.shape:
-            as_count(f"{self.name}: shape", size)
-        as_count(f"{self.name}: copies", self.copies)
-        as_count(f"{self.name}: bias", self.bias, at_least=0)
+        # Python's integers: those of NumPy would overflow in `weight`
+        shape = tuple(as_count(f"{self.name}: shape", size) for size in self.shape)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "copies", as_count(f"{self.name}: copies", self.copies))
+        object.__setattr__(self, "bias", as_count(f"{self.name}: bias", self.bias, at_least=0))
+        rows = 0 if self.kind in ("embedding", "parameter") else shape[0]
+        if self.bias not in (0, rows):
+            expected = f"0 or {rows}, one for each row of the weight" if rows else "0"
+            raise LoraRefError(f"{self.name}: bias is {self.bias}, expected {expected}")
         if self.copies > 1 and "*" not in self.name.split("."):
             raise LoraRefError(f"{self.name}: {self.copies} copies need a * in the name")
-        if self.pieces and sum(rows for _, rows in self.pieces) != self.shape[0]:
+        self._check_pieces()
+
+    def _check_pieces(self) -> None:
+        for piece, rows in self.pieces:
+            if not _is_path(piece) or "." in piece:
+                raise LoraRefError(f"{self.name}: {piece!r} is no name of a piece, expected as q")
+            as_count(f"{self.name}: piece {piece}", rows)
+        if len({piece for piece, _ in self.pieces}) < len(self.pieces):
+            raise LoraRefError(f"{self.name}: two pieces have one name, expected each once")
+        filled = sum(rows for _, rows in self.pieces)
+        if self.pieces and filled != self.shape[0]:
             raise LoraRefError(
-                f"{self.name}: the pieces have {sum(rows for _, rows in self.pieces)} rows, "
-                f"expected {self.shape[0]}, those of the weight"
+                f"{self.name}: the pieces have {filled} rows, expected {self.shape[0]}, those of "
+                "the weight"
             )
 
     @property
@@ -132,31 +151,11 @@ class Model:
     def __post_init__(self) -> None:
         as_count(f"{self.name}: width", self.width)
         as_count(f"{self.name}: blocks", self.blocks)
-        if not self.modules:
-            raise LoraRefError(f"{self.name} has no modules, expected at least one")
-        by_name: dict[str, Module] = {}
-        for module in self.modules:
-            clash = next((other for other in by_name if _overlap(other, module.name)), None)
-            if clash is not None:
-                raise LoraRefError(
-                    f"{self.name}: the names {clash} and {module.name} overlap, expected each "
-                    "module once"
-                )
-            by_name[module.name] = module
-        for module in self.modules:
-            if module.tied_to is None:
-                continue
-            owner = by_name.get(module.tied_to)
-            if owner is None or owner.tied_to is not None or owner is module:
-                raise LoraRefError(
-                    f"{self.name}: {module.name} is tied to {module.tied_to!r}, expected another "
-                    "module that has a weight of its own"
-                )
-            if owner.shape != module.shape:
-                raise LoraRefError(
-                    f"{self.name}: {module.name} has shape {module.shape} and is tied to "
-                    f"{owner.name} of shape {owner.shape}, expected the same"
-                )
+        if not self.modules or not all(isinstance(m, Module) for m in self.modules):
+            raise LoraRefError(f"{self.name} has no modules, expected at least one and all Module")
+        faults = [*clashes(self.modules), *_loose_ties(self.modules)]
+        if faults:
+            raise LoraRefError(f"{self.name}: " + "\n  ".join(faults))
 
     @property
     def total(self) -> int:
@@ -176,19 +175,17 @@ class Model:
             If there is no target, if one matches nothing, or if a fused projection and a piece of
             it are both named.
         """
-        if isinstance(targets, str) or not targets:
-            raise LoraRefError(
-                f"targets is {targets!r}, expected a sequence of names, at least one"
-            )
+        if isinstance(targets, str) or not isinstance(targets, Iterable):
+            raise LoraRefError(f"targets is {targets!r}, expected a sequence of names")
+        targets = tuple(targets)
+        if not targets or not all(isinstance(target, str) for target in targets):
+            raise LoraRefError(f"targets is {targets!r}, expected names, at least one")
         matchable = [m for m in self.modules if m.kind in ("linear", "embedding", "convolution")]
         whole = {t: [m for m in matchable if m.answers_to(t)] for t in targets}
         cut = {t: [p for m in matchable for p in _pieces(m) if p.answers_to(t)] for t in targets}
         for target in targets:
             if not whole[target] and not cut[target]:
-                known = sorted({name for m in matchable for name in _ends(m)})
-                near = get_close_matches(target, known, n=3, cutoff=0.4)
-                hint = f"{'the nearest' if near else 'it has'}: {', '.join(near or known)}"
-                raise LoraRefError(f"{self.name} has no module {target!r}; {hint}")
+                raise self._no_module(target, matchable)
         chosen = {m.name for found in whole.values() for m in found}
         pieces = {p.name for found in cut.values() for p in found}
         result: list[Module] = []
@@ -205,6 +202,74 @@ class Model:
     def plus(self, modules: Iterable[Module]) -> "Model":
         """Return the model with further modules, such as a head; it has no published count."""
         return replace(self, modules=(*self.modules, *modules), published=None)
+
+    def without(self, *targets: str) -> "Model":
+        """Return the model without the modules that `targets` name, such as a pooler.
+
+        It has no published count.
+
+        Raises
+        ------
+        LoraRefError
+            If a target matches nothing, or another module is tied to what it matches.
+        """
+        for target in targets:
+            if not any(m.answers_to(target) for m in self.modules):
+                raise self._no_module(target, self.modules)
+        kept = tuple(m for m in self.modules if not any(m.answers_to(t) for t in targets))
+        return replace(self, modules=kept, published=None)
+
+    def _no_module(self, target: str, among: Iterable[Module]) -> LoraRefError:
+        known = sorted({name for module in among for name in _ends(module)})
+        near = get_close_matches(target, known, n=3, cutoff=0.4)
+        hint = f"{'the nearest' if near else 'it has'}: {', '.join(near or known)}"
+        return LoraRefError(f"{self.name} has no module {target!r}; {hint}")
+
+
+def clashes(modules: Iterable[Module]) -> Iterator[str]:
+    """Say which names can mean the same module, a ``*`` standing for any number.
+
+    Names are compared with those only that have the same words in the same places, and numbers
+    where neither has a ``*``: thousands of modules take no longer than reading them.
+    """
+    alike: dict[tuple[str, ...], dict[tuple[int, ...], list[list[str]]]] = defaultdict(dict)
+    for module in modules:
+        path = module.name.split(".")
+        words = tuple("*" if step.isdecimal() else step for step in path)
+        numbers = tuple(i for i, step in enumerate(path) if step.isdecimal())
+        alike[words].setdefault(numbers, []).append(path)
+    for by_numbers in alike.values():
+        for one, other in combinations_with_replacement(by_numbers, 2):
+            both = [i for i in one if i in other]
+            seen: dict[tuple[str, ...], list[str]] = {}
+            if one != other:
+                seen = {tuple(path[i] for i in both): path for path in by_numbers[one]}
+            for path in by_numbers[other]:
+                earlier = seen.setdefault(tuple(path[i] for i in both), path)
+                if earlier is not path:
+                    yield (
+                        f"the names {'.'.join(earlier)} and {'.'.join(path)} overlap, expected "
+                        "each module once"
+                    )
+
+
+def _loose_ties(modules: Sequence[Module]) -> Iterator[str]:
+    """Say which modules are tied to no weight, or to one of another shape."""
+    by_name = {module.name: module for module in modules}
+    for module in modules:
+        if module.tied_to is None:
+            continue
+        owner = by_name.get(module.tied_to)
+        if owner is None or owner.tied_to is not None or owner is module:
+            yield (
+                f"{module.name} is tied to {module.tied_to!r}, expected another module that has a "
+                "weight of its own"
+            )
+        elif owner.shape != module.shape:
+            yield (
+                f"{module.name} has shape {module.shape} and is tied to {owner.name} of shape "
+                f"{owner.shape}, expected the same"
+            )
 
 
 def _pieces(module: Module) -> tuple[Module, ...]:
@@ -223,16 +288,15 @@ def _pieces(module: Module) -> tuple[Module, ...]:
 
 
 def _ends(module: Module) -> tuple[str, ...]:
-    """Return what a reader would call a module, and its pieces."""
-    last = [step for step in module.name.split(".") if step != "*"][-1]
+    """Return what a reader would call a module, and its pieces: ``c_attn``, ``seq.0``."""
+    steps = [step for step in module.name.split(".") if step != "*"]
+    last = ".".join(steps[-2:] if steps[-1].isdecimal() else steps[-1:])
     return (last, *(f"{last}.{name}" for name, _ in module.pieces))
 
 
-def _overlap(one: str, other: str) -> bool:
-    """Whether two names can mean the same module, a ``*`` standing for any number."""
-    ones, others = one.split("."), other.split(".")
-    same = (
-        a == b or (a == "*" and (b == "*" or b.isdigit())) or (b == "*" and a.isdigit())
-        for a, b in zip(ones, others, strict=False)
-    )
-    return len(ones) == len(others) and all(same)
+def _is_path(name: object) -> bool:
+    """Whether a name is words and stars between dots, at least one of them a word."""
+    if not isinstance(name, str) or not name.isprintable():
+        return False
+    words = [step for step in name.split(".") if step != "*"]
+    return bool(words) and all(word and "*" not in word for word in words)

@@ -16,18 +16,20 @@
     }
 
 The keys are the fields of `Model` and `Module`, and mean what is said there; ``bias``, ``copies``,
-``tied_to``, ``pieces`` and ``title`` may be left out. An example stands beside this file,
-``example_spec.json``.
+``tied_to``, ``pieces`` and ``title`` may be left out. Every number is a whole one. An example
+stands beside this file, ``example_spec.json``.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from lora_ref.counting.model import KINDS, Model, Module
+from lora_ref.counting.model import KINDS, Model, Module, clashes
 from lora_ref.errors import LoraRefError
 
 LARGEST_FILE = 1_000_000
@@ -35,6 +37,12 @@ LARGEST_FILE = 1_000_000
 
 LARGEST = 10**9
 """The largest size: beyond it a digit too many is more likely than a model."""
+
+LARGEST_MODULE = 10**15
+"""Numbers of a module with all its copies: more than any model has."""
+
+MOST_AXES = 8
+SHOWN_FAULTS = 20
 
 MODEL_KEYS = ("name", "width", "blocks", "modules", "title")
 MODULE_KEYS = tuple(field.name for field in fields(Module))
@@ -52,9 +60,11 @@ def load(path: str | Path) -> Model:
     Raises
     ------
     LoraRefError
-        If the file cannot be read, is no JSON, or describes no model; all faults of one kind
+        If the file cannot be read, is no JSON, or describes no model: then all its faults
         together, each with its place.
     """
+    if not isinstance(path, str | Path):
+        raise LoraRefError(f"path is {path!r}, expected the name of a JSON file")
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -66,7 +76,9 @@ def load(path: str | Path) -> Model:
         raise LoraRefError(f"{path} has more than {LARGEST_FILE:,} bytes, expected a model's sizes")
     try:
         body = json.loads(
-            raw.decode("utf-8-sig"), object_pairs_hook=_no_key_twice, parse_constant=_no_constant
+            raw.decode("utf-8-sig"),
+            object_pairs_hook=_Object,
+            parse_int=_bounded,
         )
     except UnicodeDecodeError as error:
         raise LoraRefError(f"{path} is not UTF-8: byte {error.start}") from None
@@ -76,8 +88,6 @@ def load(path: str | Path) -> Model:
         ) from None
     except RecursionError:
         raise LoraRefError(f"{path} nests too deep, expected a list of modules") from None
-    except ValueError as error:  # a key twice, NaN, or a number with thousands of digits
-        raise LoraRefError(f"{path}: {error}") from None
     try:
         return parse(body)
     except LoraRefError as error:
@@ -93,7 +103,9 @@ def parse(body: object) -> Model:
         As `load`.
     """
     if not isinstance(body, dict):
-        raise LoraRefError(f"{_shown(body)} at the top, expected an object with {_listed()}")
+        raise LoraRefError(
+            f"{_shown(body)} at the top, expected an object with {', '.join(MODEL_KEYS[:4])}"
+        )
     faults = list(_key_faults("the model", body, MODEL_KEYS, MODEL_KEYS[:4]))
     for key in ("width", "blocks"):
         faults += _count_faults(key, body.get(key, 1))
@@ -105,21 +117,29 @@ def parse(body: object) -> Model:
         faults.append(f"modules is {_shown(listed)}, expected a list of objects, at least one")
         listed = []
     for number, entry in enumerate(listed if "modules" in body else [], start=1):
-        name = entry.get("name") if isinstance(entry, dict) else None
-        place = f"module {number}" + (f" ({name})" if isinstance(name, str) else "")
-        wrong = list(_module_faults(place, entry))
+        place = _place(number, entry)
+        wrong = _module_faults(place, entry)
         faults += wrong
         if wrong:
             continue
         try:
             modules.append(_module(entry))
         except LoraRefError as error:
-            faults.append(f"{place}: {error}")
+            faults.append(f"module {number}: {error}")
     if faults:
-        raise LoraRefError("\n  ".join(faults))
+        faults += clashes(modules)
+        further = len(faults) - SHOWN_FAULTS
+        also = [f"and {further} further faults"] if further > 0 else []
+        raise LoraRefError("\n  ".join([*faults[:SHOWN_FAULTS], *also]))
     called: str = body["name"]
     title: str = body.get("title", called)
     return Model(called, title, "a file", tuple(modules), body["width"], body["blocks"])
+
+
+def _place(number: int, entry: object) -> str:
+    """Return how a module is called in a sentence: its number, and its name if it has one."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    return f"module {number}" + (f" ({name})" if not _text_faults("", name) else "")
 
 
 def _module(entry: Mapping[str, Any]) -> Module:
@@ -142,8 +162,13 @@ def _module_faults(place: str, entry: object) -> list[str]:
         faults += [f for size in shape for f in _count_faults(f"{place}: shape", size)]
     else:
         faults.append(f"{place}: shape is {_shown(shape)}, expected a list of sizes")
+    if isinstance(shape, list) and len(shape) > MOST_AXES:
+        faults.append(f"{place}: shape has {len(shape)} axes, expected at most {MOST_AXES}")
+    copies = entry.get("copies", 1)
+    faults += _count_faults(f"{place}: copies", copies)
+    if not faults and prod(shape) * copies > LARGEST_MODULE:
+        faults.append(f"{place}: shape and copies make more than {LARGEST_MODULE:,} numbers")
     faults += _count_faults(f"{place}: bias", entry.get("bias", 0), at_least=0)
-    faults += _count_faults(f"{place}: copies", entry.get("copies", 1))
     if entry.get("tied_to") is not None:
         faults += _text_faults(f"{place}: tied_to", entry["tied_to"])
     pieces = entry.get("pieces", [])
@@ -153,10 +178,7 @@ def _module_faults(place: str, entry: object) -> list[str]:
         if not (isinstance(piece, list) and len(piece) == 2 and isinstance(piece[0], str)):
             faults.append(f'{place}: a piece is {_shown(piece)}, expected such as ["q", 64]')
         else:
-            faults += _count_faults(f"{place}: piece {piece[0]}", piece[1])
-    names = [piece[0] for piece in pieces if isinstance(piece, list) and piece]
-    if len({*map(str, names)}) < len(names):
-        faults.append(f"{place}: two pieces have one name, expected each once")
+            faults += _count_faults(f"{place}: piece {_shown(piece[0])}", piece[1])
     return faults
 
 
@@ -164,6 +186,8 @@ def _key_faults(
     place: str, entry: Mapping[str, Any], known: tuple[str, ...], required: tuple[str, ...]
 ) -> list[str]:
     faults = [f"{place} has no {key!r}" for key in required if key not in entry]
+    if isinstance(entry, _Object):
+        faults += [f"{place}: the key {_shown(key)} stands twice" for key in entry.twice]
     for key in entry:
         if key not in known:
             near = get_close_matches(key, known, n=1)
@@ -187,24 +211,27 @@ def _text_faults(what: str, value: object) -> list[str]:
 
 def _shown(value: object) -> str:
     """Return a value as JSON has it, cut where it is long."""
-    text = (
-        json.dumps(value) if not isinstance(value, int) or abs(value) < 10**40 else "a huge number"
-    )
+    if isinstance(value, int) and abs(value) >= _TOO_LONG:
+        return "a huge number"
+    try:
+        text = json.dumps(value)
+    except RecursionError:
+        return "a deep nest"
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _listed() -> str:
-    return ", ".join(MODEL_KEYS[:4])
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys stood there twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        keys = Counter(key for key, _ in pairs)
+        self.twice = [key for key, times in keys.items() if times > 1]
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {twice!r} stands twice in one object")
-    return found
+_TOO_LONG = 10**40
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a size, expected whole numbers")
+def _bounded(text: str) -> int:
+    """Return a JSON integer; Python refuses to read one of thousands of digits."""
+    return int(text) if len(text) <= 40 else _TOO_LONG

@@ -15,7 +15,7 @@ def bert(
 ) -> Modules:
     """Return the modules of a BERT or a RoBERTa, the pooler included.
 
-    Models for tokens and for answers drop the pooler: ``model.without("pooler")``.
+    Models for tokens and for answers drop the pooler: ``model.without("pooler.dense")``.
     """
     return (
         embedding("embeddings.word_embeddings", vocabulary, width),

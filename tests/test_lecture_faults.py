@@ -212,6 +212,9 @@ APPENDED = {
     claim_text("product", 'of = "S"', "1", "p").replace(
         "printed", "above"
     ): "above needs a quantity that is one number",
+    part("derived.q", "best-approximation", more="r = 1\n")
+    + claim_text("entry", 'of = "q S"\nrow = 1\ncolumn = 1', "1.23456789012345", "p"): "has more "
+    "digits than can be judged",
     claim_text("shape", 'of = "S"', "two", "p"): "printed: 'two' is not a shape, expected such as",
     claim_text("spectral-norm", 'of = "S"', "5.3983456789012345", "p"): "has more digits than can "
     "be judged: this quantity is computed in floating point, to 1e-11 here",
@@ -231,6 +234,16 @@ def test_all_faults_of_a_file_are_told_together_in_the_order_of_its_lines():
     found = [int(line.split("line ")[1].split(",")[0]) for line in lines[1:]]
     assert found == sorted(found)
     assert len(found) == 5
+
+
+def test_the_line_is_found_behind_texts_of_several_lines_and_what_looks_like_a_table():
+    many = 'why = """\n[[claim]]\nid = "no"\n"""  # [[claim]]\n'
+    text = GOOD + many + claim_text("rank", 'of = "Q"', "2", "second")
+    text += claim_text("rank", 'of = "S"', "two", "third")
+    lines = text.split("\n")
+    said = [line.split("line ")[1].split(", ") for line in faults_of(text).split("\n")[1:]]
+    assert [lines[int(number) - 1] for number, *_ in said] == ['of = "Q"', 'printed = "two"']
+    assert [place for _, place, *_ in said] == ['claim 2 ("second")', 'claim 3 ("third")']
 
 
 def test_a_faulty_matrix_is_told_once_and_not_again_by_every_claim_on_it():

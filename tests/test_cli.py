@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import lora_ref
 from lora_ref import cli, ledger
+from lora_ref.ledger import lecture
 from lora_ref.ledger.claim import VERDICTS, Number
 
 CLAIM_KEYS = {
@@ -138,6 +140,16 @@ def test_every_encoding_of_a_terminal_will_do(encoding, command):
     text = done.stdout.decode("utf-8" if page else encoding)
     assert ("低秩" in text) == (page or (encoding == "utf-8" and command == ["verify"]))
     assert "?" not in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
+def test_a_lecture_in_any_script_is_printed_in_the_letters_of_the_terminal(encoding):
+    article = Path(lecture.__file__).with_name("article.toml")
+    done = run("verify", "--file", str(article), PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    text = done.stdout.decode(encoding)
+    assert "核心" in text if encoding == "gbk" else "\\u6838\\u5fc3" in text
 
 
 def test_a_closed_pipe_leaves_no_traceback():

@@ -1,5 +1,6 @@
 """``lora-ref count --model``: the line, the tables, the JSON, and every wrong use in a sentence."""
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -155,11 +156,13 @@ def test_a_rule_that_changes_nothing_is_told_on_stderr(capsys):
     assert err == "lora-ref: the rule vera-shared changes nothing here\n"
 
 
-def test_letters_that_cannot_be_printed_are_spelled_out(monkeypatch, capsys):
-    monkeypatch.setattr("lora_ref.cli.count_table.can_print", lambda text: text.isascii())
+def test_letters_that_cannot_be_printed_are_spelled_out(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
     gpt2 = replace(counting.architecture("gpt2"), title="模型")
     monkeypatch.setattr(counting, "architecture", lambda name: gpt2)
-    page = count(capsys, *GPT2, "--method", "vera")
+    assert cli.main(["count", *GPT2, "--method", "vera"]) == 0
+    page = terminal.buffer.getvalue().decode("ascii")
     assert r"\u6a21\u578b: vera, r = 8" in page
 
 

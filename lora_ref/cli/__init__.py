@@ -32,8 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     for message in outcome.messages:
         print(f"lora-ref: {message}", file=sys.stderr)
-    if outcome.page and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # a title in a file may be written in any script, a terminal need not have its letters
+        sys.stdout.reconfigure(errors="backslashreplace")
+        if outcome.page:
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
         print(outcome.text, flush=True)
     except BrokenPipeError:  # the reader, such as head, has seen enough

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from lora_ref.cli.door import can_print
-
 if TYPE_CHECKING:
     from lora_ref.counting import Explanation, Tally, TrainingMemory
 
@@ -60,7 +58,7 @@ def table(
     ):
         sizes.append((says, *_bytes(*(getattr(each, field) for each in memory))))
     lines = [str(counted), "", _title(plain), "", *columns(parts, last="<"), "", *columns(sizes)]
-    return _printable("\n".join([*lines, "", WITHOUT_ACTIVATIONS]))
+    return "\n".join([*lines, "", WITHOUT_ACTIVATIONS])
 
 
 def explanations(
@@ -102,7 +100,7 @@ def explanations(
     if says:
         lines.append("")
         lines += [line for name in says for line in wrap(f"{name}: {RULES[name]}", 88)]
-    return _printable("\n".join(lines))
+    return "\n".join(lines)
 
 
 def columns(rows: Sequence[Row], last: str = ">") -> list[str]:
@@ -144,8 +142,3 @@ def _title(counted: "Tally") -> str:
     if copies:
         words.append(f"{', '.join(getattr(method, 'targets', ()))} ({copies} modules)")
     return f"{counted.model.title or counted.model.name}: {', '.join(words)}"
-
-
-def _printable(text: str) -> str:
-    """Return the text in letters that stdout has; a spec may be written in any script."""
-    return text if can_print(text) else text.encode("ascii", "backslashreplace").decode()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lora_ref.cli.door import Outcome, as_json, can_print
+from lora_ref.cli.door import Outcome, as_json
 
 SAYS = "draw the figures, for slides and pages, light and dark"
 
@@ -53,6 +53,4 @@ def run(options: argparse.Namespace) -> Outcome:
         f"{one['title']}\n  alt: {one['alt']}\n" + "\n".join(f"  {path}" for path in one["files"])
         for one in shown
     )
-    return Outcome(
-        text if can_print(text) else text.encode("ascii", "backslashreplace").decode("ascii")
-    )
+    return Outcome(text)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanations, table
-from lora_ref.cli.door import Outcome, as_json, nearest
+from lora_ref.cli.door import Outcome, as_json
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 if TYPE_CHECKING:
     from lora_ref.counting import Method, Model, Tally

@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +21,6 @@ class Outcome(NamedTuple):
 def as_json(body: dict[str, Any]) -> str:
     """Return one JSON object, indented."""
     return json.dumps(body, indent=2)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown name: the known names nearest to it."""
-    near = get_close_matches(name, list(known), n=3, cutoff=0.4)
-    return f"; the nearest: {', '.join(near)}" if near else ""
 
 
 def write(path: Path, text: str) -> None:

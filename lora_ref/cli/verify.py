@@ -5,8 +5,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from lora_ref.cli.door import FAILED, GOOD, Outcome, as_json, can_print, colour, nearest
+from lora_ref.cli.door import FAILED, GOOD, Outcome, as_json, can_print, colour
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 SAYS = "recompute and judge the article's claims, the literature's, or your own"
 

@@ -8,13 +8,13 @@ That is all that counting needs. A name is a dotted path as the published checkp
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import combinations_with_replacement
 from math import prod
 from typing import Literal, get_args
 
 from lora_ref.arrays import as_count
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 Kind = Literal["linear", "embedding", "convolution", "norm", "parameter"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -221,9 +221,8 @@ class Model:
 
     def _no_module(self, target: str, among: Iterable[Module]) -> LoraRefError:
         known = sorted({name for module in among for name in _ends(module)})
-        near = get_close_matches(target, known, n=3, cutoff=0.4)
-        hint = f"{'the nearest' if near else 'it has'}: {', '.join(near or known)}"
-        return LoraRefError(f"{self.name} has no module {target!r}; {hint}")
+        hint = nearest(target, known) or f"; it has: {', '.join(known)}"
+        return LoraRefError(f"{self.name} has no module {target!r}{hint}")
 
 
 def clashes(modules: Iterable[Module]) -> Iterator[str]:

@@ -6,7 +6,6 @@ any order, and which of them explain a number is a question of sums (`lora_ref.c
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from typing import NamedTuple
 from lora_ref.counting.methods import RANKED, AdaLoRA, LoRA, Method, VeRA
 from lora_ref.counting.model import Model, Module
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 
 class Case(NamedTuple):
@@ -217,9 +217,8 @@ def rule(name: str, method: Method) -> Rule:
         return _KNOWN[name]
     head, _, which = name.partition(":")
     if head != "leftover":
-        near = get_close_matches(name, list(RULES), n=3, cutoff=0.4)
-        hint = f"the nearest: {', '.join(near)}" if near else f"known: {', '.join(RULES)}"
-        raise LoraRefError(f"no counting rule is called {name!r:.80}; {hint}")
+        hint = nearest(name, RULES) or f"; known: {', '.join(RULES)}"
+        raise LoraRefError(f"no counting rule is called {name!r:.80}{hint}")
     kind, _, rank = which.partition(":")
     if kind not in RANKED or not (rank == "" or (rank.isdecimal() and len(rank) < 10)):
         raise LoraRefError(

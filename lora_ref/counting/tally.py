@@ -6,7 +6,6 @@ are saved, the total is the model and what the method adds.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -16,6 +15,7 @@ from lora_ref.counting.methods.base import as_names
 from lora_ref.counting.model import Model, Module
 from lora_ref.counting.rules import Case, Rule, added_by, numbers_of, rule
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 ITEMSIZES: Mapping[str, int] = MappingProxyType(
     {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1, "int8": 1}
@@ -214,9 +214,9 @@ def _saved(model: Model, names: Sequence[str]) -> tuple[Module, ...]:
     for name in names:
         if not any(_stands_in(module, name) for module in model.modules):
             ends = sorted({m.name.rpartition(".")[2] for m in model.modules} - {"*"})
-            near = get_close_matches(name, ends, n=3, cutoff=0.4)
-            hint = f"; the nearest: {', '.join(near)}" if near else ""
-            raise LoraRefError(f"{model.name} has no module {name!r} to be saved{hint}")
+            raise LoraRefError(
+                f"{model.name} has no module {name!r} to be saved{nearest(name, ends)}"
+            )
     return tuple(m for m in model.modules if any(_stands_in(m, name) for name in names))
 
 

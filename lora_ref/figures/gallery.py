@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from inspect import signature
 from types import MappingProxyType
@@ -26,6 +25,7 @@ from lora_ref.figures import (
 )
 from lora_ref.figures.picture import Picture
 from lora_ref.layers import Adapter, LoRALinear, starts
+from lora_ref.names import nearest
 from lora_ref.study import committed, digits
 from lora_ref.worked import article_layer
 
@@ -288,6 +288,5 @@ def entry(name: str) -> Entry:
     """
     if name in FIGURES:
         return FIGURES[name]
-    near = get_close_matches(str(name).lower(), FIGURES, n=3, cutoff=0.5)
-    among = f"the nearest: {', '.join(near)}" if near else f"there are: {', '.join(FIGURES)}"
-    raise LoraRefError(f"there is no figure {name!r}; {among}")
+    hint = nearest(name, FIGURES, cutoff=0.5) or f"; there are: {', '.join(FIGURES)}"
+    raise LoraRefError(f"there is no figure {name!r}{hint}")

@@ -7,13 +7,13 @@ there is always a marker, a line style, a hatch or a word beside it.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from lora_ref.arrays import Array
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,10 +85,8 @@ def style(theme: str) -> Iterator[Ink]:
 
     known = next((name for name in THEMES if name == theme), None)
     if known is None:
-        near = get_close_matches(str(theme), THEMES, n=1, cutoff=0.4)
         raise LoraRefError(
-            f"theme is {theme!r}, expected one of: {', '.join(THEMES)}"
-            + (f"; the nearest: {near[0]}" if near else "")
+            f"theme is {theme!r}, expected one of: {', '.join(THEMES)}{nearest(theme, THEMES)}"
         )
     ink = INKS[known]
     with matplotlib.rc_context():

@@ -6,7 +6,6 @@ out, except the head of a causal language model, which is part of its pre-traini
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from lora_ref.counting.architectures.encoders import bert, deberta, distilbert
@@ -17,6 +16,7 @@ from lora_ref.counting.architectures.published import MODELS
 from lora_ref.counting.architectures.t5 import t5
 from lora_ref.counting.model import Model
 from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
 
 __all__ = [
     "ARCHITECTURES",
@@ -56,6 +56,5 @@ def architecture(name: str) -> Model:
     """
     if name in tuple(ARCHITECTURES):
         return ARCHITECTURES[name]
-    near = get_close_matches(str(name).lower(), ARCHITECTURES, n=3, cutoff=0.4)
-    among = f"the nearest: {', '.join(near or ARCHITECTURES)}"
-    raise LoraRefError(f"there is no model {name!r}; {among}")
+    hint = nearest(name, ARCHITECTURES) or f"; there are: {', '.join(ARCHITECTURES)}"
+    raise LoraRefError(f"there is no model {name!r}{hint}")

@@ -1,18 +1,22 @@
 """What is wrong with a file: sentences with their line and key, gathered and told together."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from lora_ref.errors import LoraRefError
 from lora_ref.ledger.lecture.lines import Lines, Path
 from lora_ref.ledger.lecture.numbers import BareNumber
+from lora_ref.names import nearest
 
 MOST_SHOWN = 40
 """How many faults are told; the others are counted."""
 
 LONGEST_TEXT = 500
 """The most characters of a text that is not a number."""
+
+
+CLOSE = 0.5
+"""How alike a key and a known one must be for the known one to be named."""
 
 
 class Faults:
@@ -55,13 +59,6 @@ class Faults:
                 head, rest = "", list(path)
         keys = ".".join(map(str, rest))
         return ", ".join(part for part in (head, keys) if part)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown name: the known names nearest to it."""
-    by_fold = {one.casefold(): one for one in known}
-    near = get_close_matches(name.casefold()[:LONGEST_TEXT], by_fold, n=3, cutoff=0.5)
-    return f"; the nearest: {', '.join(by_fold[one] for one in near)}" if near else ""
 
 
 def kind_of(value: object) -> str:
@@ -110,5 +107,5 @@ def check_keys(
     known = tuple(known)
     for key in table:
         if key not in known:
-            near = nearest(key, known) or f"; known are: {', '.join(known)}"
+            near = nearest(key, known, cutoff=CLOSE) or f"; known are: {', '.join(known)}"
             faults.add((*path, key), f"{of} has no key {key[:60]!r}{near}")

@@ -9,10 +9,11 @@ import numpy as np
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.ledger.lecture import numbers
 from lora_ref.ledger.lecture.exact import chain
-from lora_ref.ledger.lecture.faults import Faults, check_keys, kind_of, nearest, text_of
+from lora_ref.ledger.lecture.faults import CLOSE, Faults, check_keys, kind_of, text_of
 from lora_ref.ledger.lecture.lines import Path
 from lora_ref.ledger.lecture.quantity import KINDS, AsNumber, Computed, Need, Quantity
 from lora_ref.ledger.lecture.vocabulary import VOCABULARY
+from lora_ref.names import nearest
 
 MOST_FACTORS = 8
 """The most matrices in one product."""
@@ -82,7 +83,7 @@ class Inputs:
         elif name in VOCABULARY:
             return VOCABULARY[name]
         else:
-            near = nearest(name, VOCABULARY) or "; docs/your-lecture.md lists all"
+            near = nearest(name, VOCABULARY, cutoff=CLOSE) or "; docs/your-lecture.md lists all"
             said = f"no quantity is called {name[:60]!r}{near}"
         self.faults.add((*path, "quantity"), said)
         return None
@@ -173,7 +174,7 @@ class Inputs:
             raise LoraRefError(f"{name!r} does not stand above, expected a name that does")
         if not self._named:
             raise LoraRefError(f"no matrix is called {name[:60]!r}: the file has none")
-        near = nearest(name, self._named) or f"; known are: {', '.join(self._named)}"
+        near = nearest(name, self._named, cutoff=CLOSE) or f"; known are: {', '.join(self._named)}"
         raise LoraRefError(f"no matrix is called {name[:60]!r}{near}")
 
     def _number(self, value: Any) -> Any:

@@ -21,7 +21,7 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "ground": ("errors", "names", "arrays"),
+    "ground": ("errors", "names", "files", "arrays"),
     "mathematics": (
         "lowrank",
         "quantize",

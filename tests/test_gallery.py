@@ -156,7 +156,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(write.os, "replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(LoraRefError, match="cannot be written: No space left"):
         write.save(path, picture_of_nothing(), "Nothing")
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]

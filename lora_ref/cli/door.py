@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any, NamedTuple
 
 GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -21,13 +20,6 @@ class Outcome(NamedTuple):
 def as_json(body: dict[str, Any]) -> str:
     """Return one JSON object, indented."""
     return json.dumps(body, indent=2)
-
-
-def write(path: Path, text: str) -> None:
-    """Put a file in its place in one step: a reader finds all of it, or the old one."""
-    draft = path.with_suffix(".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def can_print(text: str) -> bool:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lora_ref.cli.door import Outcome, can_print, write
+from lora_ref.cli.door import Outcome, can_print
+from lora_ref.files import write_whole
 
 SAYS = "compare the ways to adapt on real data, the digits"
 
@@ -37,8 +38,8 @@ def run(options: argparse.Namespace) -> Outcome:
     runs = out / ("runs-tuned" if options.tune else "runs")
     records = digits.run(shifts, methods, options.seeds, directory=runs, progress=True, rates=rates)
     results, tables = out / "results.json", out / "tables.md"
-    write(results, digits.as_results(records))
-    write(tables, digits.as_markdown(records))
+    write_whole(results, digits.as_results(records))
+    write_whole(tables, digits.as_markdown(records))
     figures = save_study(records, out)
     written = ", ".join(str(path) for path in (results, tables, *figures))
     text = digits.as_json(records) if options.json else digits.as_text(records)

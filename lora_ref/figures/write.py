@@ -1,7 +1,6 @@
 """Figures as files: PNG or SVG, the same bytes each time, each put in its place in one step."""
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -10,6 +9,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.figures.gallery import entry
 from lora_ref.figures.picture import Picture
 from lora_ref.figures.style import THEMES, Theme, style
+from lora_ref.files import write_whole
 from lora_ref.study import Record
 
 Format = Literal["png", "svg"]
@@ -41,13 +41,7 @@ def save(path: Path, picture: Picture, title: str) -> Path:
     rendered = io.BytesIO()
     with style(picture.theme):
         picture.figure.savefig(rendered, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(rendered.getvalue())
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise LoraRefError(f"{path} cannot be written: {error.strerror or error}") from None
+    write_whole(path, rendered.getvalue())
     return path
 
 

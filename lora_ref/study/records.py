@@ -1,7 +1,6 @@
 """What a run leaves behind: one record, one file, and the rows of a table."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, NotRequired, TypedDict, cast
 
 from lora_ref.errors import LoraRefError
+from lora_ref.files import write_whole
 from lora_ref.study.methods import METHODS
 from lora_ref.study.shifts import SHIFTS
 
@@ -55,9 +55,7 @@ def path_of(directory: Path, shift: str, method: str, seed: int) -> Path:
 
 def write(path: Path, record: Record) -> None:
     """Put a record in its place in one step: a reader finds all of it, or no file."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_whole(path, json.dumps(record) + "\n")
 
 
 def read(path: Path, *, shift: str, method: str, seed: int, settings: str) -> Record:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lora_ref.errors import LoraRefError
 from lora_ref.layers import Adapter
-from lora_ref.ledger import CLAIMS, Claim, judge, report
+from lora_ref.ledger import CLAIMS, Claim, judge, layout, report
 from lora_ref.ledger.claim import (
     NEEDS_CORRECTION,
     Correction,
@@ -447,8 +447,8 @@ def test_text_fits_its_width_and_is_ascii_without_chinese(judged, width):
 
 def test_a_division_is_not_taken_for_a_matrix(judged):
     for claim in (j.claim for j in judged.values()):
-        assert report._matrix_lines(claim.says) == [claim.says]
-    assert len(report._matrix_lines(judged["ab-matrix"].printed)) == 4
+        assert layout.matrix_lines(claim.says) == [claim.says]
+    assert len(layout.matrix_lines(judged["ab-matrix"].printed)) == 4
 
 
 def test_text_names_every_claim_and_counts_them(judged):

@@ -1,14 +1,13 @@
 """The ledger as text for a projector, as Markdown for a page, and as JSON for a program."""
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from textwrap import wrap
 from typing import Any
 
+from lora_ref.ledger import layout
 from lora_ref.ledger.claim import VERDICTS, Judgement, Verdict
+from lora_ref.ledger.layout import cell
 
 MEANINGS: dict[Verdict, str] = {
     "false": "the statement is wrong; a computed counterexample shows it",
@@ -34,10 +33,7 @@ RULE = (
     "fails where it does on none. Not measured yet is never counted as holding."
 )
 
-_MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)+(?: / -?[\d.,]+(?: -?[\d.,]+)+)+")
-"""The rows of a matrix in one line of text, kept apart by slashes."""
-
-_COLOURS = {"wrong": "\x1b[1;33m", "open": "\x1b[1;36m", "right": "\x1b[1;34m"}
+_COLOURS = {"wrong": "1;33", "open": "1;36", "right": "1;34"}
 _GROUP = dict.fromkeys(("false", "shape", "slip"), "wrong") | {"confirmed": "right"}
 
 
@@ -64,15 +60,13 @@ def as_dict(judgements: Sequence[Judgement]) -> dict[str, Any]:
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
-    """Return how often each verdict occurs."""
-    found = Counter(j.verdict for j in judgements)
-    return {verdict: found[verdict] for verdict in VERDICTS}
+    """Return how often each verdict occurs, worst first."""
+    return layout.counts(judgements, VERDICTS)
 
 
 def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Sort by verdict, what failed to run before everything; the article's order within one."""
-    ranks: dict[Verdict | None, int] = {verdict: i for i, verdict in enumerate(VERDICTS)}
-    return sorted(judgements, key=lambda j: ranks.get(j.verdict, -1))
+    return layout.worst_first(judgements, VERDICTS)
 
 
 def as_text(
@@ -106,7 +100,7 @@ def as_text(
             title = f"{verdict.upper()}: {meaning}"
             total = sum(k.verdict == j.verdict for k in judgements)
             lines = wrap(f"{title} ({total})", width)
-            blocks.append("\n".join(_painted(line, j.verdict, colour) for line in lines))
+            blocks.append("\n".join(painted(line, j.verdict, colour) for line in lines))
         previous = verdict
         blocks.append(_block(j, width, chinese, colour))
     return "\n\n".join([*blocks, _summary(judgements, width)])
@@ -147,18 +141,11 @@ def _table(judgements: Iterable[Judgement]) -> list[str]:
     for j in judgements:
         where = j.claim.where
         place = f"part {where.part}, {where.number}: {where.english}<br>{where.chinese}"
-        right = "<br>".join(_cell(text) for text in (j.correction, j.finding, j.why) if text)
-        printed = f"<br>printed: {_cell(j.printed)}" if j.printed else ""
-        cells = (f"`{j.claim.id}`<br>{place}", _cell(j.claim.says) + printed, _cell(j.recomputed))
+        right = "<br>".join(cell(text) for text in (j.correction, j.finding, j.why) if text)
+        printed = f"<br>printed: {cell(j.printed)}" if j.printed else ""
+        cells = (f"`{j.claim.id}`<br>{place}", cell(j.claim.says) + printed, cell(j.recomputed))
         rows.append(f"| {' | '.join(cells)} | {right} |")
     return rows
-
-
-def _cell(text: str) -> str:
-    """Escape what Markdown would read as markup; the rows of a matrix stand below each other."""
-    for mark in ("\\", "|", "*", "_", "<", ">"):
-        text = text.replace(mark, f"\\{mark}")
-    return _MATRIX.sub(lambda rows: "<br>" + rows[0].replace(" / ", "<br>"), text)
 
 
 def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
@@ -168,8 +155,8 @@ def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
         places.append(where.chinese)
     place = " ".join(places)
     name = f"{(j.verdict or 'not run'):<11} {j.claim.id}"
-    gap = width - _columns(name) - _columns(place)
-    head = _painted(name, j.verdict, colour)
+    gap = width - layout.columns(name) - layout.columns(place)
+    head = painted(name, j.verdict, colour)
     if gap > 1:
         head += " " * gap + place
     else:
@@ -187,43 +174,15 @@ def _block(j: Judgement, width: int, chinese: bool, colour: bool) -> str:
     if j.why:
         right.append(("because" if j.correction or j.verdict == "confirmed" else "note", j.why))
     right += [("PROBLEM", problem) for problem in j.problems]
-    if width < 72:
-        return "\n".join([head, *(f"  {line}" for line in _column(left + right, width - 2))])
-    half = (width - 3) // 2
-    columns = [_column(left, half), _column(right, width - 3 - half)]
-    height = max(map(len, columns))
-    padded = [column + [""] * (height - len(column)) for column in columns]
-    return "\n".join([head, *(f"  {a:<{half}} {b}".rstrip() for a, b in zip(*padded, strict=True))])
-
-
-def _column(entries: list[tuple[str, str]], width: int) -> list[str]:
-    """Wrap labelled texts; the rows of a matrix, kept apart by slashes, get lines of their own."""
-    lines = []
-    for label, text in entries:
-        body: list[str] = []
-        for part in _matrix_lines(text):
-            body += wrap(part, width - 10) or [""]
-        lines += [f"{label if i == 0 else '':<9} {line}" for i, line in enumerate(body)]
-    return lines
-
-
-def _matrix_lines(text: str) -> list[str]:
-    rows = _MATRIX.search(text)
-    if rows is None:
-        return [text]
-    before, after = text[: rows.start()].rstrip(), text[rows.end() :].strip()
-    return [part for part in (before, *rows[0].split(" / "), after) if part]
+    return layout.two_sides(head, left, right, width)
 
 
 def _summary(judgements: Sequence[Judgement], width: int) -> str:
     totals = {verdict: n for verdict, n in counts(judgements).items() if n}
     run = len(judgements) - sum(totals.get(v, 0) for v in NOT_COMPUTED)
     failed = sum(j.verdict is None for j in judgements)
-    found = ", ".join(f"{n} {verdict}" for verdict, n in totals.items())
-    if failed:
-        found += f"{', ' if found else ''}{failed} did not run"
-    claims = "1 claim" if len(judgements) == 1 else f"{len(judgements)} claims"
-    lines = [f"{claims}, {run - failed} recomputed: {found}."]
+    found = layout.in_words(judgements, VERDICTS)
+    lines = [f"{layout.many(judgements, 'claim')}, {run - failed} recomputed: {found}."]
     checked = [j.correction_holds for j in judgements if j.correction_holds is not None]
     if checked:
         lines.append(f"{sum(checked)} of {len(checked)} corrections hold when recomputed.")
@@ -238,11 +197,7 @@ def _ascii(j: Judgement) -> Judgement:
     return replace(j, **{k: v and v.replace("±", "+-") for k, v in texts.items()})
 
 
-def _painted(text: str, verdict: Verdict | None, colour: bool) -> str:
-    if not colour:
-        return text
-    return f"{_COLOURS[_GROUP.get(verdict or 'false', 'open')]}{text}\x1b[0m"
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+def painted(text: str, verdict: Verdict | None, colour: bool) -> str:
+    """Return a text in the colour of a verdict, where colours are wanted."""
+    code = _COLOURS[_GROUP.get(verdict or "false", "open")]
+    return layout.painted(text, code if colour else "")

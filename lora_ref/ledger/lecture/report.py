@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
-from lora_ref.ledger import report
-from lora_ref.ledger.claim import Judgement, Verdict
+from lora_ref.ledger import layout, report
+from lora_ref.ledger.claim import VERDICTS, Judgement, Verdict
+from lora_ref.ledger.layout import cell
 from lora_ref.ledger.lecture.read import Lecture
 
 MEANINGS: dict[Verdict, str] = {
@@ -79,7 +80,7 @@ def as_text(
 
 def as_markdown(lecture: Lecture, judgements: Sequence[Judgement]) -> str:
     """Return a page with a table for each verdict, worst first."""
-    cell, totals = report._cell, report.counts(judgements)
+    totals = report.counts(judgements)
     lines = [f"# {cell(lecture.title)}", ""]
     lines += [cell(lecture.source), ""] if lecture.source else []
     lines += ["| verdict | claims | means |", "|---|---:|---|"]
@@ -107,11 +108,8 @@ def as_markdown(lecture: Lecture, judgements: Sequence[Judgement]) -> str:
 
 def summary(lecture: Lecture, judgements: Sequence[Judgement]) -> str:
     """Return the counts in a sentence."""
-    found = [f"{n} {verdict}" for verdict, n in report.counts(judgements).items() if n]
-    failed = sum(j.verdict is None for j in judgements)
-    found += [f"{failed} did not run"] if failed else []
-    claims = "1 claim" if len(judgements) == 1 else f"{len(judgements)} claims"
-    text = f"{claims} recomputed: {', '.join(found)}."
+    found = layout.in_words(judgements, VERDICTS)
+    text = f"{layout.many(judgements, 'claim')} recomputed: {found}."
     if lecture.outside:
         text += f" {len(lecture.outside)} outside the vocabulary, not judged."
     checked = [j.correction_holds for j in judgements if j.correction_holds is not None]
@@ -126,8 +124,8 @@ def _place(j: Judgement) -> str:
 
 def _block(j: Judgement, width: int, colour: bool) -> str:
     name = f"{(j.verdict or 'not run'):<11} {j.claim.id}"
-    head = report._painted(name, j.verdict, colour)
-    gap = width - report._columns(name) - report._columns(_place(j))
+    head = report.painted(name, j.verdict, colour)
+    gap = width - layout.columns(name) - layout.columns(_place(j))
     if _place(j):
         head += " " * gap + _place(j) if gap > 1 else f"\n  {_place(j)}"
     left = [("says", j.claim.says)] + ([("prints", j.printed)] if j.printed else [])
@@ -137,11 +135,4 @@ def _block(j: Judgement, width: int, colour: bool) -> str:
     )
     right += [("note", j.why)] if j.why else []
     right += [("PROBLEM", problem) for problem in j.problems]
-    if width < 72:
-        lines = [f"  {line}" for line in report._column(left + right, width - 2)]
-        return "\n".join([head, *lines])
-    half = (width - 3) // 2
-    columns = [report._column(left, half), report._column(right, width - 3 - half)]
-    height = max(map(len, columns))
-    padded = [column + [""] * (height - len(column)) for column in columns]
-    return "\n".join([head, *(f"  {a:<{half}} {b}".rstrip() for a, b in zip(*padded, strict=True))])
+    return layout.two_sides(head, left, right, width)

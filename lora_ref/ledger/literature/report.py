@@ -1,12 +1,12 @@
 """Published numbers as text for a projector, as Markdown for a page, and as JSON for a program."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from textwrap import wrap
 from typing import Any
 
+from lora_ref.ledger import layout
 from lora_ref.ledger.literature.figure import (
     MEANINGS,
     VERDICTS,
@@ -22,25 +22,23 @@ OPENING = (
 )
 
 _COLOURS: dict[Verdict, str] = {
-    "slip": "\x1b[1;33m",
-    "conflict": "\x1b[1;33m",
-    "by-rule": "\x1b[1;36m",
-    "truncates": "\x1b[1;36m",
-    "rounds": "\x1b[1;34m",
-    "exact": "\x1b[1;34m",
+    "slip": "1;33",
+    "conflict": "1;33",
+    "by-rule": "1;36",
+    "truncates": "1;36",
+    "rounds": "1;34",
+    "exact": "1;34",
 }
 
 
 def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
     """Return how often each verdict occurs, worst first."""
-    found = Counter(j.verdict for j in judgements)
-    return {verdict: found[verdict] for verdict in VERDICTS}
+    return layout.counts(judgements, VERDICTS)
 
 
 def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:
     """Sort by verdict, what failed to run before everything; the sources' order within one."""
-    ranks: dict[Verdict | None, int] = {verdict: i for i, verdict in enumerate(VERDICTS)}
-    return sorted(judgements, key=lambda j: ranks.get(j.verdict, -1))
+    return layout.worst_first(judgements, VERDICTS)
 
 
 def as_dict(judgements: Sequence[Judgement]) -> dict[str, Any]:
@@ -90,7 +88,7 @@ def as_text(judgements: Sequence[Judgement], *, width: int = 96, colour: bool = 
         previous = verdict
         head = f"{verdict:<9} {j.figure.id}"
         if colour and j.verdict:
-            head = f"{_COLOURS[j.verdict]}{head}\x1b[0m"
+            head = layout.painted(head, _COLOURS[j.verdict])
         entries = [
             ("says", j.figure.says),
             ("where", f"{j.figure.source.cite}, {j.figure.where}"),
@@ -142,11 +140,11 @@ def as_markdown(judgements: Sequence[Judgement]) -> str:
                 verdict += f": `{f.rule.name}`"
                 computed += f", by the rule {shown(j.by_rule, f.printed)}"
             texts = (f.where, f.says, f.printed, computed)
-            cells = [*map(_cell, texts), verdict, _cell(j.why)]
+            cells = [*map(layout.escape, texts), verdict, layout.escape(j.why)]
             lines.append(f"| {' | '.join(cells)} |")
     used = {j.figure.rule.name for j in judgements if j.verdict == "by-rule" and j.figure.rule}
     lines += ["", "## The rules", "", "| rule | says |", "|---|---|"]
-    lines += [f"| `{name}` | {_cell(RULES[name])} |" for name in sorted(used)]
+    lines += [f"| `{name}` | {layout.escape(RULES[name])} |" for name in sorted(used)]
     return "\n".join(lines) + "\n"
 
 
@@ -177,12 +175,8 @@ def inputs(figure: Figure) -> str:
 
 
 def _summary(judgements: Sequence[Judgement]) -> str:
-    found = ", ".join(f"{n} {verdict}" for verdict, n in counts(judgements).items() if n)
-    failed = sum(j.verdict is None for j in judgements)
-    if failed:
-        found += f"{', ' if found else ''}{failed} did not run"
-    numbers = "1 number" if len(judgements) == 1 else f"{len(judgements)} numbers"
-    return f"{numbers} recomputed: {found}."
+    found = layout.in_words(judgements, VERDICTS)
+    return f"{layout.many(judgements, 'number')} recomputed: {found}."
 
 
 def _number(value: Fraction) -> int | float:
@@ -202,10 +196,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def _cell(text: str) -> str:
-    """Escape what Markdown would read as markup."""
-    for mark in ("\\", "|", "*", "_", "<", ">"):
-        text = text.replace(mark, f"\\{mark}")
-    return text

@@ -1,5 +1,6 @@
 """The command line: what it prints, where, and with which exit status."""
 
+import ast
 import json
 import os
 import subprocess
@@ -257,6 +258,16 @@ def test_version(capsys):
         cli.main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out.strip() == f"lora-ref {lora_ref.__version__}"
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["verify", "--help"], ["count", "--help"]])
+def test_what_judges_nothing_loads_no_ledger_and_no_numpy(arguments):
+    code = f"import sys; sys.argv[1:] = {arguments!r}; from lora_ref import cli\n"
+    code += "try:\n    cli.main()\nfinally:\n    print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
+    assert "lora_ref.cli.verify" in loaded
+    assert not loaded & {"numpy", "lora_ref.ledger", "lora_ref.counting"}
 
 
 def test_verify_needs_no_matplotlib():

@@ -1,7 +1,7 @@
 """What the reports of the three ledgers share: counts by verdict, two columns, cells of a table.
 
-The article's claims, the literature's figures and a lecture's claims are judged by one idea and have
-verdicts of their own; the sequence of verdicts, worst first, is handed in.
+The article's claims, the literature's figures and a lecture's claims are judged alike, each by
+verdicts of its own; the sequence of verdicts, worst first, is handed in.
 """
 
 import re

@@ -1,6 +1,7 @@
 """What the article prints of its example, the same as fractions, and the input that we add."""
 
 from fractions import Fraction
+from math import lcm, prod
 from typing import TypeAlias
 
 import numpy as np
@@ -85,22 +86,33 @@ def article_layer(B: ExactArray = EXACT_B) -> LoRALinear:
 
 
 def rank_and_determinant(matrix: ExactArray) -> tuple[int, Fraction]:
-    """Return rank and determinant of a square matrix by elimination in fractions.
+    """Return the rank of any matrix, and the determinant if it is square, 0 otherwise.
+
+    Elimination in whole numbers, where every division leaves no remainder (Bareiss, 1968,
+    Mathematics of Computation 22:565-578).
 
     Examples
     --------
     >>> rank_and_determinant(fractions_of((("1", "2"), ("3", "4"))))
     (2, Fraction(-2, 1))
     """
-    rows, rank, determinant = matrix.copy(), 0, Fraction(1)
-    for column in range(len(rows)):
-        pivot = next((i for i in range(rank, len(rows)) if rows[i, column]), None)
+    scales = [lcm(*(entry.denominator for entry in row)) for row in matrix]
+    rows = [[int(entry * s) for entry in row] for row, s in zip(matrix, scales, strict=True)]
+    rank, last, sign = 0, 1, 1
+    for column in range(matrix.shape[1]):
+        pivot = next((i for i in range(rank, len(rows)) if rows[i][column]), None)
         if pivot is None:
-            determinant = Fraction(0)
             continue
         if pivot != rank:
-            rows[[rank, pivot]], determinant = rows[[pivot, rank]], -determinant
-        determinant *= rows[rank, column]
-        rows[rank + 1 :] -= np.outer(rows[rank + 1 :, column] / rows[rank, column], rows[rank])
-        rank += 1
-    return rank, determinant
+            rows[rank], rows[pivot], sign = rows[pivot], rows[rank], -sign
+        top = rows[rank]
+        for i in range(rank + 1, len(rows)):
+            below = rows[i]
+            rows[i] = [
+                (top[column] * entry - below[column] * above) // last
+                for entry, above in zip(below, top, strict=True)
+            ]
+        last, rank = top[column], rank + 1
+    if rank < len(rows) or matrix.shape[0] != matrix.shape[1]:
+        return rank, Fraction(0)
+    return rank, Fraction(sign * last, prod(scales))

@@ -6,7 +6,7 @@ Numbers that no lecture prints are refused before they can fill the memory.
 
 from collections.abc import Sequence
 from fractions import Fraction
-from math import floor, isqrt, lcm, log10, prod
+from math import floor, isqrt, lcm, log10
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from lora_ref.arrays import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.ledger.claim import shape_text
 from lora_ref.ledger.document.expressions import floats, product
+from lora_ref.worked import article
 from lora_ref.worked.article import ExactArray
 
 LARGEST = 10**100
@@ -116,37 +117,23 @@ def sum_of_squares(of: Any) -> Fraction:
 def rank_and_determinant(matrix: ExactArray) -> tuple[int, Fraction]:
     """Return the rank of any matrix, and the determinant if it is square, 0 otherwise.
 
-    Elimination in whole numbers, where every division leaves no remainder (Bareiss, 1968,
-    Mathematics of Computation 22:565-578).
+    Raises
+    ------
+    LoraRefError
+        Where elimination would take whole numbers of more than `MOST_ELIMINATED` bits.
 
     Examples
     --------
     >>> print(*rank_and_determinant(np.array([[Fraction(1, 2), Fraction(1)], [Fraction(3)] * 2])))
     2 -3/2
     """
-    scales = [lcm(*(entry.denominator for entry in row)) for row in matrix]
-    rows = [[int(entry * s) for entry in row] for row, s in zip(matrix, scales, strict=True)]
-    longest = max(abs(entry).bit_length() for row in rows for entry in row)
+    longest = 0
+    for row in matrix:
+        scale = lcm(*(entry.denominator for entry in row))
+        longest = max(longest, *(int(entry * scale).bit_length() for entry in row))
     if longest * min(matrix.shape) > MOST_ELIMINATED:  # a minor is about so long
         raise LoraRefError(f"elimination needs whole numbers of more than {MOST_ELIMINATED} bits")
-    rank, last, sign = 0, 1, 1
-    for column in range(matrix.shape[1]):
-        pivot = next((i for i in range(rank, len(rows)) if rows[i][column]), None)
-        if pivot is None:
-            continue
-        if pivot != rank:
-            rows[rank], rows[pivot], sign = rows[pivot], rows[rank], -sign
-        top = rows[rank]
-        for i in range(rank + 1, len(rows)):
-            below = rows[i]
-            rows[i] = [
-                (top[column] * entry - below[column] * above) // last
-                for entry, above in zip(below, top, strict=True)
-            ]
-        last, rank = top[column], rank + 1
-    if rank < len(rows) or matrix.shape[0] != matrix.shape[1]:
-        return rank, Fraction(0)
-    return rank, Fraction(sign * last, prod(scales))
+    return article.rank_and_determinant(matrix)
 
 
 def in_floats(what: str, array: ExactArray) -> Array:

@@ -8,11 +8,11 @@ from lora_ref.counting.tally import tally
 from lora_ref.ledger.literature.figure import Conflict, Figure, Rule
 from lora_ref.ledger.literature.lora_language import (
     ADAPTED,
-    ADAPTERS,
     CUT,
     SOURCE,
-    adapters,
+    adapter_figure,
     lora,
+    lora_figure,
 )
 
 _MODEL, _D, _L = "gpt3-175b", 12288, 96
@@ -45,30 +45,14 @@ def _with_layer(matrices: int, d: int, r: int, model: str, prefix: int, infix: i
 def _lora(
     id: str, where: str, says: str, printed: str, matrices: int, r: int, **more: Any
 ) -> Figure:
-    return Figure(
-        id=f"lora-gpt3-{id}",
-        source=SOURCE,
-        where=where,
-        says=f"GPT-3, LoRA {says}",
-        printed=printed,
-        formula=ADAPTED,
-        given={"matrices": matrices, "d": _D, "r": r} | more.pop("also", {}),
-        value=lora,
-        **more,
+    return lora_figure(
+        f"gpt3-{id}", where, f"GPT-3, LoRA {says}", printed, (matrices, _D, r), **more
     )
 
 
 def _adapter(printed: str, m: int) -> Figure:
-    return Figure(
-        id=f"lora-gpt3-adapter-h-{m}",
-        source=SOURCE,
-        where="table 15",
-        says=f"GPT-3, Adapter-H, m = {m}",
-        printed=printed,
-        formula=ADAPTERS,
-        given={"adapters": 2 * _L, "d": _D, "m": m},
-        value=adapters,
-    )
+    says = f"GPT-3, Adapter-H, m = {m}"
+    return adapter_figure(f"gpt3-adapter-h-{m}", "table 15", says, printed, (2 * _L, _D, m))
 
 
 def _embed(printed: str, prefix: int, infix: int, why: str = "") -> Figure:

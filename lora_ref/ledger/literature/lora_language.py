@@ -39,9 +39,10 @@ def _top(model: str, layers: int) -> int:
     return tally(architecture(model), TopLayers(layers)).trainable
 
 
-def _lora(
+def lora_figure(
     id: str, where: str, says: str, printed: str, given: tuple[int, int, int], **more: Any
 ) -> Figure:
+    """Return a figure of LoRA; `given` is how many matrices, their width, and the rank."""
     matrices, d, r = given
     return Figure(
         id=f"lora-{id}",
@@ -56,9 +57,10 @@ def _lora(
     )
 
 
-def _adapter(
+def adapter_figure(
     id: str, where: str, says: str, printed: str, given: tuple[int, int, int], why: str = ""
 ) -> Figure:
+    """Return a figure of adapters; `given` is how many, the width, and that of the bottleneck."""
     count, d, m = given
     return Figure(
         id=f"lora-{id}",
@@ -152,9 +154,11 @@ FIGURES: tuple[Figure, ...] = (
         given={"model": "roberta-base"},
         value=lambda model: tally(architecture(model), BitFit()).trainable,
     ),
-    _lora("roberta-base", "table 2", "RoBERTa base, LoRA r = 8 on q and v", "0.3M", (24, 768, 8)),
-    _lora("roberta-large", "table 2", "RoBERTa large, LoRA r = 8", "0.8M", (48, 1024, 8)),
-    _lora(
+    lora_figure(
+        "roberta-base", "table 2", "RoBERTa base, LoRA r = 8 on q and v", "0.3M", (24, 768, 8)
+    ),
+    lora_figure("roberta-large", "table 2", "RoBERTa large, LoRA r = 8", "0.8M", (48, 1024, 8)),
+    lora_figure(
         "deberta-xxl",
         "table 2, and r = 8 in table 10",
         "DeBERTa XXL, LoRA r = 8 on q and v",
@@ -167,7 +171,7 @@ FIGURES: tuple[Figure, ...] = (
         why="r = {r} gives {value:,}; what is printed is r = {r_scripts}, which the paper's own "
         "scripts use.",
     ),
-    _adapter(
+    adapter_figure(
         "roberta-large-adapter-p-3m",
         "tables 2 and 9",
         "RoBERTa large, Adapter-P, m = 64",
@@ -175,14 +179,14 @@ FIGURES: tuple[Figure, ...] = (
         (24, 1024, 64),
         "The formula of the paper gives {value:,}.",
     ),
-    _adapter(
+    adapter_figure(
         "roberta-large-adapter-p-0.8m",
         "tables 2 and 9",
         "RoBERTa large, Adapter-P, m = 16",
         "0.8M",
         (24, 1024, 16),
     ),
-    _adapter(
+    adapter_figure(
         "roberta-large-adapter-h-6m",
         "tables 2 and 9",
         "RoBERTa large, Adapter-H, m = 64",
@@ -190,7 +194,7 @@ FIGURES: tuple[Figure, ...] = (
         (48, 1024, 64),
         "The formula of the paper gives {value:,}.",
     ),
-    _adapter(
+    adapter_figure(
         "roberta-large-adapter-h-0.8m",
         "tables 2 and 9",
         "RoBERTa large, Adapter-H, m = 8",
@@ -219,7 +223,7 @@ FIGURES: tuple[Figure, ...] = (
     _adapter_l("gpt2-medium-adapter-l-11m", "table 3", "GPT-2 medium", "11.09M", (24, 1024, 224)),
     _adapter_l("gpt2-large-adapter-l-0.88m", "table 3", "GPT-2 large", "0.88M", (36, 1280, 8)),
     _adapter_l("gpt2-large-adapter-l-23m", "table 3", "GPT-2 large", "23.00M", (36, 1280, 248)),
-    _adapter(
+    adapter_figure(
         "gpt2-medium-adapter-h",
         "table 3",
         "GPT-2 medium, Adapter-H",
@@ -228,7 +232,7 @@ FIGURES: tuple[Figure, ...] = (
         "Two adapters a block have {value:,} at m = {m}, the nearest: no width gives what is "
         "printed, which is the number of Adapter-L.",
     ),
-    _lora(
+    lora_figure(
         "gpt2-medium",
         "table 3, r = 4 in table 11",
         "GPT-2 medium, LoRA r = 4 on q and v",
@@ -238,7 +242,7 @@ FIGURES: tuple[Figure, ...] = (
         "0.35M is the number of PreLayer, the row above; the caption of table 18 says that r = {r} "
         "has as many parameters as another method.",
     ),
-    _lora(
+    lora_figure(
         "gpt2-large",
         "table 3, r = 4 in table 11",
         "GPT-2 large, LoRA r = 4 on q and v",

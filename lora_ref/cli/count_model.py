@@ -95,9 +95,9 @@ def run(options: argparse.Namespace) -> Outcome:
     method = _method(options)
     saved = _names(options.save)
     if options.head is not None:
-        head = _head(options.head, model.width)
-        model = model.plus([head])
-        saved.append(head.name)
+        name, outputs = _head(options.head)
+        model = model.with_head(name, outputs)
+        saved.append(name)
     rules, dtype = _names(options.rule), options.dtype or "float32"
     counted = plain = counting.tally(model, method, saved=saved)
     if rules and options.explain is None:
@@ -212,15 +212,12 @@ def _method(options: argparse.Namespace) -> "Method":
     return made[name](*first, **values)
 
 
-def _head(text: str, width: int) -> Any:
-    """Return the head that ``NAME:LABELS`` describes."""
-    from lora_ref.counting import Module
-
+def _head(text: str) -> tuple[str, int]:
+    """Return name and outputs of the head that ``NAME:LABELS`` describes."""
     name, colon, labels = text.rpartition(":")
     if not colon:
         raise LoraRefError(f"--head is {text!r}, expected NAME:LABELS such as classifier:101")
-    outputs = whole("--head", labels, LARGEST)
-    return Module(name, "linear", (outputs, width), bias=outputs)
+    return name, whole("--head", labels, LARGEST)
 
 
 def _names(texts: list[str] | None) -> list[str]:

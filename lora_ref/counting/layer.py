@@ -271,13 +271,25 @@ def _training_bytes(
     weights: int, trained: int, kept: int, optimiser: str, itemsize: int
 ) -> TrainingBytes:
     """Weigh numbers that were counted."""
-    known = tuple(OPTIMISER_STATES)  # a tuple is searched by ==, so a list is refused in words too
-    if optimiser not in known:
-        raise LoraRefError(f"optimiser is {optimiser!r}, expected one of: {', '.join(known)}")
+    states = states_of(optimiser)
     size = as_count("itemsize", itemsize)
     return TrainingBytes(
         weights=size * weights,
         gradients=size * trained,
-        optimiser=size * trained * OPTIMISER_STATES[optimiser],
+        optimiser=size * trained * states,
         activations=size * kept,
     )
+
+
+def states_of(optimiser: str) -> int:
+    """Return how many numbers an optimiser keeps for each trainable one.
+
+    Raises
+    ------
+    LoraRefError
+        For an optimiser that is not in `OPTIMISER_STATES`.
+    """
+    known = tuple(OPTIMISER_STATES)  # a tuple is searched by ==, so a list is refused in words too
+    if optimiser not in known:
+        raise LoraRefError(f"optimiser is {optimiser!r}, expected one of: {', '.join(known)}")
+    return OPTIMISER_STATES[optimiser]

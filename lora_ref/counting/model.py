@@ -203,6 +203,10 @@ class Model:
         """Return the model with further modules, such as a head; it has no published count."""
         return replace(self, modules=(*self.modules, *modules), published=None)
 
+    def with_head(self, name: str, outputs: int) -> "Model":
+        """Return the model with a linear head for a task: `outputs` rows, with a bias."""
+        return self.plus([Module(name, "linear", (outputs, self.width), bias=outputs)])
+
     def without(self, *targets: str) -> "Model":
         """Return the model without the modules that `targets` name, such as a pooler.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
-from lora_ref.counting.layer import OPTIMISER_STATES
+from lora_ref.counting.layer import states_of
 from lora_ref.counting.methods import Full, Method, Part
 from lora_ref.counting.methods.base import as_names
 from lora_ref.counting.model import Model, Module
@@ -191,14 +191,12 @@ def training_memory(
     LoraRefError
         For an unknown dtype or optimiser.
     """
-    if optimiser not in tuple(OPTIMISER_STATES):
-        known = ", ".join(OPTIMISER_STATES)
-        raise LoraRefError(f"optimiser is {optimiser!r}, expected one of: {known}")
+    states = states_of(optimiser)
     size, of_state = itemsize(dtype), itemsize(dtype if state_dtype is None else state_dtype)
     return TrainingMemory(
         weights=counted.total * size,
         gradients=counted.trainable * size,
-        optimiser=counted.trainable * OPTIMISER_STATES[optimiser] * of_state,
+        optimiser=counted.trainable * states * of_state,
     )
 
 

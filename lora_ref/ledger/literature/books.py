@@ -8,7 +8,6 @@ from lora_ref.counting.methods import LoRA
 from lora_ref.counting.model import Model
 from lora_ref.counting.tally import tally
 from lora_ref.ledger.literature.figure import Figure, Source
-from lora_ref.ledger.literature.peft_lines import with_head
 
 LLMS_FROM_SCRATCH = Source("llms-from-scratch", "rasbt/LLMs-from-scratch, the code of the book")
 AI_FOUNDATIONS = Source("ai-foundations", "google-deepmind/ai-foundations, a course")
@@ -23,7 +22,7 @@ EVERY_LINEAR = ("c_attn.q", "c_attn.k", "c_attn.v", "attn.c_proj", "c_fc", "mlp.
 
 
 def _gpt2_with_head() -> Model:
-    return with_head(architecture("gpt2"), "out_head", 2)
+    return architecture("gpt2").with_head("out_head", 2)
 
 
 def _book_lora(r: int) -> int:

@@ -1,31 +1,19 @@
 """How a line of PEFT's ``print_trainable_parameters`` becomes two figures."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from fractions import Fraction
 from typing import NamedTuple
 
 from lora_ref.counting.architectures import architecture, bert, t5
 from lora_ref.counting.architectures.parts import embedding, layer_norm, linear, repeated
 from lora_ref.counting.methods import Method
-from lora_ref.counting.model import Model, Module
+from lora_ref.counting.model import Model
 from lora_ref.counting.tally import checkpoint_bytes, tally
 from lora_ref.ledger.literature.figure import Figure, Recipe, Rule, Source
 
 SOURCE = Source("peft", "huggingface/peft")
 
 # models
-
-
-def with_head(model: Model, name: str, classes: int) -> Model:
-    """Return the model with a linear head for a task."""
-    return model.plus([Module(name, "linear", (classes, model.width), bias=classes)])
-
-
-def without_pooler(model: Model) -> Model:
-    """Return a BERT as models for tokens and for answers have it."""
-    kept = tuple(m for m in model.modules if m.name != "pooler.dense")
-    return replace(model, modules=kept, published=None)
 
 
 def _t5(name: str, title: str, width: int, *sizes: int, newer: bool) -> Model:
@@ -60,13 +48,13 @@ def _bloomz() -> Model:
 
 
 FURTHER: Mapping[str, Callable[[], Model]] = {
-    "vit-base with 101 classes": lambda: with_head(architecture("vit-base"), "classifier", 101),
-    "roberta-large for tokens, 11 classes": lambda: with_head(
-        without_pooler(architecture("roberta-large")), "classifier", 11
+    "vit-base with 101 classes": lambda: architecture("vit-base").with_head("classifier", 101),
+    "roberta-large for tokens, 11 classes": lambda: (
+        architecture("roberta-large").without("pooler.dense").with_head("classifier", 11)
     ),
-    "bert-base-cased with 2 classes": lambda: with_head(_bert_cased(), "classifier", 2),
-    "bert-base-cased for answers": lambda: with_head(
-        without_pooler(_bert_cased()), "qa_outputs", 2
+    "bert-base-cased with 2 classes": lambda: _bert_cased().with_head("classifier", 2),
+    "bert-base-cased for answers": lambda: (
+        _bert_cased().without("pooler.dense").with_head("qa_outputs", 2)
     ),
     "bloomz-560m": _bloomz,
     "t5-large": lambda: _t5("t5-large", "T5 large", 1024, 16, 4096, 32128, newer=False),

@@ -181,22 +181,20 @@ class Model:
         if not targets or not all(isinstance(target, str) for target in targets):
             raise LoraRefError(f"targets is {targets!r}, expected names, at least one")
         matchable = [m for m in self.modules if m.kind in ("linear", "embedding", "convolution")]
-        whole = {t: [m for m in matchable if m.answers_to(t)] for t in targets}
-        cut = {t: [p for m in matchable for p in _pieces(m) if p.answers_to(t)] for t in targets}
+        named = [(m, *_pieces(m)) for m in matchable]  # a module, and what it can be cut into
         for target in targets:
-            if not whole[target] and not cut[target]:
+            if not any(one.answers_to(target) for group in named for one in group):
                 raise self._no_module(target, matchable)
-        chosen = {m.name for found in whole.values() for m in found}
-        pieces = {p.name for found in cut.values() for p in found}
         result: list[Module] = []
-        for module in matchable:
-            of_it = [p for p in _pieces(module) if p.name in pieces]
-            if module.name in chosen and of_it:
+        for module, *pieces in named:
+            whole = any(module.answers_to(target) for target in targets)
+            of_it = [p for p in pieces if any(p.answers_to(target) for target in targets)]
+            if whole and of_it:
                 raise LoraRefError(
                     f"{self.name}: the targets name both {module.name} and its piece "
                     f"{of_it[0].name}, expected one of the two"
                 )
-            result += [module] if module.name in chosen else of_it
+            result += [module] if whole else of_it
         return tuple(result)
 
     def plus(self, modules: Iterable[Module]) -> "Model":

@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paper", metavar="P", help="with --literature: those of one source")
     parser.add_argument("--verdict", metavar="V", help="show the claims of one, such as slip")
     parser.add_argument(
-        "--order", choices=("worst", "article"), default="worst", help="of the text report"
+        "--order",
+        choices=("worst", "article"),
+        default="worst",
+        help="of the text; a file keeps its own",
     )
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -62,6 +62,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "teaching": (
         "ledger.*",
         "figures.*",
+        "exercises.*",
     ),  # the modules of a folder, at one place; circles are refused below
     "door": ("", "cli.*", "__main__"),  # "" is lora_ref itself, what `import lora_ref` runs
 }

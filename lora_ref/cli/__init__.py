@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 
 from lora_ref import __version__
-from lora_ref.cli import count, figures, study, verify, walkthrough
+from lora_ref.cli import count, exercises, figures, study, verify, walkthrough
 from lora_ref.cli.door import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
-COMMANDS = (verify, walkthrough, count, study, figures)
+COMMANDS = (verify, walkthrough, count, study, figures, exercises)
 """In the order in which the help lists them."""
 
 

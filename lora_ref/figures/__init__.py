@@ -11,6 +11,7 @@ from lora_ref.figures.counts import memories, memory, parameters
 from lora_ref.figures.gallery import FIGURES, Entry, entry, mosaic
 from lora_ref.figures.lowrank import (
     Errors,
+    cuts,
     dimension,
     error_by_rank,
     errors_by_rank,
@@ -24,6 +25,7 @@ from lora_ref.figures.study import dial, forgetting, spectrum
 from lora_ref.figures.style import THEMES
 from lora_ref.figures.training import (
     Norms,
+    descent,
     errors_by_step,
     first_steps,
     gradient_check,
@@ -41,6 +43,8 @@ __all__ = [
     "Norms",
     "Picture",
     "blocks",
+    "cuts",
+    "descent",
     "dial",
     "dimension",
     "entry",

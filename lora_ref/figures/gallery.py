@@ -96,6 +96,10 @@ def _factors() -> Numbers:
     return {name: _article()[name] for name in ("B", "A")}
 
 
+def _cuts() -> Numbers:
+    return {"M": painting.evening()[0], "ranks": (1, 2, 4, 8, 16)}
+
+
 def _mosaic_cut() -> Numbers:
     return {"M": mosaic(), "r": RANK}
 
@@ -209,6 +213,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             products.outer_product_sum_alt,
             _factors,
         ),
+        "cuts": Entry("A picture cut to rank r", lowrank.cuts, lowrank.cuts_alt, _cuts),
         "singular-values": Entry(
             "Singular values and the tail",
             lowrank.singular_values,

@@ -78,6 +78,60 @@ def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
     return s, 100 * np.sqrt(squares / squares[0]), r
 
 
+def cuts(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
+    """Draw a picture and what is left of it when it is cut to each rank.
+
+    Parameters
+    ----------
+    M : ndarray of shape (out_features, in_features)
+        A picture: 0 is black, 1 is white, and what lies beyond is cut off.
+    ranks : sequence of int
+        Five of them fill two rows, the whole picture being the sixth.
+    theme : {"light", "dark"}
+        The ground.
+
+    Raises
+    ------
+    LoraRefError
+        For fewer than two or more than seven ranks, or one that M cannot have.
+    """
+    shown = _cut(M, ranks)
+    columns = (len(shown) + 1) // 2
+    with style(theme):
+        figure = blank(8.0, 4.8)
+        for axes in panels(figure, 2, columns, grid=False):
+            axes.set_axis_off()
+        for axes, (name, (picture, numbers)) in zip(figure.axes, shown.items(), strict=False):
+            axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+            axes.set_title(f"{name}\n{whole(numbers)} numbers")
+    return figure
+
+
+def cuts_alt(M: Array, ranks: Sequence[int]) -> str:
+    """Say what `cuts` shows."""
+    *cut, (_, full) = _cut(M, ranks).items()
+    norm = float(np.linalg.norm(M))
+    missing = [
+        f"{100 * float(np.linalg.norm(M - picture)) / norm:.0f} % at {name} ({whole(numbers)})"
+        for name, (picture, numbers) in cut
+    ]
+    return (
+        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, cut to lower ranks, "
+        f"comes back bit by bit. What is missing, in norm, and the numbers that B and A hold: "
+        f"{', '.join(missing)}."
+    )
+
+
+def _cut(M: Array, ranks: Sequence[int]) -> dict[str, tuple[Array, int]]:
+    """Return by name the nearest picture of each rank, and last M, with the numbers of each."""
+    check_array("M in figures.cuts", M, out_features=None, in_features=None)
+    if not 2 <= len(ranks) <= 7:
+        raise LoraRefError(f"ranks in figures.cuts are {len(ranks)}, expected 2 to 7")
+    counts = [as_count("a rank in figures.cuts", r) for r in ranks]
+    shown = {f"r = {r}": (truncate(M, r), r * sum(M.shape)) for r in counts}
+    return shown | {"whole": (M, M.size)}
+
+
 class Errors(NamedTuple):
     """Errors of updates of some ranks, in two norms: (Frobenius, spectral) in the last axis."""
 

@@ -194,3 +194,63 @@ def start_up_alt(starts: Mapping[str, Norms]) -> str:
             f"{delta_w[-1]:.2f}"
         )
     return "; ".join(said) + "."
+
+
+def descent(
+    losses: Mapping[str, Sequence[float]], floors: Mapping[str, float], *, theme: str = "light"
+) -> "Figure":
+    """Draw how the loss falls with the steps of training, and the least that can be reached.
+
+    Parameters
+    ----------
+    losses : mapping of str to sequence of float
+        The loss before each step, by what is trained, at most four; all above 0.
+    floors : mapping of str to float
+        The least loss, above 0, of some of the same.
+    theme : {"light", "dark"}
+        The ground.
+    """
+    _check_descent(losses, floors)
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        looks = zip(
+            (ink.blue, ink.vermillion, ink.green, ink.purple), ("-", "--", "-.", ":"), strict=True
+        )
+        for (name, values), (colour, line) in zip(losses.items(), looks, strict=False):
+            axes.semilogy(range(len(values)), values, line, color=colour, label=name)
+            if name in floors:
+                axes.axhline(floors[name], color=colour, lw=1.2, ls=line)
+                axes.annotate(
+                    "the least there is", (0, floors[name]), xytext=(2, 3),
+                    textcoords="offset points", va="bottom", color=ink.text,
+                )  # fmt: skip
+        axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
+        axes.legend(loc="upper right")
+    return figure
+
+
+def descent_alt(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> str:
+    """Say what `descent` shows."""
+    _check_descent(losses, floors)
+    said = []
+    for name, values in losses.items():
+        end = (
+            f", {values[-1] / floors[name]:.4f} times the least there is" if name in floors else ""
+        )
+        said.append(
+            f"{name}: the loss goes from {values[0]:.3g} to {values[-1]:.3g} in "
+            f"{len(values) - 1} steps{end}"
+        )
+    return "; ".join(said) + "."
+
+
+def _check_descent(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> None:
+    if not 1 <= len(losses) <= 4:
+        raise LoraRefError(f"losses in figures.descent are {len(losses)} curves, expected 1 to 4")
+    for name, values in (*losses.items(), *((name, [one]) for name, one in floors.items())):
+        if name not in losses or len(values) == 0 or not min(values) > 0:
+            raise LoraRefError(
+                f"{name!r} in figures.descent has no curve, or a loss that is not above 0 and has "
+                "no logarithm"
+            )

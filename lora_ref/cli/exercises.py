@@ -1,0 +1,140 @@
+"""``lora-ref exercises``: the exercises of the notebooks, and the grades of a class."""
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from lora_ref.cli.door import FAILED, GOOD, Outcome, as_json
+from lora_ref.errors import LoraRefError
+
+if TYPE_CHECKING:
+    from lora_ref.exercises import Exercise
+    from lora_ref.exercises.grading import Grade
+
+SAYS = "list the exercises of the notebooks, or check a file or a folder of answers"
+
+UNTRIED = ("missing", "not-attempted")
+"""Results of exercises that nobody has tried; they count neither as right nor as wrong."""
+
+WIDTH = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("ids", nargs="*", metavar="ID", help="exercises (all); alone: their tasks")
+    parser.add_argument(
+        "--check",
+        metavar="PATH",
+        help="a file with answers, .py or .ipynb, or a folder of such files. Each runs in a "
+        "process of its own with a time limit, which is no sandbox: check files of people you "
+        "trust",
+    )
+    parser.add_argument("--seconds", metavar="S", help="the time limit of a file (20)")
+    parser.add_argument("--seed", metavar="N", help="draw other sizes and numbers (0)")
+    parser.add_argument("--stubs", action="store_true", help="print a file to fill in")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """List exercises, print their tasks or stubs, or check answers."""
+    from lora_ref.exercises import EXERCISES, exercise
+
+    chosen = [exercise(id) for id in dict.fromkeys(options.ids or EXERCISES)]
+    if options.check is not None:
+        return _check(options, chosen)
+    for flag in ("seconds", "seed"):
+        if getattr(options, flag) is not None:
+            raise LoraRefError(f"--{flag} goes with --check")
+    if options.json:
+        return Outcome(as_json(_body([_row(one, None, None) for one in chosen])))
+    if options.stubs:
+        head = "import numpy as np\n\n\n"
+        return Outcome(head + "\n\n".join(one.stub() for one in chosen).rstrip())
+    if options.ids:
+        return Outcome("\n\n\n".join(one.text() for one in chosen))
+    wide = max(len(one.id) for one in chosen)
+    lines = [f"{one.notebook}  {one.id:<{wide}}  {one.title}" for one in chosen]
+    hint = (
+        "lora-ref exercises ID prints a task, --stubs a file to fill in, --check FILE its grades."
+    )
+    return Outcome("\n".join([*lines, "", hint]))
+
+
+def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome:
+    from lora_ref.exercises.grading import SECONDS, files_of, grade
+
+    paths = files_of(Path(options.check))
+    seconds = SECONDS if options.seconds is None else _number("--seconds", options.seconds)
+    seed = 0 if options.seed is None else int(_number("--seed", options.seed, whole=True))
+    grades = grade(paths, chosen, seconds=seconds, seed=seed)
+    tried = [one for one in grades if one.feedback.result not in UNTRIED]
+    status = GOOD if tried and all(one.feedback.right for one in tried) else FAILED
+    if options.json:
+        by_id = {one.id: one for one in chosen}
+        rows = [_row(by_id[one.feedback.exercise], one.file, one.feedback.result) for one in grades]
+        return Outcome(as_json(_body(rows)), status)
+    files = [
+        _of_file(str(path), [one for one in grades if one.file == str(path)]) for path in paths
+    ]
+    summary = _of_class(chosen, grades) if len(paths) > 1 else []
+    return Outcome("\n\n".join("\n".join(lines) for lines in (*files, summary) if lines), status)
+
+
+def _number(flag: str, text: str, *, whole: bool = False) -> float:
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        kind = "a whole number" if whole else "a number"
+        raise LoraRefError(f"{flag} is {text!r}, expected {kind}") from None
+    if number < 0 or not number < 1e9:
+        raise LoraRefError(f"{flag} is {text}, expected a number from 0 to 1e9")
+    return number
+
+
+def _row(exercise: "Exercise", file: str | None, result: str | None) -> dict[str, Any]:
+    return {
+        "id": exercise.id,
+        "notebook": exercise.notebook,
+        "title": exercise.title,
+        "file": file,
+        "result": result,
+    }
+
+
+def _body(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    return {"schema": 1, "exercises": list(rows)}
+
+
+def _of_file(name: str, grades: "Sequence[Grade]") -> list[str]:
+    """Return how many are right, and what is said of the others; the same words are said once."""
+    said: dict[str, list[str]] = {}
+    for grade in grades:
+        words = "right" if grade.feedback.right else grade.feedback.says
+        said.setdefault(words, []).append(grade.feedback.exercise)
+    lines = [f"{name}: {len(said.get('right', []))} of {len(grades)} right"]
+    for words, ids in said.items():
+        lines += wrap(
+            f"{', '.join(ids)}: {words}", WIDTH, initial_indent="  ", subsequent_indent="    ",
+            break_on_hyphens=False,
+        )  # fmt: skip
+    return lines
+
+
+def _of_class(exercises: "Sequence[Exercise]", grades: "Sequence[Grade]") -> list[str]:
+    """Return a table: a line for each exercise, with the most frequent mistake."""
+    wide = max(len(one.id) for one in exercises)
+    lines = [f"{'exercise':<{wide}}  right  wrong  untried  most frequent mistake"]
+    for exercise in exercises:
+        results = [one.feedback.result for one in grades if one.feedback.exercise == exercise.id]
+        wrong = Counter(one for one in results if one not in (*UNTRIED, "right"))
+        name, times = wrong.most_common(1)[0] if wrong else ("", 0)
+        often = f"{name} ({times})" if wrong else ""
+        untried = sum(one in UNTRIED for one in results)
+        lines.append(
+            f"{exercise.id:<{wide}}  {results.count('right'):>5}  {wrong.total():>5}  "
+            f"{untried:>7}  {often}".rstrip()
+        )
+    return lines

@@ -1,0 +1,342 @@
+"""The check: what is right or wrong about a student's function, in a sentence with a name."""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from lora_ref.arrays import as_count
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises.exercise import Answer, Exercise
+from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT, Feedback
+from lora_ref.exercises.trial import (
+    Trial,
+    call,
+    close,
+    error_of,
+    fault_of_kind,
+    message_of,
+    trials,
+)
+
+Diagnosis = tuple[str, str]
+"""The name of what is wrong, and what is said."""
+
+
+def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
+    """Call a function with drawn arguments, and say what is right or wrong about it.
+
+    Parameters
+    ----------
+    exercise : Exercise
+        What it should compute.
+    function : callable
+        A student's. It gets copies; what it raises is reported, an interruption from the keyboard
+        passes.
+    seed : int
+        Of the arguments that are drawn.
+    """
+    seed = as_count("seed in check", seed, 0)
+    fault = _not_callable(exercise, function)
+    if fault:
+        return Feedback(exercise.id, *fault)
+    made = trials(exercise, function, seed)
+    if _not_attempted(made[0]):
+        return Feedback(exercise.id, NOT_ATTEMPTED, "not attempted yet.")
+    for look in LOOKS:
+        found = look(exercise, made)
+        if found is not None:
+            return Feedback(exercise.id, *found)
+    again, _, _ = call(function, made[0].arguments)
+    if not _is_right(exercise, again, made[0]):
+        return Feedback(
+            exercise.id,
+            "not-repeatable",
+            "right at first, and another answer when called again with the same arguments. "
+            "A result may depend on nothing else.",
+        )
+    return Feedback(exercise.id, RIGHT, f"right, for {len(made)} draws of sizes and numbers.")
+
+
+def _not_callable(exercise: Exercise, function: object) -> Diagnosis | None:
+    if not callable(function):
+        kind = type(function).__name__
+        return "no-function", f"{function!r:.40} is a {kind}, expected the function itself."
+    try:
+        takes = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions of other languages do not say
+        return None
+    wanted = inspect.signature(exercise.spec).parameters
+    try:
+        takes.bind(*wanted)
+    except TypeError:
+        return "signature", f"it takes {takes}, and is called with ({', '.join(wanted)})."
+    return None
+
+
+def _not_attempted(first: Trial) -> bool:
+    if isinstance(first.error, NotImplementedError):
+        return True
+    return first.error is None and (first.got is None or first.got is Ellipsis)
+
+
+# ------------------------------------------------------------------------ the looks, in order
+
+
+def _raises(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    failed = [one for one in made if one.error is not None]
+    if not failed:
+        return None
+    slip = _slip(exercise, made)
+    if slip is not None:
+        return slip
+    one = failed[0]
+    some = "" if len(failed) == len(made) else f" in {len(failed)} of {len(made)} draws"
+    if one.error is None:  # never: it was asked above
+        return None
+    return "raises", f"it raises {message_of(one.error)}{some}, with {one.where}."
+
+
+def _changes_input(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    for one in made:
+        if one.changed:
+            names = " and ".join(one.changed)
+            return (
+                "changed-input",
+                f"you changed the input {names}: whoever calls you still needs it. "
+                "Compute a new array, without += and without assigning to entries.",
+            )
+    return None
+
+
+def _is_another_kind(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    for one in made:
+        if one.got is None or one.got is Ellipsis:
+            return "returns-nothing", f"it returns nothing with {one.where}: a return is missing."
+        got, expected, fault = _seen(exercise, one)
+        fault = fault or _fault_of_parts(got, expected)
+        if fault:
+            return "kind", f"{fault}."
+        for part in got if isinstance(got, tuple) else (got,):
+            values = np.asarray(part)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                place = f" at {at}" if at else ""
+                return "not-finite", f"it gives {values[at]}{place}, with {one.where}."
+    return None
+
+
+def _is_known(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    if all(_is_right(exercise, one.got, one) for one in made):
+        return None
+    return _slip(exercise, made)
+
+
+def _has_another_shape(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    for one in made:
+        got, expected, _ = _seen(exercise, one)
+        for name, a, b in _parts(got, expected):
+            if np.shape(a) == np.shape(b):
+                continue
+            if np.ndim(a) == 2 and np.shape(a) == np.shape(b)[::-1]:
+                if close(np.asarray(a).T, b, exercise.tolerance):
+                    return "transpose", f"{name}this is the transpose of the right answer."
+                return (
+                    "shape-transposed",
+                    f"{name}shape {np.shape(a)}, expected {np.shape(b)}: the axes are exchanged, "
+                    "and the transpose would not be right either.",
+                )
+            return (
+                "shape",
+                f"{name}shape {np.shape(a)}, expected {np.shape(b)}, with {one.where}. "
+                "Nothing is broadcast here.",
+            )
+    return None
+
+
+def _is_off_by_a_factor(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    for index, name in _wrong_parts(exercise, made):
+        ratios = [_ratio(exercise, one, index) for one in made]
+        known = [ratio for ratio in ratios if ratio is not None]
+        if len(known) < len(ratios) or not known or np.allclose(known, 1, rtol=1e-6):
+            continue
+        for factor in _factors(exercise, made[0]):
+            values = [_factors(exercise, one)[factor] for one in made]
+            slug = factor.replace(" ", "")
+            if np.allclose(known, values, rtol=1e-7):
+                if factor == "-1":
+                    return "sign", f"{name}right but for the sign."
+                return (
+                    f"times-{slug}",
+                    f"{name}right up to the factor {factor}: it is in your answer, and should not "
+                    "be, or is there once too often.",
+                )
+            if np.allclose(known, 1 / np.asarray(values), rtol=1e-7):
+                return (
+                    f"over-{slug}",
+                    f"{name}right up to the factor {factor}: it is missing in your answer.",
+                )
+        if np.allclose(known, known[0], rtol=1e-7):
+            return "factor", f"{name}right up to a factor: yours is {known[0]:.6g} times as large."
+        if np.size(_part(exercise, made[0], index)[1]) > 1:
+            some = ", ".join(f"{ratio:.4g}" for ratio in known[:3])
+            return (
+                "factor-varies",
+                f"{name}right up to a factor that differs from draw to draw: {some} ...",
+            )
+    return None
+
+
+def _is_right_for_one_row(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    if not exercise.batched:
+        return None
+    single = [_is_right(exercise, one.got, one) for one in made if one.n == 1]
+    several = [_is_right(exercise, one.got, one) for one in made if one.n > 1]
+    if all(single) and not any(several):
+        return "batch-of-one", "right only for batch size 1; with more rows it is not."
+    return None
+
+
+def _is_rounded(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    errors = []
+    for one in made:
+        got, expected, _ = _seen(exercise, one)
+        for _, a, b in _parts(got, expected):
+            if np.asarray(b).dtype.kind != "f":
+                return None
+            errors.append(error_of(a, b))
+    if exercise.tolerance < max(errors) < 1e-4:
+        return (
+            "precision",
+            f"right to {-np.log10(max(errors)):.0f} digits only, with float64 numbers. "
+            "Is something rounded, in float32, or a difference quotient?",
+        )
+    return None
+
+
+def _is_wrong(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    wrong = [one for one in made if not _is_right(exercise, one.got, one)]
+    if not wrong:
+        return None
+    one = wrong[0]
+    got, expected, _ = _seen(exercise, one)
+    some = f"right in {len(made) - len(wrong)} of {len(made)} draws; " if wrong != [*made] else ""
+    for name, a, b in _parts(got, expected):
+        if close(a, b, exercise.tolerance):
+            continue
+        a, b = np.asarray(a), np.asarray(b)
+        at = np.unravel_index(int(np.argmax(np.abs(a - b * 1.0))), b.shape)
+        place = f"at {tuple(int(i) for i in at)} " if b.ndim else ""
+        return (
+            "sometimes-right" if some else "value",
+            f"{some}{name}{place}you have {a[at]:.6g}, the specification {b[at]:.6g}, "
+            f"with {one.where}.",
+        )
+    return "value", f"{some}another value than the specification's, with {one.where}."
+
+
+LOOKS: tuple[Callable[[Exercise, Sequence[Trial]], Diagnosis | None], ...] = (
+    _raises,
+    _changes_input,
+    _is_known,
+    _is_another_kind,
+    _has_another_shape,
+    _is_off_by_a_factor,
+    _is_right_for_one_row,
+    _is_rounded,
+    _is_wrong,
+)
+"""In the order in which they speak: the first that finds something is heard."""
+
+
+# -------------------------------------------------------------------------------------- the parts
+
+
+def _slip(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    """Return the known wrong answer that does, in every draw, what the function does."""
+    for slip in exercise.slips:
+        if all(_does_the_same(exercise, slip.answer, one) for one in made):
+            return slip.name, slip.says
+    return None
+
+
+def _does_the_same(exercise: Exercise, wrong: Answer, one: Trial) -> bool:
+    value, error, _ = call(wrong, one.arguments)
+    if error is not None or one.error is not None:
+        return (
+            error is not None
+            and one.error is not None
+            and message_of(error) == message_of(one.error)
+        )
+    try:
+        seen, got = exercise.view(value), exercise.view(one.got)
+    except LoraRefError:
+        return False
+    return close(got, seen, exercise.tolerance)
+
+
+def _seen(exercise: Exercise, one: Trial) -> tuple[Any, Any, str]:
+    """Return what is compared of an answer and of the specification's, and a fault of the first."""
+    try:
+        return exercise.view(one.got), exercise.view(one.expected), ""
+    except LoraRefError as error:
+        return one.got, one.expected, str(error)
+
+
+def _is_right(exercise: Exercise, got: Any, one: Trial) -> bool:
+    try:
+        return close(exercise.view(got), exercise.view(one.expected), exercise.tolerance)
+    except LoraRefError:
+        return False
+
+
+def _fault_of_parts(got: Any, expected: Any) -> str:
+    if not isinstance(expected, tuple):
+        return fault_of_kind(got, expected)
+    if not isinstance(got, tuple) or len(got) != len(expected):
+        number = f" of {len(got)}" if isinstance(got, tuple) else ""
+        return (
+            f"it returns a {type(got).__name__}{number}, expected {len(expected)} values: "
+            "return one, other"
+        )
+    faults = (fault_of_kind(a, b) for a, b in zip(got, expected, strict=True))
+    return next((fault for fault in faults if fault), "")
+
+
+def _parts(got: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the values that are compared, each with the beginning of a sentence about it."""
+    if not isinstance(expected, tuple):
+        yield "", got, expected
+        return
+    for i, (a, b) in enumerate(zip(got, expected, strict=True)):
+        yield f"value {i + 1} of {len(expected)}: ", a, b
+
+
+def _part(exercise: Exercise, one: Trial, index: int) -> tuple[Any, Any]:
+    got, expected, _ = _seen(exercise, one)
+    _, a, b = list(_parts(got, expected))[index]
+    return a, b
+
+
+def _wrong_parts(exercise: Exercise, made: Sequence[Trial]) -> Iterator[tuple[int, str]]:
+    got, expected, _ = _seen(exercise, made[0])
+    for index, (name, _, _) in enumerate(_parts(got, expected)):
+        pairs = [_part(exercise, one, index) for one in made]
+        if not all(close(a, b, exercise.tolerance) for a, b in pairs):
+            yield index, name
+
+
+def _ratio(exercise: Exercise, one: Trial, index: int) -> float | None:
+    """Return the number by which an answer is off, or None where it is off otherwise."""
+    a, b = (np.asarray(part, np.float64) for part in _part(exercise, one, index))
+    square = float(np.vdot(b, b))
+    if square == 0 or isinstance(one.expected, bool):
+        return None
+    ratio = float(np.vdot(a, b)) / square
+    return ratio if ratio and error_of(a, ratio * b) <= 1e-8 * abs(ratio) else None
+
+
+def _factors(exercise: Exercise, one: Trial) -> dict[str, float]:
+    batch = {"n": float(one.n)} if exercise.batched else {}
+    return {**exercise.factors(one.arguments), **batch, "2": 2.0, "-1": -1.0}

@@ -1,0 +1,190 @@
+"""Many files, each run in a process of its own with a time limit: the grades of a class.
+
+The process is there so that a file which never ends, or takes Python down with it, costs its own
+grade alone. It is no sandbox: a file can read, write and send whatever the caller can.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import lora_ref.errors
+from lora_ref.arrays import as_finite
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises.exercise import Exercise
+from lora_ref.exercises.feedback import Feedback
+from lora_ref.exercises.submission import ENDINGS
+
+SECONDS = 20.0
+"""What a file may take, from its first line to each further grade."""
+
+LOADED = "loaded"
+"""First line of a child's report: the file has run, what follows are grades."""
+
+TIMED_OUT = "timed-out"
+CRASHED = "crashed"
+
+
+class Grade(NamedTuple):
+    """The feedback on one exercise in one file."""
+
+    file: str
+    feedback: Feedback
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return a file, or all Python files and notebooks of a folder and those in it.
+
+    Raises
+    ------
+    LoraRefError
+        For a path that does not exist, a file of another kind, or a folder without any.
+    """
+    if path.is_file():
+        if path.suffix not in ENDINGS:
+            raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .py or .ipynb")
+        return [path]
+    if not path.is_dir():
+        raise LoraRefError(f"{path} does not exist, expected a file or a folder of submissions")
+    found = sorted(
+        one
+        for one in path.rglob("*")
+        if one.suffix in ENDINGS and one.is_file() and not _is_hidden(one.relative_to(path))
+    )
+    if not found:
+        raise LoraRefError(f"{path} holds no .py and no .ipynb file, expected submissions")
+    return found
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.parts)
+
+
+def grade(
+    paths: Sequence[Path],
+    exercises: Sequence[Exercise],
+    *,
+    seconds: float = SECONDS,
+    seed: int = 0,
+    processes: int | None = None,
+) -> list[Grade]:
+    """Return the grades, file by file and in each in the order of the exercises.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Python files and notebooks.
+    exercises : sequence of Exercise
+        What is looked for in each.
+    seconds : float
+        The time limit: for running the file, and again for each exercise that does not end.
+    seed : int
+        Of the arguments that are drawn.
+    processes : int, optional
+        How many files run at once; one for each processor if omitted.
+    """
+    seconds = as_finite("seconds in grade", seconds)
+    if seconds <= 0:
+        raise LoraRefError(f"seconds in grade is {seconds:g}, expected more than 0")
+
+    def of_one(path: Path) -> list[Grade]:
+        return [Grade(str(path), said) for said in _grade_one(path, exercises, seconds, seed)]
+
+    with ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
+        return [one for grades in pool.map(of_one, paths) for one in grades]
+
+
+def _grade_one(
+    path: Path, exercises: Sequence[Exercise], seconds: float, seed: int
+) -> list[Feedback]:
+    done: list[Feedback] = []
+    with TemporaryDirectory(prefix="lora-ref-") as folder:
+        report = Path(folder, "report")
+        while len(done) < len(exercises):
+            left = exercises[len(done) :]
+            report.unlink(missing_ok=True)
+            ended = _run_child(path, report, [one.id for one in left], seed, seconds, Path(folder))
+            loaded, heard = _read(report)
+            done += heard[: len(left)]
+            left = exercises[len(done) :]
+            if not left:
+                break
+            # the one that was being checked stopped the process; without a file that runs, all did
+            stopped = left[:1] if loaded else left
+            done += [_stopped(one, ended, loaded, seconds) for one in stopped]
+    return done
+
+
+def _run_child(
+    path: Path, report: Path, ids: Sequence[str], seed: int, seconds: float, folder: Path
+) -> int | None:
+    """Run and grade a file in a process of its own; return its exit status, None if ended."""
+    home = str(Path(lora_ref.errors.__file__).parents[1])
+    environment = {
+        **os.environ,
+        "MPLBACKEND": "Agg",  # plt.show() returns at once
+        "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
+    }
+    command = [sys.executable, "-m", "lora_ref.exercises", str(path.resolve()), str(report)]
+    child = subprocess.Popen(
+        [*command, str(seed), *ids],
+        cwd=folder,  # what a file writes beside itself goes away with it
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=os.name == "posix",
+    )
+    try:
+        return _wait(child, report, seconds)
+    finally:
+        _end(child)
+
+
+def _wait(child: "subprocess.Popen[bytes]", report: Path, seconds: float) -> int | None:
+    """Wait for a child; the limit begins anew whenever its report has grown."""
+    size = 0
+    while True:
+        try:
+            return child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            now = report.stat().st_size if report.exists() else 0
+            if now == size:
+                return None
+            size = now
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """End a child and, where the system has groups, whatever it started."""
+    if sys.platform != "win32":
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child.kill()
+    child.wait()
+
+
+def _read(report: Path) -> tuple[bool, list[Feedback]]:
+    """Return whether the file has run, and the grades that were whole."""
+    try:
+        lines = report.read_text(encoding="utf-8").split("\n")[:-1]  # the last is not whole
+    except (OSError, ValueError):
+        return False, []
+    loaded = bool(lines) and lines[0] == LOADED
+    return loaded, [Feedback(*json.loads(line)) for line in lines[1:]]
+
+
+def _stopped(exercise: Exercise, status: int | None, loaded: bool, seconds: float) -> Feedback:
+    what = f"the function {exercise.function}" if loaded else "the file"
+    if status is None:
+        return Feedback(exercise.id, TIMED_OUT, f"{what} does not end within {seconds:g} seconds.")
+    return Feedback(
+        exercise.id, CRASHED, f"{what} ends Python with status {status} before there is a result."
+    )

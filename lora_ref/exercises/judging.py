@@ -1,0 +1,90 @@
+"""The exercise of notebook 10: whether a printed number is the computed one."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+
+
+def _agrees(printed: str, value: Fraction) -> bool:
+    decimals = 0
+    for position, sign in enumerate(printed):
+        if sign == ".":
+            decimals = len(printed) - position - 1
+    unit = Fraction(1)
+    for _ in range(decimals):
+        unit = unit / 10
+    return abs(Fraction(printed) - value) <= unit / 2
+
+
+CASES = {
+    3: (2, "1/2"),
+    1: (3, "51/100"),
+    4: (1, "-1/2"),
+    2: (2, "-49/100"),
+    5: (3, "9"),
+    6: (2, "0"),
+}
+"""By trial: the decimals, and how many units of the last one the value is away."""
+
+
+def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
+    decimals, away = CASES[n]
+    unit = Fraction(1, 10**decimals)
+    number = int(rng.integers(2, 5)) * 10**decimals + int(rng.integers(1, 10**decimals))
+    printed = f"{number // 10**decimals}.{number % 10**decimals:0{decimals}}"
+    return {"printed": printed, "value": (number + Fraction(away)) * unit}
+
+
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
+
+
+AGREES = Exercise(
+    "agrees",
+    "10",
+    "whether a printed number is the computed one",
+    "printed is a decimal number as a text prints it, such as '0.50'; value is the computed\n"
+    "one, a fractions.Fraction. Return whether value lies within half a unit of the last\n"
+    "printed digit, both ends included. A Fraction can be made of a text: Fraction('0.50').",
+    _agrees,
+    _draw_printed,
+    (
+        Slip(
+            "ends-excluded",
+            "a value exactly half a unit away is refused; it belongs in, for a text may round it "
+            "either way.",
+            lambda printed, value: (
+                abs(Fraction(printed) - value) < Fraction(1, 2 * 10 ** _decimals(printed))
+            ),
+        ),
+        Slip(
+            "whole-unit",
+            "a whole unit of the last digit is allowed; half of one is the rounding of a text.",
+            lambda printed, value: (
+                abs(Fraction(printed) - value) <= Fraction(1, 10 ** _decimals(printed))
+            ),
+        ),
+        Slip(
+            "0.005-always",
+            "0.005 is for two decimals; a text may print fewer or more.",
+            lambda printed, value: abs(Fraction(printed) - value) <= Fraction(1, 200),
+        ),
+        Slip(
+            "exactly-equal",
+            "this asks for equality. 1.56 stands for 1.5625 too.",
+            lambda printed, value: Fraction(printed) == value,
+        ),
+        Slip(
+            "one-per-cent",
+            "one per cent is a matter of taste; the printed digits say how exact the text means "
+            "to be.",
+            lambda printed, value: abs(Fraction(printed) - value) <= abs(Fraction(printed)) / 100,
+        ),
+        Slip("always", "this is true whatever the numbers are.", lambda printed, value: True),
+        Slip("never", "this is false whatever the numbers are.", lambda printed, value: False),
+    ),
+)
+
+ALL = (AGREES,)

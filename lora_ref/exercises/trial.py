@@ -1,0 +1,172 @@
+"""One call of a student's function: what it was given, what came out, and how near that is."""
+
+import copy
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lora_ref.exercises.exercise import Answer, Arguments, Exercise
+
+ROWS = (3, 1, 4, 2, 5, 6)
+"""Sizes of the batch, a trial each: more than one row first, for that is the usual case."""
+
+LONGEST_MESSAGE = 160
+"""Characters of an error that are passed on."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one call gave.
+
+    Parameters
+    ----------
+    arguments : dict
+        As they were drawn.
+    expected : object
+        What the specification gives.
+    got : object
+        What the function returned; None if it raised.
+    error : BaseException or None
+        What it raised.
+    changed : tuple of str
+        The arguments that it wrote to.
+    n : int
+        Rows of the batch.
+    """
+
+    arguments: Arguments
+    expected: Any
+    got: Any
+    error: BaseException | None
+    changed: tuple[str, ...]
+    n: int
+
+    @property
+    def where(self) -> str:
+        """The arguments in words: shapes of arrays, values of numbers."""
+        return ", ".join(f"{name} {_size(value)}" for name, value in self.arguments.items())
+
+
+def trials(exercise: Exercise, function: Answer, seed: int) -> list[Trial]:
+    """Call a function with arguments that are drawn anew each time."""
+    return [
+        trial(function, exercise.draw(np.random.default_rng([seed, i]), n), exercise, n)
+        for i, n in enumerate(ROWS)
+    ]
+
+
+def trial(function: Answer, arguments: Arguments, exercise: Exercise, n: int) -> Trial:
+    """Call a function once, and look afterwards whether its arguments are still the same."""
+    expected = exercise.spec(*copy.deepcopy(arguments).values())
+    got, error, given = call(function, arguments)
+    changed = tuple(
+        name
+        for name, value in arguments.items()
+        if not isinstance(value, np.random.Generator) and not _same(value, given[name])
+    )
+    return Trial(arguments, expected, got, error, changed, n)
+
+
+def call(
+    function: Answer, arguments: Arguments
+) -> tuple[Any, BaseException | None, Mapping[str, Any]]:
+    """Return what a function returns or raises for copies of arguments, and those copies."""
+    given = copy.deepcopy(arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a division by zero shows in what is returned
+        try:
+            return function(*given.values()), None, given
+        except (Exception, SystemExit) as error:
+            return None, error, given
+
+
+def message_of(error: BaseException) -> str:
+    """Return kind and text of an error, on one line and not too long."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:
+        text = ""
+    if len(text) > LONGEST_MESSAGE:
+        text = text[:LONGEST_MESSAGE] + " ..."
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def close(got: Any, expected: Any, tolerance: float) -> bool:
+    """Return whether an answer is the expected one, of its kind and shape and to the tolerance."""
+    if isinstance(expected, tuple):
+        return (
+            isinstance(got, tuple)
+            and len(got) == len(expected)
+            and all(close(a, b, tolerance) for a, b in zip(got, expected, strict=True))
+        )
+    if fault_of_kind(got, expected):
+        return False
+    a, b = np.asarray(got), np.asarray(expected)
+    if a.shape != b.shape:
+        return False
+    if b.dtype.kind in "bi":
+        return bool(np.array_equal(a, b))
+    return bool(error_of(a, b) <= tolerance)
+
+
+def error_of(got: Any, expected: Any) -> float:
+    """Return the distance of an answer, relative to the size of the expected one."""
+    a, b = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    size = float(np.linalg.norm(b))
+    return float(np.linalg.norm(a - b)) / (size or 1.0)
+
+
+def fault_of_kind(got: Any, expected: Any) -> str:
+    """Return what is wrong with the type of an answer, or an empty text."""
+    if isinstance(expected, np.ndarray):
+        if type(got) is not np.ndarray:
+            return f"it returns {_kind(got)}, expected an array of shape {expected.shape}"
+        wanted = {"f": "f", "i": "iu"}[expected.dtype.kind]
+        if got.dtype.kind not in wanted:
+            name = "whole numbers" if wanted == "iu" else "floating-point numbers"
+            return f"it returns an array of dtype {got.dtype}, expected {name}"
+        return ""
+    if isinstance(got, np.ndarray) and got.ndim == 0:
+        got = got[()]
+    if isinstance(expected, bool):
+        return (
+            "" if isinstance(got, bool | np.bool) else f"it returns {_kind(got)}, expected a bool"
+        )
+    if isinstance(got, bool | np.bool):
+        return "it returns a bool, expected a number"
+    if isinstance(expected, int):
+        if isinstance(got, float | np.floating):
+            return f"it returns the float {got:g}, expected a whole number, an int"
+        return (
+            "" if isinstance(got, int | np.integer) else f"it returns {_kind(got)}, expected an int"
+        )
+    real = int | float | np.integer | np.floating
+    return "" if isinstance(got, real) else f"it returns {_kind(got)}, expected a number"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a == b)
+
+
+def _size(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return str(value.shape).replace(" ", "") if value.size > 4 else np.array2string(value)
+    if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray):
+        return f"{len(value)} arrays"
+    if isinstance(value, np.random.Generator):
+        return "a generator"
+    return f"{value:g}" if isinstance(value, float) else str(value)

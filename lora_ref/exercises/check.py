@@ -12,6 +12,7 @@ from lora_ref.exercises.exercise import Answer, Exercise
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT, Feedback
 from lora_ref.exercises.trial import (
     Trial,
+    a_type,
     call,
     close,
     error_of,
@@ -61,8 +62,7 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
 
 def _not_callable(exercise: Exercise, function: object) -> Diagnosis | None:
     if not callable(function):
-        kind = type(function).__name__
-        return "no-function", f"{function!r:.40} is a {kind}, expected the function itself."
+        return "no-function", f"this is {a_type(function)}, expected the function itself."
     try:
         takes = inspect.signature(function)
     except (TypeError, ValueError):  # some functions of other languages do not say
@@ -297,8 +297,7 @@ def _fault_of_parts(got: Any, expected: Any) -> str:
     if not isinstance(got, tuple) or len(got) != len(expected):
         number = f" of {len(got)}" if isinstance(got, tuple) else ""
         return (
-            f"it returns a {type(got).__name__}{number}, expected {len(expected)} values: "
-            "return one, other"
+            f"it returns {a_type(got)}{number}, expected {len(expected)} values: return one, other"
         )
     faults = (fault_of_kind(a, b) for a, b in zip(got, expected, strict=True))
     return next((fault for fault in faults if fault), "")

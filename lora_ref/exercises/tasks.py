@@ -8,6 +8,7 @@ from lora_ref.arrays import Array
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.drawing import sizes
 from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.exercises.trial import a_type
 
 
 def _mixed_batch(
@@ -128,7 +129,7 @@ def _product(answer: object) -> Array:
     """Return B A of an answer A, B: many factors have this product, and all of them are right."""
     arrays = isinstance(answer, tuple) and all(type(one) is np.ndarray for one in answer)
     if not arrays or not isinstance(answer, tuple) or len(answer) != 2:
-        raise LoraRefError(f"it returns a {type(answer).__name__}, expected two arrays, A and B")
+        raise LoraRefError(f"it returns {a_type(answer)}, expected two arrays, A and B")
     A, B = answer
     if A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
         raise LoraRefError(

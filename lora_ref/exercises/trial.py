@@ -148,8 +148,11 @@ def fault_of_kind(got: Any, expected: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
+    return f"an array of shape {value.shape}" if type(value) is np.ndarray else a_type(value)
+
+
+def a_type(value: object) -> str:
+    """Return the name of a value's type with its article."""
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
 

@@ -1,0 +1,222 @@
+"""Files of answers: what is read of them, each in a process of its own, and the command."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lora_ref import cli
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises import EXERCISES, exercise
+from lora_ref.exercises.grading import CRASHED, TIMED_OUT, files_of, grade
+from lora_ref.exercises.submission import MISSING, grades, run
+
+KEYS = {"id", "notebook", "title", "file", "result"}
+RIGHT = "def delta_w(A, B, alpha):\n    return alpha / len(A) * B @ A\n"
+SLIP = "def delta_w(A, B, alpha):\n    return A @ B\n"
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    text = {"cell_type": "markdown", "source": ["1 / 0"]}
+    code = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    return write(path, json.dumps({"cells": [text, *code]}))
+
+
+def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
+    (said,) = grades(run(path), [exercise(id)])
+    return said.result, said.says
+
+
+# ---------------------------------------------------------------------- what is read of a file
+
+
+@pytest.mark.parametrize(
+    ("text", "result", "says"),
+    [
+        (RIGHT, "right", "right"),
+        (SLIP, "A-B", "the text's slip"),
+        ("x = 1\n", MISSING, "there is no function of its name."),
+        (RIGHT + "1 / 0\n", "right", "right"),
+        ("1 / 0\n" + RIGHT, MISSING, "the file, line 1, stops with ZeroDivisionError"),
+        ("def delta_w(:\n", MISSING, "the file, line 1, stops with SyntaxError"),
+        ("raise SystemExit(3)\n" + RIGHT, MISSING, "stops with SystemExit: 3"),
+        ("if __name__ == '__main__':\n    1 / 0\n" + RIGHT, "right", "right"),
+        ("# coding: latin-1\ns = 'é'\n" + RIGHT, "right", "right"),
+        ("delta_w = 3\n", "no-function", "an int"),
+    ],
+)
+def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result, says):
+    path = tmp_path / "answers.py"
+    path.write_bytes(text.encode("latin-1" if "latin" in text else "utf-8"))
+    found = result_of(path)
+    assert found[0] == result
+    assert says in found[1]
+
+
+def test_of_a_notebook_every_code_cell_is_run_without_what_only_ipython_reads(tmp_path):
+    magic = "%matplotlib inline\n!ls\nimport numpy as np\n"
+    path = notebook(tmp_path / "answers.ipynb", magic, "1 / 0", RIGHT)
+    assert result_of(path)[0] == "right"
+    assert (
+        run(path).problem == "code cell 2, line 1, stops with ZeroDivisionError: division by zero"
+    )
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": [{}]}', '{"cells": 3}', "[" * 10**5])
+def test_a_file_that_is_no_notebook_is_said_to_be_none(tmp_path, text):
+    result, says = result_of(write(tmp_path / "answers.ipynb", text))
+    assert result == MISSING
+    assert "it cannot be read: " in says
+
+
+def test_a_folder_is_searched_and_what_is_hidden_left_alone(tmp_path):
+    kept = [write(tmp_path / name, RIGHT) for name in ("a.py", "b/answers.py", "b/x.ipynb")]
+    for name in (".a.py", ".ipynb_checkpoints/x.ipynb", "__pycache__/a.py", "notes.txt"):
+        write(tmp_path / name, RIGHT)
+    assert files_of(tmp_path) == kept
+    assert files_of(kept[0]) == kept[:1]
+
+
+def test_a_path_without_answers_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(LoraRefError, match=r"notes.txt ends in '.txt', expected .py or .ipynb"):
+        files_of(write(tmp_path / "notes.txt", ""))
+    with pytest.raises(LoraRefError, match=r"holds no \.py and no \.ipynb file"):
+        files_of(tmp_path)
+    with pytest.raises(LoraRefError, match="nowhere does not exist"):
+        files_of(tmp_path / "nowhere")
+    with pytest.raises(LoraRefError, match="seconds in grade is 0, expected more than 0"):
+        grade([tmp_path], [], seconds=0)
+
+
+# ---------------------------------------------------------------------- processes of their own
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    """A class of four, graded once: two of the files are hostile."""
+    folder = tmp_path_factory.mktemp("class")
+    write(folder / "good.py", "print('much' * 9999)\n" + RIGHT)
+    write(folder / "slip.py", SLIP)
+    hostile = (
+        "import os, sys, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "open('left behind', 'w').close()\n"
+        "def forward(x, W0, A, B, alpha):\n    os._exit(7)\n"
+        "def merge(W0, A, B, alpha):\n    while True:\n        time.sleep(1)\n"
+    )
+    write(folder / "hostile.py", hostile + RIGHT)
+    write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
+    chosen = [exercise(id) for id in ("forward", "delta-w", "merge")]
+    before = Path.cwd()
+    grades = grade(files_of(folder), chosen, seconds=4.0, processes=4)
+    assert Path.cwd() == before
+    assert not Path("left behind").exists()
+    assert not (folder / "left behind").exists()
+    return {(Path(one.file).stem, one.feedback.exercise): one.feedback for one in grades}
+
+
+def test_each_file_has_its_own_grades(graded):
+    assert graded["good", "delta-w"].right
+    assert graded["slip", "delta-w"].result == "A-B"
+    assert graded["slip", "merge"].result == MISSING
+
+
+def test_a_function_that_ends_python_or_never_ends_costs_its_own_grade_alone(graded):
+    assert graded["hostile", "forward"].result == CRASHED
+    assert "forward ends Python with status 7" in graded["hostile", "forward"].says
+    assert graded["hostile", "merge"].result == TIMED_OUT
+    assert "merge does not end within 4 seconds" in graded["hostile", "merge"].says
+    assert graded["hostile", "delta-w"].right
+
+
+def test_a_file_that_never_ends_costs_all_its_grades_and_no_other_s(graded):
+    results = {graded["endless", id].result for id in ("forward", "delta-w", "merge")}
+    assert results == {TIMED_OUT}
+    assert "the file does not end" in graded["endless", "merge"].says
+
+
+# ---------------------------------------------------------------------- the command
+
+
+def test_the_exercises_are_listed_with_their_notebooks(capsys):
+    assert cli.main(["exercises"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for one, line in zip(EXERCISES.values(), lines, strict=False):
+        assert line.split(maxsplit=2) == [one.notebook, one.id, one.title]
+
+
+def test_the_list_as_json_has_no_file_and_no_result(capsys):
+    assert cli.main(["exercises", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    assert set(body) == {"schema", "exercises"}
+    assert body["schema"] == 1
+    assert [one["id"] for one in body["exercises"]] == list(EXERCISES)
+    assert all(set(one) == KEYS for one in body["exercises"])
+    assert all(one["file"] is None and one["result"] is None for one in body["exercises"])
+
+
+def test_a_task_is_printed_by_its_id(capsys):
+    assert cli.main(["exercises", "grad-A"]) == 0
+    assert capsys.readouterr().out.strip() == exercise("grad-A").text()
+
+
+def test_the_stubs_are_a_file_to_fill_in(capsys, tmp_path):
+    assert cli.main(["exercises", "--stubs"]) == 0
+    path = write(tmp_path / "answers.py", capsys.readouterr().out)
+    said = list(grades(run(path), list(EXERCISES.values())))
+    assert {one.result for one in said} == {"not-attempted"}
+
+
+def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
+    write(tmp_path / "one.py", SLIP)
+    write(tmp_path / "two.py", RIGHT)
+    assert cli.main(["exercises", "delta-w", "merge", "--check", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert f"{tmp_path / 'one.py'}: 0 of 2 right" in out
+    assert "delta-w: this is A B, the text's slip." in out
+    assert f"{tmp_path / 'two.py'}: 1 of 2 right\n  delta-w: right\n  merge: there is no" in out
+    assert "exercise  right  wrong  untried  most frequent mistake" in out
+    assert "\ndelta-w      1      1        0  A-B (1)\nmerge        0      0        2\n" in out
+    assert cli.main(["exercises", "delta-w", "--check", str(tmp_path / "two.py"), "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)
+    (row,) = body["exercises"]
+    assert set(row) == KEYS
+    assert (row["file"], row["result"]) == (str(tmp_path / "two.py"), "right")
+
+
+def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
+    path = write(tmp_path / "empty.py", "")
+    assert cli.main(["exercises", "delta-w", "--check", str(path)]) == 1
+    assert "0 of 1 right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["grad-a"], "there is no exercise 'grad-a'; the nearest: grad-A"),
+        (["--check", "nowhere.py"], "nowhere.py does not exist"),
+        (["--seconds", "3"], "--seconds goes with --check"),
+        (["--check", os.path.dirname(__file__), "--seconds", "x"], "'x', expected a number"),
+        (["--check", os.path.dirname(__file__), "--seed", "1.5"], "expected a whole number"),
+        (["--check", os.path.dirname(__file__), "--seconds", "-1"], "expected a number from 0"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_status_2(capsys, arguments, says):
+    assert cli.main(["exercises", *arguments]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_running_a_file_changes_the_search_path_at_its_end_alone(tmp_path):
+    write(tmp_path / "numpy.py", "1 / 0")  # a name of ours or of Python's is not replaced
+    before = list(sys.path)
+    assert result_of(write(tmp_path / "answers.py", "import numpy\n" + RIGHT))[0] == "right"
+    assert sys.path[: len(before)] == before
+    sys.path[:] = before

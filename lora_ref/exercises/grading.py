@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import NamedTuple
 
 import lora_ref.errors
@@ -25,6 +26,9 @@ from lora_ref.exercises.submission import ENDINGS
 
 SECONDS = 20.0
 """What a file may take, from its first line to each further grade."""
+
+TICK = 0.1
+"""Seconds between two looks at a report."""
 
 LOADED = "loaded"
 """First line of a child's report: the file has run, what follows are grades."""
@@ -151,15 +155,16 @@ def _run_child(
 
 def _wait(child: "subprocess.Popen[bytes]", report: Path, seconds: float) -> int | None:
     """Wait for a child; the limit begins anew whenever its report has grown."""
-    size = 0
+    size, since = 0, monotonic()
     while True:
         try:
-            return child.wait(seconds)
+            return child.wait(TICK)
         except subprocess.TimeoutExpired:
-            now = report.stat().st_size if report.exists() else 0
-            if now == size:
+            grown = report.stat().st_size if report.exists() else 0
+            if grown != size:
+                size, since = grown, monotonic()
+            elif monotonic() - since > seconds:
                 return None
-            size = now
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:

@@ -4,9 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 
-.PHONY: help setup verify test lint types docs check bench clean
+.PHONY: help setup verify test notebooks test-notebooks lint types docs check bench clean
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
 $(STAMP)-%: pyproject.toml
 	@$(VENV)/bin/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -19,17 +19,22 @@ verify: $(STAMP)-base ## the main job: recompute and judge every claim of the ar
 	$(RUN) lora_ref verify
 test: $(STAMP)-test ## the tests
 	$(RUN) pytest -q
+notebooks: $(STAMP)-notebooks ## JupyterLab with the ten notebooks
+	$(RUN) jupyterlab notebooks
+test-notebooks: $(STAMP)-test $(STAMP)-notebooks ## every notebook in a Jupyter kernel
+	$(RUN) pytest -q -m jupyter tests/test_notebooks_in_jupyter.py
 lint: $(STAMP)-dev ## ruff: rules and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 types: $(STAMP)-dev ## mypy --strict
 	$(RUN) mypy
-docs: $(STAMP)-base ## write the generated pages anew
+docs: $(STAMP)-base ## write the generated pages and the notebooks anew
+	$(VENV)/bin/python notebooks/build.py
 	$(RUN) lora_ref verify --markdown > docs/ledger.md
 	$(RUN) lora_ref verify --literature --markdown > docs/literature.md
 	$(RUN) lora_ref.study
 	$(RUN) lora_ref.figures docs/figures
-check: lint types test ## all that CI runs
+check: lint types test test-notebooks ## all that CI runs
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench
 clean: ## remove the virtual environment and the caches

@@ -68,8 +68,9 @@ def cells_of(source: Path) -> list[Cell]:
 
     def close() -> None:
         if start is not None:
-            text = "\n".join(lines).strip("\n")
-            cells.append(Cell(start[0], text, start[1] + 1))
+            text = "\n".join(lines)
+            blank = len(text) - len(text.lstrip("\n"))
+            cells.append(Cell(start[0], text.strip("\n"), start[1] + 1 + blank))
         lines.clear()
 
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):

@@ -407,3 +407,71 @@ def test_files_are_written_for_what_there_is(tmp_path: Path):
     untouched = [record for record in SOME if record["method"] == "untouched"]
     assert [path.name for path in write.save_study(untouched, tmp_path)] == ["forgetting.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["forgetting.png"]
+
+
+# ---------------------------------------------------------------------- cuts and descent
+
+
+def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
+    M = rng.random((7, 9))
+    picture = draw("cuts", M=M, ranks=(1, 3))
+    shown = {
+        axes.get_title().partition("\n")[0]: axes.images[0].get_array()
+        for axes in picture.figure.axes
+        if axes.images
+    }
+    assert list(shown) == ["r = 1", "r = 3", "whole"]
+    assert_allclose(shown["r = 3"], np.clip(lowrank.truncate(M, 3), 0, 1))
+    assert_allclose(shown["whole"], M)
+    assert {"r = 1\n16 numbers", "r = 3\n48 numbers", "whole\n63 numbers"} <= set(
+        words(picture.figure)
+    )
+    left = 100 * lowrank.tail(M, 3).frobenius / np.linalg.norm(M)
+    assert f"{left:.0f} % at r = 3 (48)" in picture.alt
+
+
+def test_cuts_refuses_what_it_cannot_show():
+    with pytest.raises(LoraRefError, match=r"ranks in figures\.cuts are 1, expected 2 to 7"):
+        draw("cuts", M=np.ones((3, 4)), ranks=(1,))
+    with pytest.raises(LoraRefError, match=r"a rank in figures\.cuts is 0"):
+        draw("cuts", M=np.ones((3, 4)), ranks=(0, 1))
+
+
+def test_descent_shows_each_curve_and_the_least_of_its_own():
+    picture = draw(
+        "descent", losses={"one": [4.0, 2.0, 1.5], "two": [3.0, 1.0]}, floors={"one": 1.0}
+    )
+    lines = {line.get_label(): data(line) for line in picture.figure.axes[0].lines}
+    assert_allclose(lines["one"], ([0, 1, 2], [4.0, 2.0, 1.5]))
+    assert_allclose(lines["two"], ([0, 1], [3.0, 1.0]))
+    flat = [y for _, y in lines.values() if len(set(y)) == 1]
+    assert_allclose(flat, [[1.0, 1.0]])
+    assert "least for one" in words(picture.figure)
+    assert (
+        "one: the loss goes from 4 to 1.5 in 2 steps, 1.5000 times the least there is"
+        in picture.alt
+    )
+    assert picture.alt.endswith("two: the loss goes from 3 to 1 in 1 steps.")
+    assert (
+        draw("descent", losses={"one": [4.0, 2.0]}, floors={}).figure.axes[0].get_ylim()[0] == 1.0
+    )
+
+
+def test_training_reaches_the_least_loss_of_ranks_1_and_2_and_none_lies_below_its_own():
+    numbers = FIGURES["descent"].numbers()
+    for name, floor in numbers["floors"].items():
+        end = numbers["losses"][name][-1]
+        assert end >= floor * (1 - 1e-12)
+        assert end <= floor * (1.3 if name == "r = 4" else 1.0001)
+
+
+def test_descent_refuses_what_has_no_logarithm():
+    for losses, floors in (
+        ({"one": [1.0, 0.0]}, {}),
+        ({"one": []}, {}),
+        ({"one": [1.0]}, {"two": 1}),
+    ):
+        with pytest.raises(LoraRefError, match="has no curve, or a loss that is not above 0"):
+            draw("descent", losses=losses, floors=floors)
+    with pytest.raises(LoraRefError, match="are 0 curves, expected 1 to 4"):
+        draw("descent", losses={}, floors={})

@@ -116,7 +116,7 @@ def graded(tmp_path_factory):
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
     chosen = [exercise(id) for id in ("forward", "delta-w", "merge")]
     before = Path.cwd()
-    grades = grade(files_of(folder), chosen, seconds=4.0, processes=4)
+    grades = grade(files_of(folder), chosen, seconds=3.0, processes=4)
     assert Path.cwd() == before
     assert not Path("left behind").exists()
     assert not (folder / "left behind").exists()
@@ -133,7 +133,7 @@ def test_a_function_that_ends_python_or_never_ends_costs_its_own_grade_alone(gra
     assert graded["hostile", "forward"].result == CRASHED
     assert "forward ends Python with status 7" in graded["hostile", "forward"].says
     assert graded["hostile", "merge"].result == TIMED_OUT
-    assert "merge does not end within 4 seconds" in graded["hostile", "merge"].says
+    assert "merge does not end within 3 seconds" in graded["hostile", "merge"].says
     assert graded["hostile", "delta-w"].right
 
 

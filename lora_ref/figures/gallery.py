@@ -25,8 +25,11 @@ from lora_ref.figures import (
 )
 from lora_ref.figures.picture import Picture
 from lora_ref.layers import Adapter, LoRALinear, starts
+from lora_ref.lowrank import best_update
 from lora_ref.names import nearest
+from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
+from lora_ref.training import SGD, Loss, Network, train
 from lora_ref.worked import article_layer
 
 if TYPE_CHECKING:
@@ -154,6 +157,31 @@ def _starts() -> Numbers:
 
 
 @cache
+def _descents() -> Numbers:
+    rng = np.random.default_rng(0)
+    out_features, in_features, n = 12, 16, 64
+    W0 = rng.standard_normal((out_features, in_features)) / 4
+    x = rng.standard_normal((n, in_features))
+    strengths = 2.0 ** -np.arange(6) / 2
+    shift = (
+        rng.standard_normal((out_features, 6)) * strengths @ rng.standard_normal((6, in_features))
+    )
+    y = x @ (W0 + shift).T + rng.standard_normal((n, out_features)) / 20
+    loss = Loss(mean_squared_error, mean_squared_error_backward)
+    losses, floors = {}, {}
+    for r in (1, 2, 4):
+        start = LoRALinear.init(W0, r, 2 * r, np.random.default_rng(1))
+        _, history = train(
+            Network({"layer": start}), x, y, optimiser=SGD(lr=0.5), steps=200, batch=n,
+            rng=np.random.default_rng(2), loss=loss,
+        )  # fmt: skip
+        B, A = best_update(x, y, W0, r)
+        losses[f"r = {r}"] = history.losses
+        floors[f"r = {r}"] = float(np.mean((x @ (W0 + B @ A).T - y) ** 2))
+    return {"losses": losses, "floors": floors}
+
+
+@cache
 def _records() -> Numbers:
     return {"records": committed()}
 
@@ -239,6 +267,12 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             _checks,
         ),
         "start-up": Entry("What moves first", training.start_up, training.start_up_alt, _starts),
+        "descent": Entry(
+            "Training, and the least loss of each rank",
+            training.descent,
+            training.descent_alt,
+            _descents,
+        ),
         "forgetting": Entry(
             "Target accuracy against forgetting", study.forgetting, study.forgetting_alt, _records
         ),

@@ -1,5 +1,6 @@
 """Pictures of gradients and of the first steps of training."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -220,13 +221,14 @@ def descent(
         for (name, values), (colour, line) in zip(losses.items(), looks, strict=False):
             axes.semilogy(range(len(values)), values, line, color=colour, label=name)
             if name in floors:
-                axes.axhline(floors[name], color=colour, lw=1.2, ls=line)
+                axes.axhline(floors[name], color=colour, lw=1.2, ls=":")
                 axes.annotate(
-                    "the least there is", (0, floors[name]), xytext=(2, 3),
-                    textcoords="offset points", va="bottom", color=ink.text,
+                    f"least for {name}", (len(values) - 1, floors[name]), xytext=(0, -5),
+                    textcoords="offset points", ha="right", va="top",
                 )  # fmt: skip
         axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
-        axes.legend(loc="upper right")
+        axes.set_ylim(min(map(min, [*losses.values(), floors.values() or [math.inf]])) / 2, None)
+        figure.legend(loc="outside upper center", ncols=len(losses))
     return figure
 
 

@@ -133,7 +133,8 @@ FIGURES["singular-values"].picture()
 # %% [markdown]
 # Whether the update of a task falls fast or slowly is a question to the data. Notebook 06 asks
 # it.
-#
+
+# %% [markdown]
 # ## Nothing of rank r comes nearer
 #
 # > Eckart-Young 定理:秩不超过 r 的矩阵中,截断 SVD 离目标最近,误差由余下的奇异值给出。

@@ -7,6 +7,7 @@ them, not taken from the exercises' own lists.
 import re
 from fractions import Fraction
 from math import sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises import EXERCISES, check, exercise, show
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
+from lora_ref.exercises.page import GENERAL, as_markdown
 from lora_ref.exercises.trial import trials
 
 NOTEBOOKS = [f"{number:02d}" for number in range(1, 11)]
@@ -508,3 +510,19 @@ def test_an_unknown_exercise_is_named_with_the_nearest():
         show("")
     with pytest.raises(LoraRefError, match="seed in check is 'x'"):
         check("grad-A", RIGHT_ANSWERS["grad-A"], seed="x")
+
+
+# ---------------------------------------------------------------------- the page for teachers
+
+
+def test_the_page_is_current():
+    page = Path(__file__).parents[1] / "docs" / "exercises.md"
+    assert page.read_text(encoding="utf-8") == as_markdown(tuple(EXERCISES.values())), "make docs"
+
+
+def test_the_page_names_every_result_that_occurs_here():
+    known = {name for names in GENERAL for name in names.split(", ")}
+    seen = {result for _, result, _ in GENERIC.values()}
+    for id, wrong in WRONG_ANSWERS.items():
+        seen |= set(wrong) - {slip.name for slip in exercise(id).slips}
+    assert {name for name in seen - known if not name.startswith(("times-", "over-"))} == set()

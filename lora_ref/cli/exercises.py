@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", metavar="S", help="the time limit of a file (20)")
     parser.add_argument("--seed", metavar="N", help="draw other sizes and numbers (0)")
     parser.add_argument("--stubs", action="store_true", help="print a file to fill in")
+    parser.add_argument("--markdown", action="store_true", help="a page of what each tells apart")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -50,6 +51,10 @@ def run(options: argparse.Namespace) -> Outcome:
             raise LoraRefError(f"--{flag} goes with --check")
     if options.json:
         return Outcome(as_json(_body([_row(one, None, None) for one in chosen])))
+    if options.markdown:
+        from lora_ref.exercises.page import as_markdown
+
+        return Outcome(as_markdown(chosen).rstrip("\n"), page=True)
     if options.stubs:
         head = "import numpy as np\n\n\n"
         return Outcome(head + "\n\n".join(one.stub() for one in chosen).rstrip())

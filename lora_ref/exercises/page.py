@@ -1,0 +1,82 @@
+"""The page of the exercises, for teachers: each with the wrong answers that it tells apart."""
+
+from collections.abc import Mapping, Sequence
+
+from lora_ref.exercises.exercise import Exercise
+from lora_ref.ledger.layout import escape
+
+GENERAL: Mapping[str, str] = {
+    "right": "as the specification, for six draws of sizes and numbers",
+    "not-attempted": "the body is three dots, returns nothing, or raises NotImplementedError",
+    "missing": "in a file: there is no function of the exercise's name",
+    "no-function": "a value was handed in, not a function",
+    "signature": "the function takes other arguments",
+    "raises": "it raises an error, which is quoted with the shapes that led to it",
+    "changed-input": "it writes to an array or a list that it was given, right or not",
+    "returns-nothing": "in some draws nothing is returned",
+    "kind": "a list for an array, a float for a whole number, one value for two",
+    "not-finite": "a NaN or an infinity",
+    "transpose": "the transpose of the right answer",
+    "shape-transposed": "the shape of the transpose, with other numbers",
+    "shape": "another shape; nothing is broadcast",
+    "sign": "right but for the sign",
+    "times-alpha/r, times-n, ...": "right up to a factor that is in the answer and should not be",
+    "over-alpha/r, over-n, ...": "right up to a factor that is missing in the answer",
+    "factor": "right up to a factor without a name, the same in all draws",
+    "factor-varies": "right up to a factor that differs from draw to draw",
+    "batch-of-one": "right only for batch size 1",
+    "precision": "right to a few digits: float32, rounding, a difference quotient",
+    "sometimes-right": "right in some draws; the first that is wrong is shown",
+    "value": "none of these: the entry that is farthest off is shown, beside the specification's",
+    "not-repeatable": "another answer when called again with the same arguments",
+    "timed-out": "in a file: it does not end within the time limit",
+    "crashed": "in a file: it ends Python",
+}
+"""What any exercise can say, in the order in which it is looked for."""
+
+INTRODUCTION = """\
+# The exercises, and the wrong answers that each tells apart
+
+Written by `lora-ref exercises --markdown`; do not edit. The right answers are not here.
+
+{count} exercises stand in the ten [notebooks](../notebooks). Each has a task, a specification in
+plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with sizes and
+numbers that are drawn, no matrix of which is square, and says what is wrong. Without notebooks:
+
+```sh
+lora-ref exercises                        # the list
+lora-ref exercises grad-A                 # a task
+lora-ref exercises --stubs > answers.py   # a file to fill in
+lora-ref exercises --check answers.py     # its grades; or those of a folder of files and notebooks
+```
+
+Each file runs in a process of its own with a time limit. **That is no sandbox**: a file can do
+whatever you can. `--json` prints the results by the names below. The exit status is 0 if something
+was attempted, and all of that is right.
+"""
+
+
+def as_markdown(exercises: Sequence[Exercise]) -> str:
+    """Return the page: what every check can say, and what each exercise knows besides."""
+    lines = [
+        INTRODUCTION.format(count=len(exercises)),
+        "## What every check can say",
+        "",
+        "| result | means |",
+        "|---|---|",
+        *(f"| `{name}` | {escape(means)} |" for name, means in GENERAL.items()),
+        "",
+        "An exercise's own wrong answers, below, are looked for before shapes, factors and values.",
+    ]
+    for one in exercises:
+        lines += [
+            "",
+            f"## {one.id}: {one.title}",
+            "",
+            f"Notebook {one.notebook}, `{one.signature.removeprefix('def ').removesuffix(':')}`.",
+            "",
+            "| result | what is said |",
+            "|---|---|",
+            *(f"| `{slip.name}` | {escape(slip.says)} |" for slip in one.slips),
+        ]
+    return "\n".join(lines) + "\n"

@@ -401,6 +401,26 @@ def test_another_pair_with_the_same_product_is_right_too():
     assert check("combine", combine_otherwise)
 
 
+def test_a_pair_that_saves_nothing_is_refused():
+    def whole(A, B, weights):
+        return sum(w * b @ a for w, a, b in zip(weights, A, B, strict=True)), np.eye(len(B[0]))
+
+    said = check("combine", whole)
+    assert said.result == "kind"
+    assert "nothing is saved" in said.says
+
+
+def test_roots_of_weights_are_no_way_to_share_them():
+    def rooted(A, B, weights):
+        roots = np.sqrt(weights)
+        return (
+            np.vstack([w * a for w, a in zip(roots, A, strict=True)]),
+            np.hstack([w * b for w, b in zip(roots, B, strict=True)]),
+        )
+
+    assert check("combine", rooted).result == "not-finite", "a weight may be negative"
+
+
 # ---------------------------------------------------------------------- whatever a student hands in
 
 

@@ -103,11 +103,13 @@ def _draw_dora(rng: np.random.Generator, n: int) -> Arguments:
     return {**drawn, "magnitude": rng.uniform(0.5, 3.0, len(drawn["W0"]))}
 
 
-def _normed(axis: int | None, *, of_W0: bool = False, scaled: bool = True) -> Answer:
+def _normed(
+    axis: int | None, *, of_W0: bool = False, scaled: float = 1.0, power: int = 1
+) -> Answer:
     def answer(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
-        V = W0 + (alpha / len(A) if scaled else 1.0) * B @ A
+        V = W0 + alpha / len(A) ** scaled * B @ A
         norms = np.linalg.norm(W0 if of_W0 else V, axis=axis, keepdims=axis is not None)
-        W: Array = magnitude[:, None] * V / norms
+        W: Array = magnitude[:, None] * V / norms**power
         return W
 
     return answer
@@ -137,7 +139,17 @@ DORA = Exercise(
             "this divides by the norms of W0's rows. They are those of V only at the start.",
             _normed(1, of_W0=True),
         ),
-        Slip("scaling-forgotten", "alpha/r is missing in V.", _normed(1, scaled=False)),
+        Slip(
+            "scaling-forgotten",
+            "alpha/r is missing in V.",
+            lambda W0, A, B, alpha, magnitude: _normed(1)(W0, A, B, float(len(A)), magnitude),
+        ),
+        Slip("alpha-alone", "V has alpha where alpha/r belongs.", _normed(1, scaled=0.0)),
+        Slip(
+            "squared-norm",
+            "this divides by the square of each row's length.",
+            _normed(1, power=2),
+        ),
         Slip(
             "not-normalised",
             "V is multiplied by the magnitude, and not divided by its norms.",

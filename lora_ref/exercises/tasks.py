@@ -97,6 +97,11 @@ MIXED_BATCH = Exercise(
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, W0, A, B, [1.0] * len(A)),
         ),
         Slip(
+            "base-per-task",
+            "W0 x is added once for each task; all rows get it once.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, len(A) * W0, A, B, scaling),
+        ),
+        Slip(
             "base-forgotten",
             "W0 x is missing.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, 0 * W0, A, B, scaling),
@@ -118,23 +123,29 @@ def _combine(A: list[Array], B: list[Array], weights: list[float]) -> tuple[Arra
 
 def _draw_combine(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
+    r = min(r, 3)  # two of them are still less than either side
     return {
         "A": [rng.standard_normal((r, in_features)) for _ in range(2)],
         "B": [rng.standard_normal((out_features, r)) for _ in range(2)],
-        "weights": [0.25, 3.0],
+        "weights": [0.25, -3.0],
     }
 
 
 def _product(answer: object) -> Array:
     """Return B A of an answer A, B: many factors have this product, and all of them are right."""
-    arrays = isinstance(answer, tuple) and all(type(one) is np.ndarray for one in answer)
-    if not arrays or not isinstance(answer, tuple) or len(answer) != 2:
-        raise LoraRefError(f"it returns {a_type(answer)}, expected two arrays, A and B")
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise LoraRefError(f"it returns {a_type(answer)}, expected two arrays: return A, B")
     A, B = answer
+    if type(A) is not np.ndarray or type(B) is not np.ndarray:
+        raise LoraRefError(f"it returns {a_type(A)} and {a_type(B)}, expected two arrays, A and B")
     if A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
         raise LoraRefError(
             f"A has shape {A.shape} and B {B.shape}, expected (r, in_features) and "
             "(out_features, r) with one r"
+        )
+    if len(A) >= min(A.shape[1], len(B)):
+        raise LoraRefError(
+            f"A has shape {A.shape} and B {B.shape}: with so large a rank, nothing is saved"
         )
     product: Array = B @ A
     return product
@@ -168,6 +179,12 @@ COMBINE = Exercise(
             "the factors are added, the weights in B alone. Their product has terms B[0] A[1] that "
             "nobody trained.",
             lambda A, B, weights: (np.sum(A, axis=0), _averaged(A, B, weights)[1]),
+        ),
+        Slip(
+            "factors-averaged",
+            "A is the mean of the A, and B the weighted sum of the B. Their product has terms "
+            "B[0] A[1] that nobody trained.",
+            lambda A, B, weights: (np.mean(A, axis=0), _averaged(A, B, weights)[1]),
         ),
         Slip(
             "weights-twice",

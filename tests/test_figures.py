@@ -328,7 +328,7 @@ def test_bars_of_memory_are_as_long_as_what_they_hold():
     assert bars == {"weights": (0, 2), "gradients": (2, 3), "optimiser": (5, 5)}
     assert len({box[0].get_hatch() for box in axes.containers}) == 3
     assert "10.0 GB" in words(picture.figure)
-    assert "full 10.0 GB; in the first the weights are 20 %" in picture.alt
+    assert "full: 10.0 GB; in the first the weights are 20 %" in picture.alt
 
 
 def test_memories_of_a_small_model_are_those_one_counts_by_hand():

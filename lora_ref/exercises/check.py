@@ -105,7 +105,7 @@ def _changes_input(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | Non
             return (
                 "changed-input",
                 f"you changed the input {names}: whoever calls you still needs it. "
-                "Compute a new array, without += and without assigning to entries.",
+                "Make something new, without +=, pop, sort or assigning to entries.",
             )
     return None
 

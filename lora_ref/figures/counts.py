@@ -161,11 +161,11 @@ def memory_alt(models: Mapping[str, Mapping[str, TrainingMemory]]) -> str:
     _check_memories(models)
     said = []
     for title, ways in models.items():
-        sizes = [f"{way} {held.total / GB:.1f} GB" for way, held in ways.items()]
+        sizes = [f"{way}: {held.total / GB:.1f} GB" for way, held in ways.items()]
         first = next(iter(ways.values()))
         share = 100 * first.weights / first.total
         said.append(
-            f"{title}: {'; '.join(sizes)}; in the first the weights are {share:.0f} % of it"
+            f"{title}, {'; '.join(sizes)}; in the first the weights are {share:.0f} % of it"
         )
     return (
         f"Memory of training without activations. {'. '.join(said)}. LoRA saves gradients and "

@@ -51,7 +51,7 @@ class Paired(NamedTuple):
 
     def __str__(self) -> str:
         """In points, as ``+1.2 ± 0.3``."""
-        return f"{100 * self.mean:+.1f} ± {100 * self.error:.1f}"
+        return f"{100 * self.mean:+z.1f} ± {100 * self.error:.1f}"
 
 
 class Runs:

@@ -401,6 +401,28 @@ def test_another_pair_with_the_same_product_is_right_too():
     assert check("combine", combine_otherwise)
 
 
+def test_an_error_is_laid_to_a_slip_only_if_the_slip_would_do_the_same_on_square_matrices():
+    def untransposed(x, W0, A, B, alpha):
+        return x @ (W0 + alpha / len(A) * B @ A)
+
+    def otherwise(grad_y, W0, A, B, alpha):
+        return grad_y @ W0 + alpha / len(A) * (grad_y @ A.T @ B.T)
+
+    assert check("forward", untransposed).result == "raises"
+    assert check("grad-x", otherwise).result == "raises"
+
+
+def test_what_is_right_on_square_matrices_alone_is_told_so():
+    def widths_swapped(W0, A, B, alpha):
+        W = np.zeros(W0.shape[::-1])
+        W += W0 + alpha / len(A) * B @ A
+        return W
+
+    said = check("merge", widths_swapped)
+    assert said.result == "square-only"
+    assert "Where all sides are equal, it would be right" in said.says
+
+
 def test_a_pair_that_saves_nothing_is_refused():
     def whole(A, B, weights):
         return sum(w * b @ a for w, a, b in zip(weights, A, B, strict=True)), np.eye(len(B[0]))

@@ -302,6 +302,9 @@ def test_a_cell_that_fails_warns_or_complains_is_named_with_its_line(tmp_path, c
         ("−3.10", "3.10", "# depends on the seed", False),
         ("a 1.0", "a 1.0 2.0", "# to 1e-9", False),
         ("True", "False", "# depends on the seed", False),
+        ("6e-04", "2e-03", "# order of magnitude", True),
+        ("6e-04", "8e-03", "# order of magnitude", False),
+        ("6e-04", "6e-06", "# order of magnitude", False),
         ("1.00", "1.01", None, False),
     ],
 )

@@ -85,17 +85,18 @@ def _not_attempted(first: Trial) -> bool:
 
 
 def _raises(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
-    failed = [one for one in made if one.error is not None]
+    failed = [(one, one.error) for one in made if one.error is not None]
     if not failed:
         return None
     slip = _slip(exercise, made)
     if slip is not None:
         return slip
-    one = failed[0]
+    one, error = failed[0]
     some = "" if len(failed) == len(made) else f" in {len(failed)} of {len(made)} draws"
-    if one.error is None:  # never: it was asked above
-        return None
-    return "raises", f"it raises {message_of(one.error)}{some}, with {one.where}."
+    raised = f"it raises {message_of(error)}{some}, with {one.where}"
+    if one.square is not None and _is_right(exercise, one.square.got, one.square):
+        return "square-only", f"{raised}. Where all sides are equal, it would be right."
+    return "raises", f"{raised}."
 
 
 def _changes_input(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
@@ -264,11 +265,10 @@ def _slip(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
 def _does_the_same(exercise: Exercise, wrong: Answer, one: Trial) -> bool:
     value, error, _ = call(wrong, one.arguments)
     if error is not None or one.error is not None:
-        return (
-            error is not None
-            and one.error is not None
-            and message_of(error) == message_of(one.error)
-        )
+        if error is None or one.error is None or message_of(error) != message_of(one.error):
+            return False
+        # many mistakes raise the same error; where all sides are equal, they differ
+        return one.square is None or _does_the_same(exercise, wrong, one.square)
     try:
         seen, got = exercise.view(value), exercise.view(one.got)
     except LoraRefError:

@@ -38,6 +38,11 @@ GRAD_A = Exercise(
     lambda rng, n: chosen(layer(rng, n), "grad_y", "x", "A", "B", "alpha"),
     (
         Slip(
+            "zeros",
+            "these are zeros. So the gradient is at the start, where B = 0, and only there.",
+            lambda grad_y, x, A, B, alpha: np.zeros_like(A),
+        ),
+        Slip(
             "through-A",
             "this takes x to the space of A and back; the gradient of A does not contain A.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (x @ A.T).T @ x,
@@ -164,6 +169,21 @@ GRAD_X = Exercise(
             "scaling-twice",
             "alpha/r is there twice on the way through B A.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0 + (alpha / len(A)) ** 2 * (grad_y @ B @ A),
+        ),
+        Slip(
+            "alpha-alone",
+            "alpha stands where alpha/r belongs, on the way through B A.",
+            lambda grad_y, W0, A, B, alpha: grad_y @ W0 + alpha * (grad_y @ B @ A),
+        ),
+        Slip(
+            "scaling-on-all",
+            "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
+            lambda grad_y, W0, A, B, alpha: alpha / len(A) * (grad_y @ (W0 + B @ A)),
+        ),
+        Slip(
+            "subtracted",
+            "the way through B A is taken away; it is added.",
+            lambda grad_y, W0, A, B, alpha: grad_y @ W0 - alpha / len(A) * (grad_y @ B @ A),
         ),
         Slip(
             "W0-transposed",

@@ -12,6 +12,7 @@ GENERAL: Mapping[str, str] = {
     "no-function": "a value was handed in, not a function",
     "signature": "the function takes other arguments",
     "raises": "it raises an error, which is quoted with the shapes that led to it",
+    "square-only": "it raises an error, and where all sides are equal it would be right",
     "changed-input": "it writes to an array or a list that it was given, right or not",
     "returns-nothing": "in some draws nothing is returned",
     "kind": "a list for an array, a float for a whole number, one value for two",

@@ -35,6 +35,8 @@ class Trial:
         The arguments that it wrote to.
     n : int
         Rows of the batch.
+    square : Trial or None
+        Where it raised with matrices: the same call with all sides cut to one length.
     """
 
     arguments: Arguments
@@ -43,6 +45,7 @@ class Trial:
     error: BaseException | None
     changed: tuple[str, ...]
     n: int
+    square: "Trial | None" = None
 
     @property
     def where(self) -> str:
@@ -58,7 +61,9 @@ def trials(exercise: Exercise, function: Answer, seed: int) -> list[Trial]:
     ]
 
 
-def trial(function: Answer, arguments: Arguments, exercise: Exercise, n: int) -> Trial:
+def trial(
+    function: Answer, arguments: Arguments, exercise: Exercise, n: int, *, is_square: bool = False
+) -> Trial:
     """Call a function once, and look afterwards whether its arguments are still the same."""
     expected = exercise.spec(*copy.deepcopy(arguments).values())
     got, error, given = call(function, arguments)
@@ -67,7 +72,14 @@ def trial(function: Answer, arguments: Arguments, exercise: Exercise, n: int) ->
         for name, value in arguments.items()
         if not isinstance(value, np.random.Generator) and not _same(value, given[name])
     )
-    return Trial(arguments, expected, got, error, changed, n)
+    square = None
+    if error is not None and n > 1 and not is_square and _has_matrices(arguments):
+        square = trial(function, squared(arguments), exercise, n, is_square=True)
+    return Trial(arguments, expected, got, error, changed, n, square)
+
+
+def _has_matrices(arguments: Arguments) -> bool:
+    return any(isinstance(value, np.ndarray) and value.ndim == 2 for value in arguments.values())
 
 
 def call(
@@ -81,6 +93,17 @@ def call(
             return function(*given.values()), None, given
         except (Exception, SystemExit) as error:
             return None, error, given
+
+
+def squared(arguments: Arguments, side: int = 2) -> Arguments:
+    """Return the arguments with every axis cut to one length: here no product is undefined."""
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return value[(slice(side),) * value.ndim]
+        return [cut(one) for one in value] if isinstance(value, list) else value
+
+    return {name: cut(value) for name, value in arguments.items()}
 
 
 def message_of(error: BaseException) -> str:

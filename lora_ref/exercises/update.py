@@ -40,6 +40,21 @@ FORWARD = Exercise(
             lambda x, W0, A, B, alpha: x @ W0.T + alpha * (x @ A.T @ B.T),
         ),
         Slip(
+            "root-of-r",
+            "the branch is divided by the square root of r, as in rsLoRA; the factor is alpha/r.",
+            lambda x, W0, A, B, alpha: x @ W0.T + alpha / len(A) ** 0.5 * (x @ A.T @ B.T),
+        ),
+        Slip(
+            "out-for-r",
+            "the branch is divided by out_features, which is len(B); r is len(A).",
+            lambda x, W0, A, B, alpha: x @ W0.T + alpha / len(B) * (x @ A.T @ B.T),
+        ),
+        Slip(
+            "subtracted",
+            "the low-rank branch is taken away; it is added.",
+            lambda x, W0, A, B, alpha: x @ W0.T - alpha / len(A) * (x @ A.T @ B.T),
+        ),
+        Slip(
             "scaling-on-all",
             "alpha/r multiplies the frozen branch too; it belongs to the low-rank one alone.",
             lambda x, W0, A, B, alpha: alpha / len(A) * (x @ W0.T + x @ A.T @ B.T),
@@ -93,6 +108,11 @@ DELTA_W = Exercise(
             "A-B",
             "this is A B, the text's slip. It has a meaning only where in_features is "
             "out_features, and then it is r x r. The update is B A.",
+            lambda A, B, alpha: A @ B,
+        ),
+        Slip(
+            "scaled-A-B",
+            "this is A B, the text's slip, with alpha/r before it. The update is B A.",
             lambda A, B, alpha: alpha / len(A) * (A @ B),
         ),
         Slip(
@@ -153,6 +173,11 @@ MERGE = Exercise(
         Slip(
             "A-B",
             "this adds A B, the text's slip. Its shape is not that of W0; the update is B A.",
+            lambda W0, A, B, alpha: W0 + A @ B,
+        ),
+        Slip(
+            "scaled-A-B",
+            "this adds A B, the text's slip, with alpha/r before it. The update is B A.",
             lambda W0, A, B, alpha: W0 + alpha / len(A) * (A @ B),
         ),
     ),

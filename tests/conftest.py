@@ -1,5 +1,6 @@
 """Settings for every test: property tests are not timed, and repeatable in CI."""
 
+import gc
 import os
 
 # before NumPy is loaded: the matrices here are small, and threads that wait for each other on a
@@ -10,6 +11,10 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# young objects are looked through for circles as ever; looking through all that thousands of tests
+# and their reports keep alive, as often as Python does, was a fifteenth of the time
+gc.set_threshold(700, 10, 1000)
 
 settings.register_profile("default", deadline=None, max_examples=20)
 settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from cases import over
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lora_ref.layers
@@ -71,17 +72,9 @@ def every_case() -> dict[str, Case]:
 
 CASES = every_case()
 
-every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-in_float64 = pytest.mark.parametrize(
-    "case",
-    [case for name, case in CASES.items() if name.endswith("float64")],
-    ids=[name for name in CASES if name.endswith("float64")],
-)
-in_float32 = pytest.mark.parametrize(
-    "case",
-    [case for name, case in CASES.items() if name.endswith("float32")],
-    ids=[name for name in CASES if name.endswith("float32")],
-)
+every = over(CASES)
+in_float64 = over({name: case for name, case in CASES.items() if name.endswith("float64")})
+in_float32 = over({name: case for name, case in CASES.items() if name.endswith("float32")})
 
 
 def arrays_in(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

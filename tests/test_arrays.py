@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import over
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -86,9 +87,9 @@ REFUSALS: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSALS)
-@pytest.mark.parametrize("door", DOORS)
-def test_no_door_lets_in_what_is_not_a_float_array(door: str, kind: str) -> None:
+@over({f"{door}-{kind}": (door, kind) for door in DOORS for kind in REFUSALS})
+def test_no_door_lets_in_what_is_not_a_float_array(case: tuple[str, str]) -> None:
+    door, kind = case
     good, enter = DOORS[door]
     make, sentence = REFUSALS[kind]
     said = refusal(lambda: enter(make(good)))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import over
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -245,13 +246,16 @@ CALLS: list[tuple[Any, dict[str, int]]] = [
 ]
 
 
-@pytest.mark.parametrize("bad", [0, -1, 2.0, True, np.True_, "2", None])
-@pytest.mark.parametrize(
-    ("function", "good", "name"),
-    [(function, good, name) for function, good in CALLS for name in good],
-    ids=lambda value: getattr(value, "__name__", value if isinstance(value, str) else ""),
+@over(
+    {
+        f"{function.__name__}-{name}-{bad!r}": (function, good, name, bad)
+        for function, good in CALLS
+        for name in good
+        for bad in (0, -1, 2.0, True, np.True_, "2", None)
+    }
 )
-def test_every_argument_that_is_no_positive_whole_number_is_refused(function, good, name, bad):
+def test_every_argument_that_is_no_positive_whole_number_is_refused(case):
+    function, good, name, bad = case
     function(**good)
     with pytest.raises(LoraRefError, match=rf"^{name} is .*, expected a whole number"):
         function(**{**good, name: bad})

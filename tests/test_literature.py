@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cases import over
 
 from lora_ref import cli, counting
 from lora_ref.errors import LoraRefError
@@ -28,11 +29,16 @@ from lora_ref.ledger.literature.figure import (
 )
 
 IDS = [figure.id for figure in FIGURES]
+JUDGED = {figure.id: judge(figure) for figure in FIGURES}
 
 
-@pytest.fixture(scope="module")
+def over_figures(chosen: Callable[[Figure], object]) -> Callable[..., Callable[[], None]]:
+    return over({figure.id: figure for figure in FIGURES if chosen(figure)})
+
+
+@pytest.fixture
 def judged() -> dict[str, literature.Judgement]:
-    return {figure.id: judge(figure) for figure in FIGURES}
+    return JUDGED
 
 
 def test_nothing_is_wrong_with_the_ledger_itself(judged) -> None:
@@ -73,7 +79,7 @@ def test_a_tolerance_stands_only_where_a_source_or_a_formula_approximates(judged
 # ---------------------------------------------------------------------- a change is seen
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=IDS)
+@over_figures(lambda figure: True)
 def test_a_value_further_off_is_a_slip(figure: Figure) -> None:
     number, unit = read_printed(figure.printed)
     step = unit
@@ -107,9 +113,9 @@ def test_a_printed_number_is_moved_in_its_last_digit() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("figure", FIGURES, ids=IDS)
-def test_another_last_digit_printed_is_another_verdict(figure: Figure, judged) -> None:
-    before = judged[figure.id]
+@over_figures(lambda figure: True)
+def test_another_last_digit_printed_is_another_verdict(figure: Figure) -> None:
+    before = JUDGED[figure.id]
     if before.verdict == "slip" or (figure.conflict and figure.conflict.printed):
         return  # a slip stays one, and a source that prints something else still contradicts itself
     steps = 1 if before.verdict == "exact" else 2
@@ -151,21 +157,21 @@ def outcome(j: literature.Judgement) -> tuple[object, ...]:
     return j.verdict, j.value, j.by_rule
 
 
-@pytest.mark.parametrize("figure", [f for f in FIGURES if f.given], ids=lambda f: f.id)
-def test_another_input_is_another_outcome(figure: Figure, judged) -> None:
+@over_figures(lambda figure: figure.given)
+def test_another_input_is_another_outcome(figure: Figure) -> None:
     for name, value in figure.given.items():
         after = judge(replace(figure, given={**figure.given, name: another(value)}))
-        same = outcome(after) == outcome(judged[figure.id])
+        same = outcome(after) == outcome(JUDGED[figure.id])
         assert same is ((figure.id, name) in UNMOVED), f"{figure.id}: {name}"
 
 
-@pytest.mark.parametrize("figure", [f for f in FIGURES if f.rule or f.conflict], ids=lambda f: f.id)
+@over_figures(lambda figure: figure.rule or figure.conflict)
 def test_without_its_rule_or_conflict_a_number_is_a_slip(figure: Figure) -> None:
     alone = replace(figure, rule=None, conflict=None, why="a reason of four words")
     assert judge(alone).verdict == "slip"
 
 
-@pytest.mark.parametrize("figure", [f for f in FIGURES if f.conflict], ids=lambda f: f.id)
+@over_figures(lambda figure: figure.conflict)
 def test_a_falsified_other_statement_leaves_a_slip(figure: Figure) -> None:
     other = figure.conflict
     number, unit = read_printed(other.printed or figure.printed)

@@ -138,6 +138,7 @@ def read(package: Path) -> dict[str, tuple[Import, ...]]:
     return found
 
 
+@cache
 def place(name: str) -> int | None:
     """Return where a module stands in `ORDER`, or None."""
     if name in ORDER:
@@ -149,6 +150,7 @@ def place(name: str) -> int | None:
     return None
 
 
+@cache
 def faults(package: Path) -> dict[str, list[str]]:
     """Return what is wrong with the imports of a package, as sentences, by rule."""
     modules = read(package)

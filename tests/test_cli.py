@@ -1,6 +1,7 @@
 """The command line: what it prints, where, and with which exit status."""
 
 import ast
+import io
 import json
 import os
 import subprocess
@@ -20,13 +21,19 @@ CLAIM_KEYS = {
 }  # fmt: skip
 
 
-def run(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "lora_ref", *arguments],
-        capture_output=True,
-        env={**os.environ, **environment},
-        timeout=60,
-    )
+@pytest.fixture
+def terminal(monkeypatch):
+    """Run a command on a terminal of an encoding: on streams as Python opens them for it."""
+
+    def run(encoding, *arguments):
+        streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding) for _ in range(2)]
+        with monkeypatch.context() as patch:
+            for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+                patch.setattr(sys, name, stream)
+            status = cli.main(arguments)
+        return status, *(stream.buffer.getvalue() for stream in streams)
+
+    return run
 
 
 def test_verify_prints_the_whole_ledger_and_exits_0(capsys):
@@ -133,24 +140,37 @@ def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch, capsys):
         (["walkthrough"], "ascii"),
     ],
 )
-def test_every_encoding_of_a_terminal_will_do(encoding, command):
-    done = run(*command, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
+def test_every_encoding_of_a_terminal_will_do(terminal, encoding, command):
+    status, out, err = terminal(encoding, *command)
+    assert status == 0, err
+    assert err == b""
     page = "--markdown" in command  # is UTF-8 wherever it is written
-    text = done.stdout.decode("utf-8" if page else encoding)
+    text = out.decode("utf-8" if page else encoding)
     assert ("低秩" in text) == (page or (encoding == "utf-8" and command == ["verify"]))
     assert "?" not in text
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
-def test_a_lecture_in_any_script_is_printed_in_the_letters_of_the_terminal(encoding):
+def test_a_lecture_in_any_script_is_printed_in_the_letters_of_the_terminal(terminal, encoding):
     article = Path(lecture.__file__).with_name("article.toml")
-    done = run("verify", "--file", str(article), PYTHONIOENCODING=encoding, PYTHONUTF8="0")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
-    text = done.stdout.decode(encoding)
+    status, out, err = terminal(encoding, "verify", "--file", str(article))
+    assert status == 0, err
+    assert err == b""
+    text = out.decode(encoding)
     assert "核心" in text if encoding == "gbk" else "\\u6838\\u5fc3" in text
+
+
+def test_the_program_prints_on_the_terminal_that_it_is_started_on(terminal):
+    """Python opens the streams, not a test: in letters that the lecture has not all."""
+    article = Path(lecture.__file__).with_name("article.toml")
+    arguments = "verify", "--file", str(article)
+    done = subprocess.run(
+        [sys.executable, "-m", "lora_ref", *arguments],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == terminal("cp1252", *arguments)
 
 
 def test_a_closed_pipe_leaves_no_traceback():
@@ -192,10 +212,10 @@ def test_the_columns_of_count_stand_below_each_other(capsys, size):
     assert len({len(line) for line in table}) == 1
 
 
-def test_a_page_is_utf_8_in_every_locale():
-    done = run("verify", "--markdown", PYTHONIOENCODING="gbk", PYTHONUTF8="0")
-    assert "低秩" in done.stdout.decode("utf-8")
-    assert b"\r" not in done.stdout
+def test_a_page_is_utf_8_in_every_locale(terminal):
+    _, out, _ = terminal("gbk", "verify", "--markdown")
+    assert "低秩" in out.decode("utf-8")
+    assert b"\r" not in out
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")

@@ -23,6 +23,19 @@ alphas = st.sampled_from([1.0, 3.0, 16.0, -2.0])
 
 
 @st.composite
+def two_sizes(draw: st.DrawFn, at_least: int = 1) -> tuple[int, int]:
+    """Return two sizes that differ: the second steps over the first.
+
+    A filter would do, but each draw would make a new one, and Hypothesis parses its source.
+    """
+    one, other = (
+        draw(st.integers(at_least, at_least + 5)),
+        draw(st.integers(at_least, at_least + 4)),
+    )
+    return one, other + (other >= one)
+
+
+@st.composite
 def lora_problems(
     draw: st.DrawFn, *, at_least: int = 1, dtype: DTypeLike = np.float64, **options: Any
 ) -> tuple[LoRALinear, Array, np.random.Generator]:
@@ -41,8 +54,7 @@ def lora_problems(
         Fields of the layer that are not to be drawn: ``alpha``, ``bias``, ``rank_stabilised``.
     """
     size = st.integers(at_least, at_least + 5)
-    in_features = draw(size)
-    out_features = draw(size.filter(lambda drawn: drawn != in_features))
+    in_features, out_features = draw(two_sizes(at_least))
     n, r, rng = draw(size), draw(size), np.random.default_rng(draw(seeds))
 
     def normal(*shape: int) -> Array:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from strategies import alphas, seeds
+from strategies import alphas, seeds, two_sizes
 
 from lora_ref.arrays import Array
 from lora_ref.errors import LoraRefError, ShapeError
@@ -30,8 +30,7 @@ def problems(
     draw: st.DrawFn, *, weights: st.SearchStrategy[float] = weight, ranks: Any = size
 ) -> Problem:
     """Return a layer of one to four tasks of different r and alpha, x, grad_y and a generator."""
-    n, in_features = draw(size), draw(size)
-    out_features = draw(size.filter(lambda drawn: drawn != in_features))
+    n, (in_features, out_features) = draw(size), draw(two_sizes())
     rs, rng = draw(st.lists(ranks, min_size=1, max_size=4)), np.random.default_rng(draw(seeds))
     W0 = rng.standard_normal((out_features, in_features))
     bias = rng.standard_normal(out_features) if draw(st.booleans()) else None

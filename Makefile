@@ -18,9 +18,12 @@ setup: $(STAMP)-base ## a virtual environment with the package in it
 verify: $(STAMP)-base ## the main job: recompute and judge every claim of the article
 	$(RUN) lora_ref verify
 test: $(STAMP)-test ## the tests
-	$(RUN) pytest -q
-notebooks: $(STAMP)-notebooks ## JupyterLab with the ten notebooks
-	$(RUN) jupyterlab notebooks
+	$(RUN) pytest -q -n auto --dist loadfile
+notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the ten notebooks
+	@mkdir -p my-notebooks # never written over: your answers are in them
+	@for book in notebooks/*.ipynb; do \
+		[ -e "my-notebooks/$${book##*/}" ] || cp "$$book" my-notebooks/; done
+	$(RUN) jupyterlab my-notebooks
 test-notebooks: $(STAMP)-test $(STAMP)-notebooks ## every notebook in a Jupyter kernel
 	$(RUN) pytest -q -m jupyter tests/test_notebooks_in_jupyter.py
 lint: $(STAMP)-dev ## ruff: rules and format

@@ -192,13 +192,14 @@ def text_of(lines: str | Sequence[str]) -> str:
 
 # ---------------------------------------------------------------------------------- comparing
 
+ORDER = "# order of magnitude"
 MARKS = {
     "# exact": 0.0,
     "# to 1e-12": 1e-12,
     "# to 1e-9": 1e-9,
     "# to 1e-6": 1e-6,
     "# depends on the seed": 2e-2,
-    "# order of magnitude": 0.9,
+    ORDER: 9.0,
 }
 """First lines of code cells: how exact the numbers below are, and how near a second run must come.
 
@@ -227,7 +228,9 @@ def disagreement(stored: str, fresh: str, mark: str | None) -> str | None:
         return f"stored:\n{stored}\nfresh:\n{fresh}"
     for old, new in zip(NUMBER.findall(stored), NUMBER.findall(fresh), strict=True):
         a, b = _value(old), _value(new)
-        if abs(a - b) > tolerance * max(abs(a), abs(b)) + max(_unit(old), _unit(new)):
+        small, large = sorted((abs(a), abs(b)))
+        size, units = (small, 0.0) if mark == ORDER else (large, max(_unit(old), _unit(new)))
+        if abs(a - b) > tolerance * size + units:
             return f"{old} is stored, {new} comes out, in:\n{fresh}"
     return None
 

@@ -207,6 +207,10 @@ WRONG_ANSWERS = {
         "order": lambda m, n, r, rng: start_right(m, n, r, rng)[::-1],
         "variance": lambda m, n, r, rng: (rng.normal(0, sqrt(0.02), (r, n)), np.zeros((m, r))),
         "kind": lambda m, n, r, rng: rng.normal(0, 0.02, (r, n)),
+        "not-repeatable": lambda m, n, r, rng: (
+            np.random.default_rng().normal(0, 0.02, (r, n)),
+            np.zeros((m, r)),
+        ),
         "value": lambda m, n, r, rng: (
             np.random.default_rng(1).normal(0, 0.02, (r, n)),
             np.zeros((m, r)),
@@ -220,6 +224,8 @@ WRONG_ANSWERS = {
         "cases-exchanged": lambda alpha, r, stabilised: alpha / (r if stabilised else r**0.5),
     },
     "step": {
+        "lr-forgotten": lambda g, x, A, B, alpha, lr: step_right(g, x, A, B, alpha, 1),
+        "not-moved": lambda g, x, A, B, alpha, lr: (A, B),
         "changed-input": step_in_place,
         "A-moved-first": step_A_first,
         "uphill": lambda g, x, A, B, alpha, lr: step_right(g, x, A, B, alpha, -lr),
@@ -395,6 +401,12 @@ def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted
     said = check(id, names[one.function])
     assert said.result == NOT_ATTEMPTED
     assert repr(said) == f"{id}: not attempted yet."
+
+
+def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():
+    said = check("start", lambda m, n, r, rng: (rng.normal(0, 0.02, (r, n)), np.full((m, r), 1e-9)))
+    assert said.result == "value"
+    assert "you have 1e-09, the specification 0" in said.says
 
 
 def test_another_pair_with_the_same_product_is_right_too():

@@ -150,6 +150,7 @@ def test_each_section_begins_with_a_sentence_in_chinese(name):
         assert sentence.endswith("。"), title
         assert "\n" not in sentence, title
         assert sentence.count("。") == 1, title
+        assert not re.search(r"[\u4e00-\u9fff] ?[,:;.]|[,:;.] ?[\u4e00-\u9fff]", sentence), title
 
 
 @pytest.mark.parametrize("name", NAMES)

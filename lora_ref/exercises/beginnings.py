@@ -225,6 +225,25 @@ STEP = Exercise(
             "A is moved by a gradient at the new B. Compute both gradients before either moves.",
             _B_first,
         ),
+        Slip("not-moved", "A and B are returned as they were.", _moved(0, 0)),
+        Slip(
+            "lr-forgotten",
+            "the gradients are subtracted whole; lr is missing.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
+        ),
+        Slip(
+            "scaling-twice",
+            "alpha/r is there twice in the gradients.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha**2 / len(A), lr),
+        ),
+        Slip(
+            "moves-returned",
+            "these are the moves, -lr times the gradients; expected A and B after them.",
+            lambda grad_y, x, A, B, alpha, lr: (
+                -lr * _grads(grad_y, x, A, B, alpha)[0],
+                -lr * _grads(grad_y, x, A, B, alpha)[1],
+            ),
+        ),
         Slip("uphill", "both factors go uphill: a step is against the gradient.", _moved(1, 1)),
         Slip("A-stands-still", "only B moves.", _moved(0, -1)),
         Slip("B-stands-still", "only A moves.", _moved(-1, 0)),

@@ -25,7 +25,7 @@ from lora_ref.worked import article_layer
 # %% [markdown]
 # ## One column times one row
 #
-# > 一列乘一行得到一个秩为 1 的矩阵:它的每一行都是同一行的倍数。
+# > 一列乘一行得到一个秩为 1 的矩阵：它的每一行都是同一行的倍数。
 #
 # The smallest update there is: a column b of `out_features` numbers and a row a of `in_features`
 # numbers. Their outer product has an entry for each pair, `b[i] * a[j]`. All its rows are
@@ -52,7 +52,7 @@ print("update x  =", update @ x)
 # %% [markdown]
 # ## B A is a sum of r of them
 #
-# > B A 等于 r 个外积之和:B 的第 k 列乘 A 的第 k 行。
+# > B A 等于 r 个外积之和：B 的第 k 列乘 A 的第 k 行。
 #
 # Put r columns side by side into B, of shape (out_features, r), and r rows below each other into
 # A, of shape (r, in_features). Then `B @ A` is the sum of the r outer products, and its rank is
@@ -81,7 +81,7 @@ print(f"rows times columns: {literal:.2f}   trace of A B: {np.trace(example.A @ 
 # %% [markdown]
 # ## Every matrix is such a sum, strongest term first
 #
-# > 奇异值分解把任何矩阵写成外积之和,并按强弱排序。
+# > 奇异值分解把任何矩阵写成外积之和，并按强弱排序。
 #
 # The singular value decomposition writes M as `U @ np.diag(s) @ Vh`: a sum of outer products
 # whose columns are orthonormal, whose rows are orthonormal, and whose strengths, the singular
@@ -112,7 +112,7 @@ print("rank of W0 + B A:", lowrank.numerical_rank(example.merge().W))
 # %% [markdown]
 # ## Cut a picture to rank r
 #
-# > 只保留最强的 r 项:图像在秩很小时就能辨认,所需的数远少于像素。
+# > 只保留最强的 r 项：图像在秩很小时就能辨认，所需的数远少于像素。
 #
 # Keep the r strongest terms and drop the rest: that is `lowrank.truncate(M, r)`. A picture is a
 # matrix too, and shows what is kept. This one has 48 x 64 pixels.
@@ -137,7 +137,7 @@ FIGURES["singular-values"].picture()
 # %% [markdown]
 # ## Nothing of rank r comes nearer
 #
-# > Eckart-Young 定理:秩不超过 r 的矩阵中,截断 SVD 离目标最近,误差由余下的奇异值给出。
+# > Eckart-Young 定理：秩不超过 r 的矩阵中，截断 SVD 离目标最近，误差由余下的奇异值给出。
 #
 # The theorem of Eckart and Young (1936; Mirsky, 1960, for all unitarily invariant norms): of all
 # matrices of rank at most r, the cut SVD is nearest to M. The distance is known before anything
@@ -167,7 +167,7 @@ FIGURES["error-by-rank"].picture()
 # %% [markdown]
 # ## How many numbers, how many directions
 #
-# > B 与 A 共有 r(m+n) 个数,而秩不超过 r 的矩阵只有 r(m+n−r) 维:不是一维流形,也不是子空间。
+# > B 与 A 共有 r(m+n) 个数，而秩不超过 r 的矩阵只有 r(m+n−r) 维：不是一维流形，也不是子空间。
 #
 # B and A hold `r * (m + n)` numbers. The matrices they can make have fewer dimensions, because
 # for any invertible r x r matrix Q the factors `B Q` and `Q⁻¹ A` make the same product: r² of the
@@ -202,7 +202,7 @@ FIGURES["dimension"].picture()
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:把省略号换成你的代码,运行单元格,它会告诉你哪里不对。
+# > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
 # Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
 # answers are not in this notebook. `show` prints the task and a specification in plain loops;
@@ -252,7 +252,7 @@ check("tail", tail)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:在大矩阵上用随机化 SVD;先看奇异值,再选秩。
+# > 实践：在大矩阵上用随机化 SVD；先看奇异值，再选秩。
 #
 # - To turn a full fine-tune into a LoRA, take the SVD of `W - W0`, look at the singular values,
 #   choose r, and keep `lowrank.factors(W - W0, r)`. [Question 15](../docs/questions.md) has the
@@ -272,7 +272,7 @@ print(f"error {reached:.3f}, the least possible {best:.3f}")
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:定理的出处,以及低秩微调的原始论文。
+# > 延伸阅读：定理的出处，以及低秩微调的原始论文。
 #
 # - C. Eckart, G. Young, "The approximation of one matrix by another of lower rank", Psychometrika
 #   1, 1936. L. Mirsky, "Symmetric gauge functions and unitarily invariant norms", Quarterly

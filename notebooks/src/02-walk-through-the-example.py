@@ -29,7 +29,7 @@ CLAIMS = {claim.id: claim for claim in ledger.CLAIMS}
 # %% [markdown]
 # ## W0 has full rank, barely
 #
-# > W0 的秩确实是 4,但只是勉强:最小奇异值只有最大奇异值的六十分之一。
+# > W0 的秩确实是 4，但只是勉强：最小奇异值只有最大奇异值的六十分之一。
 #
 # The article assumes that its W0 has rank 4. A determinant in fractions settles it: not zero.
 
@@ -58,7 +58,7 @@ print(f"two decimals hide a change of W0 of norm {0.005 * 4:.2f} at most")
 # %% [markdown]
 # ## A is an illustration, B is zero
 #
-# > 文中的 A 是等差数列,不是高斯采样;B = 0 时无论 A 和缩放系数取何值,W 都等于 W0。
+# > 文中的 A 是等差数列，不是高斯采样；B = 0 时无论 A 和缩放系数取何值，W 都等于 W0。
 #
 # A is introduced as a random Gaussian initialisation, which part two gives as N(0, 0.02²). The
 # printed one counts from 0.10 to 0.80. As an illustration that is a good choice, because each
@@ -88,7 +88,7 @@ print(f"{judged.verdict}: {judged.recomputed}, {judged.why}")
 # %% [markdown]
 # ## A B is 2x2, B A is 4x4
 #
-# > 更新量是 B A:A B 是 2x2 矩阵,而 A 与 B 的任何乘积都不是 4x2。
+# > 更新量是 B A：A B 是 2x2 矩阵，而 A 与 B 的任何乘积都不是 4x2。
 #
 # A takes 4 numbers to 2, and B takes 2 numbers to 4. The input meets A first, so A stands next to
 # it: B (A x), and the matrix of that is B A. The article writes A B throughout, says that it has
@@ -123,7 +123,7 @@ FIGURES["matrices"].picture()
 # %% [markdown]
 # ## 0.59 for 0.50
 #
-# > 0.10 × 0.10 等于 0.01,原文写成 0.10,于是 0.50 变成了 0.59。
+# > 0.10 × 0.10 等于 0.01，原文写成 0.10，于是 0.50 变成了 0.59。
 #
 # The article shows one entry of A B term by term. The expression is right: a row of A, a column
 # of B. Three of the four products are right too.
@@ -159,7 +159,7 @@ print("so rows of A B by   ", ", ".join(f"{float(rise):.2f}" for rise in (A[1] -
 # %% [markdown]
 # ## Two columns written twice are no sum
 #
-# > 4x4 与 4x2 不能相加;原文把两列重复写了一遍,十六个和本身都没算错,但加的不是 B A。
+# > 4x4 与 4x2 不能相加；原文把两列重复写了一遍，十六个和本身都没算错，但加的不是 B A。
 #
 # W0 is 4x4 and what was printed is 4x2, so `W0 + A B` is undefined. The article writes the two
 # columns twice, side by side, and adds those.
@@ -187,7 +187,7 @@ for name in ("merge-shape", "merge-sums"):
 # %% [markdown]
 # ## 8.97, 9.0650 and 1.9339
 #
-# > 更新量的 Frobenius 范数是 √3.74 ≈ 1.9339;它衡量更新的大小,不是近似误差。
+# > 更新量的 Frobenius 范数是 √3.74 ≈ 1.9339；它衡量更新的大小，不是近似误差。
 #
 # The article ends with the norm of W - W0, which is the norm of the update, whatever W0 is. It
 # prints 8.97.
@@ -235,7 +235,7 @@ print(fill(f"right: {judged.correction}", 84))
 # %% [markdown]
 # ## One input, two ways
 #
-# > 先乘 A 再乘 B 与先合并再相乘,结果在精确算术下完全相同,而前者不需要形成 B A。
+# > 先乘 A 再乘 B 与先合并再相乘，结果在精确算术下完全相同，而前者不需要形成 B A。
 #
 # The article gives no input. Take x = (2, -1, 1, 1/2), short enough to follow by hand. Through A
 # it becomes two numbers, through B four, and W0 x is added.
@@ -272,7 +272,7 @@ print(fill(f"because {judged.why}", 84))
 # %% [markdown]
 # ## 16 numbers for 16
 #
-# > d = 4、r = 2 时 A 和 B 共 16 个数,与 W0 一样多:这正是不再节省的秩。
+# > d = 4、r = 2 时 A 和 B 共 16 个数，与 W0 一样多：这正是不再节省的秩。
 #
 # The counts of the example are right, and the article says plainly that here nothing is saved.
 # But it also calls r = 2 far smaller than d = 4. The rank at which A and B have as many numbers
@@ -322,7 +322,7 @@ for one in right:
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:写出前向传播、更新量与合并,形状不对时会立刻得到提示。
+# > 练习：写出前向传播、更新量与合并，形状不对时会立刻得到提示。
 #
 # No matrix in the checks is square, so A B will not pass by accident. Alpha is not r either.
 #
@@ -370,7 +370,7 @@ check("merge", merge)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:先核对形状,再手算一个元素,说清每个量的名称,最后用上界检查大小。
+# > 实践：先核对形状，再手算一个元素，说清每个量的名称，最后用上界检查大小。
 #
 # Four checks, in this order, would have stopped the slips in the numbers above.
 #
@@ -398,7 +398,7 @@ print(f"norm of B A at most    {norm:.2f}, printed {worked.PRINTED_NORM}")
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:原始论文的公式、不同代码库的记号,以及精确计算行列式的方法。
+# > 延伸阅读：原始论文的公式、不同代码库的记号，以及精确计算行列式的方法。
 #
 # - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685,
 #   section 4.1: the update is B A, with B of d x r and A of r x k.

@@ -41,7 +41,7 @@ from lora_ref.ops import layer_norm, layer_norm_backward
 # %% [markdown]
 # ## Move one entry
 #
-# > 固定 y 处的梯度 g,移动一个元素,看 g 与 y 的内积变化多少,这就是该元素的梯度。
+# > 固定 y 处的梯度 g，移动一个元素，看 g 与 y 的内积变化多少，这就是该元素的梯度。
 #
 # A layer knows nothing of the loss L but `grad_y`, written g here: by how much L changes, to
 # first order, for each entry of y. Its backward has to return the same for each entry of x, A and
@@ -69,7 +69,7 @@ for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
 # %% [markdown]
 # ## The gradient of B
 #
-# > B 离输出最近:移动 B 的一个元素只改变 y 的一列,梯度是 g 与低秩激活 h 的乘积。
+# > B 离输出最近：移动 B 的一个元素只改变 y 的一列，梯度是 g 与低秩激活 h 的乘积。
 #
 # Row i of the input becomes `h[i] = A x[i]`, r numbers, and output o is
 #
@@ -91,7 +91,7 @@ print("grad_B[2, 1] =", here.grad_B[2, 1])
 # %% [markdown]
 # ## The gradient of A
 #
-# > A 离输出远一步:先求 h 的梯度(经过 B),再乘以输入 x。
+# > A 离输出远一步：先求 h 的梯度（经过 B），再乘以输入 x。
 #
 # A works through h. First, what is L's slope in h? An entry of h touches every output, each
 # through its entry of B:
@@ -117,7 +117,7 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 # %% [markdown]
 # ## The gradient of x
 #
-# > 输入走两条路:一条经过冻结的 W0,一条经过 A 和 B,梯度也要沿两条路回来。
+# > 输入走两条路：一条经过冻结的 W0，一条经过 A 和 B，梯度也要沿两条路回来。
 #
 # The layer below needs the gradient of x, and x reaches y on two paths. Through W0, an entry of x
 # moves output o by `W0[o, j]`. Through A it moves every h, whose slope is known already:
@@ -153,7 +153,7 @@ for name in by_hand:
 # %% [markdown]
 # ## W0 has a gradient that nobody computes
 #
-# > W0 的梯度存在且不为零;冻结的意思是不去计算它,也不应用它。
+# > W0 的梯度存在且不为零；冻结的意思是不去计算它，也不应用它。
 #
 # The article says that the gradient of W0 is 0. By the same move it is
 #
@@ -189,7 +189,7 @@ print(f"{judged.verdict}: {judged.correction}")
 # %% [markdown]
 # ## A check that can fail
 #
-# > 检验沿一个随机方向比较差商与内积;g 也取随机值,误差相对于两个范数的乘积。
+# > 检验沿一个随机方向比较差商与内积；g 也取随机值，误差相对于两个范数的乘积。
 #
 # Entry by entry takes two forward passes for each entry. A random direction D takes two for each
 # argument, because the slope of the sum of `g * y` along D is the sum of `grad * D`, in which
@@ -215,7 +215,7 @@ print(f"forward passes: {2 * len(errors)} along directions, {2 * entries} entry 
 # %% [markdown]
 # ## Which step
 #
-# > 步长太小则舍入误差大,太大则截断误差大;LoRA 对每个参数都是仿射的,没有截断误差。
+# > 步长太小则舍入误差大，太大则截断误差大；LoRA 对每个参数都是仿射的，没有截断误差。
 #
 # The quotient is `(L(at + step) - L(at - step)) / (2 * step)`. A small step divides rounding by a
 # small number: an error that grows as 1/step. A large step leaves the tangent: an error that
@@ -239,7 +239,7 @@ print(f"smooth:                  step {SMOOTH_STEP:.1e}, tolerance {SMOOTH_TOLER
 # %% [markdown]
 # ## Mistakes that it catches
 #
-# > 一个从未失败过的检验什么也证明不了,所以包里特意保留了几种常见的错误,逐个交给它检验。
+# > 一个从未失败过的检验什么也证明不了，所以包里特意保留了几种常见的错误，逐个交给它检验。
 #
 # A check that has never failed has shown nothing. The package keeps wrong backwards on purpose, of
 # the kinds that real code has had, and asks which gradients give them away.
@@ -255,7 +255,7 @@ for name, mistake in wrongs.items():
 # %% [markdown]
 # ## Where they hide
 #
-# > 在特殊点上检验会漏掉错误:B = 0、alpha = r、只有一行、W0 对称、没有 dropout。
+# > 在特殊点上检验会漏掉错误：B = 0、alpha = r、只有一行、W0 对称、没有 dropout。
 #
 # The check sees one point. At a special point a wrong gradient may be the right one, and no
 # tolerance helps. Each column below but the first has one thing special about it:
@@ -305,7 +305,7 @@ for square in (True, False):
 # %% [markdown]
 # ## A gradient of ones
 #
-# > 把 y 的梯度取成全 1 也会掩盖错误:行与行的对应看不出来,归一化之后梯度恒为零。
+# > 把 y 的梯度取成全 1 也会掩盖错误：行与行的对应看不出来，归一化之后梯度恒为零。
 #
 # It is tempting to check with the loss `y.sum()`, whose g is all ones. Then all rows of g are
 # alike, and a backward that pairs rows of g with rows of x in the wrong order is right. Here it
@@ -347,7 +347,7 @@ for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y
 # %% [markdown]
 # ## It trains, and it is wrong
 #
-# > 损失下降不能证明梯度正确:错误的反向传播同样能训练,有的甚至降得更快。
+# > 损失下降不能证明梯度正确：错误的反向传播同样能训练，有的甚至降得更快。
 #
 # A falling loss asks little of a backward: a direction within a right angle of the true gradient,
 # and a small enough step. Here each wrong backward trains the same task, from the same start,
@@ -379,7 +379,7 @@ for name, kind in kinds.items():
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:写出三个梯度;检验用随机的 g、互不相同的宽度和多行输入。
+# > 练习：写出三个梯度；检验用随机的 g、互不相同的宽度和多行输入。
 #
 # The specifications move one entry at a time, as above, and need no formula. Yours needs no loop.
 #
@@ -427,7 +427,7 @@ check("grad-x", grad_x)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:用 float64、随机点、互不相同的宽度和随机的 g 检验自己的层,再故意弄错一次。
+# > 实践：用 float64、随机点、互不相同的宽度和随机的 g 检验自己的层，再故意弄错一次。
 #
 # To check a backward of your own:
 #
@@ -461,7 +461,7 @@ for name, derivative in (
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:反向传播的推导、差商的步长,以及自动微分的综述。
+# > 延伸阅读：反向传播的推导、差商的步长，以及自动微分的综述。
 #
 # - [Derivations](../docs/derivations.md): every backward of the package, with the cost of each
 #   product and what the cache must keep.

@@ -23,7 +23,7 @@ from lora_ref.study.judge import Runs, listed
 # %% [markdown]
 # ## One task, five shifts
 #
-# > 一个网络先学会手写数字,再用另外 100 张图去适应五种变化。
+# > 一个网络先学会手写数字，再用另外 100 张图去适应五种变化。
 #
 # A perceptron learns to read digits of 8 x 8 pixels from 900 images. Then the task shifts, and
 # 100 other images are there to adapt to it. One of them, as each shift gives it to the network,
@@ -62,7 +62,7 @@ for name in study.SHIFTS:
 # %% [markdown]
 # ## What each way trains
 #
-# > 全量微调、LoRA、DoRA、Adapter、只训练输出层、只训练偏置:可训练的参数相差一百多倍。
+# > 全量微调、LoRA、DoRA、Adapter、只训练输出层、只训练偏置：可训练的参数相差一百多倍。
 #
 # LoRA, DoRA and the Adapters stand on all three layers, alpha is 2 r, and the biases are frozen
 # beside them.
@@ -106,7 +106,7 @@ for name, W in {"W0": W0, "LoRA": lora.merge().W, "DoRA": dora.merge().W}.items(
 # %% [markdown]
 # ## Run a part of it again
 #
-# > 自己重跑一小部分:相同的种子应当给出与记录相同的结果。
+# > 自己重跑一小部分：相同的种子应当给出与记录相同的结果。
 #
 # `study.run` trains the network on the source task, adapts it, and tests it on both tasks. One
 # shift, LoRA at r = 4 and one seed, beside what was recorded:
@@ -138,7 +138,7 @@ print("W0 same, byte for byte:", lora4["w0_unchanged"], " detached as before:", 
 # %% [markdown]
 # ## How a finding is decided
 #
-# > 先在同一种子内相减,再看均值是否超过两个标准误:成立、部分成立或不成立。
+# > 先在同一种子内相减，再看均值是否超过两个标准误：成立、部分成立或不成立。
 #
 # Take the sentence "LoRA (r = 8) beats training the head alone". A seed fixes the split of the
 # images, the pretrained network and the order of the batches for every method. So the difference
@@ -182,7 +182,7 @@ print(len(judged), "sentences on", len(runs.shifts), "shifts:", len(judged) * le
 # %% [markdown]
 # ## What was found
 #
-# > 没有一种方法处处最好:结论取决于任务怎样变化。
+# > 没有一种方法处处最好：结论取决于任务怎样变化。
 #
 # Under the initial of each shift, `+` where a sentence holds, `-` where its opposite does, a dot
 # where neither does:
@@ -211,7 +211,7 @@ FIGURES["forgetting"].picture()
 # %% [markdown]
 # ## Forgotten while on, back when off
 #
-# > 适配器接上时,LoRA 同样会遗忘;拔掉之后,原任务的准确率一张图不差地恢复。
+# > 适配器接上时，LoRA 同样会遗忘；拔掉之后，原任务的准确率一张图不差地恢复。
 #
 # The article says that full fine-tuning loses a part of what was learnt before, and that LoRA and
 # an Adapter keep all of it. Accuracy on the source task, in per cent, mean over seeds:
@@ -256,7 +256,7 @@ print("source:", listed(runs.source("full", "head")))
 # %% [markdown]
 # ## How low the rank of an update is
 #
-# > 全量更新的能量大多集中在少数方向上,但并非全部;秩小是否足够,要看任务。
+# > 全量更新的能量大多集中在少数方向上，但并非全部；秩小是否足够，要看任务。
 #
 # The article says that the update of a task lies in a low-dimensional subspace, so that a small r
 # suffices, and that a small r prevents overfitting. The study measures how much of the squared
@@ -305,7 +305,7 @@ for shift in runs.shifts:
 # %% [markdown]
 # ## What these numbers do not say
 #
-# > 这些结果来自 8×8 的数字图像和一个小型网络,不能当作关于大语言模型的结论。
+# > 这些结果来自 8×8 的数字图像和一个小型网络，不能当作关于大语言模型的结论。
 #
 # - This is a perceptron with three layers, on digits of 64 pixels, adapted to 100 images. About
 #   large language models it says nothing. For those, adapted to programming and mathematics,
@@ -319,7 +319,7 @@ for shift in runs.shifts:
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:把省略号换成你的代码,运行单元格,它会告诉你哪里不对。
+# > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
 # Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
 # answers are not in this notebook.
@@ -354,7 +354,7 @@ check("dora", dora)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:先跑只训练输出层这个基线;每种方法各自选学习率;新旧两个任务都要测。
+# > 实践：先跑只训练输出层这个基线；每种方法各自选学习率；新旧两个任务都要测。
 #
 # - Run the head alone first. It is cheap, and on three of these five shifts it is better on the
 #   new task than LoRA at r = 8, and than full fine-tuning.
@@ -368,7 +368,7 @@ check("dora", dora)
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:各种方法的原始论文,以及关于遗忘与比较方法的研究。
+# > 延伸阅读：各种方法的原始论文，以及关于遗忘与比较方法的研究。
 #
 # - N. Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", 2019, arXiv 1902.00751, on
 #   Adapters. S.-Y. Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", 2024, arXiv

@@ -25,7 +25,7 @@ from lora_ref.training import AdamW
 # %% [markdown]
 # ## One W0, and a pair of factors for each task
 #
-# > 所有任务共用冻结的 W0,每个任务有自己的一对 A、B;文章公式中的 A、B 顺序使形状不匹配。
+# > 所有任务共用冻结的 W0，每个任务有自己的一对 A、B；文章公式中的 A、B 顺序使形状不匹配。
 #
 # The article shares W0 among T tasks and keeps `A_t` and `B_t` for each, which is right. Its
 # formula is `W = W0 + sum_t (alpha_t / r_t) A_t B_t`, and the product is the wrong way round:
@@ -53,7 +53,7 @@ print(f"A_t B_t: {A.shape[1]} columns meet {B.shape[0]} rows;  B_t A_t: {(B @ A)
 # %% [markdown]
 # ## The sum has every task on at once
 #
-# > 求和公式把所有任务同时打开:它的输出不是任何一个任务的输出。
+# > 求和公式把所有任务同时打开：它的输出不是任何一个任务的输出。
 #
 # With the product in the right order, the formula is a layer. But which one? It has no place to
 # say which task is meant. Here is how far its output is from that of each task alone:
@@ -73,7 +73,7 @@ for t in range(3):
 # %% [markdown]
 # ## Switching keeps one term
 #
-# > 切换只保留一项;切走再切回来,输出逐位相同,W0 从不改写。
+# > 切换只保留一项；切走再切回来，输出逐位相同，W0 从不改写。
 #
 # The article's next sentence says so: to switch, activate the A_t and B_t of the task, and never
 # retrain W0. Through all three tasks and back, bit for bit:
@@ -92,7 +92,7 @@ print("W0 is one array for all:", all(np.shares_memory(one.W0, layer.W0) for one
 # %% [markdown]
 # ## A batch in which each row has its task
 #
-# > 一个批次里每一行可以属于不同任务:W0 的大矩阵乘法只做一次,小因子各算各的。
+# > 一个批次里每一行可以属于不同任务：W0 的大矩阵乘法只做一次，小因子各算各的。
 #
 # A server gets requests for all tasks at once. `task` says whose each row is, and `BASE`, which
 # is -1, stands for none: W0 alone. The large product `x @ W0.T` runs once over all rows. Then
@@ -114,7 +114,7 @@ for row, t in enumerate(task):
 # %% [markdown]
 # ## A task that is absent has a zero gradient
 #
-# > 批次里没有出现的任务,梯度恰好为零;但 AdamW 的动量仍会移动它的参数。
+# > 批次里没有出现的任务，梯度恰好为零；但 AdamW 的动量仍会移动它的参数。
 #
 # In training, the rows of a task are the only ones that say anything about its factors. A task
 # without a row gets zeros. (The loss is half the squared norm of y, so its gradient is y.)
@@ -151,7 +151,7 @@ for task in (np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 0, 2, 0, 2])):
 # %% [markdown]
 # ## What T tasks cost
 #
-# > 文章的参数量正确:一份 W0 加 T 份 2dr;十个任务约为十个独立模型的九分之一。
+# > 文章的参数量正确：一份 W0 加 T 份 2dr；十个任务约为十个独立模型的九分之一。
 #
 # The article counts W0 and T times 2 d r, "far less than T models". At d = 1024 and r = 8:
 
@@ -171,7 +171,7 @@ for T in (1, 10, 100, 1000):
 # %% [markdown]
 # ## The scaling is a dial
 #
-# > 训练之后缩放系数仍可调:为 0 时恰是原网络,越大新任务越强,旧任务忘得越多。
+# > 训练之后缩放系数仍可调：为 0 时恰是原网络，越大新任务越强，旧任务忘得越多。
 #
 # An update enters as `scaling B A`, so its strength can be turned after training, by
 # `replace(layer, alpha=...)`, with A and B as they are. The study of notebook 06 did it with LoRA
@@ -201,7 +201,7 @@ for share, target, source in np.mean(near, axis=0):
 # %% [markdown]
 # ## Combine adapters: stack the factors
 #
-# > 合并多个适配器:把因子拼接才是精确的加权和;对因子取平均会多出交叉项。
+# > 合并多个适配器：把因子拼接才是精确的加权和；对因子取平均会多出交叉项。
 #
 # A weighted sum of updates, `w1 s1 B1 A1 + w2 s2 B2 A2`, is one adapter of rank r1 + r2: put A1
 # on top of A2, and the weighted B1 beside B2. That is exact. To average A and to average B keeps
@@ -237,7 +237,7 @@ print("one A for both:", np.allclose(one_A.average_factors().delta_w, one_A.delt
 # %% [markdown]
 # ## A merge does not remember who is who
 #
-# > 合并之后无法再分出各任务;再减去更新也不能逐位还原,所以要保留 W0。
+# > 合并之后无法再分出各任务；再减去更新也不能逐位还原，所以要保留 W0。
 #
 # `layer.merge()` folds the sum into one weight. What was whose is then gone, because quite other
 # tasks make the same weight. Turn the stacked factors by any orthogonal Q, and cut them into
@@ -281,7 +281,7 @@ for turn in range(1, 101):
 # %% [markdown]
 # ## The palette, and what it hides
 #
-# > 调色盘比喻说对了叠加与浓度,却把秩说成了颜色数:秩是方向数,每个方向是一整幅画。
+# > 调色盘比喻说对了叠加与浓度，却把秩说成了颜色数：秩是方向数，每个方向是一整幅画。
 #
 # The article compares W0 to a finished painting, the update to a palette of few colours, and
 # alpha to how thick the paint is. In that picture, with a picture:
@@ -303,7 +303,7 @@ FIGURES["palette"].picture()
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:把省略号换成你的代码,运行单元格,它会告诉你哪里不对。
+# > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
 # Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
 # answers are not in this notebook.
@@ -338,7 +338,7 @@ check("combine", combine)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:多任务在线服务时不合并,按行分发;只服务一个任务时再合并,并始终保留 W0。
+# > 实践：多任务在线服务时不合并，按行分发；只服务一个任务时再合并，并始终保留 W0。
 #
 # - One task for all requests: merge, and pay nothing for the adapter. Several tasks in a batch:
 #   leave them unmerged, and run W0 once over all rows. Servers for many adapters do so, with
@@ -353,7 +353,7 @@ check("combine", combine)
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:多适配器服务系统,以及合并任务更新的研究。
+# > 延伸阅读：多适配器服务系统，以及合并任务更新的研究。
 #
 # - L. Chen et al., "Punica: Multi-Tenant LoRA Serving", 2023, arXiv 2310.18547. Y. Sheng et al.,
 #   "S-LoRA: Serving Thousands of Concurrent LoRA Adapters", 2023, arXiv 2311.03285.

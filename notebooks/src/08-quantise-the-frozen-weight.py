@@ -28,7 +28,7 @@ from lora_ref.study.judge import Runs
 # %% [markdown]
 # ## A few codes for a block of weights
 #
-# > 一块权重除以其中最大的绝对值,再取最近的等级:存下的是几个比特的编号和一个常数。
+# > 一块权重除以其中最大的绝对值，再取最近的等级：存下的是几个比特的编号和一个常数。
 #
 # W0 is frozen, so nothing has to be added to it in small steps, and it may be stored coarsely.
 # The simplest way: divide a block of weights by its largest absolute value, its **absmax**, so
@@ -63,7 +63,7 @@ print("int4      ", *(f"{code - 7:6d}" for code in quantise(spoiled, "int4").ind
 # %% [markdown]
 # ## Levels where the weights are
 #
-# > NF4 的 16 个等级取自正态分布的分位数:权重密集的地方,等级也密集。
+# > NF4 的 16 个等级取自正态分布的分位数：权重密集的地方，等级也密集。
 #
 # Even steps spend as many levels on the rare large weights as on the many small ones. NF4, 4-bit
 # NormalFloat (Dettmers et al., 2023), takes quantiles of the normal distribution instead, at even
@@ -99,7 +99,7 @@ print("below, at and above zero:", *(int((np.sign(nf4_levels()) == s).sum()) for
 # %% [markdown]
 # ## What the offset is
 #
-# > 概率 1 处的分位数是无穷大,所以最外侧的等级必须取在 1 以内:0.9677083 就是这个位置。
+# > 概率 1 处的分位数是无穷大，所以最外侧的等级必须取在 1 以内：0.9677083 就是这个位置。
 #
 # The largest level is the quantile at p, which the code calls the offset. It cannot be 1: the
 # quantile there is infinite. Equation 4 of the paper asks for just that (for the quantile at 0,
@@ -139,7 +139,7 @@ FIGURES["nf4"].picture()
 # %% [markdown]
 # ## How large the error is
 #
-# > 误差取决于权重的分布:NF4 适合正态权重,均匀分布时 int4 更好,离群值对两者都不利。
+# > 误差取决于权重的分布：NF4 适合正态权重，均匀分布时 int4 更好，离群值对两者都不利。
 #
 # The relative error `norm(W0_hat - W0) / norm(W0)`, where W0_hat is the weight as it comes back,
 # for weights of four distributions in blocks of 64. In the last, one weight in a thousand is
@@ -171,7 +171,7 @@ for name, W in weights.items():
 # %% [markdown]
 # ## What a weight really takes
 #
-# > 每 64 个权重共用一个 float32 常数,所以是 4.5 比特;常数再量化一次,约为 4.127 比特。
+# > 每 64 个权重共用一个 float32 常数，所以是 4.5 比特；常数再量化一次，约为 4.127 比特。
 #
 # Two codes share a byte, and each block has a float32 beside it: for 64 weights that is half a
 # bit a weight, 4.5 in all. **Double quantisation** stores the constants themselves in 8 bits, in
@@ -203,7 +203,7 @@ for block_size in (16, 64, 256, 4096, size[0] * size[1]):
 # %% [markdown]
 # ## LoRA over frozen codes
 #
-# > 前向和反向都用反量化后的权重;被训练的只有 A 和 B,编号不变。
+# > 前向和反向都用反量化后的权重；被训练的只有 A 和 B，编号不变。
 #
 # `QLoRALinear` is LoRA with W0_hat in the place of W0. Each pass reads W0_hat from the codes,
 # uses it and drops it: `y = x @ W0_hat.T + scaling * (x @ A.T) @ B.T`. The rounding happened
@@ -237,7 +237,7 @@ for name, W in (("W0_hat", layer.W0.dequantise()), ("W0", W0)):
 # %% [markdown]
 # ## alpha does not touch the error
 #
-# > 量化误差在被冻结的权重里;alpha 只缩放更新 BA,与误差无关。
+# > 量化误差在被冻结的权重里；alpha 只缩放更新 BA，与误差无关。
 #
 # At the start B is zero, and plain LoRA begins exactly at W0. QLoRA begins at W0_hat, so its y is
 # off by the quantisation error from the first step on. The article says that in QLoRA alpha is
@@ -275,7 +275,7 @@ for r in (1, 8, 32, 128, 256):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# > 训练出来的模型是 W0_hat + BA;合并到原来的 W0 或再次量化,得到的都是另一个函数。
+# > 训练出来的模型是 W0_hat + BA；合并到原来的 W0 或再次量化，得到的都是另一个函数。
 #
 # A and B were trained over W0_hat. Three ways to merge, and how far y moves in each:
 #
@@ -313,7 +313,7 @@ print("merged into W0_hat, y moves by less than 1e-12 in all four:", rounding)
 # %% [markdown]
 # ## What it saves beyond LoRA, and what it costs
 #
-# > LoRA 省的是梯度和优化器状态,QLoRA 再省权重本身;代价是每次前向、反向都要反量化。
+# > LoRA 省的是梯度和优化器状态，QLoRA 再省权重本身；代价是每次前向、反向都要反量化。
 #
 # LoRA leaves the frozen weights as the largest part of the memory (notebook 09). QLoRA stores
 # those inside the blocks in NF4 with double quantisation. Embeddings, norms, A and B stay as they
@@ -352,7 +352,7 @@ for shift, pair in Runs(records).target("qlora", "lora-8").items():
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:自己找出最近的等级,再算一个权重到底占几个比特。
+# > 练习：自己找出最近的等级，再算一个权重到底占几个比特。
 #
 # ### `nf4-codes`: the nearest level
 
@@ -385,7 +385,7 @@ check("bits-per-weight", bits_per_weight)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:用 4 比特加载时先确认哪些层被量化;合并后一定要重新评估。
+# > 实践：用 4 比特加载时先确认哪些层被量化；合并后一定要重新评估。
 #
 # - Know which layers are in 4 bits. Usually the embedding and the output head are not, and where
 #   the vocabulary is large they are a large part of the bytes.
@@ -398,7 +398,7 @@ check("bits-per-weight", bits_per_weight)
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:QLoRA 原文、对 NF4 最优性的讨论、考虑量化误差的初始化。
+# > 延伸阅读：QLoRA 原文、对 NF4 最优性的讨论、考虑量化误差的初始化。
 #
 # - T. Dettmers, A. Pagnoni, A. Holtzman, L. Zettlemoyer, "QLoRA: Efficient Finetuning of
 #   Quantized LLMs", 2023, arXiv 2305.14314.

@@ -22,7 +22,7 @@ from lora_ref.figures import FIGURES
 # %% [markdown]
 # ## One matrix
 #
-# > 一个矩阵:LoRA 训练 r(in + out) 个数,而不是 in × out 个。
+# > 一个矩阵：LoRA 训练 r(in + out) 个数，而不是 in × out 个。
 #
 # A has r rows of `in_features` numbers, B has r columns of `out_features`. Together
 # `r * (in_features + out_features)`. For a square matrix that is the 2 d r of the article.
@@ -58,7 +58,7 @@ for out_features, in_features in ((4, 4), (1024, 1024), (3072, 768), (32000, 409
 # %% [markdown]
 # ## Linear in r, and linear in d
 #
-# > 参数量对 r 是线性的,对 d 也是线性的;d 的平方是完整矩阵,文章把两者混淆了。
+# > 参数量对 r 是线性的，对 d 也是线性的；d 的平方是完整矩阵，文章把两者混淆了。
 #
 # The article says that the number of parameters is linear in r and quadratic in d. Double one at
 # a time:
@@ -77,7 +77,7 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # %% [markdown]
 # ## Whole models
 #
-# > 整个模型:按模块形状逐个相加;占比取决于秩、宽度和目标模块,并不总在 0.01%–1% 之间。
+# > 整个模型：按模块形状逐个相加；占比取决于秩、宽度和目标模块，并不总在 0.01%–1% 之间。
 #
 # A count needs shapes and no weights. `architecture` knows those of published models, with their
 # modules under the names of the checkpoints, and `tally` counts what a method trains:
@@ -117,7 +117,7 @@ for name, r, targets in (
 # %% [markdown]
 # ## Multiply-adds: what a step computes
 #
-# > 前向多 r(in + out) 次乘加;反向不算 W0 的梯度,一步训练最多省三分之一。
+# > 前向多 r(in + out) 次乘加；反向不算 W0 的梯度，一步训练最多省三分之一。
 #
 # For each row of x, full fine-tuning makes three products of the size of W0: y on the way
 # forward, and on the way back the gradients of x and of W0. LoRA makes two of them, and adds thin
@@ -164,7 +164,7 @@ for n in (1, 64, 4096):
 # %% [markdown]
 # ## Memory: weights, gradients, states, activations
 #
-# > LoRA 省的是梯度和优化器状态;权重和激活一点不少;行数一多,激活就占大头。
+# > LoRA 省的是梯度和优化器状态；权重和激活一点不少；行数一多，激活就占大头。
 #
 # Training holds the weights, a gradient for each trained number, what the optimiser keeps for it
 # (two moments in AdamW), and the activations that the backward pass will need. For one matrix
@@ -220,7 +220,7 @@ for dtype in ("float32", "bfloat16"):
 # %% [markdown]
 # ## What is stored
 #
-# > 每个任务只需存 A 和 B;文件大小本身就能说明里面存了多少个数。
+# > 每个任务只需存 A 和 B；文件大小本身就能说明里面存了多少个数。
 #
 # A task needs its A and B on the disk, and W0 once for all tasks (notebook 07). For GPT-3 with
 # r = 4 on queries and values, in 16 bits:
@@ -250,7 +250,7 @@ print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB"
 # %% [markdown]
 # ## Explain an odd number
 #
-# > 打印出的参数量对不上时,多半是计数规则不同:explain 会逐条规则去试。
+# > 打印出的参数量对不上时，多半是计数规则不同：explain 会逐条规则去试。
 #
 # PEFT's guide to custom models trained a network of widths 20, 2000, 2000, 2, with LoRA of r = 8
 # on the first two layers and the last one whole, and printed 56,164 trainable parameters. Counted
@@ -298,7 +298,7 @@ for found in counting.explain(3_504_607_232, llama, method):
 # %% [markdown]
 # ## A model of your own
 #
-# > 自己的模型:用 JSON 写下每个模块的名字和形状,就能同样计数。
+# > 自己的模型：用 JSON 写下每个模块的名字和形状，就能同样计数。
 #
 # A JSON file with names and shapes is enough. One lies beside the package:
 
@@ -332,7 +332,7 @@ except LoraRefError as error:
 # %% [markdown]
 # ## When it saves, and when it does not
 #
-# > 一张表:LoRA 与全量微调之比;秩小、行数少时省得多;秩大或行数多时省得少,甚至更贵。
+# > 一张表：LoRA 与全量微调之比；秩小、行数少时省得多；秩大或行数多时省得少，甚至更贵。
 #
 # LoRA divided by full fine-tuning, for one matrix with d = 4096, float32 and AdamW. Above 1 it
 # costs more:
@@ -358,7 +358,7 @@ for r, n in ((8, 512), (8, 65536), (256, 512), (1024, 512), (2048, 512)):
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:自己数一遍参数、盈亏平衡的秩和训练所占的字节。
+# > 练习：自己数一遍参数、盈亏平衡的秩和训练所占的字节。
 #
 # ### `count`: how many numbers LoRA trains
 
@@ -404,7 +404,7 @@ check("training-bytes", training_bytes)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:先数再训;显存不够时先看是哪一部分占大头,再决定用哪种办法。
+# > 实践：先数再训；显存不够时先看是哪一部分占大头，再决定用哪种办法。
 #
 # - Count before training, and compare with what the library prints. A wrong target name, a layer
 #   that is trained by mistake, a head that is not: all of them show there.
@@ -417,7 +417,7 @@ check("training-bytes", training_bytes)
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:LoRA 原文的成本部分,训练显存的构成,以及重算激活的方法。
+# > 延伸阅读：LoRA 原文的成本部分，训练显存的构成，以及重算激活的方法。
 #
 # - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685,
 #   section 4.2, on memory, checkpoints and speed.

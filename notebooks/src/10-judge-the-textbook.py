@@ -28,7 +28,7 @@ CLAIMS = {claim.id: claim for claim in ledger.CLAIMS}
 # %% [markdown]
 # ## One claim, recomputed
 #
-# > 一条论断由原文的输入、打印的数值和重新计算的函数组成,结论由计算得出。
+# > 一条论断由原文的输入、打印的数值和重新计算的函数组成，结论由计算得出。
 #
 # A claim holds what the text prints, the text's own inputs, and a function that recomputes the
 # number from them. The verdict is what comes out of comparing. Nobody writes it down.
@@ -59,7 +59,7 @@ print("0.50 printed, B doubled:", ledger.judge(replace(corrected, given=other_in
 # %% [markdown]
 # ## What a printed number promises
 #
-# > 打印的数值承诺误差不超过末位的半个单位,比较必须用十进制而不是浮点数。
+# > 打印的数值承诺误差不超过末位的半个单位，比较必须用十进制而不是浮点数。
 #
 # A text that prints 1.56 does not claim 1.5600000: it claims a value that rounds to it, within
 # half a unit of the last digit. `0.5` and `0.50` are different claims. The comparison is made in
@@ -78,7 +78,7 @@ print("in floats:       ", abs(0.505 - 0.50) <= 0.005, " 0.505 - 0.50 is not 0.0
 # %% [markdown]
 # ## All claims of the article
 #
-# > 全文共五十九条论断,每一条都重新计算;图中每格是一条论断。
+# > 全文共五十九条论断，每一条都重新计算；图中每格是一条论断。
 #
 # Eight verdicts. `slip`: the expression is right and its number is not. `shape`: the expression
 # has no meaning for the stated shapes, or another shape. `false` has a computed counterexample.
@@ -111,7 +111,7 @@ for verdict in ("slip", "shape", "false"):
 # %% [markdown]
 # ## A correction is a claim too
 #
-# > 更正本身也是一条论断,同样要重新计算;算不出来的更正会使整个检验失败。
+# > 更正本身也是一条论断，同样要重新计算；算不出来的更正会使整个检验失败。
 #
 # Whoever corrects makes mistakes as well. So each correction is a statement under the same rules,
 # and one that does not come out confirmed fails the run.
@@ -137,7 +137,7 @@ for correction in (good, shorter, wrong):
 # %% [markdown]
 # ## True under a condition
 #
-# > 有些论断只在某个条件下成立:两边都要计算,并把条件写出来。
+# > 有些论断只在某个条件下成立：两边都要计算，并把条件写出来。
 #
 # "LoRA adds only O(2dr) to the forward pass, far below O(d^2)" is neither right nor wrong before
 # r is known.
@@ -149,7 +149,7 @@ print(report.as_text([ledger.judge(CLAIMS["forward-cost"])], width=84, chinese=F
 # %% [markdown]
 # ## The papers as well
 #
-# > 论文和软件库中印出的数字同样可以检验,不一致常常来自没有写明的计数规则。
+# > 论文和软件库中印出的数字同样可以检验，不一致常常来自没有写明的计数规则。
 #
 # The same is done for what papers and libraries print about LoRA. A number that does not come out
 # need not be a slip: it may follow a counting rule that the source leaves unsaid (`by-rule`, and
@@ -171,7 +171,7 @@ for verdict in literature.VERDICTS:
 # %% [markdown]
 # ## Your own lecture
 #
-# > 把自己讲义里的矩阵和数字写成 TOML 文件,程序就会逐条检验。
+# > 把自己讲义里的矩阵和数字写成 TOML 文件，程序就会逐条检验。
 #
 # Write down your matrices, what you print, and which quantity each number is meant to be. Nothing
 # in the file is executed. One of these three is wrong:
@@ -229,7 +229,7 @@ except LoraRefError as error:
 # %% [markdown]
 # ## Exercises
 #
-# > 练习:写出判断打印值与计算值是否一致的函数。
+# > 练习：写出判断打印值与计算值是否一致的函数。
 #
 # ### `agrees`: whether a printed number is the computed one
 
@@ -247,7 +247,7 @@ check("agrees", agrees)
 # %% [markdown]
 # ## In practice
 #
-# > 实践:让检验成为讲义的一部分,每次修改后自动运行。
+# > 实践：让检验成为讲义的一部分，每次修改后自动运行。
 #
 # - `lora-ref verify` recomputes the article, `lora-ref verify --literature` the papers, `lora-ref
 #   verify --file my_lecture.toml` your own. The exit status is 0 where everything could be
@@ -261,7 +261,7 @@ check("agrees", agrees)
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读:全部论断的清单,以及可重复研究的文献。
+# > 延伸阅读：全部论断的清单，以及可重复研究的文献。
 #
 # - [The ledger](../docs/ledger.md): all claims of the article with their verdicts, written by the
 #   program. [The literature](../docs/literature.md): the same for published figures.

@@ -549,6 +549,25 @@ def test_a_function_gets_copies_that_it_cannot_spoil():
     assert check("delta-w", RIGHT_ANSWERS["delta-w"]), "the next check draws its own"
 
 
+def test_a_bool_of_numpy_is_a_bool():
+    right = RIGHT_ANSWERS["agrees"]
+    assert check("agrees", lambda printed, value: np.bool(right(printed, value)))
+    said = check("agrees", lambda printed, value: np.bool(not right(printed, value)))
+    assert said.result == "value"
+    assert "you have False, the specification True" in said.says
+
+
+def test_what_comes_out_the_second_time_may_be_anything():
+    answers = iter([None, "two", [1.0], (1.0, 2.0)] * 9)
+
+    def turns(s, r, calls=[]):  # noqa: B006
+        calls.append(1)
+        return 1.0 if len(calls) % 7 else next(answers)
+
+    for _ in range(4):
+        assert check("tail", turns).result == "not-repeatable"
+
+
 def test_other_seeds_draw_other_sizes():
     one = exercise("delta-w")
     shapes = {

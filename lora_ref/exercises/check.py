@@ -48,7 +48,7 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
     found = next((said for look in LOOKS if (said := look(exercise, made)) is not None), None)
     if found is None or found[0] in ("value", "sometimes-right"):
         again, _, _ = call(function, made[0].arguments)
-        if again is None or not close(again, made[0].got, exercise.tolerance):
+        if not _alike(again, made[0].got):
             return Feedback(
                 exercise.id,
                 "not-repeatable",
@@ -231,7 +231,7 @@ def _is_wrong(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
         place = f"at {tuple(int(i) for i in at)} " if b.ndim else ""
         return (
             "sometimes-right" if some else "value",
-            f"{some}{name}{place}you have {a[at]:.6g}, the specification {b[at]:.6g}, "
+            f"{some}{name}{place}you have {_text(a[at])}, the specification {_text(b[at])}, "
             f"with {one.where}.",
         )
     return "value", f"{some}another value than the specification's, with {one.where}."
@@ -252,6 +252,22 @@ LOOKS: tuple[Callable[[Exercise, Sequence[Trial]], Diagnosis | None], ...] = (
 
 
 # -------------------------------------------------------------------------------------- the parts
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two answers of one function are the same to rounding, right or wrong."""
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    try:
+        return np.shape(one) == np.shape(other) and bool(np.allclose(one, other, rtol=1e-9, atol=0))
+    except (TypeError, ValueError):  # one of them is no number
+        return False
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | np.bool):
+        return str(bool(value))
+    return str(int(value)) if isinstance(value, int | np.integer) else f"{value:.6g}"
 
 
 def _slip(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:

@@ -92,7 +92,7 @@ def _article() -> Numbers:
 
 
 def _blocks() -> Numbers:
-    return {"out_features": 1024, "in_features": 1024, "r": RANK, "alpha": 2 * RANK}
+    return {"out_features": 1024, "in_features": 1024, "r": RANK, "alpha": RANK}
 
 
 def _factors() -> Numbers:

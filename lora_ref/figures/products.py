@@ -101,7 +101,7 @@ def blocks(
     gap = 0.3 * unit
     with style(theme) as ink:
         width = 2 * n + r + 1.6 * gap + 0.12 * unit
-        figure, axes = _sheet(width, m + 0.62 * unit, margin=0.04 * unit)
+        figure, axes = _sheet(width, m + 0.45 * unit, margin=0.04 * unit)
         at_B = n + 1.6 * gap
         at_A = at_B + r + 0.12 * unit
         for name, x, wide, high, colour, hatch, says in (
@@ -129,7 +129,7 @@ def blocks(
             f"$W_0$ + (α/r) $B$ $A$ to scale, r = {r}: "
             f"trained are {whole(lora_params(n, m, r))} of {whole(m * n)} numbers, {share:.2f} %"
         )
-        axes.set(xlim=(-0.05 * unit, width), ylim=(m + 0.42 * unit, -0.05 * unit))
+        axes.set(xlim=(-0.05 * unit, width), ylim=(m + 0.3 * unit, -0.05 * unit))
     return figure
 
 

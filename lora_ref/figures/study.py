@@ -21,7 +21,8 @@ FAMILIES: Mapping[str, Look] = {
     "LoRA variants": ("sky", "D", ("rslora", "dora", "pissa", "qlora")),
     "adapters": ("green", "^", ("adapter-4", "adapter-16")),
     "full": ("vermillion", "s", ("full",)),
-    "head or biases": ("orange", "v", ("head", "biases")),
+    "head": ("orange", "v", ("head",)),
+    "biases": ("purple", "P", ("biases",)),
     "from scratch": ("grey", "X", ("scratch",)),
 }
 

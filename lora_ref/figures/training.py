@@ -94,8 +94,8 @@ def gradient_check_alt(smooth: Mapping[float, float], multilinear: Mapping[float
     return (
         f"The gradient check of a smooth layer errs by {smooth[small]:.0e} at step {small:.0e} "
         f"(rounding), by {smooth[large]:.0e} at step {large:.0e} (truncation), and least, by "
-        f"{smooth[best]:.0e}, at {best:.0e}: a V. A LoRA layer has no truncation error, so its "
-        f"error only falls with the step{ending}."
+        f"{smooth[best]:.0e}, at {best:.0e}: a V. A LoRA layer has no truncation error: its "
+        f"error falls with the step until it is rounding{ending}."
     )
 
 

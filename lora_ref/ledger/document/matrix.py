@@ -81,7 +81,7 @@ def _rows_as_basis(A: Any, Q: Any, x: Any) -> Evidence:
     (products, coordinates), (others, in_others) = both(floats(A)), both(floats(Q))
     numbers = {
         "products": ", ".join(f"{value:.2f}" for value in products),
-        "coordinates": ", ".join(f"{value:.2f}" for value in coordinates),
+        "coordinates": ", ".join(f"{value:.3f}" for value in coordinates),
     }
     return Evidence(
         bool(np.allclose(products, coordinates)), numbers, bool(np.allclose(others, in_others))

@@ -409,6 +409,16 @@ def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():
     assert "you have 1e-09, the specification 0" in said.says
 
 
+@pytest.mark.parametrize("id", EXERCISES)
+def test_a_copy_of_the_loops_is_recognised_under_another_name(id):
+    source = show(id).partition("In plain loops:\n\n")[2].replace("def spec(", "def mine(")
+    names = {"Array": object, "Any": object, "Fraction": Fraction, "np": np}
+    names |= {"Shapes": list, "numerical_rank": np.linalg.matrix_rank}
+    exec(source + "  # a remark\n", names)
+    said = check(id, names["mine"])
+    assert said.result == "the-specification", said
+
+
 def test_another_pair_with_the_same_product_is_right_too():
     assert check("combine", combine_otherwise)
 

@@ -146,7 +146,7 @@ SCALING = Exercise(
         ),
         Slip(
             "whole-division",
-            "what is behind the point is cut off; // and int() do that.",
+            "what comes after the decimal point is cut off; // and int() do that.",
             lambda alpha, r, rank_stabilised: alpha // (sqrt(r) if rank_stabilised else r),
         ),
     ),

@@ -39,7 +39,7 @@ GRAD_A = Exercise(
     (
         Slip(
             "zeros",
-            "these are zeros. So the gradient is at the start, where B = 0, and only there.",
+            "these are zeros. The gradient is zero at the start, where B = 0; here B is not zero.",
             lambda grad_y, x, A, B, alpha: np.zeros_like(A),
         ),
         Slip(
@@ -187,8 +187,8 @@ GRAD_X = Exercise(
         ),
         Slip(
             "W0-transposed",
-            "W0 is transposed here. Going back, rows of grad_y meet W0 as it is; a square W0 "
-            "would have hidden it.",
+            "W0 is transposed here. Going back, rows of grad_y meet W0 as it is. A square W0 would "
+            "have let it run, with wrong numbers.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0.T + alpha / len(A) * (grad_y @ B @ A),
         ),
     ),

@@ -11,6 +11,7 @@ GENERAL: Mapping[str, str] = {
     "missing": "in a file: there is no function of the exercise's name",
     "no-function": "a value was handed in, not a function",
     "signature": "the function takes other arguments",
+    "the-specification": "a copy of the loops, which are right and slow",
     "raises": "it raises an error, which is quoted with the shapes that led to it",
     "square-only": "it raises an error, and where all sides are equal it would be right",
     "changed-input": "it writes to an array or a list that it was given, right or not",
@@ -38,7 +39,7 @@ GENERAL: Mapping[str, str] = {
 INTRODUCTION = """\
 # The exercises, and the wrong answers that each tells apart
 
-Written by `lora-ref exercises --markdown`; do not edit. The right answers are not here.
+Written by `lora-ref exercises --markdown`; do not edit. The formulas to find are not here.
 
 {count} exercises stand in the ten [notebooks](../notebooks). Each has a task, a specification in
 plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with sizes and

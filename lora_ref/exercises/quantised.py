@@ -124,7 +124,7 @@ BITS_PER_WEIGHT = Exercise(
         ),
         Slip(
             "whole-division",
-            "what is behind the point is cut off; // and int() do that.",
+            "what comes after the decimal point is cut off; // and int() do that.",
             lambda bits, block_size: float(bits + 32 // block_size),
         ),
     ),

@@ -58,7 +58,7 @@ ADAPTER = Exercise(
         ),
         Slip(
             "activation-at-the-end",
-            "the ReLU stands behind the way up; it belongs into the bottleneck.",
+            "the ReLU stands after the way up; it belongs in the bottleneck.",
             lambda x, W_down, b_down, W_up, b_up: (
                 x + _relu((x @ W_down.T + b_down) @ W_up.T + b_up)
             ),

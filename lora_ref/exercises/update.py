@@ -25,7 +25,7 @@ FORWARD = Exercise(
     "the forward pass, in two steps",
     "Rows x (n, in_features) go through W0 (out_features, in_features), and in parallel through\n"
     "A (r, in_features) and then B (out_features, r). Return y (n, out_features), the sum of the\n"
-    "two with alpha/r before the second. Do not form B A.",
+    "two with alpha/r before the second. There is no need to form B A.",
     _forward,
     lambda rng, n: chosen(layer(rng, n), "x", "W0", "A", "B", "alpha"),
     (

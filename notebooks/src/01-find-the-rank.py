@@ -11,8 +11,10 @@
 # **You need** matrix products, and twenty minutes. The singular value decomposition is explained
 # as far as it is used.
 #
-# Each cell that prints numbers says first how exact they are: `# exact`, `# to 1e-9` (a relative
-# error), or `# depends on the seed`, where only the shape of the result matters.
+# Each cell that shows numbers says first how exact they are: `# exact` (the same text
+# everywhere), `# to 1e-9` and the like (a relative error, or one unit of the last printed digit),
+# `# depends on the seed` (only the shape of the result matters), or `# order of magnitude` (what
+# is itself rounding).
 
 # %%
 import numpy as np
@@ -26,6 +28,10 @@ from lora_ref.worked import article_layer
 # ## One column times one row
 #
 # > 一列乘一行得到一个秩为 1 的矩阵：它的每一行都是同一行的倍数。
+#
+# A layer multiplies its input x, `in_features` numbers, by a weight W0 and gets `out_features`
+# numbers. LoRA leaves W0 as it is and adds a second matrix of the same shape to it: the *update*,
+# a product B A. This notebook is about such matrices.
 #
 # The smallest update there is: a column b of `out_features` numbers and a row a of `in_features`
 # numbers. Their outer product has an entry for each pair, `b[i] * a[j]`. All its rows are
@@ -112,7 +118,7 @@ print("rank of W0 + B A:", lowrank.numerical_rank(example.merge().W))
 # %% [markdown]
 # ## Cut a picture to rank r
 #
-# > 只保留最强的 r 项：图像在秩很小时就能辨认，所需的数远少于像素。
+# > 只保留最强的 r 项：这幅画在秩很小时就能辨认；手写数字拼图的奇异值下降缓慢，截断的损失大。
 #
 # Keep the r strongest terms and drop the rest: that is `lowrank.truncate(M, r)`. A picture is a
 # matrix too, and shows what is kept. This one has 48 x 64 pixels.
@@ -123,8 +129,8 @@ FIGURES["cuts"].picture()
 
 # %% [markdown]
 # At r = 8 the sun is round and the hills have edges, from less than a third of the numbers. But a
-# low rank is a property of *this* picture. Here is one that resists: 48 handwritten digits in one
-# picture. Its singular values fall slowly, and what a cut leaves out stays large.
+# low rank is a property of *this* picture. Here are the singular values of one that resists, a
+# picture of 48 handwritten digits. They fall slowly, and what a cut leaves out stays large.
 
 # %%
 # to 1e-6
@@ -139,10 +145,11 @@ FIGURES["singular-values"].picture()
 #
 # > Eckart-Young 定理：秩不超过 r 的矩阵中，截断 SVD 离目标最近，误差由余下的奇异值给出。
 #
-# The theorem of Eckart and Young (1936; Mirsky, 1960, for all unitarily invariant norms): of all
-# matrices of rank at most r, the cut SVD is nearest to M. The distance is known before anything
-# is cut. In the Frobenius norm it is `sqrt(s[r]**2 + s[r+1]**2 + ...)`, in the spectral norm
-# `s[r]`.
+# The theorem of Eckart and Young (1936; Mirsky, 1960, for all norms that rotations leave alone):
+# of all matrices of rank at most r, the cut SVD is nearest to M. The distance is known before
+# anything is cut. In the Frobenius norm, the root of the sum of all squared entries, it is
+# `sqrt(s[r]**2 + s[r+1]**2 + ...)`. In the spectral norm, the most by which a matrix stretches a
+# vector, it is `s[r]`.
 
 # %%
 # to 1e-9
@@ -158,7 +165,8 @@ for r in range(5):
 # (notebook 02).
 #
 # A theorem about all matrices cannot be proved by drawing some. But drawing can fail, so let it
-# try: each dot below is the best update in a column space that was drawn at random.
+# try: each orange cross below is the nearest matrix in a column space that was drawn at random.
+# The blue circles are the cut SVD. (The matrix is the picture of digits from above.)
 
 # %%
 # depends on the seed
@@ -204,9 +212,9 @@ FIGURES["dimension"].picture()
 #
 # > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
-# Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
-# answers are not in this notebook. `show` prints the task and a specification in plain loops;
-# yours needs none.
+# Replace the three dots, run the cell, and read what it says. Nothing is downloaded. `show`
+# prints the task and a specification in plain loops, which says what is right and is slow on
+# purpose: copying it would pass and teach nothing. Write yours without loops.
 #
 # ### `rank-bound`: the most rank that a sum can have
 
@@ -257,8 +265,9 @@ check("tail", tail)
 # - To turn a full fine-tune into a LoRA, take the SVD of `W - W0`, look at the singular values,
 #   choose r, and keep `lowrank.factors(W - W0, r)`. [Question 15](../docs/questions.md) has the
 #   cell.
-# - Of a large matrix only the first triplets are needed. `lowrank.randomised_svd` finds them with
-#   a few products; how near it comes, it can be asked:
+# - Of a large matrix only the first triplets are needed (a singular value with its column and
+#   row). `lowrank.randomised_svd` finds them with a few products; how near it comes can be
+#   measured:
 
 # %%
 # depends on the seed

@@ -10,7 +10,7 @@
 # **You need** matrix products, the rank of a matrix (notebook [01](01-find-the-rank.ipynb)), and
 # fifteen minutes.
 #
-# The article prints decimals, so its inputs are known exactly. Whatever is marked `# exact` below
+# The article prints decimals, so its inputs are known exactly. What is printed in fractions below
 # was computed in fractions, and no rounding can be blamed.
 
 # %%
@@ -29,7 +29,7 @@ CLAIMS = {claim.id: claim for claim in ledger.CLAIMS}
 # %% [markdown]
 # ## W0 has full rank, barely
 #
-# > W0 的秩确实是 4，但只是勉强：最小奇异值只有最大奇异值的六十分之一。
+# > W0 的秩确实是 4，但只是勉强满秩：最小奇异值只有最大奇异值的六十分之一。
 #
 # The article assumes that its W0 has rank 4. A determinant in fractions settles it: not zero.
 
@@ -39,8 +39,8 @@ print(worked.format_step(STEPS["pretrained"], exact=True))
 
 # %% [markdown]
 # How far is W0 from a lower rank? The determinant cannot say: doubling every entry multiplies it
-# by 16 and leaves rank and condition number as they are. The smallest singular value is the
-# distance to the nearest matrix of rank 3.
+# by 16 and leaves the rank as it is, and the condition number (the largest singular value over
+# the smallest). The smallest singular value is the distance to the nearest matrix of rank 3.
 
 # %%
 # to 1e-9
@@ -60,9 +60,9 @@ print(f"two decimals hide a change of W0 of norm {0.005 * 4:.2f} at most")
 #
 # > 文中的 A 是等差数列，不是高斯采样；B = 0 时无论 A 和缩放系数取何值，W 都等于 W0。
 #
-# A is introduced as a random Gaussian initialisation, which part two gives as N(0, 0.02²). The
-# printed one counts from 0.10 to 0.80. As an illustration that is a good choice, because each
-# number says where it stands. But it is no draw:
+# A is introduced as a random Gaussian initialisation, for which part two says "usually N(0,
+# 0.02²)". The printed one counts from 0.10 to 0.80. As an illustration that is a good choice,
+# because each number says where it stands. But it is no draw:
 
 # %%
 # exact
@@ -154,7 +154,7 @@ print("so rows of A B by   ", ", ".join(f"{float(rise):.2f}" for rise in (A[1] -
 # If every entry of a row rises by the same amount, the product rises by that amount times the
 # sums of B's columns. Steps of 0.80 and 1.00 fit a rise of 0.50. A's second row is 0.40 above its
 # first, which gives 0.64 and 0.80. And A has no third and fourth row from which the last two
-# printed rows could come. How they arose, the article does not say.
+# printed rows could come. The article does not say how they arose.
 
 # %% [markdown]
 # ## Two columns written twice are no sum
@@ -177,8 +177,8 @@ for name in ("merge-shape", "merge-sums"):
 # %% [markdown]
 # All 16 additions are right, and it is worth seeing what was added. Written twice, the matrix
 # treats inputs 1 and 3 alike, and inputs 2 and 4: that is the layout of a page, and nothing that
-# was learnt. Every update of rank 2 leaves some differences between inputs unseen. Which ones,
-# the rows of A decide.
+# was learnt. Every update of rank 2 leaves some differences between inputs unseen. The rows of A
+# decide which ones.
 #
 # Taken alone, A B for B A looks like a matter of notation. Here the order became a wrong shape,
 # the shape a wrong layout, and the layout 16 wrong weights. Asking for the shape of A B would
@@ -189,8 +189,8 @@ for name in ("merge-shape", "merge-sums"):
 #
 # > 更新量的 Frobenius 范数是 √3.74 ≈ 1.9339；它衡量更新的大小，不是近似误差。
 #
-# The article ends with the norm of W - W0, which is the norm of the update, whatever W0 is. It
-# prints 8.97.
+# The first part of the article ends with the norm of W - W0, which is the norm of the update,
+# whatever W0 is. It prints 8.97.
 
 # %%
 # exact
@@ -256,8 +256,10 @@ for name in ("two-steps", "forward-order"):
 
 # %% [markdown]
 # The second part of the article has the two steps right, A first and B second, and writes A B x a
-# few lines above them. The two steps are also how it should be computed while training: B A is
-# never formed. A merge forms it once, and after it a pass costs what it cost without LoRA.
+# few lines above them. While training, libraries compute linear layers in these two steps too:
+# the gradients need A x anyway, and only with more rows than half the width would forming B A
+# once take fewer multiply-adds in the forward pass. A merge forms it once, and after it a pass
+# costs what it cost without LoRA.
 
 # What are the two numbers A x? The article calls the rows of A basis vectors of the
 # low-dimensional space. They are vectors of the input space, and A x holds the inner products of
@@ -297,7 +299,7 @@ FIGURES["blocks"].picture()
 # %% [markdown]
 # ## What the article gets right
 #
-# > 原文的参数计数、B 的零初始化和先 A 后 B 的两步计算经核对都是正确的。
+# > 原文第一部分的参数计数和 B 的零初始化经核对都是正确的。
 #
 # Of the claims of its first part, these come out confirmed when recomputed:
 
@@ -311,13 +313,12 @@ for one in right:
 
 # %% [markdown]
 # Two of them are narrower than they look. The 16 sums are right as sums of the printed numbers.
-# And the error falls with r where a trained B A approaches a given target; the norm of W - W0 is
-# another matter, as seen above.
+# And the error does not grow with r where a trained B A approaches a given target; the norm of W
+# - W0 is another matter, as seen above.
 #
 # Beyond single numbers: W0 is frozen; A projects down and B up; B starts at zero, and the reason
-# given is right; the example is small enough that a reader can redo it by hand. That is why it
-# could be checked at all. And wherever the article writes A B, reading B A puts most of its
-# formulas in order.
+# given is right; the example is small enough that a reader can redo it by hand. And wherever the
+# article writes A B, reading B A puts most of its formulas in order.
 
 # %% [markdown]
 # ## Exercises
@@ -380,8 +381,8 @@ check("merge", merge)
 #   smaller than both, and 0.10 x 0.10 = 0.10 is not.
 # - **Names.** Say what a norm is the norm of, and when it would be zero. The norm of W - W0 is
 #   zero where nothing was learnt.
-# - **Bounds.** No entry of B A is larger than r times the largest entry of B times the largest of
-#   A, and its norm is not above the product of their norms:
+# - **Bounds.** In absolute value, no entry of B A is larger than r times the largest of B times
+#   the largest of A, and its norm is not above the product of their norms:
 
 # %%
 # to 1e-12

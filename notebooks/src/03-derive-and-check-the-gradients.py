@@ -41,11 +41,12 @@ from lora_ref.ops import layer_norm, layer_norm_backward
 # %% [markdown]
 # ## Move one entry
 #
-# > 固定 y 处的梯度 g，移动一个元素，看 g 与 y 的内积变化多少，这就是该元素的梯度。
+# > 固定 y 处的梯度 g，移动一个元素，看 g 与 y 的内积随它变化的斜率，这就是该元素的梯度。
 #
 # A layer knows nothing of the loss L but `grad_y`, written g here: by how much L changes, to
-# first order, for each entry of y. Its backward has to return the same for each entry of x, A and
-# B. So hold g fixed and ask: if this one entry moves by a step, what does the sum of `g * y` do?
+# first order, for each entry of y. Its *backward*, the code that turns the gradient of y into
+# those of x, A and B, has to return the same for each of their entries. So hold g fixed and ask:
+# if this one entry moves by a step, what does the sum of `g * y` do?
 #
 # Here is the example of notebook 02, in fractions: one input, g from a squared loss, and the
 # entry `B[2, 1]` moved by three steps.
@@ -124,9 +125,10 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 #
 # $$\nabla_x = g W_0 + \nabla_h A$$
 #
-# W0 is frozen, and it still lets the gradient pass. With dropout before A, a mask of zeros and
-# `1 / (1 - p)` multiplies x on its way into A. So the masked x stands in the gradients of A and, by
-# way of h, of B; and the second term of the gradient of x is multiplied by the mask.
+# W0 is frozen, and it still lets the gradient pass. Dropout sets each entry of x to zero with
+# probability p while training: before A, a mask of zeros and `1 / (1 - p)` multiplies x. So the
+# masked x stands in the gradients of A and, by way of h, of B; and the second term of the
+# gradient of x is multiplied by the mask.
 #
 # That is the whole backward. Here are the three beside difference quotients, entry by entry:
 
@@ -146,9 +148,9 @@ for name in by_hand:
 # $$\delta y = \delta x W_0^\top + s \delta h B^\top + s h \delta B^\top,
 # \qquad \delta h = \delta x A^\top + x \delta A^\top$$
 #
-# and whatever stands beside a δ in the sum of `g * δy`, once its factors have crossed over, is
-# that gradient. [Derivations](../docs/derivations.md) does it this way, and index by index as
-# well.
+# and whatever stands beside a δ in the sum of `g * δy`, is that gradient, once the factors around
+# it have crossed over by `sum(g * (P δ Q)) = sum((P.T @ g @ Q.T) * δ)`.
+# [Derivations](../docs/derivations.md) does it this way, and index by index as well.
 
 # %% [markdown]
 # ## W0 has a gradient that nobody computes
@@ -178,9 +180,11 @@ judged = ledger.judge(next(claim for claim in ledger.CLAIMS if claim.id == "grad
 print(f"{judged.verdict}: {judged.correction}")
 
 # %% [markdown]
-# Frozen is a decision. The article's conclusion stands: W0 does not change. What LoRA saves is
-# the product g.T @ x, one of the three large ones of a full step, and a matrix of the size of W0.
-# And without dropout A and B learn from nothing but G:
+# Frozen is a decision. The article's conclusion stands: W0 does not change. (The ledger writes
+# one input as a column, g xᵀ; for rows that is `g.T @ x`.) In the backward pass LoRA saves this
+# product, one of the three large ones of a full step, and a matrix of the size of W0; what an
+# optimiser keeps for W0 is saved besides (notebook 09). And without dropout A and B learn from
+# nothing but G:
 #
 # $$\nabla_A = s B^\top G, \qquad \nabla_B = s G A^\top$$
 #
@@ -215,7 +219,7 @@ print(f"forward passes: {2 * len(errors)} along directions, {2 * entries} entry 
 # %% [markdown]
 # ## Which step
 #
-# > 步长太小则舍入误差大，太大则截断误差大；LoRA 对每个参数都是仿射的，没有截断误差。
+# > 步长太小则舍入误差大，太大则截断误差大；LoRA 对每个参数分别都是仿射的，没有截断误差。
 #
 # The quotient is `(L(at + step) - L(at - step)) / (2 * step)`. A small step divides rounding by a
 # small number: an error that grows as 1/step. A large step leaves the tangent: an error that
@@ -241,8 +245,8 @@ print(f"smooth:                  step {SMOOTH_STEP:.1e}, tolerance {SMOOTH_TOLER
 #
 # > 一个从未失败过的检验什么也证明不了，所以包里特意保留了几种常见的错误，逐个交给它检验。
 #
-# A check that has never failed has shown nothing. The package keeps wrong backwards on purpose, of
-# the kinds that real code has had, and asks which gradients give them away.
+# A check that has never failed has shown nothing. The package keeps wrong backwards on purpose,
+# of the kinds that real code has had, and asks which gradients give them away.
 
 # %%
 # exact
@@ -328,9 +332,10 @@ for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y
     print(f"rows in the wrong order, g {kind:<6}: caught by {', '.join(found) or 'nothing'}")
 
 # %% [markdown]
-# Behind a normalisation it is worse. The rows of a softmax sum to 1, and those of a layer norm
-# with equal gains and no bias to 0, whatever x is. So the sum of y is constant, its gradient is
-# zero, and a hundred times the right backward passes:
+# Behind a normalisation it is worse. A softmax turns a row into probabilities, which sum to 1; a
+# layer norm shifts and scales a row to mean 0, so with equal gains and no bias its entries sum to
+# 0, whatever x is. So the sum of y is constant, its gradient is zero, and a hundred times the
+# right backward passes:
 
 # %%
 # exact
@@ -369,12 +374,13 @@ for name, kind in kinds.items():
     print(f"{name:<21} loss {losses[0]:.4f} -> {losses[-1]:.4f}")
 
 # %% [markdown]
-# Every loss falls. Three wrong backwards train exactly as the right one, because in a single layer
-# nobody reads the gradient of x; a layer below would be the one that learns wrongly. Two are the
-# right one at a smaller learning rate: in plain gradient descent, one factor on both gradients is
-# no more than that. And two reach a *lower* loss: a factor on one gradient is a learning rate of
-# its own, and here a larger one happened to help. A loss curve tells none of this. The check does,
-# in eight passes.
+# Every loss falls. Three wrong backwards train exactly as the right one, because in a single
+# layer nobody reads the gradient of x; a layer below would be the one that learns wrongly. Two
+# are the right one at a smaller learning rate: in plain gradient descent, one factor on both
+# gradients is no more than that. And two reach a *lower* loss: a factor on one gradient is a
+# learning rate of its own, and here a larger one happened to help. A loss curve tells none of
+# this. The check does, in six forward passes besides the forward and the backward that are
+# checked.
 
 # %% [markdown]
 # ## Exercises

@@ -88,9 +88,9 @@ FIGURES["start-up"].picture()
 # small disturbance need not harm the result (Li et al., 2025, study such starts). Two zeros do:
 # nothing is ever learnt.
 #
-# A zero and B random keeps the function too, and trains: an embedding of loralib begins so. For
-# other layers A is the one that is drawn. Hayou et al. (2024a) find that this order tolerates
-# larger learning rates.
+# A zero and B random keeps the function too, and trains: in loralib, the library of the LoRA
+# authors, an embedding (a table of rows) begins so. For other layers A is the one that is drawn.
+# Hayou et al. (2024a) find that this order tolerates larger learning rates.
 
 # %% [markdown]
 # ## Equal rows stay equal
@@ -130,18 +130,20 @@ Picture(descent(losses, floors), descent_alt(losses, floors))
 # %% [markdown]
 # Equal rows find the best update of rank 1, and stop there. A difference of about a millionth is
 # enough to leave: it grows from step to step, until the second direction is found. So the plateau
-# is a saddle and not a minimum. That equal rows stay equal for ever holds in exact arithmetic; in
-# floats, rounding may in time be the first difference. A random A need not wait for it.
+# is a saddle (flat, with a way down) and not a minimum. That equal rows stay equal for ever holds
+# in exact arithmetic; in floats, rounding may in time be the first difference. A random A need
+# not wait for it.
 
 # %% [markdown]
 # ## How wide to draw A
 #
 # > 固定的 0.02 与 Kaiming 均匀分布只在宽度 833 附近一致；后者使 A x 的大小与宽度无关。
 #
-# "Usually N(0, 0.02²)", says the article. The LoRA paper says Gaussian and gives no width. The
-# authors' library and PEFT draw uniformly between plus and minus `1 / sqrt(in_features)`, a rule
-# of Kaiming He's. A uniform draw between -b and b has the standard deviation `b / sqrt(3)`, so
-# theirs is `1 / sqrt(3 in_features)`. It falls with the width, and 0.02 does not:
+# "Usually N(0, 0.02²)", says the article. The LoRA paper says Gaussian and gives no width.
+# loralib and PEFT, Hugging Face's library, draw uniformly between plus and minus `1 /
+# sqrt(in_features)`, which is PyTorch's `kaiming_uniform_` with `a = sqrt(5)`, named after
+# Kaiming He's family of rules. A uniform draw between -b and b has the standard deviation `b /
+# sqrt(3)`, so theirs is `1 / sqrt(3 in_features)`. It falls with the width, and 0.02 does not:
 
 # %%
 # depends on the seed
@@ -164,7 +166,7 @@ for width in (256, 768, 833, 1024, 4096):
 # %% [markdown]
 # ## alpha/r does not guard the start
 #
-# > B 为零时，无论 α 多大，初始扰动都恰好为零；α/r 影响的是第一步之后的步幅。
+# > B 为零时，无论 α 多大，初始扰动都恰好为零；α/r 影响的是从第一步开始的步幅。
 #
 # The article says that alpha/r keeps the random A and B from disturbing the model too much at the
 # start. But at the start B is zero, by the article's own rule, and nothing is disturbed. At r =
@@ -198,7 +200,7 @@ for alpha in (1, 16, 256):
 # where η is the learning rate. With the same learning rate, alpha sets the pace:
 
 # %%
-# to 1e-6
+# depends on the seed
 norms = {}
 for alpha in (4, 8, 12):
     layer = LoRALinear.init(W0, 4, alpha, np.random.default_rng(1))
@@ -262,15 +264,16 @@ for name, (_, _, optimiser) in settings.items():
     print(f"{name:<33}  step 1: {said[0]:<5}  step 20: {said[1]}")
 
 # %% [markdown]
-# So alpha, the width of A and the learning rate are three knobs for two settings. Adam divides a
-# gradient by its own size, and there the law has `c η` in place of `c² η`, up to Adam's epsilon.
-# This is the LoRA paper's remark (section 4.1) that with Adam tuning alpha is roughly tuning the
-# learning rate, if the start is scaled along. The paper sets alpha to the first r that is tried
-# and leaves it there; "usually alpha = r", says the article. It is one convention among others.
+# So alpha, the width of A and the learning rate are three knobs for two settings. Adam divides
+# each entry of a gradient by its own running size, and there the law has `c η` in place of `c²
+# η`, up to Adam's epsilon. This is the LoRA paper's remark (section 4.1) that with Adam tuning
+# alpha is roughly tuning the learning rate, if the start is scaled along. The paper sets alpha to
+# the first r that is tried and leaves it there; "usually alpha = r", says the article. It is one
+# convention among others.
 #
 # Learning rates that differ for A and B, as in the third line, are the idea of LoRA+ (Hayou et
-# al., 2024b). For gradient descent from B = 0, c times the alpha is c² times the learning rate of
-# B, and nothing else.
+# al., 2024b), where B gets the larger one. For gradient descent from B = 0, c times the alpha is
+# c² times the learning rate of B, and nothing else.
 #
 # The other pair, `c A` and `B / c`, is one function and two trainings. By the same algebra, A
 # moves at 1/c² of its pace and B at c² of it:
@@ -339,7 +342,8 @@ for optimiser in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
 # An orthogonal start draws A with orthonormal rows. Then `A.T @ A` is a projection P, and the
 # first step is `-η s² G P`: the step of full fine-tuning, seen through r directions, none of them
 # stretched. Such an A is sqrt(3) times as wide as Kaiming's, so at the same alpha and learning
-# rate the first step falls three times as far in the mean.
+# rate the first step of gradient descent lowers the loss three times as far, in the mean over
+# draws.
 #
 # PiSSA (Meng et al., 2024) takes the r largest singular triplets of W0 out of W0 and into A and
 # B, and freezes the rest. At r = 4:
@@ -380,8 +384,8 @@ print("rank of what r = 4 has added to W0:", numerical_rank(updates[0], 1e-9))
 #
 # > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
-# Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
-# answers are not in this notebook.
+# Replace the three dots, run the cell, and read what it says. The specification in plain loops
+# says what is right. It is slow on purpose; write yours without loops.
 #
 # ### `start`: both factors, before the first step
 

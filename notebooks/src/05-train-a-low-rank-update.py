@@ -32,8 +32,8 @@ from lora_ref.training import Loss, Momentum, Network, train
 # > 线性任务有闭式的最优解：给定秩 r，最小损失事先可知。
 #
 # W0 has 12 outputs and 16 inputs. The target is made by another weight, W0 plus a shift of rank
-# 6, whose terms are each half as strong as the one before, and a little noise. The inputs are not
-# equally loud: the first has a standard deviation of 3, the last of 1/3.
+# 6, whose terms are each about half as strong as the one before, and a little noise. The inputs
+# are not equally loud: the first has a standard deviation of 3, the last of 1/3.
 
 # %%
 rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ fresh_x = rng.standard_normal((4000, 16)) * loudness
 fresh_target = fresh_x @ (W0 + shift).T + rng.standard_normal((4000, 12)) / 20
 print(f"full: {full_params(16, 12)} numbers")
 print(" r  numbers  least loss  on fresh rows")
-for r in (1, 2, 3, 4, 5, 6, 8, 12):
+for r in (1, 2, 3, 4, 5, 6, 7, 8, 12):
     B, A = best_update(x, target, W0, r)
     here, _ = mean_squared_error(x @ (W0 + B @ A).T, target)
     there, _ = mean_squared_error(fresh_x @ (W0 + B @ A).T, fresh_target)
@@ -67,9 +67,9 @@ for r in (1, 2, 3, 4, 5, 6, 8, 12):
 # %% [markdown]
 # "Larger r, smaller error, more parameters", says the article. In this form it is right: it is
 # true of the least loss on the rows that one trains on, which at full rank is that of ordinary
-# least squares. On fresh rows the loss turns. It is least at r = 6, the rank of the shift, and
-# beyond that what is fitted is noise. Notice the numbers too: from r = 7 on, A and B hold more
-# than W0.
+# least squares. On fresh rows the loss turns. Here it is least at r = 6, the rank of the shift,
+# and beyond that what is fitted is noise. Notice the numbers too: from r = 7 on, A and B hold
+# more than W0.
 
 # %% [markdown]
 # ## Training finds it
@@ -98,16 +98,16 @@ for name, r in (("r = 1", 1), ("r = 2", 2), ("r = 4", 4), ("full", 12)):
 Picture(descent(losses, floors), descent_alt(losses, floors))
 
 # %% [markdown]
-# Each curve comes down to the line of its rank, and none passes below it. (The waves are
-# momentum's.) That training arrives is no accident of this draw. The loss is not convex in A and
-# B together, but for a linear layer and squared errors it has no local minimum that is not
-# global: all other places where both gradients vanish are saddles. Baldi and Hornik (1989) prove
-# it for inputs in all directions and singular values that differ. A network with activations is
-# another matter.
+# Each curve comes down to the line of its rank, and none passes below it. (The waves are those of
+# momentum, in which each step keeps a part of the last one.) That training arrives is no accident
+# of this draw. The loss is not convex in A and B together, but for a linear layer and squared
+# errors it has no local minimum that is not global: all other places where both gradients vanish
+# are saddles. Baldi and Hornik (1989) prove it for inputs in all directions and singular values
+# that differ. A network with activations is another matter.
 #
 # The directions do not come all at once. Below is the size of the update in each of its four
-# directions, as the rows of x show it (singular values of `x @ delta_w.T`, divided by 8), while
-# the layer of r = 4 trains:
+# directions, as the rows of x show it (singular values of `x @ delta_w.T`, divided by 8, the root
+# of the 64 rows), while the layer of r = 4 trains:
 
 # %%
 # depends on the seed
@@ -178,8 +178,8 @@ for name in ("r = 1", "r = 2", "r = 4"):
     print(f"{name}: W0 the same, byte for byte: {same}; merged alike: {np.allclose(y, merged)}")
 
 # %% [markdown]
-# That W0 does not change, the article has right. Its reason, that the gradient of W0 is zero, it
-# has not. Here is G, the gradient of the whole weight, where training has ended (norms):
+# That W0 does not change, the article has right. The reason that it gives, a gradient of zero, is
+# wrong. Here is G, the gradient of the whole weight, where training has ended (norms):
 
 # %%
 # depends on the seed
@@ -286,8 +286,8 @@ print("on test images, pissa over lora-16:", runs.target("pissa", "lora-16")["in
 #
 # > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
-# Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
-# answers are not in this notebook.
+# Replace the three dots, run the cell, and read what it says. The specification in plain loops
+# says what is right. It is slow on purpose; write yours without loops.
 #
 # ### `step`: one step of gradient descent
 

@@ -171,7 +171,7 @@ for T in (1, 10, 100, 1000):
 # %% [markdown]
 # ## The scaling is a dial
 #
-# > 训练之后缩放系数仍可调：为 0 时恰是原网络，越大新任务越强，旧任务忘得越多。
+# > 训练之后缩放系数仍可调：为 0 时恰是原网络；调大时新任务先升后降，旧任务则一路遗忘。
 #
 # An update enters as `scaling B A`, so its strength can be turned after training, by
 # `replace(layer, alpha=...)`, with A and B as they are. The study of notebook 06 did it with LoRA
@@ -221,8 +221,9 @@ for name, one in {
 # %% [markdown]
 # Multiplying out shows why. With `A = (A1 + A2) / 2` and `B = w1 s1 B1 + w2 s2 B2`, each wanted
 # term comes in with one half, and the other half meets the wrong partner: `B1 A2` and `B2 A1`,
-# cross terms that no task has trained. They are no error only where the A are equal, for instance
-# one A that was drawn for all tasks and frozen (Sun et al., 2024):
+# cross terms that no task has trained. The error is half of `(B1 - B2)(A2 - A1)`, with the
+# weights and scalings in the B. It is gone where the A are equal, for instance one A that was
+# drawn for all tasks and frozen (Sun et al., 2024), or where those B are:
 
 # %%
 # exact
@@ -274,9 +275,10 @@ for turn in range(1, 101):
         print(f"turns: {turn:>3}, entries changed: {np.mean(start != W):.2f}, W0 off by {off:.0e}")
 
 # %% [markdown]
-# A single turn does little, but the error grows with their number: a few entries are rounded the
-# same way every time, and drift. In float16, with 13 bits fewer, each step is thousands of times
-# larger. So keep W0, and make each merged weight from it anew.
+# A single turn does little, but the error grows with their number: most of the changed entries
+# change once and then stay, and a few are rounded the same way every time, and drift. In float16,
+# with 13 bits fewer, each step is thousands of times larger. So keep W0, and make each merged
+# weight from it anew.
 
 # %% [markdown]
 # ## The palette, and what it hides
@@ -305,8 +307,8 @@ FIGURES["palette"].picture()
 #
 # > 练习：把省略号换成你的代码，运行单元格，它会告诉你哪里不对。
 #
-# Replace the three dots, run the cell, and read what it says. Nothing is downloaded, and the
-# answers are not in this notebook.
+# Replace the three dots, run the cell, and read what it says. The specification in plain loops
+# says what is right. It is slow on purpose; write yours without loops.
 #
 # ### `mixed-batch`: to each row its task
 
@@ -342,7 +344,8 @@ check("combine", combine)
 #
 # - One task for all requests: merge, and pay nothing for the adapter. Several tasks in a batch:
 #   leave them unmerged, and run W0 once over all rows. Servers for many adapters do so, with
-#   small products of their own for each adapter (Chen et al., 2023; Sheng et al., 2023).
+#   kernels that make the small products of all adapters of a batch together (Chen et al., 2023;
+#   Sheng et al., 2023).
 # - In PyTorch, an optimiser skips a parameter whose `grad` is `None`, and not one whose gradient
 #   is zero. Clear gradients to `None`, or AdamW moves absent tasks.
 # - Save A, B, alpha, r, and which W0 they belong to. An adapter on another W0 is another model,

@@ -8,7 +8,7 @@
 # weight really takes, where the quantisation error sits and that alpha does not touch it, and
 # which of three ways to merge is the model that was trained.
 #
-# **You need** notebooks 02 and 03, for one section notebook 01, and twenty minutes.
+# **You need** notebooks 02 and 03, for a section each notebooks 01 and 06, and twenty minutes.
 
 # %%
 from statistics import NormalDist
@@ -99,7 +99,7 @@ print("below, at and above zero:", *(int((np.sign(nf4_levels()) == s).sum()) for
 # %% [markdown]
 # ## What the offset is
 #
-# > 概率 1 处的分位数是无穷大，所以最外侧的等级必须取在 1 以内：0.9677083 就是这个位置。
+# > 概率 1 处的分位数是无穷大，所以最外侧的等级只能取小于 1 的概率：NF4 取 0.9677083。
 #
 # The largest level is the quantile at p, which the code calls the offset. It cannot be 1: the
 # quantile there is infinite. Equation 4 of the paper asks for just that (for the quantile at 0,
@@ -208,8 +208,9 @@ for block_size in (16, 64, 256, 4096, size[0] * size[1]):
 # `QLoRALinear` is LoRA with W0_hat in the place of W0. Each pass reads W0_hat from the codes,
 # uses it and drops it: `y = x @ W0_hat.T + scaling * (x @ A.T) @ B.T`. The rounding happened
 # once, before training. So W0_hat is a constant, y depends on x, A and B without any rounding
-# step, and the gradients are exact. No straight-through estimator is needed, as it is where the
-# rounded weights themselves are trained.
+# step, and the gradients are exact. Where the rounded weights themselves are trained, one takes
+# the rounding for the identity on the way back (a straight-through estimator). Nothing of the
+# kind is needed here.
 
 # %%
 # exact
@@ -275,7 +276,7 @@ for r in (1, 8, 32, 128, 256):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# > 训练出来的模型是 W0_hat + BA；合并到原来的 W0 或再次量化，得到的都是另一个函数。
+# > 训练出来的模型是 W0_hat + (α/r) B A；合并到原来的 W0 或再次量化，得到的都是另一个函数。
 #
 # A and B were trained over W0_hat. Three ways to merge, and how far y moves in each:
 #
@@ -333,7 +334,7 @@ FIGURES["memory"].picture(models={llama.title: ways})
 #
 # The price: each pass dequantises the weights before it uses them, so a step does more work than
 # LoRA's. And the network that is adapted is a rounded one. In the [study](../docs/study.md) of
-# notebook 06, a small network on digits, this costs little. Here is the accuracy on the old task
+# notebook 06, a small network on digits, no cost is shown. Here is the accuracy on the old task
 # without an adapter, and on the new task QLoRA less LoRA, both at r = 8, with standard errors:
 
 # %%
@@ -362,7 +363,6 @@ print(show("nf4-codes"))
 
 
 # %%
-# exact
 def nf4_codes(block, levels): ...
 
 

@@ -89,7 +89,8 @@ print("by hand:", f"{32 * 2 * counting.lora_params(4096, 4096, 8):,}")
 
 # %% [markdown]
 # That line has the form in which PEFT prints it. By hand: 32 blocks, two square matrices in each.
-# A few more, on the query and value matrices:
+# (The [ledger](../docs/ledger.md) divides by the 6.7 billion that the model is named after, and
+# has 0.0626 %.) A few more, on the query and value matrices:
 
 # %%
 # exact
@@ -182,11 +183,11 @@ for n in (512, 65536):
 
 # %% [markdown]
 # The gradients and the states are nearly gone. The weights are all there, and A and B besides.
-# The activations are all there too: A needs x for its gradient, just as W0 did. (Only a layer
-# without anything to train could do without x.) With few rows LoRA takes little more than a
-# quarter of the memory. With many, the activations are most of it, and LoRA takes 85 %. Against
-# those it helps to recompute them in the backward pass, to make the batch smaller, or the texts
-# shorter.
+# The activations are all there too: A needs x for its gradient, just as W0 did. (Only a layer in
+# which neither a weight nor an A is trained could do without x. For a bias, the gradient of y is
+# enough.) With few rows LoRA takes little more than a quarter of the memory. With many, the
+# activations are most of it, and LoRA takes 85 %. Against those it helps to recompute them in the
+# backward pass, to make the batch smaller, or the texts shorter.
 #
 # So there are three levers, and each pulls at one part: LoRA at gradients and states, quantising
 # at the frozen weights (notebook 08), recomputation at the activations.
@@ -273,9 +274,9 @@ for found in counting.explain(56_164, mlp, method, saved=saved):
         print(f"{name}: {counting.RULES[name]}")
 
 # %% [markdown]
-# The guide prints 4,100,164 for the total, and that comes out beside it. Two numbers that agree
-# under one rule are good evidence. One number that agrees under three rules together is weak
-# evidence, for there are many such sums. Where nothing fits, `explain` returns nothing.
+# The guide prints 4,100,164 for the total, and that comes out beside it. That both come out under
+# one rule is better evidence than one number. One number that agrees under three rules together
+# is weak evidence, for there are many such sums. Where nothing fits, `explain` returns nothing.
 #
 # Another one. Where LLaMA 7B is loaded in 4 bits, as in notebook 08, with LoRA of r = 8 on
 # queries and values, one finds printed "all params: 3504607232", half of what the model has:
@@ -324,6 +325,7 @@ print(tally(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
 # A target that names nothing is an error, with the nearest name:
 
 # %%
+# exact
 try:
     tally(mine, LoRA(4, ["qvk"]))
 except LoraRefError as error:
@@ -332,7 +334,7 @@ except LoraRefError as error:
 # %% [markdown]
 # ## When it saves, and when it does not
 #
-# > 一张表：LoRA 与全量微调之比；秩小、行数少时省得多；秩大或行数多时省得少，甚至更贵。
+# > 一张表：LoRA 与全量微调之比；秩小、行数少时省得多；行数多时省内存少；秩太大时反而更贵。
 #
 # LoRA divided by full fine-tuning, for one matrix with d = 4096, float32 and AdamW. Above 1 it
 # costs more:

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 10 · Judge the textbook
 #
-# **You will** recompute every claim of a published article, look at how a verdict comes about,
+# **You will** recompute the claims of a published article, look at how a verdict comes about,
 # and judge a lecture of your own in the same way.
 #
 # **You will learn** what a printed number promises, why a verdict must never be typed, how a
@@ -31,7 +31,8 @@ CLAIMS = {claim.id: claim for claim in ledger.CLAIMS}
 # > 一条论断由原文的输入、打印的数值和重新计算的函数组成，结论由计算得出。
 #
 # A claim holds what the text prints, the text's own inputs, and a function that recomputes the
-# number from them. The verdict is what comes out of comparing. Nobody writes it down.
+# number from them. Whoever writes a claim chooses how it is judged: as a number, a shape, a law.
+# Whether it holds is what comes out of comparing, and nobody writes that down.
 
 # %%
 # exact
@@ -63,7 +64,8 @@ print("0.50 printed, B doubled:", ledger.judge(replace(corrected, given=other_in
 #
 # A text that prints 1.56 does not claim 1.5600000: it claims a value that rounds to it, within
 # half a unit of the last digit. `0.5` and `0.50` are different claims. The comparison is made in
-# decimal, because in binary the ends are not where they seem to be:
+# decimal, because in binary the ends are not where they seem to be. (A float counts as the
+# shortest decimal that stands for it: 0.505 is 505/1000.)
 
 # %%
 # exact
@@ -78,13 +80,13 @@ print("in floats:       ", abs(0.505 - 0.50) <= 0.005, " 0.505 - 0.50 is not 0.0
 # %% [markdown]
 # ## All claims of the article
 #
-# > 全文共五十九条论断，每一条都重新计算；图中每格是一条论断。
+# > 全文共五十九条论断，其中五十二条可以重新计算；图中每格是一条论断。
 #
 # Eight verdicts. `slip`: the expression is right and its number is not. `shape`: the expression
 # has no meaning for the stated shapes, or another shape. `false` has a computed counterexample.
 # `conditional` is true under a condition that the text leaves out, and both sides are computed.
 # The rest needs data (`measured`), is a metaphor (`illustrated`), or has nothing that bears it
-# out (`unsupported`).
+# out (`unsupported`). And `confirmed` is what comes out as printed.
 
 # %%
 # exact
@@ -100,8 +102,8 @@ FIGURES["ledger"].picture()
 
 # %% [markdown]
 # The largest group is `confirmed`, and that is worth saying: the parameter counts, the start from
-# B = 0, the two steps B (A x), the freezing of W0 and the switching of tasks stand in the article
-# as they should. What is wrong is wrong in a few ways that repeat:
+# B = 0, the two steps B (A x) and the switching of tasks stand in the article as they should.
+# What is wrong is wrong in a few ways that repeat:
 
 # %%
 # exact
@@ -265,8 +267,8 @@ check("agrees", agrees)
 #
 # - [The ledger](../docs/ledger.md): all claims of the article with their verdicts, written by the
 #   program. [The literature](../docs/literature.md): the same for published figures.
-# - D. E. Knuth, "Literate Programming", The Computer Journal 27, 1984: text and program that
-#   cannot drift apart.
-# - J. F. Claerbout, M. Karrenbauer, "Electronic documents give reproducible research a new
+# - D. E. Knuth, "Literate Programming", The Computer Journal 27, 1984: text and program in one
+#   source.
+# - J. F. Claerbout, M. Karrenbach, "Electronic documents give reproducible research a new
 #   meaning", SEG Technical Program Expanded Abstracts, 1992.
 # - Back to the beginning: [01 · Find the rank of an update](01-find-the-rank.ipynb).

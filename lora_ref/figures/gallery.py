@@ -162,7 +162,7 @@ def _descents() -> Numbers:
     out_features, in_features, n = 12, 16, 64
     W0 = rng.standard_normal((out_features, in_features)) / 4
     x = rng.standard_normal((n, in_features))
-    strengths = 2.0 ** -np.arange(6) / 2
+    strengths = 1.6 ** -np.arange(6) / 2
     shift = (
         rng.standard_normal((out_features, 6)) * strengths @ rng.standard_normal((6, in_features))
     )
@@ -172,7 +172,7 @@ def _descents() -> Numbers:
     for r in (1, 2, 4):
         start = LoRALinear.init(W0, r, 2 * r, np.random.default_rng(1))
         _, history = train(
-            Network({"layer": start}), x, y, optimiser=SGD(lr=0.5), steps=200, batch=n,
+            Network({"layer": start}), x, y, optimiser=SGD(lr=0.4), steps=201, batch=n,
             rng=np.random.default_rng(2), loss=loss,
         )  # fmt: skip
         B, A = best_update(x, y, W0, r)

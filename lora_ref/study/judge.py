@@ -4,7 +4,7 @@ The rule, the same for each: a sentence is turned into a number for every seed, 
 seed speaks for it. On a shift it *holds* if the mean over seeds exceeds two standard errors; in all
 it ``holds`` if it does so on every shift, holds ``partly`` if on some, and ``fails`` if on none.
 
-The definitions below were written down before the study was run, but for those marked with a †.
+The definitions below have not changed since the first results; those marked with a † joined later.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -47,7 +47,7 @@ shift it holds if the mean exceeds two standard errors (the tables give mean ± 
 in points). It **holds** if it does so on every shift, holds **partly** if on some, **fails** if
 on none: a failure is no proof of the opposite. On relabelled, source and target contradict each
 other: the same images with other labels, so whoever learns the one must forget the other. The
-definitions stand in `lora_ref/study/judge.py` and were written before the study was run.
+definitions stand in `lora_ref/study/judge.py`, and were not changed when the study was run anew.
 """
 
 

@@ -5,6 +5,7 @@ them, not taken from the exercises' own lists.
 """
 
 import re
+from asyncio import CancelledError
 from fractions import Fraction
 from math import sqrt
 from pathlib import Path
@@ -79,6 +80,10 @@ def combine_right(A, B, weights):
 def combine_otherwise(A, B, weights):  # another pair with the same product
     A, B = combine_right(A, B, weights)
     return 2 * A[::-1], B[:, ::-1] / 2
+
+
+def added(weights, arrays):
+    return sum(w * array for w, array in zip(weights, arrays, strict=True))
 
 
 def codes_right(block, levels):
@@ -272,13 +277,15 @@ WRONG_ANSWERS = {
         )[1],
     },
     "combine": {
-        "factors-added": lambda A, B, w: (
-            w[0] * A[0] + w[1] * A[1],
-            w[0] * B[0] + w[1] * B[1],
-        ),
-        "B-alone-weighted": lambda A, B, w: (A[0] + A[1], w[0] * B[0] + w[1] * B[1]),
+        "factors-added": lambda A, B, w: (added(w, A), added(w, B)),
+        "B-alone-weighted": lambda A, B, w: (sum(A), added(w, B)),
+        "factors-averaged": lambda A, B, w: (sum(A) / len(A), added(w, B)),
         "weights-forgotten": lambda A, B, w: (np.vstack(A), np.hstack(B)),
-        "kind": lambda A, B, w: sum(v * b @ a for v, a, b in zip(w, A, B, strict=True)),
+        "kind": lambda A, B, w: added(w, [b @ a for a, b in zip(A, B, strict=True)]),
+        "sometimes-right": lambda A, B, w: (
+            np.vstack(A[:2]),
+            np.hstack([w[0] * B[0], w[1] * B[1]]),
+        ),
         "weights-twice": lambda A, B, w: (
             np.vstack([v * a for v, a in zip(w, A, strict=True)]),
             combine_right(A, B, w)[1],
@@ -317,7 +324,7 @@ WRONG_ANSWERS = {
     "training-bytes": {
         "all-trained": lambda frozen, trained: (frozen + trained) * 4 * 4,
         "frozen-forgotten": lambda frozen, trained: 4 * 4 * trained,
-        "one-state": lambda frozen, trained: 4 * (frozen + 3 * trained),
+        "one-of-four": lambda frozen, trained: 4 * (frozen + 3 * trained),
         "numbers-for-bytes": lambda frozen, trained: frozen + 4 * trained,
         "times-2": lambda frozen, trained: 8 * frozen + 32 * trained,
     },
@@ -325,10 +332,13 @@ WRONG_ANSWERS = {
         "0.005-always": lambda printed, value: abs(Fraction(printed) - value) <= Fraction(5, 1000),
         "exactly-equal": lambda printed, value: Fraction(printed) == value,
         "ends-excluded": lambda printed, value: (
-            2 * abs(Fraction(printed) - value) < Fraction(1, 10 ** len(printed.split(".")[1]))
+            2 * abs(Fraction(printed) - value) < Fraction(1, 10 ** len(printed.partition(".")[2]))
         ),
-        "sometimes-right": lambda printed, value: (
-            round(float(value), len(printed.split(".")[1])) == float(printed)
+        "in-floats": lambda printed, value: (
+            abs(float(printed) - float(value)) <= 0.5 * 10 ** -len(printed.partition(".")[2])
+        ),
+        "raises": lambda printed, value: (
+            2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.split(".")[1]))
         ),
         "kind": lambda printed, value: "yes",
     },
@@ -475,7 +485,7 @@ def later(*arguments):
 def counts_calls(*arguments, calls=[]):  # noqa: B006  state between calls is the point
     calls.append(1)
     right = RIGHT_ANSWERS["delta-w"](*arguments)
-    return right if len(calls) <= 6 else right + 1
+    return right if len(calls) <= 7 else right + 1
 
 
 def leaves(*arguments):
@@ -515,7 +525,7 @@ GENERIC = {
     "an infinity": (lambda A, B, alpha: B @ A / 0, "not-finite", r"it gives -?inf at \(0, 0\)"),
     "one number": (lambda A, B, alpha: np.sum(B @ A), "kind", "a float64, expected an array"),
     "one column": (
-        lambda A, B, alpha: (B @ A)[:, :1], "shape", r"shape \(\d, 1\), .* Nothing is broadcast",
+        lambda A, B, alpha: (B @ A)[:, :1], "shape", r"shape \(\d+, 1\), .* Nothing is broadcast",
     ),
     "a constant factor": (
         lambda A, B, alpha: 0.37 * alpha / len(A) * B @ A, "factor", "yours is 0.37 times as large",
@@ -524,7 +534,7 @@ GENERIC = {
         lambda A, B, alpha: A[0, 0] * B @ A, "factor-varies", "differs from draw to draw",
     ),
     "something else": (
-        lambda A, B, alpha: B @ A + 1, "value", r"at \(\d, \d\) you have .*, the specification",
+        lambda A, B, alpha: B @ A + 1, "value", r"at \(\d+, \d+\) you have .*, the specification",
     ),
     "nothing at times": (sometimes_nothing, "returns-nothing", "a return is missing"),
     "another answer each time": (counts_calls, "not-repeatable", "when called again with the same"),
@@ -567,12 +577,142 @@ def test_a_bool_of_numpy_is_a_bool():
     assert "you have False, the specification True" in said.says
 
 
+@pytest.mark.parametrize(
+    ("id", "as_handed_in"),
+    [
+        ("nf4-codes", lambda codes: codes.astype(np.uint8)),
+        ("agrees", lambda yes: np.array(yes)),
+        ("count", lambda number: np.array(number, np.uint64)),
+        ("tail", lambda number: np.array(number)),
+    ],
+)
+def test_a_right_answer_may_have_any_type_of_its_kind(id, as_handed_in):
+    assert check(id, lambda *arguments: as_handed_in(RIGHT_ANSWERS[id](*arguments)))
+
+
+def into_a_list(shapes, r):
+    for k in range(len(shapes)):
+        shapes[k] = r * sum(shapes[k])
+    return sum(shapes)
+
+
+def into_arrays(A, B, weights):
+    for t in range(len(weights)):
+        weights[t] = weights[t] * B[t]
+    return np.vstack(A), np.hstack(weights)
+
+
+@pytest.mark.parametrize(("id", "answer"), [("count", into_a_list), ("combine", into_arrays)])
+def test_a_list_that_is_written_to_is_a_changed_input(id, answer):
+    assert check(id, answer).result == "changed-input"
+
+
+@pytest.mark.parametrize("id", ["count", "break-even", "tail", "bits-per-weight"])
+def test_a_number_of_any_size_is_no_crash(id):
+    said = check(id, lambda *arguments: 10**400)
+    assert said.result == "kind"
+    assert "a whole number of 1329 bits" in said.says
+
+
+@pytest.mark.parametrize("error", [GeneratorExit, CancelledError, BaseException])
+def test_whatever_is_raised_is_the_student_s(error):
+    def answer(s, r):
+        raise error
+
+    assert check("tail", answer).result == "raises"
+
+
+def test_an_interruption_passes():
+    def answer(s, r):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check("tail", answer)
+
+
+class NoSignature:
+    @property
+    def __signature__(self):
+        raise RuntimeError
+
+    def __call__(self, A, B, alpha):
+        return alpha / len(A) * B @ A
+
+
+def test_a_callable_that_cannot_say_what_it_takes_is_called():
+    assert check("delta-w", NoSignature())
+
+
+def test_an_answer_without_a_return_is_attempted():
+    def answer(s, r):
+        float(np.linalg.norm(s[r:]))
+
+    said = check("tail", answer)
+    assert said.result == "returns-nothing"
+    assert said.says.startswith("it returns nothing, with ")
+    said = check("scaling", lambda alpha, r, stabilised: None if stabilised else alpha / r)
+    assert said.result == "returns-nothing"
+    assert "in 4 of 7 draws" in said.says
+
+
+def test_the_settings_of_a_student_do_not_reach_the_specification():
+    def untransposed(M, r):
+        U, s, V = np.linalg.svd(M)
+        return U @ np.diag(s) @ V
+
+    with np.errstate(all="raise"):
+        for seed in range(6):
+            assert check("truncate", untransposed, seed=seed).result == "raises"
+
+
+def test_what_is_wrong_elsewhere_is_not_laid_to_the_batch():
+    def bias_behind(x, W_down, b_down, W_up, b_up):
+        return x + (np.maximum(x @ W_down.T, 0) + b_down) @ W_up.T + b_up
+
+    def absolute(x, W_down, b_down, W_up, b_up):
+        return x + np.abs(x @ W_down.T + b_down) @ W_up.T + b_up
+
+    for seed in range(10):
+        for answer in (bias_behind, absolute):
+            assert check("adapter", answer, seed=seed).result in ("value", "sometimes-right")
+
+
+def test_what_is_kept_by_shape_is_noticed():
+    kept = {}
+
+    def answer(A, B, alpha):
+        if A.shape not in kept:
+            kept[A.shape] = alpha / len(A) * B @ A
+        return kept[A.shape]
+
+    assert check("delta-w", answer).result in ("not-repeatable", "sometimes-right", "shape")
+
+
+def test_a_difference_without_its_absolute_value_is_wrong_both_ways():
+    def half(printed):
+        return Fraction(1, 2 * 10 ** len(printed.partition(".")[2]))
+
+    for seed in range(5):
+        for sign in (1, -1):
+            said = check(
+                "agrees",
+                lambda p, v, sign=sign: sign * (v - Fraction(p)) <= half(p),
+                seed=seed,
+            )
+            assert said.result == "sometimes-right"
+
+
+def test_two_shapes_that_do_not_meet_are_said_in_words():
+    said = check("delta-w", lambda A, B, alpha: A @ A)
+    assert re.search(r"in a product \(@\), \d+ columns meet \d+ rows", said.says)
+
+
 def test_what_comes_out_the_second_time_may_be_anything():
     answers = iter([None, "two", [1.0], (1.0, 2.0)] * 9)
 
     def turns(s, r, calls=[]):  # noqa: B006
         calls.append(1)
-        return 1.0 if len(calls) % 7 else next(answers)
+        return 1.0 if len(calls) % 8 else next(answers)
 
     for _ in range(4):
         assert check("tail", turns).result == "not-repeatable"

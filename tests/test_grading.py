@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,12 @@ from lora_ref import cli
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises import EXERCISES, exercise
 from lora_ref.exercises.grading import CRASHED, TIMED_OUT, files_of, grade
-from lora_ref.exercises.submission import MISSING, grades, run
+from lora_ref.exercises.submission import BROKEN, MISSING, grades, run
 
 KEYS = {"id", "notebook", "title", "file", "result"}
+TWINS = "import os\nif hasattr(os, 'fork'):\n    os.fork()\n"
 RIGHT = "def delta_w(A, B, alpha):\n    return alpha / len(A) * B @ A\n"
+DATACLASS = "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
 SLIP = "def delta_w(A, B, alpha):\n    return A @ B\n"
 
 
@@ -45,12 +49,26 @@ def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
         (SLIP, "A-B", "the text's slip"),
         ("x = 1\n", MISSING, "there is no function of its name."),
         (RIGHT + "1 / 0\n", "right", "right"),
-        ("1 / 0\n" + RIGHT, MISSING, "the file, line 1, stops with ZeroDivisionError"),
-        ("def delta_w(:\n", MISSING, "the file, line 1, stops with SyntaxError"),
-        ("raise SystemExit(3)\n" + RIGHT, MISSING, "stops with SystemExit: 3"),
+        ("1 / 0\n" + RIGHT, BROKEN, "the file, line 1, stops with ZeroDivisionError"),
+        ("1 / 0\n", MISSING, "there is no function of its name."),
+        ("def delta_w(:\n", BROKEN, "the file, line 1, stops with SyntaxError"),
+        ("raise SystemExit(3)\n" + RIGHT, BROKEN, "stops with SystemExit: 3"),
+        ("from __future__ import annotations\n" + DATACLASS + RIGHT, "right", "right"),
+        (
+            "import functools\n" + RIGHT + "delta_w = functools.cache(delta_w)\n",
+            "raises",
+            "TypeError",
+        ),
+        ("import functools as f\n" + RIGHT + "delta_w = f.partial(delta_w)\n", "right", "right"),
+        (
+            "class C:\n  def d(self, A, B, alpha):\n    return A @ B\ndelta_w = C().d\n",
+            "A-B",
+            "A B",
+        ),
         ("if __name__ == '__main__':\n    1 / 0\n" + RIGHT, "right", "right"),
         ("# coding: latin-1\ns = 'é'\n" + RIGHT, "right", "right"),
-        ("delta_w = 3\n", "no-function", "an int"),
+        ("delta_w = 3\n", MISSING, "delta_w is an int, and no function that the file defines."),
+        ("from numpy.linalg import svd as delta_w\n", MISSING, "no function that the file defines"),
     ],
 )
 def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result, says):
@@ -62,19 +80,27 @@ def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result,
 
 
 def test_of_a_notebook_every_code_cell_is_run_without_what_only_ipython_reads(tmp_path):
-    magic = "%matplotlib inline\n!ls\nimport numpy as np\n"
-    path = notebook(tmp_path / "answers.ipynb", magic, "1 / 0", RIGHT)
+    magic = "%matplotlib inline\n!ls\nimport numpy as np\ntry:\n    pass\nfinally:\n    !ls\n"
+    cells = magic, "1 / 0", RIGHT + "delta_w?", "%%bash\nfor x in a; do ls; done"
+    path = notebook(tmp_path / "answers.ipynb", *cells)
     assert result_of(path)[0] == "right"
-    assert (
-        run(path).problem == "code cell 2, line 1, stops with ZeroDivisionError: division by zero"
-    )
+    (failure,) = run(path).failures
+    assert failure[1] == "code cell 2, line 1, stops with ZeroDivisionError: division by zero"
+
+
+def test_a_cell_that_python_can_read_is_left_as_it_is(tmp_path):
+    text = "def tail(s, r):\n    return float((s[r:] ** 2).sum() ** 0.5\n    % 10 ** 9)\n"
+    path = notebook(tmp_path / "answers.ipynb", text)
+    assert result_of(path, "tail")[0] == "right"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert result_of(path, "tail")[0] == "right"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"cells": [{}]}', '{"cells": 3}', "[" * 10**5])
 def test_a_file_that_is_no_notebook_is_said_to_be_none(tmp_path, text):
     result, says = result_of(write(tmp_path / "answers.ipynb", text))
-    assert result == MISSING
-    assert "it cannot be read: " in says
+    assert result == BROKEN
+    assert "it cannot be read: " in says or "the file cannot be read: " in says
 
 
 def test_a_folder_is_searched_and_what_is_hidden_left_alone(tmp_path):
@@ -105,6 +131,8 @@ def graded(tmp_path_factory):
     folder = tmp_path_factory.mktemp("class")
     write(folder / "good.py", "print('much' * 9999)\n" + RIGHT)
     write(folder / "slip.py", SLIP)
+    write(folder / "scribbler.py", "open('report', 'w').write('hello\\n[1]\\n')\n" + RIGHT)
+    write(folder / "twins.py", TWINS + RIGHT)
     hostile = (
         "import os, sys, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,)).start()\n"
@@ -127,6 +155,11 @@ def test_each_file_has_its_own_grades(graded):
     assert graded["good", "delta-w"].right
     assert graded["slip", "delta-w"].result == "A-B"
     assert graded["slip", "merge"].result == MISSING
+
+
+def test_a_file_that_writes_a_report_or_forks_spoils_nothing(graded):
+    assert graded["scribbler", "delta-w"].right
+    assert graded["twins", "delta-w"].right
 
 
 def test_a_function_that_ends_python_or_never_ends_costs_its_own_grade_alone(graded):
@@ -192,6 +225,41 @@ def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
     assert (row["file"], row["result"]) == (str(tmp_path / "two.py"), "right")
 
 
+def test_a_broken_file_is_no_success_beside_a_good_one(capsys, tmp_path):
+    write(tmp_path / "good.py", RIGHT)
+    write(tmp_path / "broken.py", "def delta_w(:\n")
+    assert cli.main(["exercises", "delta-w", "--check", str(tmp_path)]) == 1
+    assert "\ndelta-w      1      1        0  broken (1)" in capsys.readouterr().out
+
+
+def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):
+    text = 'def delta_w(A, B, alpha):\n    raise ValueError("\\x1b[2J")\n'
+    write(tmp_path / "red\x1b[31m.py", text)
+    assert cli.main(["exercises", "delta-w", "--check", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "red\\x1b[31m.py: 0 of 1 right" in out
+    assert "ValueError: \\x1b[2J" in out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a request to end is a signal there")
+def test_a_request_to_end_ends_the_children_too(tmp_path):
+    write(tmp_path / "endless.py", "import time\nopen('up', 'w').close()\ntime.sleep(60)\n")
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-m", "lora_ref", "exercises", "--check", str(tmp_path)]
+    child = subprocess.Popen(
+        command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.PIPE
+    )
+    while not list(home.rglob("up")):
+        time.sleep(0.05)
+    child.terminate()
+    _, said = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert said == b"lora-ref: interrupted\n"
+    assert not list(home.iterdir()), "no folder of a child is left"
+
+
 def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
     path = write(tmp_path / "empty.py", "")
     assert cli.main(["exercises", "delta-w", "--check", str(path)]) == 1
@@ -204,6 +272,9 @@ def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
         (["grad-a"], "there is no exercise 'grad-a'; the nearest: grad-A"),
         (["--check", "nowhere.py"], "nowhere.py does not exist"),
         (["--seconds", "3"], "--seconds goes with --check"),
+        (["--check", ""], "--check is empty, expected a file or a folder of answers"),
+        (["--stubs", "--check", "x.py"], "--check and --stubs do not go together"),
+        (["--markdown", "--json"], "--markdown and --json do not go together"),
         (["--check", os.path.dirname(__file__), "--seconds", "x"], "'x', expected a number"),
         (["--check", os.path.dirname(__file__), "--seed", "1.5"], "expected a whole number"),
         (["--check", os.path.dirname(__file__), "--seconds", "-1"], "expected a number from 0"),

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lora-ref: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        print("lora-ref: interrupted; runs of a study that had finished are kept", file=sys.stderr)
+        print(f"lora-ref: interrupted{options.kept}", file=sys.stderr)
         return INTERRUPTED
     for message in outcome.messages:
         print(f"lora-ref: {message}", file=sys.stderr)
@@ -57,6 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         sub = commands.add_parser(name, help=command.SAYS, description=command.SAYS)
+        sub.set_defaults(run=command.run, kept="")
         command.add_arguments(sub)
-        sub.set_defaults(run=command.run)
     return parser

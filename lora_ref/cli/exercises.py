@@ -1,8 +1,11 @@
 """``lora-ref exercises``: the exercises of the notebooks, and the grades of a class."""
 
 import argparse
+import signal
+import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -43,6 +46,12 @@ def run(options: argparse.Namespace) -> Outcome:
     """List exercises, print their tasks or stubs, or check answers."""
     from lora_ref.exercises import EXERCISES, exercise
 
+    forms = {"--check": options.check is not None, "--stubs": options.stubs}
+    forms["--markdown"] = options.markdown
+    asked = [flag for flag, given in forms.items() if given]
+    if len(asked) > 1 or (options.json and asked not in ([], ["--check"])):
+        flags = " and ".join([*asked, "--json"] if options.json else asked)
+        raise LoraRefError(f"{flags} do not go together, expected one of them")
     chosen = [exercise(id) for id in dict.fromkeys(options.ids or EXERCISES)]
     if options.check is not None:
         return _check(options, chosen)
@@ -71,10 +80,13 @@ def run(options: argparse.Namespace) -> Outcome:
 def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome:
     from lora_ref.exercises.grading import SECONDS, files_of, grade
 
+    if not options.check:
+        raise LoraRefError("--check is empty, expected a file or a folder of answers")
     paths = files_of(Path(options.check))
     seconds = SECONDS if options.seconds is None else _number("--seconds", options.seconds)
     seed = 0 if options.seed is None else int(_number("--seed", options.seed, whole=True))
-    grades = grade(paths, chosen, seconds=seconds, seed=seed)
+    with _ended_as_interrupted():
+        grades = grade(paths, chosen, seconds=seconds, seed=seed)
     tried = [one for one in grades if one.feedback.result not in UNTRIED]
     status = GOOD if tried and all(one.feedback.right for one in tried) else FAILED
     if options.json:
@@ -86,6 +98,24 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
     ]
     summary = _of_class(chosen, grades) if len(paths) > 1 else []
     return Outcome("\n\n".join("\n".join(lines) for lines in (*files, summary) if lines), status)
+
+
+@contextmanager
+def _ended_as_interrupted() -> Iterator[None]:
+    """Let a request to end, as from a time limit, end the children too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread hears signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _plain(text: str) -> str:
+    """Return a text with what would steer a terminal spelled out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _number(flag: str, text: str, *, whole: bool = False) -> float:
@@ -117,9 +147,9 @@ def _of_file(name: str, grades: "Sequence[Grade]") -> list[str]:
     """Return how many are right, and what is said of the others; the same words are said once."""
     said: dict[str, list[str]] = {}
     for grade in grades:
-        words = "right" if grade.feedback.right else grade.feedback.says
+        words = "right" if grade.feedback.right else _plain(grade.feedback.says)
         said.setdefault(words, []).append(grade.feedback.exercise)
-    lines = [f"{name}: {len(said.get('right', []))} of {len(grades)} right"]
+    lines = [f"{_plain(name)}: {len(said.get('right', []))} of {len(grades)} right"]
     for words, ids in said.items():
         lines += wrap(
             f"{', '.join(ids)}: {words}", WIDTH, initial_indent="  ", subsequent_indent="    ",

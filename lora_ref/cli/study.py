@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where runs are kept and resumed, and tables and figures written (lora-ref-study)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.set_defaults(kept="; runs that had finished are kept")
 
 
 def run(options: argparse.Namespace) -> Outcome:

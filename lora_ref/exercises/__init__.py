@@ -81,7 +81,7 @@ def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
     Examples
     --------
     >>> check("delta-w", lambda A, B, alpha: B @ A)
-    delta-w: right up to the factor alpha/r: it is missing in your answer.
+    delta-w: right up to the factor alpha/r: the right answer is alpha/r times yours.
     >>> check("delta-w", lambda A, B, alpha: A @ B).result
     'A-B'
     """

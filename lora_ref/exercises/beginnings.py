@@ -232,6 +232,11 @@ STEP = Exercise(
             lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
         ),
         Slip(
+            "alpha-alone",
+            "the gradients have alpha where alpha/r belongs.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha * len(A), lr),
+        ),
+        Slip(
             "scaling-twice",
             "alpha/r is there twice in the gradients.",
             lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha**2 / len(A), lr),

@@ -1,5 +1,6 @@
 """The check: what is right or wrong about a student's function, in a sentence with a name."""
 
+import dis
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from types import CodeType
@@ -9,7 +10,7 @@ import numpy as np
 
 from lora_ref.arrays import as_count
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.exercise import Answer, Exercise
+from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT, Feedback
 from lora_ref.exercises.trial import (
     Trial,
@@ -19,6 +20,7 @@ from lora_ref.exercises.trial import (
     error_of,
     fault_of_kind,
     message_of,
+    trial,
     trials,
 )
 
@@ -44,7 +46,7 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
     if fault:
         return Feedback(exercise.id, *fault)
     made = trials(exercise, function, seed)
-    if _not_attempted(made[0]):
+    if _not_attempted(made):
         return Feedback(exercise.id, NOT_ATTEMPTED, "not attempted yet.")
     found = next((said for look in LOOKS if (said := look(exercise, made)) is not None), None)
     if found is None or found[0] in ("value", "sometimes-right"):
@@ -58,6 +60,14 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
             )
     if found is not None:
         return Feedback(exercise.id, *found)
+    other = trial(function, _enlarged(made[0].arguments), exercise, made[0].n)
+    if other.error is not None or not _is_right(exercise, other.got, other):
+        return Feedback(
+            exercise.id,
+            "not-repeatable",
+            "right at first, and wrong for other numbers of the same shapes. Is something kept "
+            "from one call to the next?",
+        )
     if _is_the_specification(exercise, function):
         return Feedback(
             exercise.id,
@@ -69,10 +79,12 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
 
 def _not_callable(exercise: Exercise, function: object) -> Diagnosis | None:
     if not callable(function):
-        return "no-function", f"this is {a_type(function)}, expected the function itself."
+        return "no-function", (
+            f"this is {a_type(function)}, expected the function itself: its name, without a call."
+        )
     try:
         takes = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions of other languages do not say
+    except Exception:  # some callables do not say, or fail to
         return None
     wanted = inspect.signature(exercise.spec).parameters
     try:
@@ -93,10 +105,18 @@ def _words(code: CodeType) -> tuple[Any, ...]:
     return code.co_names, code.co_varnames, code.co_cellvars, tuple(inner)
 
 
-def _not_attempted(first: Trial) -> bool:
-    if isinstance(first.error, NotImplementedError):
+def _not_attempted(made: Sequence[Trial]) -> bool:
+    """Return whether nothing was written: a body that only returns nothing, or says so."""
+    if all(isinstance(one.error, NotImplementedError) for one in made):
         return True
-    return first.error is None and (first.got is None or first.got is Ellipsis)
+    empty = all(one.error is None and _is_nothing(one.got) for one in made)
+    code = getattr(made[0].function, "__code__", None)
+    steps = {one.opname for one in dis.get_instructions(code)} if code else set()
+    return empty and steps <= {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or value is Ellipsis
 
 
 # ------------------------------------------------------------------------ the looks, in order
@@ -110,8 +130,7 @@ def _raises(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
     if slip is not None:
         return slip
     one, error = failed[0]
-    some = "" if len(failed) == len(made) else f" in {len(failed)} of {len(made)} draws"
-    raised = f"it raises {message_of(error)}{some}, with {one.where}"
+    raised = f"it raises {message_of(error)}{_some(failed, made)}, with {one.where}"
     if one.square is not None and _is_right(exercise, one.square.got, one.square):
         return "square-only", f"{raised}. Where all sides are equal, it would be right."
     return "raises", f"{raised}."
@@ -130,13 +149,20 @@ def _changes_input(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | Non
 
 
 def _is_another_kind(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
+    nothing = [one for one in made if _is_nothing(one.got)]
+    if nothing:
+        some = _some(nothing, made)
+        return "returns-nothing", (
+            f"it returns nothing{some}, with {nothing[0].where}: a return is missing."
+        )
+    faults = [(one, _fault(exercise, one)) for one in made]
+    faulty = [(one, fault) for one, fault in faults if fault]
+    if faulty:
+        one, fault = faulty[0]
+        some = _some(faulty, made)
+        return "kind", f"{fault}{some}, with {one.where}." if some else f"{fault}."
     for one in made:
-        if one.got is None or one.got is Ellipsis:
-            return "returns-nothing", f"it returns nothing with {one.where}: a return is missing."
-        got, expected, fault = _seen(exercise, one)
-        fault = fault or _fault_of_parts(got, expected)
-        if fault:
-            return "kind", f"{fault}."
+        got, _, _ = _seen(exercise, one)
         for part in got if isinstance(got, tuple) else (got,):
             values = np.asarray(part)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
@@ -144,6 +170,16 @@ def _is_another_kind(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | N
                 place = f" at {at}" if at else ""
                 return "not-finite", f"it gives {values[at]}{place}, with {one.where}."
     return None
+
+
+def _some(few: Sequence[object], all_of_them: Sequence[object]) -> str:
+    """Return `` in 2 of 6 draws``, or nothing where it is all of them."""
+    return "" if len(few) == len(all_of_them) else f" in {len(few)} of {len(all_of_them)} draws"
+
+
+def _fault(exercise: Exercise, one: Trial) -> str:
+    got, expected, fault = _seen(exercise, one)
+    return fault or _fault_of_parts(got, expected)
 
 
 def _is_known(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
@@ -188,13 +224,14 @@ def _is_off_by_a_factor(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis 
                     return "sign", f"{name}right but for the sign."
                 return (
                     f"times-{slug}",
-                    f"{name}right up to the factor {factor}: it is in your answer, and should not "
-                    "be, or is there once too often.",
+                    f"{name}right up to the factor {factor}: yours is {factor} times the right "
+                    "answer.",
                 )
             if np.allclose(known, 1 / np.asarray(values), rtol=1e-7):
                 return (
                     f"over-{slug}",
-                    f"{name}right up to the factor {factor}: it is missing in your answer.",
+                    f"{name}right up to the factor {factor}: the right answer is {factor} times "
+                    "yours.",
                 )
         if np.allclose(known, known[0], rtol=1e-7):
             return "factor", f"{name}right up to a factor: yours is {known[0]:.6g} times as large."
@@ -212,9 +249,22 @@ def _is_right_for_one_row(exercise: Exercise, made: Sequence[Trial]) -> Diagnosi
         return None
     single = [_is_right(exercise, one.got, one) for one in made if one.n == 1]
     several = [_is_right(exercise, one.got, one) for one in made if one.n > 1]
-    if all(single) and not any(several):
+    if all(single) and not any(several) and _is_right_row_by_row(exercise, made[0]):
         return "batch-of-one", "right only for batch size 1; with more rows it is not."
     return None
+
+
+def _is_right_row_by_row(exercise: Exercise, one: Trial) -> bool:
+    """Return whether the answer is right for each row of a batch, given alone."""
+    batch = [name for name in ("x", "grad_y", "task") if name in one.arguments]
+    for n in range(one.n):
+        arguments = dict(one.arguments)
+        for name in batch:
+            arguments[name] = arguments[name][n : n + 1]
+        alone = trial(one.function, arguments, exercise, 1)
+        if alone.error is not None or not _is_right(exercise, alone.got, alone):
+            return False
+    return True
 
 
 def _is_rounded(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
@@ -280,6 +330,18 @@ def _alike(one: Any, other: Any) -> bool:
         return np.shape(one) == np.shape(other) and bool(np.allclose(one, other, rtol=1e-9, atol=0))
     except (TypeError, ValueError):  # one of them is no number
         return False
+
+
+def _enlarged(arguments: Arguments) -> Arguments:
+    """Return other numbers of the same shapes: every matrix of floats half as large again."""
+
+    def larger(value: Any) -> Any:
+        if isinstance(value, list):
+            return [larger(one) for one in value]
+        is_matrix = isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind == "f"
+        return 1.5 * value if is_matrix else value
+
+    return {name: larger(value) for name, value in arguments.items()}
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from lora_ref.exercises.drawing import sizes
 from lora_ref.exercises.exercise import Arguments, Exercise, Slip
 
 Shapes = list[tuple[int, int]]
@@ -18,8 +17,8 @@ def _count(shapes: Shapes, r: int) -> int:
 
 
 def _draw_shapes(rng: np.random.Generator, n: int) -> Arguments:
-    sides = rng.permutation(np.arange(16, 90))[:6]
-    shapes = [(int(sides[i]), int(sides[i + 1])) for i in range(0, 6, 2)]
+    sides = rng.permutation(np.arange(16, 90))[: 4 + 2 * (n % 3)]  # 2 to 4 weights
+    shapes = [(int(sides[i]), int(sides[i + 1])) for i in range(0, len(sides), 2)]
     return {"shapes": shapes, "r": int(rng.integers(2, 9))}
 
 
@@ -89,8 +88,11 @@ def _draw_sides(rng: np.random.Generator, n: int) -> Arguments:
     if n % 2 == 0:  # here equality occurs: both sides are even, and the same number
         side = 2 * int(rng.integers(8, 30))
         return {"out_features": side, "in_features": side}
-    small, large, _ = sizes(rng)
-    small, large = 5 * small + 1, 11 * large
+    while True:
+        small, large = int(rng.integers(20, 40)), int(rng.integers(70, 110))
+        rank = small * large / (small + large)
+        if (rank % 1 < 0.4) == (n == 1) and 0.1 < rank % 1 < 0.9:  # below the half, and above it
+            break
     if n == 5:
         return {"out_features": small, "in_features": large}
     return {"out_features": large, "in_features": small}
@@ -178,8 +180,8 @@ TRAINING_BYTES = Exercise(
             lambda frozen, trained: 4 * frozen + 8 * trained,
         ),
         Slip(
-            "one-state",
-            "AdamW keeps two numbers for each trained one; momentum would keep one.",
+            "one-of-four",
+            "one of four is missing for each trained number: itself, its gradient, AdamW's two.",
             lambda frozen, trained: 4 * frozen + 12 * trained,
         ),
         Slip(

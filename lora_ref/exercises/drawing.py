@@ -10,7 +10,7 @@ from lora_ref.exercises.exercise import Arguments
 
 def sizes(rng: np.random.Generator) -> tuple[int, int, int]:
     """Return out_features, in_features and r: all different, no side as long as a batch."""
-    out_features, in_features = rng.choice(np.arange(7, 11), size=2, replace=False)
+    out_features, in_features = rng.choice(np.arange(8, 12), size=2, replace=False)
     return int(out_features), int(in_features), int(rng.integers(2, 5))
 
 

@@ -96,6 +96,11 @@ GRAD_B = Exercise(
     lambda rng, n: chosen(layer(rng, n), "grad_y", "x", "A", "B", "alpha"),
     (
         Slip(
+            "zeros",
+            "these are zeros. It is the gradient of A that is zero at the start.",
+            lambda grad_y, x, A, B, alpha: np.zeros_like(B),
+        ),
+        Slip(
             "through-B",
             "this contains B. The gradient of B does not; at the start it would be zero for ever.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ x,

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from time import monotonic
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ from lora_ref.exercises.submission import ENDINGS
 
 SECONDS = 20.0
 """What a file may take, from its first line to each further grade."""
+
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 TICK = 0.1
 """Seconds between two looks at a report."""
@@ -52,16 +55,16 @@ def files_of(path: Path) -> list[Path]:
     LoraRefError
         For a path that does not exist, a file of another kind, or a folder without any.
     """
-    if path.is_file():
-        if path.suffix not in ENDINGS:
+    if not path.exists():
+        raise LoraRefError(f"{path} does not exist, expected a file or a folder of submissions")
+    if not path.is_dir():
+        if path.suffix.lower() not in ENDINGS:
             raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .py or .ipynb")
         return [path]
-    if not path.is_dir():
-        raise LoraRefError(f"{path} does not exist, expected a file or a folder of submissions")
     found = sorted(
         one
         for one in path.rglob("*")
-        if one.suffix in ENDINGS and one.is_file() and not _is_hidden(one.relative_to(path))
+        if one.suffix.lower() in ENDINGS and one.is_file() and not _is_hidden(one.relative_to(path))
     )
     if not found:
         raise LoraRefError(f"{path} holds no .py and no .ipynb file, expected submissions")
@@ -99,25 +102,33 @@ def grade(
     if seconds <= 0:
         raise LoraRefError(f"seconds in grade is {seconds:g}, expected more than 0")
 
+    stop = Event()
+
     def of_one(path: Path) -> list[Grade]:
-        return [Grade(str(path), said) for said in _grade_one(path, exercises, seconds, seed)]
+        return [Grade(str(path), said) for said in _grade_one(path, exercises, seconds, seed, stop)]
 
     with ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
-        return [one for grades in pool.map(of_one, paths) for one in grades]
+        try:
+            return [one for grades in pool.map(of_one, paths) for one in grades]
+        except BaseException:  # an interruption: the children that run are ended, no more begin
+            stop.set()
+            raise
 
 
 def _grade_one(
-    path: Path, exercises: Sequence[Exercise], seconds: float, seed: int
+    path: Path, exercises: Sequence[Exercise], seconds: float, seed: int, stop: Event
 ) -> list[Feedback]:
     done: list[Feedback] = []
     with TemporaryDirectory(prefix="lora-ref-") as folder:
-        report = Path(folder, "report")
-        while len(done) < len(exercises):
+        report, work = Path(folder, "report"), Path(folder, "work")
+        work.mkdir()
+        while len(done) < len(exercises) and not stop.is_set():
             left = exercises[len(done) :]
             report.unlink(missing_ok=True)
-            ended = _run_child(path, report, [one.id for one in left], seed, seconds, Path(folder))
-            loaded, heard = _read(report)
-            done += heard[: len(left)]
+            ids = [one.id for one in left]
+            ended = _run_child(path, report, ids, seed, seconds, work, stop)
+            loaded, heard = _read(report, ids)
+            done += heard
             left = exercises[len(done) :]
             if not left:
                 break
@@ -128,12 +139,19 @@ def _grade_one(
 
 
 def _run_child(
-    path: Path, report: Path, ids: Sequence[str], seed: int, seconds: float, folder: Path
+    path: Path,
+    report: Path,
+    ids: Sequence[str],
+    seed: int,
+    seconds: float,
+    folder: Path,
+    stop: Event,
 ) -> int | None:
     """Run and grade a file in a process of its own; return its exit status, None if ended."""
     home = str(Path(lora_ref.errors.__file__).parents[1])
     environment = {
         **os.environ,
+        **dict.fromkeys(THREADS, "1"),  # as many processes as cores, each with as many threads?
         "MPLBACKEND": "Agg",  # plt.show() returns at once
         "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
     }
@@ -148,12 +166,14 @@ def _run_child(
         start_new_session=os.name == "posix",
     )
     try:
-        return _wait(child, report, seconds)
+        return _wait(child, report, seconds, stop)
     finally:
         _end(child)
 
 
-def _wait(child: "subprocess.Popen[bytes]", report: Path, seconds: float) -> int | None:
+def _wait(
+    child: "subprocess.Popen[bytes]", report: Path, seconds: float, stop: Event
+) -> int | None:
     """Wait for a child; the limit begins anew whenever its report has grown."""
     size, since = 0, monotonic()
     while True:
@@ -163,7 +183,7 @@ def _wait(child: "subprocess.Popen[bytes]", report: Path, seconds: float) -> int
             grown = report.stat().st_size if report.exists() else 0
             if grown != size:
                 size, since = grown, monotonic()
-            elif monotonic() - since > seconds:
+            elif stop.is_set() or monotonic() - since > seconds:
                 return None
 
 
@@ -176,20 +196,32 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     child.wait()
 
 
-def _read(report: Path) -> tuple[bool, list[Feedback]]:
-    """Return whether the file has run, and the grades that were whole."""
+def _read(report: Path, ids: Sequence[str]) -> tuple[bool, list[Feedback]]:
+    """Return whether the file has run, and the grades in their order, up to the first that fails.
+
+    A file can write here as well, by accident or not: what is no grade in its turn is passed over.
+    """
     try:
         lines = report.read_text(encoding="utf-8").split("\n")[:-1]  # the last is not whole
     except (OSError, ValueError):
         return False, []
-    loaded = bool(lines) and lines[0] == LOADED
-    return loaded, [Feedback(*json.loads(line)) for line in lines[1:]]
+    found: list[Feedback] = []
+    for line in lines:
+        with suppress(ValueError, TypeError):
+            id, result, says = json.loads(line)
+            if len(found) < len(ids) and id == ids[len(found)]:
+                found.append(Feedback(id, str(result), str(says)))
+    return LOADED in lines, found
 
 
 def _stopped(exercise: Exercise, status: int | None, loaded: bool, seconds: float) -> Feedback:
     what = f"the function {exercise.function}" if loaded else "the file"
     if status is None:
         return Feedback(exercise.id, TIMED_OUT, f"{what} does not end within {seconds:g} seconds.")
+    how = f"status {status}"
+    if status < 0:  # a signal, where the system has them
+        with suppress(ValueError):
+            how = signal.Signals(-status).name
     return Feedback(
-        exercise.id, CRASHED, f"{what} ends Python with status {status} before there is a result."
+        exercise.id, CRASHED, f"{what} ends Python with {how} before there is a result."
     )

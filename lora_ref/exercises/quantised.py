@@ -24,6 +24,8 @@ def _nf4_codes(block: Array, levels: Array) -> Any:
 
 def _draw_block(rng: np.random.Generator, n: int) -> Arguments:
     block = rng.normal(0.0, rng.uniform(0.5, 3.0), int(rng.integers(30, 60)))
+    if n == 3:
+        block[5] = -1.2 * np.abs(block).max()  # the largest absolute value is a negative one's
     return {"block": block, "levels": nf4_levels().astype(np.float64)}
 
 

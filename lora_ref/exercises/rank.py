@@ -21,9 +21,11 @@ def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
 
 
 def _draw_ranks(rng: np.random.Generator, n: int) -> Arguments:
-    out_features, in_features, r = sizes(rng)
-    few = [1, 2] if n % 2 else [r, 4, 5]  # in some draws the ranks reach the sides, in some not
-    return {"out_features": out_features, "in_features": in_features, "ranks": few}
+    small, large = int(rng.integers(7, 9)), int(rng.integers(10, 13))
+    first, second, r = (small, large, 5) if n in (3, 2) else (large, small, 6)
+    # the sum lies above both sides, between them, or below both
+    ranks = {3: [r, 1, 4], 4: [r, 4, 7]}.get(n, [1, r - 3, 2])
+    return {"out_features": first, "in_features": second, "ranks": ranks}
 
 
 RANK_BOUND = Exercise(

@@ -1,28 +1,66 @@
 """A student's file: the functions in it, whether it is a Python file or a notebook."""
 
+import functools
+import inspect
 import json
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
 
 from lora_ref.exercises.check import checked
 from lora_ref.exercises.exercise import Exercise
 from lora_ref.exercises.feedback import Feedback
-from lora_ref.exercises.trial import message_of
+from lora_ref.exercises.trial import a_type, message_of
 
 ENDINGS = (".py", ".ipynb")
 
 MISSING = "missing"
 """The result where a file has no function of the exercise's name."""
 
+BROKEN = "broken"
+"""The result where it had one, and lost it to an error."""
 
-class Submission(NamedTuple):
-    """What running a file left."""
+NAME = "submission"
+"""What a file is called as a module, so that what it defines can be found again."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What running a file left.
+
+    Parameters
+    ----------
+    names : dict
+        All that the file defines and imports.
+    failures : tuple of (str, str)
+        The text that failed, the whole file or a cell, and how.
+    """
 
     names: dict[str, Any]
-    problem: str  # how it stopped, or an empty text
+    failures: tuple[tuple[str, str], ...] = ()
+
+    def function(self, name: str) -> object:
+        """Return what the file itself defines under a name, None for what it only imports."""
+        value = inner = self.names.get(name)
+        while isinstance(inner, functools.partial | MethodType):
+            inner = inner.func if isinstance(inner, functools.partial) else inner.__func__
+        if callable(inner):
+            inner = inspect.unwrap(inner)
+        if isinstance(inner, FunctionType):
+            return value if inner.__globals__ is self.names else None
+        return value if callable(value) and type(value).__module__ == NAME else None
+
+    def loss_of(self, name: str) -> str:
+        """Return how a function was lost to an error, or an empty text where it was not."""
+        for text, how in self.failures:
+            if not text or re.search(rf"\b{name}\b", text):
+                return how
+        return ""
 
 
 def run(path: Path) -> Submission:
@@ -31,31 +69,46 @@ def run(path: Path) -> Submission:
     Of a notebook every code cell is run, those behind a failing one too, without the lines that
     only IPython reads. The file runs in this process, with all the rights that it has.
     """
-    names: dict[str, Any] = {"__name__": "submission", "__file__": str(path)}
-    problem = ""
+    module = ModuleType(NAME)
+    sys.modules[NAME] = module  # a dataclass looks its own module up
+    module.__file__ = str(path)
     sys.path.append(str(path.parent))  # last, so that nothing of Python's is replaced
     try:
         pieces = list(_pieces(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return Submission(names, f"it cannot be read: {message_of(error)}")
+        return Submission(vars(module), (("", f"the file cannot be read: {message_of(error)}"),))
+    failures = []
     for where, source in pieces:
         try:
-            exec(compile(source, str(path), "exec"), names)
-        except (Exception, SystemExit) as error:
-            problem = problem or f"{where}{_line(error, path)} stops with {message_of(error)}"
-    return Submission(names, problem)
+            exec(compile(source, str(path), "exec"), vars(module))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            text = source if isinstance(source, str) else source.decode("utf-8", "replace")
+            how = f"{where}{_line(error, path)} stops with {message_of(error)}"
+            failures.append((text, how))
+    return Submission(vars(module), tuple(failures))
 
 
 def _pieces(path: Path) -> Iterator[tuple[str, str | bytes]]:
-    if path.suffix != ".ipynb":
+    if path.suffix.lower() != ".ipynb":
         yield "the file", path.read_bytes()  # which may say its encoding
         return
-    book = json.loads(path.read_text(encoding="utf-8"))
+    book = json.loads(path.read_text(encoding="utf-8-sig"))
     code = [cell["source"] for cell in book["cells"] if cell["cell_type"] == "code"]
     for number, source in enumerate(code, 1):
         text = source if isinstance(source, str) else "".join(source)
-        lines = [line for line in text.splitlines() if not line.lstrip().startswith(("%", "!"))]
-        yield f"code cell {number}", "\n".join(lines)
+        if not text.lstrip().startswith("%%"):  # a cell in another language
+            yield f"code cell {number}", _as_python(text)
+
+
+def _as_python(cell: str) -> str:
+    """Return a cell as it is, or, if Python cannot read it, without IPython's own lines."""
+    try:
+        compile(cell, "cell", "exec")
+    except (SyntaxError, ValueError):
+        return re.sub(r"(?m)^(\s*)(?:[%!?].*|[\w.]+\?{1,2}\s*)$", r"\1pass", cell)
+    return cell
 
 
 def _line(error: BaseException, path: Path) -> str:
@@ -71,9 +124,15 @@ def grades(
 ) -> Iterator[Feedback]:
     """Yield the feedback for each exercise, as it is known."""
     for exercise in exercises:
-        function = submission.names.get(exercise.function)
-        if function is None:
-            why = f"; {submission.problem}" if submission.problem else ""
-            yield Feedback(exercise.id, MISSING, f"there is no function of its name{why}.")
+        function = submission.function(exercise.function)
+        lost = submission.loss_of(exercise.function) if function is None else ""
+        if function is not None:
+            yield checked(exercise, function, seed)  # type: ignore[arg-type]  # it is asked there
+        elif lost:
+            yield Feedback(exercise.id, BROKEN, f"{lost}.")
+        elif exercise.function in submission.names:
+            kind = a_type(submission.names[exercise.function])
+            says = f"{exercise.function} is {kind}, and no function that the file defines."
+            yield Feedback(exercise.id, MISSING, says)
         else:
-            yield checked(exercise, function, seed)
+            yield Feedback(exercise.id, MISSING, "there is no function of its name.")

@@ -28,9 +28,10 @@ def _mixed_batch(
 def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
     ranks = [r, r + 1, r]  # tasks need not have one rank
+    task = rng.permutation(np.resize([1, 2, 0], n)) if n > 1 else rng.integers(1, 3, size=1)
     return {
         "x": rng.standard_normal((n, in_features)),
-        "task": np.resize([1, 2, 0], n) if n > 1 else np.array([1]),
+        "task": task,
         "W0": rng.standard_normal((out_features, in_features)),
         "A": [rng.standard_normal((rank, in_features)) for rank in ranks],
         "B": [rng.standard_normal((out_features, rank)) for rank in ranks],
@@ -122,12 +123,13 @@ def _combine(A: list[Array], B: list[Array], weights: list[float]) -> tuple[Arra
 
 
 def _draw_combine(rng: np.random.Generator, n: int) -> Arguments:
-    out_features, in_features, r = sizes(rng)
-    r = min(r, 3)  # two of them are still less than either side
+    out_features, in_features, _ = sizes(rng)
+    number, r = (3, 2) if n % 2 else (2, 3)  # together less than either side
+    weights = rng.permutation([0.25, -3.0, 1.5])[:number]
     return {
-        "A": [rng.standard_normal((r, in_features)) for _ in range(2)],
-        "B": [rng.standard_normal((out_features, r)) for _ in range(2)],
-        "weights": [0.25, -3.0],
+        "A": [rng.standard_normal((r, in_features)) for _ in range(number)],
+        "B": [rng.standard_normal((out_features, r)) for _ in range(number)],
+        "weights": [float(weight) for weight in weights],
     }
 
 
@@ -163,8 +165,8 @@ COMBINE = Exercise(
     "07",
     "one adapter that does what several do together",
     "Return one pair A, B, as `return A, B`, for which B A is weights[0] B[0] A[0] +\n"
-    "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow; do not\n"
-    "form a matrix of shape (out_features, in_features).",
+    "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow; there\n"
+    "is no need to form a matrix of shape (out_features, in_features).",
     _combine,
     _draw_combine,
     (

@@ -1,6 +1,7 @@
 """One call of a student's function: what it was given, what came out, and how near that is."""
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ import numpy as np
 
 from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 
-ROWS = (3, 1, 4, 2, 5, 6)
+ROWS = (3, 1, 4, 2, 5, 6, 7)
 """Sizes of the batch, a trial each: more than one row first, for that is the usual case."""
+
+_MET = re.compile(r"matmul: .*\(size (\d+) is different from (\d+)\)")
 
 LONGEST_MESSAGE = 160
 """Characters of an error that are passed on."""
@@ -23,6 +26,8 @@ class Trial:
 
     Parameters
     ----------
+    function : callable
+        The student's.
     arguments : dict
         As they were drawn.
     expected : object
@@ -39,6 +44,7 @@ class Trial:
         Where it raised with matrices: the same call with all sides cut to one length.
     """
 
+    function: Answer
     arguments: Arguments
     expected: Any
     got: Any
@@ -65,7 +71,7 @@ def trial(
     function: Answer, arguments: Arguments, exercise: Exercise, n: int, *, is_square: bool = False
 ) -> Trial:
     """Call a function once, and look afterwards whether its arguments are still the same."""
-    expected = exercise.spec(*copy.deepcopy(arguments).values())
+    expected, _, _ = call(exercise.spec, arguments)
     got, error, given = call(function, arguments)
     changed = tuple(
         name
@@ -75,11 +81,13 @@ def trial(
     square = None
     if error is not None and n > 1 and not is_square and _has_matrices(arguments):
         square = trial(function, squared(arguments), exercise, n, is_square=True)
-    return Trial(arguments, expected, got, error, changed, n, square)
+    return Trial(function, arguments, expected, got, error, changed, n, square)
 
 
 def _has_matrices(arguments: Arguments) -> bool:
-    return any(isinstance(value, np.ndarray) and value.ndim == 2 for value in arguments.values())
+    """Return whether there is something to cut, and no rank that the cut sides may not have."""
+    matrices = [v for v in arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
+    return bool(matrices) and "r" not in arguments
 
 
 def call(
@@ -87,11 +95,13 @@ def call(
 ) -> tuple[Any, BaseException | None, Mapping[str, Any]]:
     """Return what a function returns or raises for copies of arguments, and those copies."""
     given = copy.deepcopy(arguments)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a division by zero shows in what is returned
         try:
             return function(*given.values()), None, given
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # whatever it is, it is the student's
             return None, error, given
 
 
@@ -112,6 +122,9 @@ def message_of(error: BaseException) -> str:
         text = " ".join(str(error).split())
     except Exception:
         text = ""
+    met = _MET.search(text)
+    if met:  # NumPy's own sentence speaks of operands and core dimensions
+        text = f"in a product (@), {met[2]} columns meet {met[1]} rows"
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE] + " ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -160,6 +173,8 @@ def fault_of_kind(got: Any, expected: Any) -> str:
         )
     if isinstance(got, bool | np.bool):
         return "it returns a bool, expected a number"
+    if isinstance(got, int) and got.bit_length() > 62:
+        return f"it returns a whole number of {got.bit_length()} bits"
     if isinstance(expected, int):
         if isinstance(got, float | np.floating):
             return f"it returns the float {got:g}, expected a whole number, an int"
@@ -177,14 +192,17 @@ def _kind(value: Any) -> str:
 def a_type(value: object) -> str:
     """Return the name of a value's type with its article."""
     name = type(value).__name__
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+    vowel = name == "ndarray" or name[0].lower() in "aeiou"
+    return f"{'an' if vowel else 'a'} {name}"
 
 
 def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b):
+        return False
     if isinstance(a, np.ndarray):
-        return isinstance(b, np.ndarray) and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return a.dtype == b.dtype and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(map(_same, a, b))
     return bool(a == b)
 
 

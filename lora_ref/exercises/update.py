@@ -156,6 +156,21 @@ MERGE = Exercise(
             lambda W0, A, B, alpha: W0 + alpha * (B @ A),
         ),
         Slip(
+            "root-of-r",
+            "the update is divided by the square root of r, as in rsLoRA; the factor is alpha/r.",
+            lambda W0, A, B, alpha: W0 + alpha / len(A) ** 0.5 * (B @ A),
+        ),
+        Slip(
+            "out-for-r",
+            "the update is divided by out_features, which is len(B); r is len(A).",
+            lambda W0, A, B, alpha: W0 + alpha / len(B) * (B @ A),
+        ),
+        Slip(
+            "W0-alone",
+            "this is W0; the update is missing.",
+            lambda W0, A, B, alpha: W0.copy(),
+        ),
+        Slip(
             "subtracted",
             "the update is taken away. That is the way back, from a merged weight.",
             lambda W0, A, B, alpha: W0 - alpha / len(A) * (B @ A),

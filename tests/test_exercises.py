@@ -5,6 +5,7 @@ them, not taken from the exercises' own lists.
 """
 
 import re
+import warnings
 from asyncio import CancelledError
 from fractions import Fraction
 from math import sqrt
@@ -700,6 +701,91 @@ def test_a_difference_without_its_absolute_value_is_wrong_both_ways():
                 seed=seed,
             )
             assert said.result == "sometimes-right"
+
+
+EXACT_BUT_WRONG = {  # h is half a unit, u a whole one
+    "half-even": lambda p, v, u: round(v, len(p.partition(".")[2])) == Fraction(p),
+    "right end out": lambda p, v, u: -u / 2 <= v - Fraction(p) < u / 2,
+    "left end out": lambda p, v, u: -u / 2 < v - Fraction(p) <= u / 2,
+    "all characters": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 2 * 10 ** len(p)),
+    "a digit more": lambda p, v, u: abs(Fraction(p) - v) <= u / 20,
+    "a thousandth": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 1000),
+    "a hundredth": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 100),
+    "of the number": lambda p, v, u: abs(Fraction(p) - v) < Fraction(p) / 1000,
+    "0.6 units": lambda p, v, u: abs(Fraction(p) - v) <= 3 * u / 5,
+    "half a float": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(float(u) / 2),
+}
+
+
+@pytest.mark.parametrize("case", EXACT_BUT_WRONG)
+def test_another_rule_of_agreement_is_not_taken_for_one_that_is_known(case):
+    def answer(printed, value):
+        unit = Fraction(1, 10 ** len(printed.partition(".")[2]))
+        return EXACT_BUT_WRONG[case](printed, value, unit)
+
+    for seed in range(10):
+        assert check("agrees", answer, seed=seed).result == "sometimes-right"
+
+
+def test_a_rule_patched_for_one_square_is_wrong_for_others():
+    def answer(m, n):
+        return m * n // (m + n) - (m == n)
+
+    for seed in range(10):
+        assert check("break-even", answer, seed=seed).result == "sometimes-right"
+
+
+@pytest.mark.parametrize(
+    ("id", "value"),
+    [
+        ("count", np.timedelta64(3, "D")),
+        ("tail", np.datetime64("2020-01-01")),
+        ("combine", (np.array([["a"]]), np.array([["b"]]))),
+        ("combine", (np.empty((1, 3), object), np.empty((3, 1), object))),
+        ("delta-w", np.broadcast_to(1.0, (10**6, 10**6))),
+        ("delta-w", type("", (), {})()),
+        ("delta-w", np.zeros((2, 2), [("a", float)])),
+    ],
+)
+def test_odd_values_are_answered_with_a_sentence(id, value):
+    assert check(id, lambda *arguments: value).result in ("kind", "shape")
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_numbers_that_overflow_are_no_crash_under_any_settings(size):
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not check("delta-w", lambda A, B, alpha: alpha / len(A) * B @ A * size)
+
+
+def test_what_should_be_zero_has_to_be_zero():
+    said = check(
+        "start", lambda m, n, r, rng: (rng.normal(0, 0.02, (r, n)), np.full((m, r), 1e-12))
+    )
+    assert said.result == "value"
+
+
+def test_a_transpose_is_one_in_every_draw():
+    for seed in range(10):
+        assert check("truncate", lambda M, r: cut(M, 3).T, seed=seed).result == "shape-transposed"
+
+
+def test_right_on_square_matrices_is_said_of_what_is_right_in_all_of_them():
+    def untransposed(x, W_down, b_down, W_up, b_up):
+        return x + np.maximum(x @ W_down + b_down, 0) @ W_up + b_up
+
+    for seed in range(20):
+        assert check("adapter", untransposed, seed=seed).result == "raises"
+
+
+def test_a_product_that_is_compared_is_called_by_its_name():
+    said = check("combine", lambda A, B, w: (np.vstack(A), -np.hstack(B)))
+    assert "B A: " in said.says
+
+
+def test_the_loops_have_no_names_that_a_student_has_not():
+    for one in EXERCISES.values():
+        assert not re.search(r"Array|Any|numerical_rank| -> ", one.loops), one.id
 
 
 def test_two_shapes_that_do_not_meet_are_said_in_words():

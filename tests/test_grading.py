@@ -16,8 +16,10 @@ from lora_ref.exercises.grading import CRASHED, TIMED_OUT, files_of, grade
 from lora_ref.exercises.submission import BROKEN, MISSING, grades, run
 
 KEYS = {"id", "notebook", "title", "file", "result"}
+TAIL = "def tail(s, r):\n    return float((s[r:] ** 2).sum() ** 0.5)\n"
 TWINS = "import os\nif hasattr(os, 'fork'):\n    os.fork()\n"
 RIGHT = "def delta_w(A, B, alpha):\n    return alpha / len(A) * B @ A\n"
+OWN = "def own(f):\n    return lambda *a: f(*a)\n@own\ndef merge(*a):\n    return a\n"
 DATACLASS = "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
 SLIP = "def delta_w(A, B, alpha):\n    return A @ B\n"
 
@@ -67,8 +69,12 @@ def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
         ),
         ("if __name__ == '__main__':\n    1 / 0\n" + RIGHT, "right", "right"),
         ("# coding: latin-1\ns = 'é'\n" + RIGHT, "right", "right"),
-        ("delta_w = 3\n", MISSING, "delta_w is an int, and no function that the file defines."),
-        ("from numpy.linalg import svd as delta_w\n", MISSING, "no function that the file defines"),
+        (
+            "delta_w = 3\n",
+            MISSING,
+            "delta_w is an int, and the file makes no function",
+        ),
+        ("from numpy.linalg import svd as delta_w\n", MISSING, "delta_w comes from elsewhere"),
     ],
 )
 def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result, says):
@@ -81,9 +87,11 @@ def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result,
 
 def test_of_a_notebook_every_code_cell_is_run_without_what_only_ipython_reads(tmp_path):
     magic = "%matplotlib inline\n!ls\nimport numpy as np\ntry:\n    pass\nfinally:\n    !ls\n"
-    cells = magic, "1 / 0", RIGHT + "delta_w?", "%%bash\nfor x in a; do ls; done"
+    timed = "%%time\nfiles = !ls\n%time s = 1.0\ndisplay(s, files)\n" + TAIL
+    cells = magic, "1 / 0", RIGHT + "delta_w?", "%%bash\nfor x in a; do ls; done", timed
     path = notebook(tmp_path / "answers.ipynb", *cells)
     assert result_of(path)[0] == "right"
+    assert result_of(path, "tail")[0] == "right"
     (failure,) = run(path).failures
     assert failure[1] == "code cell 2, line 1, stops with ZeroDivisionError: division by zero"
 
@@ -101,6 +109,12 @@ def test_a_file_that_is_no_notebook_is_said_to_be_none(tmp_path, text):
     result, says = result_of(write(tmp_path / "answers.ipynb", text))
     assert result == BROKEN
     assert "it cannot be read: " in says or "the file cannot be read: " in says
+
+
+def test_a_file_in_utf_16_is_broken_and_not_empty(tmp_path):
+    path = tmp_path / "answers.py"
+    path.write_text(RIGHT, encoding="utf-16")
+    assert result_of(path)[0] == BROKEN
 
 
 def test_a_folder_is_searched_and_what_is_hidden_left_alone(tmp_path):
@@ -133,6 +147,8 @@ def graded(tmp_path_factory):
     write(folder / "slip.py", SLIP)
     write(folder / "scribbler.py", "open('report', 'w').write('hello\\n[1]\\n')\n" + RIGHT)
     write(folder / "twins.py", TWINS + RIGHT)
+    deep = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
+    write(folder / "digger.py", deep + RIGHT)
     hostile = (
         "import os, sys, threading, time\n"
         "threading.Thread(target=time.sleep, args=(60,)).start()\n"
@@ -160,6 +176,10 @@ def test_each_file_has_its_own_grades(graded):
 def test_a_file_that_writes_a_report_or_forks_spoils_nothing(graded):
     assert graded["scribbler", "delta-w"].right
     assert graded["twins", "delta-w"].right
+
+
+def test_what_a_file_does_to_its_folder_stops_nobody(graded):
+    assert graded["digger", "delta-w"].right
 
 
 def test_a_function_that_ends_python_or_never_ends_costs_its_own_grade_alone(graded):
@@ -271,6 +291,7 @@ def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
     [
         (["grad-a"], "there is no exercise 'grad-a'; the nearest: grad-A"),
         (["--check", "nowhere.py"], "nowhere.py does not exist"),
+        (["--check", 300 * "a" + ".py"], "cannot be looked for" if os.name == "posix" else "exist"),
         (["--seconds", "3"], "--seconds goes with --check"),
         (["--check", ""], "--check is empty, expected a file or a folder of answers"),
         (["--stubs", "--check", "x.py"], "--check and --stubs do not go together"),

@@ -85,16 +85,21 @@ def _break_even(out_features: int, in_features: int) -> int:
 
 
 def _draw_sides(rng: np.random.Generator, n: int) -> Arguments:
-    if n % 2 == 0:  # here equality occurs: both sides are even, and the same number
-        side = 2 * int(rng.integers(8, 30))
-        return {"out_features": side, "in_features": side}
+    factor, side = int(rng.integers(2, 6)), 2 * int(rng.integers(8, 30))
+    # A and B can have just as many numbers as the weight: for even squares, and for some others
+    fixed = {1: (side, side), 2: (3 * factor, 6 * factor), 3: (30 * factor, 20 * factor)}
+    if n in fixed:
+        out_features, in_features = fixed[n]
+        return {"out_features": out_features, "in_features": in_features}
+    if n == 4:
+        return {"out_features": side + 1, "in_features": side + 1}
     while True:
         small, large = int(rng.integers(20, 40)), int(rng.integers(70, 110))
-        rank = small * large / (small + large)
-        if (rank % 1 < 0.4) == (n == 1) and 0.1 < rank % 1 < 0.9:  # below the half, and above it
+        over = small * large / (small + large) % 1
+        if 0.1 < over < 0.4 if n == 5 else 0.6 < over < 0.9:
             break
-    if n == 5:
-        return {"out_features": small, "in_features": large}
+    if n == 6:
+        small, large = large, small
     return {"out_features": large, "in_features": small}
 
 

@@ -6,14 +6,15 @@ grade alone. It is no sandbox: a file can read, write and send whatever the call
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from threading import Event
 from time import monotonic
 from typing import NamedTuple
@@ -55,7 +56,11 @@ def files_of(path: Path) -> list[Path]:
     LoraRefError
         For a path that does not exist, a file of another kind, or a folder without any.
     """
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:
+        raise LoraRefError(f"{path} cannot be looked for: {error.strerror}") from None
+    if not exists:
         raise LoraRefError(f"{path} does not exist, expected a file or a folder of submissions")
     if not path.is_dir():
         if path.suffix.lower() not in ENDINGS:
@@ -119,7 +124,7 @@ def _grade_one(
     path: Path, exercises: Sequence[Exercise], seconds: float, seed: int, stop: Event
 ) -> list[Feedback]:
     done: list[Feedback] = []
-    with TemporaryDirectory(prefix="lora-ref-") as folder:
+    with _folder() as folder:
         report, work = Path(folder, "report"), Path(folder, "work")
         work.mkdir()
         while len(done) < len(exercises) and not stop.is_set():
@@ -136,6 +141,17 @@ def _grade_one(
             stopped = left[:1] if loaded else left
             done += [_stopped(one, ended, loaded, seconds) for one in stopped]
     return done
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """Make a folder for a while; what a file has done to it is no reason to stop grading."""
+    folder = mkdtemp(prefix="lora-ref-")
+    try:
+        yield folder
+    finally:
+        with suppress(OSError, RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_child(

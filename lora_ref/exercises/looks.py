@@ -36,7 +36,8 @@ def _raises(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
         return slip
     one, error = failed[0]
     raised = f"it raises {message_of(error)}{_some(failed, made)}, with {one.where}"
-    if one.square is not None and is_right(exercise, one.square.got, one.square):
+    squares = [each.square for each, _ in failed if each.square is not None]
+    if squares and all(is_right(exercise, square.got, square) for square in squares):
         return "square-only", f"{raised}. Where all sides are equal, it would be right."
     return "raises", f"{raised}."
 
@@ -67,10 +68,12 @@ def _is_another_kind(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | N
         some = _some(faulty, made)
         return "kind", f"{fault}{some}, with {one.where}." if some else f"{fault}."
     for one in made:
-        got, _, _ = _seen(exercise, one)
-        for part in got if isinstance(got, tuple) else (got,):
+        got, expected, _ = _seen(exercise, one)
+        for _, part, wanted in _parts(exercise, got, expected):
             values = np.asarray(part)
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
+            if values.shape != np.shape(wanted) or values.dtype.kind != "f":
+                continue  # a shape of its own is told further down, and may be huge
+            if not np.isfinite(values).all():
                 at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 place = f" at {at}" if at else ""
                 return "not-finite", f"it gives {values[at]}{place}, with {one.where}."
@@ -96,16 +99,16 @@ def _is_known(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
 def _has_another_shape(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
     for one in made:
         got, expected, _ = _seen(exercise, one)
-        for name, a, b in _parts(got, expected):
+        for name, a, b in _parts(exercise, got, expected):
             if np.shape(a) == np.shape(b):
                 continue
             if np.ndim(a) == 2 and np.shape(a) == np.shape(b)[::-1]:
-                if close(np.asarray(a).T, b, exercise.tolerance):
+                if all(_is_transposed(exercise, each) for each in made):
                     return "transpose", f"{name}this is the transpose of the right answer."
                 return (
                     "shape-transposed",
                     f"{name}shape {np.shape(a)}, expected {np.shape(b)}: the axes are exchanged, "
-                    "and the transpose would not be right either.",
+                    "and that is not all.",
                 )
             return (
                 "shape",
@@ -113,6 +116,15 @@ def _has_another_shape(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis |
                 "Nothing is broadcast here.",
             )
     return None
+
+
+def _is_transposed(exercise: Exercise, one: Trial) -> bool:
+    got, expected, _ = _seen(exercise, one)
+    return all(
+        close(np.asarray(a).T if np.ndim(a) == 2 and np.shape(a) != np.shape(b) else a, b,
+              exercise.tolerance)
+        for _, a, b in _parts(exercise, got, expected)
+    )  # fmt: skip
 
 
 def _is_off_by_a_factor(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
@@ -176,7 +188,7 @@ def _is_rounded(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
     errors = []
     for one in made:
         got, expected, _ = _seen(exercise, one)
-        for _, a, b in _parts(got, expected):
+        for _, a, b in _parts(exercise, got, expected):
             if np.asarray(b).dtype.kind != "f" or (np.any(a) and not np.any(b)):
                 return None  # what should be zero, and is not, is no matter of digits
             errors.append(error_of(a, b))
@@ -196,7 +208,7 @@ def _is_wrong(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
     one = wrong[0]
     got, expected, _ = _seen(exercise, one)
     some = f"right in {len(made) - len(wrong)} of {len(made)} draws; " if wrong != [*made] else ""
-    for name, a, b in _parts(got, expected):
+    for name, a, b in _parts(exercise, got, expected):
         if close(a, b, exercise.tolerance):
             continue
         a, b = np.asarray(a), np.asarray(b)
@@ -263,10 +275,12 @@ def _seen(exercise: Exercise, one: Trial) -> tuple[Any, Any, str]:
         return one.got, one.expected, str(error)
 
 
-def is_right(exercise: Exercise, got: Any, one: Trial) -> bool:
+def is_right(exercise: Exercise, got: Any, one: Trial, *, tolerance: float | None = None) -> bool:
     """Return whether an answer is that of the specification for the arguments of a trial."""
     try:
-        return close(exercise.view(got), exercise.view(one.expected), exercise.tolerance)
+        return close(
+            exercise.view(got), exercise.view(one.expected), tolerance or exercise.tolerance
+        )
     except LoraRefError:
         return False
 
@@ -283,10 +297,10 @@ def _fault_of_parts(got: Any, expected: Any) -> str:
     return next((fault for fault in faults if fault), "")
 
 
-def _parts(got: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
+def _parts(exercise: Exercise, got: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
     """Yield the values that are compared, each with the beginning of a sentence about it."""
     if not isinstance(expected, tuple):
-        yield "", got, expected
+        yield exercise.viewed, got, expected
         return
     for i, (a, b) in enumerate(zip(got, expected, strict=True)):
         yield f"value {i + 1} of {len(expected)}: ", a, b
@@ -294,13 +308,13 @@ def _parts(got: Any, expected: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def _part(exercise: Exercise, one: Trial, index: int) -> tuple[Any, Any]:
     got, expected, _ = _seen(exercise, one)
-    _, a, b = list(_parts(got, expected))[index]
+    _, a, b = list(_parts(exercise, got, expected))[index]
     return a, b
 
 
 def _wrong_parts(exercise: Exercise, made: Sequence[Trial]) -> Iterator[tuple[int, str]]:
     got, expected, _ = _seen(exercise, made[0])
-    for index, (name, _, _) in enumerate(_parts(got, expected)):
+    for index, (name, _, _) in enumerate(_parts(exercise, got, expected)):
         pairs = [_part(exercise, one, index) for one in made]
         if not all(close(a, b, exercise.tolerance) for a, b in pairs):
             yield index, name

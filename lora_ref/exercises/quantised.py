@@ -101,7 +101,7 @@ BITS_PER_WEIGHT = Exercise(
     _bits_per_weight,
     lambda rng, n: {
         "bits": int(rng.choice([3, 4, 8])),
-        "block_size": 24 if n == 3 else int(rng.choice([32, 64, 128, 256])),
+        "block_size": {3: 24, 1: 48}.get(n, int(rng.choice([32, 64, 128, 256]))),
     },
     (
         Slip(

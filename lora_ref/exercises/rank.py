@@ -5,7 +5,7 @@ import numpy as np
 from lora_ref.arrays import Array
 from lora_ref.exercises.drawing import singular, sizes
 from lora_ref.exercises.exercise import Arguments, Exercise, Slip
-from lora_ref.lowrank import numerical_rank, truncate
+from lora_ref.lowrank import truncate
 
 
 def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
@@ -17,7 +17,7 @@ def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
             for i in range(out_features):
                 for j in range(in_features):
                     total[i, j] += b[i] * a[j]
-    return numerical_rank(total)
+    return int(np.linalg.matrix_rank(total))
 
 
 def _draw_ranks(rng: np.random.Generator, n: int) -> Arguments:

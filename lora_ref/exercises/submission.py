@@ -1,7 +1,6 @@
 """A student's file: the functions in it, whether it is a Python file or a notebook."""
 
 import functools
-import inspect
 import json
 import re
 import sys
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
+
+import numpy as np
 
 from lora_ref.exercises.check import checked
 from lora_ref.exercises.exercise import Exercise
@@ -46,14 +47,27 @@ class Submission:
 
     def function(self, name: str) -> object:
         """Return what the file itself defines under a name, None for what it only imports."""
-        value = inner = self.names.get(name)
-        while isinstance(inner, functools.partial | MethodType):
-            inner = inner.func if isinstance(inner, functools.partial) else inner.__func__
-        if callable(inner):
-            inner = inspect.unwrap(inner)
-        if isinstance(inner, FunctionType):
-            return value if inner.__globals__ is self.names else None
-        return value if callable(value) and type(value).__module__ == NAME else None
+        value = self.names.get(name)
+        return value if callable(value) and self._is_own(value) else None
+
+    def _is_own(self, value: object) -> bool:
+        """Return whether a callable is made in the file, through whatever wraps it."""
+        if isinstance(value, functools.partial):
+            return self._is_own(value.func)
+        if isinstance(value, MethodType):
+            return self._is_own(value.__func__)
+        if isinstance(value, np.vectorize):
+            return self._is_own(value.pyfunc)
+        if isinstance(value, FunctionType):
+            cells = value.__closure__ or ()
+            wrapped = [cell.cell_contents for cell in cells if cell.cell_contents is not value]
+            own = value.__globals__ is self.names
+            return own or any(self._is_own(one) for one in wrapped if isinstance(one, FunctionType))
+        wrapped_by_c = value.__dict__.get("__wrapped__") if hasattr(value, "__dict__") else None
+        if wrapped_by_c is not None and not isinstance(value, type):  # functools.cache
+            return self._is_own(wrapped_by_c)
+        kind = value if isinstance(value, type) else type(value)
+        return kind.__module__ in (NAME, "__main__")
 
     def loss_of(self, name: str) -> str:
         """Return how a function was lost to an error, or an empty text where it was not."""
@@ -72,6 +86,8 @@ def run(path: Path) -> Submission:
     module = ModuleType(NAME)
     sys.modules[NAME] = module  # a dataclass looks its own module up
     module.__file__ = str(path)
+    if path.suffix.lower() == ".ipynb":  # Jupyter runs what is guarded so, and shows things
+        vars(module).update(__name__="__main__", display=lambda *shown, **options: None)
     sys.path.append(str(path.parent))  # last, so that nothing of Python's is replaced
     try:
         pieces = list(_pieces(path))
@@ -85,6 +101,7 @@ def run(path: Path) -> Submission:
             raise
         except BaseException as error:
             text = source if isinstance(source, str) else source.decode("utf-8", "replace")
+            text = text.replace("\0", "")  # UTF-16, of which Python reads nothing
             how = f"{where}{_line(error, path)} stops with {message_of(error)}"
             failures.append((text, how))
     return Submission(vars(module), tuple(failures))
@@ -98,16 +115,21 @@ def _pieces(path: Path) -> Iterator[tuple[str, str | bytes]]:
     code = [cell["source"] for cell in book["cells"] if cell["cell_type"] == "code"]
     for number, source in enumerate(code, 1):
         text = source if isinstance(source, str) else "".join(source)
+        head, _, body = text.lstrip().partition("\n")
+        if re.match(r"%%(?:time|timeit|capture|prun|python\d?)\b", head):
+            text = body
         if not text.lstrip().startswith("%%"):  # a cell in another language
             yield f"code cell {number}", _as_python(text)
 
 
 def _as_python(cell: str) -> str:
-    """Return a cell as it is, or, if Python cannot read it, without IPython's own lines."""
+    """Return a cell as it is, or, if Python cannot read it, without what is IPython's own."""
     try:
         compile(cell, "cell", "exec")
     except (SyntaxError, ValueError):
-        return re.sub(r"(?m)^(\s*)(?:[%!?].*|[\w.]+\?{1,2}\s*)$", r"\1pass", cell)
+        cell = re.sub(r"(?m)^(\s*)%time(?:it)?\s+(?!-)(.+)$", r"\1\2", cell)
+        cell = re.sub(r"(?m)^(\s*\w+\s*=)\s*[!%].*$", r"\1 []", cell)
+        cell = re.sub(r"(?m)^(\s*)(?:[%!?].*|[\w.]+\?{1,2}\s*)$", r"\1pass", cell)
     return cell
 
 
@@ -131,8 +153,9 @@ def grades(
         elif lost:
             yield Feedback(exercise.id, BROKEN, f"{lost}.")
         elif exercise.function in submission.names:
-            kind = a_type(submission.names[exercise.function])
-            says = f"{exercise.function} is {kind}, and no function that the file defines."
+            value = submission.names[exercise.function]
+            what = "comes from elsewhere" if callable(value) else f"is {a_type(value)}"
+            says = f"{exercise.function} {what}, and the file makes no function of its name."
             yield Feedback(exercise.id, MISSING, says)
         else:
             yield Feedback(exercise.id, MISSING, "there is no function of its name.")

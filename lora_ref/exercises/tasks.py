@@ -140,6 +140,8 @@ def _product(answer: object) -> Array:
     A, B = answer
     if type(A) is not np.ndarray or type(B) is not np.ndarray:
         raise LoraRefError(f"it returns {a_type(A)} and {a_type(B)}, expected two arrays, A and B")
+    if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
+        raise LoraRefError(f"A has dtype {A.dtype} and B {B.dtype}, expected numbers")
     if A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
         raise LoraRefError(
             f"A has shape {A.shape} and B {B.shape}, expected (r, in_features) and "
@@ -208,6 +210,7 @@ COMBINE = Exercise(
         ),
     ),
     view=_product,
+    viewed="B A: ",
 )
 
 ALL = (MIXED_BATCH, COMBINE)

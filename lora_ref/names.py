@@ -30,3 +30,15 @@ def nearest(name: object, known: Iterable[str], *, cutoff: float = 0.4) -> str:
     folded = str(name).casefold()[:LONGEST_NAME]
     near = get_close_matches(folded, by_fold, n=3, cutoff=cutoff)
     return f"; the nearest: {', '.join(by_fold[one] for one in near)}" if near else ""
+
+
+def nearest_or_all(name: object, known: Iterable[str], *, cutoff: float = 0.4) -> str:
+    """Return what `nearest` does, and all known names where none is near.
+
+    Examples
+    --------
+    >>> nearest_or_all("whisper", ["gpt2", "bert-base"])
+    '; there are: gpt2, bert-base'
+    """
+    names = tuple(known)
+    return nearest(name, names, cutoff=cutoff) or f"; there are: {', '.join(names)}"

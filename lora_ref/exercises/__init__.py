@@ -24,7 +24,7 @@ from lora_ref.exercises import (
 from lora_ref.exercises.check import checked
 from lora_ref.exercises.exercise import Answer, Exercise, Slip
 from lora_ref.exercises.feedback import Feedback
-from lora_ref.names import nearest
+from lora_ref.names import nearest_or_all
 
 __all__ = ["EXERCISES", "Exercise", "Feedback", "Slip", "check", "exercise", "show"]
 
@@ -57,7 +57,7 @@ def exercise(id: str) -> Exercise:
     """
     if id in EXERCISES:
         return EXERCISES[id]
-    hint = nearest(id, EXERCISES, cutoff=0.5) or f"; there are: {', '.join(EXERCISES)}"
+    hint = nearest_or_all(id, EXERCISES, cutoff=0.5)
     raise LoraRefError(f"there is no exercise {id!r}{hint}")
 
 

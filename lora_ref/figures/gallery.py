@@ -26,7 +26,7 @@ from lora_ref.figures import (
 from lora_ref.figures.picture import Picture
 from lora_ref.layers import Adapter, LoRALinear, starts
 from lora_ref.lowrank import best_update
-from lora_ref.names import nearest
+from lora_ref.names import nearest_or_all
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
 from lora_ref.training import SGD, Loss, Network, train
@@ -177,7 +177,7 @@ def _descents() -> Numbers:
         )  # fmt: skip
         B, A = best_update(x, y, W0, r)
         losses[f"r = {r}"] = history.losses
-        floors[f"r = {r}"] = float(np.mean((x @ (W0 + B @ A).T - y) ** 2))
+        floors[f"r = {r}"], _ = mean_squared_error(x @ (W0 + B @ A).T, y)
     return {"losses": losses, "floors": floors}
 
 
@@ -327,5 +327,5 @@ def entry(name: str) -> Entry:
     """
     if name in FIGURES:
         return FIGURES[name]
-    hint = nearest(name, FIGURES, cutoff=0.5) or f"; there are: {', '.join(FIGURES)}"
+    hint = nearest_or_all(name, FIGURES, cutoff=0.5)
     raise LoraRefError(f"there is no figure {name!r}{hint}")

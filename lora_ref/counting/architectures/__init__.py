@@ -16,7 +16,7 @@ from lora_ref.counting.architectures.published import MODELS
 from lora_ref.counting.architectures.t5 import t5
 from lora_ref.counting.model import Model
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.names import nearest_or_all
 
 __all__ = [
     "ARCHITECTURES",
@@ -56,5 +56,5 @@ def architecture(name: str) -> Model:
     """
     if name in tuple(ARCHITECTURES):
         return ARCHITECTURES[name]
-    hint = nearest(name, ARCHITECTURES) or f"; there are: {', '.join(ARCHITECTURES)}"
+    hint = nearest_or_all(name, ARCHITECTURES)
     raise LoraRefError(f"there is no model {name!r}{hint}")

@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from lora_ref.files import write_whole
+
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # sums in the same order on every build
 
 HERE = Path(__file__).parent
@@ -41,9 +43,9 @@ Output = dict[str, Any]
 """An output in the notebook format."""
 
 
-def sources(prefix: str = "") -> list[Path]:
-    """Return the sources whose names begin with `prefix`, in order."""
-    return [path for path in sorted(SOURCES.glob("*.py")) if path.name.startswith(prefix)]
+def sources() -> list[Path]:
+    """Return the sources in order."""
+    return sorted(SOURCES.glob("*.py"))
 
 
 def built(source: Path) -> Path:
@@ -255,7 +257,7 @@ def main(prefixes: Sequence[str]) -> int:
     for source in chosen:
         cells = cells_of(source)
         text = as_file(notebook(cells, outputs_of(cells, f"src/{source.name}")))
-        built(source).write_text(text, encoding="utf-8", newline="\n")
+        write_whole(built(source), text)
         print(f"{built(source).name}: {len(cells)} cells, {len(text.encode()) / 1000:.0f} kB")
     return 0
 

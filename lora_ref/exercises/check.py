@@ -34,7 +34,7 @@ def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
     """
     seed = as_count("seed in check", seed, 0)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # the settings of whoever calls are not the exercise's
         try:
             return Feedback(exercise.id, *_said(exercise, function, seed))
         except Exception as error:  # a value can fail at whatever is asked of it

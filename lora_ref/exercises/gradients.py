@@ -15,6 +15,14 @@ LOSS = (
     "(n, out_features), is the gradient of the loss with respect to y. "
 )
 
+DIVIDED = (
+    "this is divided by the number of rows. grad_y has that factor already, if the loss is a mean."
+)
+SUMMED = (
+    "the rows are added up before they are multiplied, so every row of grad_y meets every row of "
+    "x. Right only for batch size 1."
+)
+
 
 def _grad_A(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
     def loss(A: Array) -> float:  # the part of the loss that A has a hand in
@@ -49,8 +57,7 @@ GRAD_A = Exercise(
         ),
         Slip(
             "mean-over-rows",
-            "this is divided by the number of rows. grad_y has that factor already, if the loss "
-            "is a mean.",
+            DIVIDED,
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ x / len(x),
         ),
         Slip(
@@ -61,8 +68,7 @@ GRAD_A = Exercise(
         ),
         Slip(
             "rows-summed-first",
-            "the rows are added up before they are multiplied, so every row of grad_y meets every "
-            "row of x. Right only for batch size 1.",
+            SUMMED,
             lambda grad_y, x, A, B, alpha: (
                 alpha / len(A) * np.outer(grad_y.sum(axis=0) @ B, x.sum(axis=0))
             ),
@@ -107,14 +113,12 @@ GRAD_B = Exercise(
         ),
         Slip(
             "mean-over-rows",
-            "this is divided by the number of rows. grad_y has that factor already, if the loss "
-            "is a mean.",
+            DIVIDED,
             lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ (x @ A.T) / len(x),
         ),
         Slip(
             "rows-summed-first",
-            "the rows are added up before they are multiplied, so every row of grad_y meets every "
-            "row of x. Right only for batch size 1.",
+            SUMMED,
             lambda grad_y, x, A, B, alpha: (
                 alpha / len(A) * np.outer(grad_y.sum(axis=0), x.sum(axis=0) @ A.T)
             ),

@@ -207,7 +207,8 @@ def _is_wrong(exercise: Exercise, made: Sequence[Trial]) -> Diagnosis | None:
         return None
     one = wrong[0]
     got, expected, _ = _seen(exercise, one)
-    some = f"right in {len(made) - len(wrong)} of {len(made)} draws; " if wrong != [*made] else ""
+    right = len(made) - len(wrong)
+    some = f"right in {right} of {len(made)} draws; " if right else ""
     for name, a, b in _parts(exercise, got, expected):
         if close(a, b, exercise.tolerance):
             continue

@@ -117,7 +117,7 @@ def cuts_alt(M: Array, ranks: Sequence[int]) -> str:
     ]
     return (
         f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, cut to lower ranks, "
-        f"comes back bit by bit. What is missing, in norm, and the numbers that B and A hold: "
+        "comes back step by step. What is missing, in norm, and the numbers that B and A hold: "
         f"{', '.join(missing)}."
     )
 

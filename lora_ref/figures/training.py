@@ -1,6 +1,5 @@
 """Pictures of gradients and of the first steps of training."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -227,7 +226,8 @@ def descent(
                     textcoords="offset points", ha="right", va="top",
                 )  # fmt: skip
         axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
-        axes.set_ylim(min(map(min, [*losses.values(), floors.values() or [math.inf]])) / 2, None)
+        lowest = min(min(values) for values in (*losses.values(), floors.values()) if len(values))
+        axes.set_ylim(lowest / 2, None)
         figure.legend(loc="outside upper center", ncols=len(losses))
     return figure
 

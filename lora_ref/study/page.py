@@ -45,9 +45,10 @@ RULE = """\
 A sentence is turned into a difference for every seed, positive where the seed speaks for it. On a
 shift it holds if the mean exceeds two standard errors (the tables give mean ± one standard error,
 in points). It **holds** if it does so on every shift, holds **partly** if on some, **fails** if
-on none: a failure is no proof of the opposite. On relabelled, source and target contradict each
-other: the same images with other labels, so whoever learns the one must forget the other. The
-definitions stand in `lora_ref/study/judge.py`, and were not changed when the study was run anew.
+on none, and where the contrary holds on every shift by the same rule it is the **opposite**. On
+relabelled, source and target contradict each other: the same images with other labels, so whoever
+learns the one must forget the other. The definitions stand in `lora_ref/study/judge.py`, and were
+not changed when the study was run anew.
 """
 
 

@@ -37,7 +37,7 @@ class Record(TypedDict):
 
 
 def committed() -> list[Record]:
-    """Return the records of the committed study, which the ledger and the page are made of."""
+    """Return the records of the committed study, which claims and pages are made of."""
     text = (files("lora_ref.study") / "results.json").read_text(encoding="utf-8")
     return cast(list[Record], json.loads(text)["records"])
 

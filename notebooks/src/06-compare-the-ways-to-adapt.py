@@ -162,9 +162,10 @@ print("near, mean ± standard error:", runs.target("lora-8", "head")["near"])
 # The standard error is the deviation over seeds divided by the root of their number. On a shift a
 # sentence holds if the mean exceeds two standard errors, and its opposite holds if the mean lies
 # as far on the other side. Over all shifts the sentence **holds** if it does on every one, holds
-# **partly** if on some, and **fails** if on none. A failure is no proof of the opposite. The
-# sentences were turned into numbers before the results below were seen, but for two that carry a
-# mark, †. (A first study had 600 steps; the rule stayed when it was run anew.)
+# **partly** if on some, and **fails** if on none. Where its opposite holds on every shift, the
+# finding is **opposite**; a failure alone is no proof of it. The sentences were turned into
+# numbers before the results below were seen, but for two that carry a mark, †. (A first study had
+# 600 steps; the rule stayed when it was run anew.)
 #
 # How often does chance pass this rule? Five draws of normal noise around zero, many times over:
 
@@ -201,7 +202,7 @@ print(len(judged), "sentences on", len(runs.shifts), "shifts:", len(judged) * le
 print(*(shift[0] for shift in runs.shifts), " finding")
 for sentence, (finding, pairs) in judged.items():
     marks = ("+" if one.holds else "-" if one.opposes else "." for one in pairs.values())
-    print(*marks, f" {finding:<7}", sentence)
+    print(*marks, f" {finding:<8}", sentence)
 
 # %% [markdown]
 # On `near`, `inverted` and `relabelled` the head alone beats LoRA at r = 8, with fewer trained

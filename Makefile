@@ -33,8 +33,7 @@ types: $(STAMP)-dev ## mypy --strict
 	$(RUN) mypy
 docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python notebooks/build.py
-	$(RUN) lora_ref verify --markdown > docs/ledger.md
-	$(RUN) lora_ref verify --literature --markdown > docs/literature.md
+	$(VENV)/bin/python docs/build.py
 	$(RUN) lora_ref exercises --markdown > docs/exercises.md
 	$(RUN) lora_ref.study
 	$(RUN) lora_ref.figures docs/figures

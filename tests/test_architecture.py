@@ -23,6 +23,7 @@ PACKAGE = Path(lora_ref.__file__).parent
 LEVELS: dict[str, tuple[str, ...]] = {
     "ground": ("errors", "names", "files", "arrays"),
     "mathematics": (
+        "exact",
         "lowrank",
         "quantize",
         "ops.doors",
@@ -51,16 +52,16 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.laws",
         "gradcheck.mistakes",
         "gradcheck",
+        "training.*",
+        "study.*",
+    ),
+    "teaching": (
+        "claims.*",
         "worked.article",
         "worked.passes",
         "worked.steps",
         "worked.text",
         "worked",
-        "training.*",
-        "study.*",
-    ),
-    "teaching": (
-        "ledger.*",
         "figures.*",
         "exercises.*",
     ),  # the modules of a folder, at one place; circles are refused below
@@ -209,8 +210,8 @@ def test_ORDER_names_nothing_that_does_not_exist() -> None:
 def test_every_module_has_one_place() -> None:
     assert len(ORDER) == len(set(ORDER))
     assert place("lora_ref.layers.base") < place("lora_ref.layers")
-    assert place("lora_ref.ledger.claim") == place("lora_ref.ledger.document.counts")
-    assert place("lora_ref.ledgers") is None
+    assert place("lora_ref.claims.claim") == place("lora_ref.claims.quantities.counts")
+    assert place("lora_ref.claim") is None
     assert place("lora_ref.layers.unheard_of") is None
 
 

@@ -4,21 +4,37 @@ import ast
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 import lora_ref
-from lora_ref import cli, ledger
-from lora_ref.ledger import lecture
-from lora_ref.ledger.claim import VERDICTS, Number
+from lora_ref import claims, cli
+from lora_ref.claims import EXAMPLES, VERDICTS, article, literature
+from lora_ref.claims.computed import Computed
 
 CLAIM_KEYS = {
-    "id", "part", "says", "printed", "recomputed", "verdict", "finding", "correction", "why",
+    "id", "source", "where", "text", "quantity", "inputs", "printed", "recomputed", "agreement",
+    "verdict", "finding", "rule", "by_rule", "conflict", "correction", "reason",
 }  # fmt: skip
+ARTICLE = claims.DATA / "article.toml"
+EXAMPLE = EXAMPLES / "example.toml"
+LECTURE = """
+[lecture]
+title = "核心公式"
+[[claim]]
+id = "trained"
+text = "参数有十个"
+quantity = "lora-count"
+in = 3
+out = 2
+r = 2
+printed = "10"
+"""
+FINDINGS = {"holds", "partly", "fails", "opposite", "not measured yet"}
 
 
 @pytest.fixture
@@ -36,38 +52,101 @@ def terminal(monkeypatch):
     return run
 
 
-def test_verify_prints_the_whole_ledger_and_exits_0(capsys):
+@pytest.fixture
+def plant(monkeypatch):
+    """Put another check or correction into one claim of the article, and judge no others."""
+
+    def run(id, **changes):
+        planted = replace(article().claim(id), **changes)
+        source = replace(article(), claims=(planted, article().claim("count-1024")))
+        monkeypatch.setattr(claims, "article", lambda: source)
+
+    return run
+
+
+def raises():
+    raise ZeroDivisionError("planted")
+
+
+def failing(id):
+    """Return the check of a claim, with a quantity that raises."""
+    return replace(article().claim(id).check, value=Computed(raises, {}))
+
+
+def expecting(check, printed):
+    return replace(check, expected=replace(check.expected, printed=printed))
+
+
+def judged(capsys, *arguments, status=0):
+    """Return what ``verify --json`` says of each claim, by id and in order."""
+    assert cli.main(["verify", *arguments, "--json"]) == status
+    body = json.loads(capsys.readouterr().out)
+    assert len({claim["id"] for claim in body["claims"]}) == len(body["claims"])
+    return {claim["id"]: claim for claim in body["claims"]}
+
+
+def shown(text, ids):
+    """Return the ids that head a block of a report, in order."""
+    heads = [line.split() for line in text.splitlines() if not line.startswith(" ")]
+    verdicts = {"not", *(verdict.split()[0] for verdict in VERDICTS)}
+    return [word for line in heads if line and line[0] in verdicts for word in line if word in ids]
+
+
+def test_verify_prints_every_claim_of_the_article_once_and_exits_0(capsys):
     assert cli.main(["verify"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert "\x1b" not in out, "no colour when piped"
-    for claim in ledger.CLAIMS:
-        assert claim.id in out
+    ids = [claim.id for claim in article().claims]
+    assert sorted(shown(out, ids)) == sorted(ids)
+    assert f"{len(ids)} claims, 60 recomputed" in out
+    assert "43 of 43 corrections hold" in out
+
+
+def test_the_worst_stand_first_unless_the_order_of_the_article_is_asked_for(capsys):
+    ids = [claim.id for claim in article().claims]
+    by_id = judged(capsys)
+    assert list(by_id) == ids, "JSON and Markdown keep the order of the file"
+    cli.main(["verify", "--order", "article"])
+    assert shown(capsys.readouterr().out, ids) == ids
+    cli.main(["verify", "--order", "worst"])
+    worst = shown(capsys.readouterr().out, ids)
+    ranks = [VERDICTS.index(by_id[id]["verdict"]) for id in worst]
+    assert ranks == sorted(ranks)
+    assert worst != ids
+    cli.main(["verify"])
+    assert shown(capsys.readouterr().out, ids) == worst
 
 
 def test_verify_json_is_one_object_of_the_stated_form(capsys):
     assert cli.main(["verify", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
     assert set(body) == {"schema", "claims", "counts"}
-    assert body["schema"] == 1
+    assert body["schema"] == 2
     assert all(set(claim) == CLAIM_KEYS for claim in body["claims"])
     assert list(body["counts"]) == list(VERDICTS)
-    assert sum(body["counts"].values()) == len(body["claims"]) == len(ledger.CLAIMS)
+    assert sum(body["counts"].values()) == len(body["claims"]) == len(article().claims)
+    for verdict, number in body["counts"].items():
+        assert number == sum(claim["verdict"] == verdict for claim in body["claims"])
     by_id = {claim["id"]: claim for claim in body["claims"]}
-    assert by_id["ab-11"]["printed"] == "0.59"
-    assert by_id["ab-11"]["recomputed"] == "0.50"
+    slip = by_id["ab-11"]
+    assert (slip["printed"], slip["recomputed"], slip["agreement"]) == ("0.59", "0.50", None)
+    assert (slip["quantity"], slip["where"]) == ("entry", "part 1, 2.3")
+    assert slip["inputs"] == {"of": "A B", "row": 1, "column": 1}
+    assert slip["reason"] == "0.10 x 0.10 is 0.01, not 0.10"
+    assert by_id["count-1024"]["agreement"] == "exact"
+    assert by_id["ratio-1024"]["agreement"] == "rounded"
     assert by_id["frobenius"]["recomputed"] == "9.0650"
     assert "1.9339" in by_id["frobenius"]["correction"]
-    assert by_id["full-forgets"]["finding"] in {"holds", "partly", "fails", "not measured yet"}
-    assert {claim["part"] for claim in body["claims"]} == {1, 2}
+    assert by_id["full-forgets"]["finding"] in FINDINGS
+    assert by_id["palette-metaphor"]["quantity"] is None
+    assert {claim["source"] for claim in body["claims"]} == {"article"}
 
 
 def test_verify_takes_ids_and_a_verdict(capsys):
-    assert (
-        cli.main(["verify", "ab-11", "frobenius", "count-4x4", "--verdict", "slip", "--json"]) == 0
-    )
-    body = json.loads(capsys.readouterr().out)
-    assert [claim["id"] for claim in body["claims"]] == ["ab-11", "frobenius"]
+    found = judged(capsys, "ab-11", "frobenius", "count-4x4", "--verdict", "slip")
+    assert list(found) == ["ab-11", "frobenius"]
+    assert list(judged(capsys, "--verdict", "slip")) == ["ab-11", "frobenius"]
 
 
 def test_an_unknown_id_is_wrong_usage_and_names_the_nearest(capsys):
@@ -83,40 +162,188 @@ def test_nothing_to_show_is_not_success(capsys):
     assert "none of these claims" in capsys.readouterr().err
 
 
+def test_an_unknown_verdict_is_told_with_those_that_there_are(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", "--verdict", "illustrated"])
+    assert stop.value.code == 2
+    assert f"expected one of: {', '.join(VERDICTS)}" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- the literature, a file
+
+
+def test_the_literature_is_every_source_but_the_article(capsys):
+    found = judged(capsys, "--literature")
+    assert list(found) == [claim.id for source in literature() for claim in source.claims]
+    assert {claim["source"] for claim in found.values()} == {source.key for source in literature()}
+    assert not set(found) & {claim.id for claim in article().claims}
+    for claim in found.values():
+        assert set(claim) == CLAIM_KEYS
+        by_rule = claim["verdict"] == "by-rule"
+        assert (claim["rule"] is not None) == (claim["by_rule"] is not None) == by_rule
+        assert (claim["conflict"] is not None) == (claim["verdict"] == "conflict")
+        if claim["verdict"] == "truncated":
+            assert claim["agreement"] == "truncated"
+    assert {"by-rule", "truncated", "conflict"} <= {c["verdict"] for c in found.values()}
+
+
+def test_each_source_of_the_literature_can_be_had_alone(capsys):
+    for source in literature():
+        found = judged(capsys, "--literature", "--paper", source.key)
+        assert list(found) == [claim.id for claim in source.claims]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--paper", "lora"], "--paper chooses among the literature, expected --literature"),
+        (["--literature", "--paper", "loora"], "no source is called 'loora', expected one of: "),
+        (["--literature", "--paper", "loora"], "the nearest: lora"),
+        (["ab-11", "--literature"], "no claim is called 'ab-11'"),
+        (
+            ["nf4-offset", "--literature", "--paper", "lora"],
+            "none of the claims named is of the source 'lora'",
+        ),
+        (["--file", "nowhere.toml"], "'nowhere.toml' cannot be read: No such file"),
+        (["--file", "."], ". is a folder, expected a TOML file"),
+        (["nothing", "--file", str(EXAMPLE)], "no claim is called 'nothing'"),
+    ],
+)
+def test_what_cannot_be_judged_is_a_sentence(capsys, arguments, sentence):
+    assert cli.main(["verify", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--literature", "--file", str(EXAMPLE)], ["--json", "--markdown"], ["--order", "best"]],
+)
+def test_options_that_contradict_each_other_are_refused(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", *arguments])
+    assert stop.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_file_is_judged_in_its_own_order(capsys):
+    ids = [claim.id for claim in claims.read(EXAMPLE).claims]
+    found = judged(capsys, "--file", str(EXAMPLE))
+    assert list(found) == ids
+    assert {claim["source"] for claim in found.values()} == {"lecture"}
+    assert found["cheap"]["verdict"] == "conditional"
+    assert found["as-good"]["verdict"] == "not judged"
+    assert cli.main(["verify", "--file", str(EXAMPLE)]) == 0
+    assert shown(capsys.readouterr().out, ids) == ids
+    assert list(judged(capsys, "order", "norm", "--file", str(EXAMPLE))) == ["norm", "order"]
+
+
+def test_the_article_as_a_file_comes_out_as_without(capsys):
+    assert judged(capsys, "--file", str(ARTICLE)) == judged(capsys)
+
+
+def test_a_changed_digit_of_a_file_changes_its_verdict(capsys, tmp_path):
+    path = tmp_path / "mine.toml"
+    text = EXAMPLE.read_text(encoding="utf-8")
+    path.write_text(text.replace('printed = "1.8"', 'printed = "1.6"'), encoding="utf-8")
+    before, after = (judged(capsys, "--file", str(one)) for one in (EXAMPLE, path))
+    assert [id for id in before if before[id] != after[id]] == ["update-entry"]
+    assert (before["update-entry"]["verdict"], after["update-entry"]["verdict"]) == (
+        "slip",
+        "confirmed",
+    )
+
+
+def test_faults_of_a_file_are_told_together_and_no_verdict(capsys, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('[lecture]\ntitle = "x"\n[[claim]]\nid = "a"\n', encoding="utf-8")
+    assert cli.main(["verify", "--file", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the key text is missing" in err
+    assert "quantity" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heading", "command"),
+    [
+        ([], f"# {article().cite}", "lora-ref verify --markdown"),
+        (
+            ["--literature"],
+            "# Published numbers, recomputed",
+            "lora-ref verify --literature --markdown",
+        ),
+        (
+            ["--file", str(EXAMPLE)],
+            "# An example: LoRA of rank 1 on a 2 x 3 weight",
+            f"lora-ref verify --file {EXAMPLE} --markdown",
+        ),
+    ],
+)
+def test_a_page_names_its_source_and_the_command_that_writes_it(
+    capsys, arguments, heading, command
+):
+    assert cli.main(["verify", *arguments, "--markdown"]) == 0
+    page = capsys.readouterr().out
+    assert page.startswith(f"{heading}\n")
+    assert f"Written by `{command}`; do not edit." in page
+    rows = re.findall(r"^\| `([^`]+)`", page.partition("\n## The rules")[0], re.MULTILINE)
+    assert sorted(rows) == sorted(judged(capsys, *arguments))
+
+
+# ---------------------------------------------------------------------- what fails
+
+
 @pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
-def test_a_recipe_that_raises_exits_1_and_is_named_on_stderr(monkeypatch, capsys, form):
-    def broken(**given):
-        raise ZeroDivisionError("planted")
-
-    planted = tuple(
-        replace(c, statement=Number("16", broken)) if c.id == "count-4x4" else c
-        for c in ledger.CLAIMS
-    )
-    monkeypatch.setattr(ledger, "CLAIMS", planted)
+def test_a_quantity_that_raises_exits_1_and_is_named_on_stderr(plant, capsys, form):
+    plant("count-4x4", check=failing("count-4x4"))
     assert cli.main(["verify", *form]) == 1
-    assert "count-4x4: the recipe raised" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "count-4x4: recomputing raised ZeroDivisionError: planted" in err
+    assert "count-1024" in out, "the others are judged"
 
 
-def test_a_failing_recipe_is_not_hidden_by_an_empty_selection(monkeypatch, capsys):
-    def broken(**given):
-        raise ZeroDivisionError("planted")
+def test_a_quantity_that_raises_has_no_verdict(plant, capsys):
+    plant("count-4x4", check=failing("count-4x4"))
+    found = judged(capsys, status=1)
+    assert [found[id]["verdict"] for id in ("count-4x4", "count-1024")] == [None, "confirmed"]
+    assert cli.main(["verify"]) == 1
+    out = capsys.readouterr().out
+    assert "NOT RUN" in out
+    assert "1 did not run" in out
 
-    planted = tuple(replace(c, statement=Number("16", broken)) for c in ledger.CLAIMS[:1])
-    monkeypatch.setattr(ledger, "CLAIMS", planted)
-    assert cli.main(["verify", "--verdict", "slip", "--json"]) == 1
-    assert json.loads(capsys.readouterr().out)["claims"] == []
+
+def test_a_failing_quantity_is_not_hidden_by_an_empty_selection(plant, capsys):
+    plant("count-4x4", check=failing("count-4x4"))
+    assert judged(capsys, "--verdict", "slip", status=1) == {}
 
 
-def test_a_correction_that_does_not_hold_exits_1_even_if_filtered_away(monkeypatch, capsys):
-    planted = tuple(
-        replace(c, correction=replace(c.correction, check=Number("0.51", c.correction.check.value)))
-        if c.id == "ab-11"
-        else c
-        for c in ledger.CLAIMS
-    )
-    monkeypatch.setattr(ledger, "CLAIMS", planted)
+def test_a_claim_that_is_wrong_is_no_failure_of_the_run(plant, capsys):
+    plant("count-4x4", check=expecting(article().claim("count-4x4").check, "17"))
+    assert judged(capsys)["count-4x4"]["verdict"] == "slip"
+
+
+def test_a_correction_that_does_not_hold_exits_1_even_if_filtered_away(plant, capsys):
+    correction = article().claim("ab-11").correction
+    plant("ab-11", correction=expecting(correction, "0.50"))
+    assert cli.main(["verify"]) == 0
+    capsys.readouterr()
+    plant("ab-11", correction=expecting(correction, "0.51"))
     assert cli.main(["verify", "--verdict", "confirmed"]) == 1
     assert "ab-11: the correction does not hold" in capsys.readouterr().err
+    assert judged(capsys, status=1)["ab-11"]["verdict"] == "slip", "the verdict stays"
+
+
+def test_a_correction_that_raises_exits_1_too(plant, capsys):
+    broken = replace(article().claim("ab-11").correction, value=Computed(raises, {}))
+    plant("ab-11", correction=broken)
+    assert cli.main(["verify"]) == 1
+    assert "ab-11" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------- terminals
 
 
 def test_colour_only_on_a_terminal_and_never_with_no_color(monkeypatch, capsys):
@@ -151,19 +378,28 @@ def test_every_encoding_of_a_terminal_will_do(terminal, encoding, command):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "gbk"])
-def test_a_lecture_in_any_script_is_printed_in_the_letters_of_the_terminal(terminal, encoding):
-    article = Path(lecture.__file__).with_name("article.toml")
-    status, out, err = terminal(encoding, "verify", "--file", str(article))
+def test_a_lecture_in_any_script_is_printed_in_the_letters_of_the_terminal(
+    terminal, tmp_path, encoding
+):
+    path = tmp_path / "mine.toml"
+    path.write_text(LECTURE, encoding="utf-8")
+    status, out, err = terminal(encoding, "verify", "--file", str(path))
     assert status == 0, err
     assert err == b""
     text = out.decode(encoding)
-    assert "核心" in text if encoding == "gbk" else "\\u6838\\u5fc3" in text
+    for said in ("公式", "参数"):
+        assert (said if encoding == "gbk" else said.encode("unicode_escape").decode()) in text
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_words_stay_apart_where_a_terminal_cannot_write_what_is_between_them(terminal, encoding):
+    _, out, _ = terminal(encoding, "verify", "ab-11")
+    assert re.search(r"\ban article on the core formulas of LoRA\b", out.decode(encoding))
 
 
 def test_the_program_prints_on_the_terminal_that_it_is_started_on(terminal):
     """Python opens the streams, not a test: in letters that the lecture has not all."""
-    article = Path(lecture.__file__).with_name("article.toml")
-    arguments = "verify", "--file", str(article)
+    arguments = "verify", "--file", str(ARTICLE)
     done = subprocess.run(
         [sys.executable, "-m", "lora_ref", *arguments],
         capture_output=True,
@@ -281,13 +517,13 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["verify", "--help"], ["count", "--help"]])
-def test_what_judges_nothing_loads_no_ledger_and_no_numpy(arguments):
+def test_what_judges_nothing_loads_no_claims_and_no_numpy(arguments):
     code = f"import sys; sys.argv[1:] = {arguments!r}; from lora_ref import cli\n"
     code += "try:\n    cli.main()\nfinally:\n    print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     loaded = set(ast.literal_eval(done.stdout.splitlines()[-1]))
     assert "lora_ref.cli.verify" in loaded
-    assert not loaded & {"numpy", "lora_ref.ledger", "lora_ref.counting"}
+    assert not loaded & {"numpy", "lora_ref.claims", "lora_ref.counting"}
 
 
 def test_verify_needs_no_matplotlib():

@@ -10,19 +10,20 @@ from matplotlib.colors import same_color
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
 
-from lora_ref import figures, ledger, lowrank
+from lora_ref import figures, lowrank
+from lora_ref.claims import VERDICTS, article, judge
+from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, tally
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import FIGURES, counts, write
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.layers import LoRALinear
-from lora_ref.ledger.claim import NEEDS_CORRECTION
 from lora_ref.quantize import LEVELS
 from lora_ref.study import SHIFTS, committed
 
 RECORDS = committed()
 SOME = [record for record in RECORDS if record["shift"] in ("near", "far")]
-JUDGEMENTS = [ledger.judge(claim) for claim in ledger.CLAIMS]
+JUDGEMENTS = [judge(claim) for claim in article().claims]
 SLIVER = Model(
     "sliver",
     "Sliver",
@@ -260,45 +261,85 @@ def test_the_palette_paints_with_whole_pictures(rng):
         draw("palette", W0=W0, B=B, A=A, strengths=(0, 1))
 
 
-# ---------------------------------------------------------------------- the ledger
+# ---------------------------------------------------------------------- verdicts
 
 
-def test_the_ledger_has_a_cell_for_each_claim_in_the_look_of_its_verdict():
+def looks_of(judgements):
+    """Draw verdicts; return the cells of the claims by id, and those of the key by verdict."""
+    picture = draw("verdicts", judgements=judgements)
+    cells = {patch.get_label(): patch for patch in picture.figure.axes[0].patches}
+    key = {name: cells.pop(name) for name in list(cells) if name.startswith("key to ")}
+    return picture, cells, {name.removeprefix("key to "): box for name, box in key.items()}
+
+
+def look(box):
+    return box.get_facecolor(), box.get_edgecolor(), box.get_hatch()
+
+
+def test_a_picture_has_a_cell_for_each_claim_in_the_look_of_its_verdict():
     ink = INKS["light"]
-    picture = draw("ledger", judgements=JUDGEMENTS)
-    axes = picture.figure.axes[0]
-    cells = {patch.get_label(): patch for patch in axes.patches}
-    key = {patch: cells.pop(patch) for patch in list(cells) if patch.startswith("key to")}
+    picture, cells, key = looks_of(JUDGEMENTS)
     assert list(cells) == [j.claim.id for j in JUDGEMENTS]
-    looks = {name: (box.get_facecolor(), box.get_hatch()) for name, box in key.items()}
-    assert len(set(looks.values())) == len(looks), "two verdicts look the same"
+    assert list(key) == [v for v in VERDICTS if any(j.verdict == v for j in JUDGEMENTS)]
     for judgement in JUDGEMENTS:
-        cell = cells[judgement.claim.id]
-        assert (cell.get_facecolor(), cell.get_hatch()) == looks[f"key to {judgement.verdict}"]
+        assert look(cells[judgement.claim.id]) == look(key[judgement.verdict])
     assert same_color(cells["ab-11"].get_facecolor(), ink.orange)
-    assert same_color(cells["b-zero-init"].get_facecolor(), ink.green)
+    assert same_color(cells["count-4x4"].get_facecolor(), ink.green)
+    assert same_color(cells["b-zero-init"].get_facecolor(), ink.sky)
     confirmed = sum(j.verdict == "confirmed" for j in JUDGEMENTS)
     assert words(picture.figure).count("✓") == confirmed + 1, "and one in the key"
     assert f"{len(JUDGEMENTS)} claims" in words(picture.figure)
-    wrong = sum(j.verdict in NEEDS_CORRECTION for j in JUDGEMENTS)
-    assert f"{confirmed} are confirmed and {wrong} are not" in picture.alt
 
 
-def test_claims_of_one_section_share_a_row():
-    axes = draw("ledger", judgements=JUDGEMENTS).figure.axes[0]
-    rows = {}
-    for judgement, cell in zip(JUDGEMENTS, axes.patches, strict=False):
-        rows.setdefault(judgement.claim.where, set()).add(round(cell.get_y(), 6))
+def test_every_verdict_has_a_look_and_a_sign_of_its_own():
+    planted = [
+        replace(JUDGEMENTS[0], claim=replace(JUDGEMENTS[0].claim, id=verdict), verdict=verdict)
+        for verdict in VERDICTS
+    ]
+    picture, cells, key = looks_of(planted)
+    assert list(cells) == list(key) == list(VERDICTS)
+    assert len({look(box) for box in key.values()}) == len(VERDICTS), "two verdicts look the same"
+    signs = [word for word in words(picture.figure) if words(picture.figure).count(word) == 2]
+    assert len(set(signs)) == len(VERDICTS), "a sign in the cell and in the key, and no two alike"
+
+
+def test_the_alt_text_counts_what_is_drawn():
+    alt = draw("verdicts", judgements=JUDGEMENTS).alt
+    wrong = sum(j.verdict in WRONG for j in JUDGEMENTS)
+    computed = sum(j.verdict not in NOT_COMPUTED for j in JUDGEMENTS)
+    assert f"Of {len(JUDGEMENTS)} claims of the article {computed} can be recomputed" in alt
+    assert f"{computed - wrong} come out and {wrong} do not" in alt
+    for verdict in WRONG:
+        number = sum(j.verdict == verdict for j in JUDGEMENTS)
+        assert (f"{number} {verdict}" in alt) == (number > 0)
+    right = [j for j in JUDGEMENTS if j.verdict == "confirmed"]
+    assert "and 0 do not, none." in draw("verdicts", judgements=right).alt
+    fewer = [j for j in JUDGEMENTS if j.verdict != "shape"]
+    assert "shape" not in draw("verdicts", judgements=fewer).alt
+    assert f"Of {len(fewer)} claims" in draw("verdicts", judgements=fewer).alt
+
+
+def test_claims_of_one_section_share_a_row_that_bears_its_name():
+    picture, cells, _ = looks_of(JUDGEMENTS)
+    rows, names = {}, {}
+    for judgement in JUDGEMENTS:
+        box = cells[judgement.claim.id]
+        rows.setdefault(judgement.claim.where, set()).add(round(box.get_y(), 6))
+        names[judgement.claim.where] = judgement.claim.section.english
     assert all(len(heights) == 1 for heights in rows.values())
     assert len({min(heights) for heights in rows.values()}) == len(rows)
+    at = {text.get_text(): text.get_position()[1] for text in picture.figure.axes[0].texts}
+    for where, (height,) in rows.items():
+        assert height < at[names[where]] < height + 1, where
+        assert height < at[where.removeprefix("part ").replace(", ", ".")] < height + 1, where
 
 
 def test_a_claim_without_a_verdict_is_not_drawn_as_if_it_had_one():
     broken = replace(JUDGEMENTS[0], verdict=None, problems=("planted",))
     with pytest.raises(LoraRefError, match=r"w0-full-rank .* no verdict.* planted"):
-        draw("ledger", judgements=[broken])
+        draw("verdicts", judgements=[broken])
     with pytest.raises(LoraRefError, match="is empty"):
-        draw("ledger", judgements=[])
+        draw("verdicts", judgements=[])
 
 
 # ---------------------------------------------------------------------- counts

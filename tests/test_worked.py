@@ -1,6 +1,8 @@
 """The 4x4 example: floats against fractions, gradients against quotients, print against print."""
 
 import json
+import runpy
+import tomllib
 from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
@@ -13,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lora_ref import worked
+from lora_ref import claims, lowrank, worked
+from lora_ref.claims import article, judge
+from lora_ref.claims.reader import read_tables
+from lora_ref.exact import fractions_of, rank_and_determinant
 from lora_ref.layers import LoRALinear
 from lora_ref.worked import (
     EXACT_A,
@@ -29,10 +34,10 @@ from lora_ref.worked import (
     Root,
     Step,
     exact_pass,
-    fractions_of,
     steps,
     tiled,
 )
+from lora_ref.worked import article as example
 
 STEPS = {step.name: step for step in worked.walkthrough()}
 PARTS = [(step, name) for step in STEPS.values() for name in step.parts]
@@ -53,9 +58,10 @@ def exact_of(step: str, part: str) -> Any:
 # floats beside fractions
 
 
-def test_there_are_thirteen_steps_with_names_of_their_own_numbered_in_order():
-    assert [step.number for step in worked.walkthrough()] == list(range(1, 14))
-    assert len(STEPS) == 13
+def test_there_are_fourteen_steps_with_names_of_their_own_numbered_in_order():
+    assert [step.number for step in worked.walkthrough()] == list(range(1, 15))
+    assert len(STEPS) == 14
+    assert [STEPS[name].number for name in ("update", "terms", "norm")] == [4, 8, 9]
 
 
 @pytest.mark.parametrize(("step", "name"), PARTS, ids=label)
@@ -94,6 +100,19 @@ def test_a_fault_in_the_layer_moves_the_floats_and_no_fraction(monkeypatch):
         assert np.min(moved) > 1e-3, (name, part)
 
 
+def test_a_fault_in_the_outer_products_moves_the_terms_and_no_fraction(monkeypatch):
+    monkeypatch.setattr(
+        lowrank,
+        "outer_products",
+        lambda B, A: np.array([np.outer(a, b) for a, b in zip(A, B.T, strict=True)]),
+    )
+    faulty = {step.name: step for step in worked.walkthrough()}["terms"]
+    for name, part in STEPS["terms"].parts.items():
+        assert np.all(faulty.parts[name].exact == part.exact)
+    for name in ("b_1 a_1^T", "b_2 a_2^T", "their sum"):
+        assert not np.allclose(faulty.parts[name].value, as_floats(exact_of("terms", name)))
+
+
 def test_the_example_starts_at_W0_bit_for_bit():
     assert_array_equal(STEPS["start"].parts["W"].value, as_floats(EXACT_W0))
 
@@ -120,7 +139,84 @@ def test_update_has_rank_two_and_the_merged_weight_rank_four():
     assert exact_of("pretrained", "determinant") == Fraction("0.0285")
 
 
+# the terms
+
+
+def test_a_term_is_a_column_of_B_times_a_row_of_A():
+    for k, name in enumerate(("b_1 a_1^T", "b_2 a_2^T")):
+        by_hand = [[EXACT_B[i, k] * EXACT_A[k, j] for j in range(4)] for i in range(4)]
+        assert exact_of("terms", name).tolist() == by_hand
+        assert rank_and_determinant(exact_of("terms", name))[0] == 1
+
+
+def test_the_terms_add_up_to_the_update():
+    terms = STEPS["terms"].parts
+    assert np.all(terms["their sum"].exact == exact_of("update", "Delta W"))
+    assert_allclose(terms["their sum"].value, STEPS["update"].parts["Delta W"].value, rtol=1e-15)
+
+
+def test_the_derivative_reaches_as_many_dimensions_as_the_formula_says():
+    reached = STEPS["terms"].parts["dimensions that B A reaches"]
+    assert reached.value == reached.exact == 2 * (4 + 4 - 2)
+    assert exact_of("terms", "dimensions of all W") == 16
+    assert judge(article().claim("one-dim-manifold")).value == reached.value
+
+
+def test_two_updates_of_rank_two_do_add_up_to_rank_four():
+    assert judge(article().claim("r-dim-subspace")).value == 4
+    assert "two updates of rank 2 can add up to rank 4" in STEPS["terms"].note
+
+
 # what the article prints
+
+
+def printed_in(claim: str) -> Any:
+    return article().claim(claim).check.expected.printed
+
+
+def test_the_printed_matrices_are_those_of_the_articles_claims(monkeypatch):
+    text = (claims.DATA / "article.toml").read_text(encoding="utf-8")
+    tables = tomllib.loads(text.replace("0.80 0.20 0.30 0.70", "0.81 0.20 0.30 0.70"))
+    other = {claim["id"]: claim for claim in tables["claim"] if "id" in claim}
+    other["frobenius"]["printed"] = "8.98"
+    changed = read_tables(tables, compute=False)
+    assert runpy.run_path(example.__file__)["PRINTED_W0"] == worked.PRINTED_W0
+    monkeypatch.setattr(claims, "article", lambda: changed)
+    found = runpy.run_path(example.__file__)
+    assert found["PRINTED_W0"][0] == ("0.81", "0.20", "0.30", "0.70")
+    assert found["EXACT_W0"][0, 0] == Fraction("0.81")
+    assert found["PRINTED_NORM"] == "8.98"
+    for name in ("PRINTED_A", "PRINTED_B", "PRINTED_B_START", "PRINTED_AB", "PRINTED_W"):
+        assert found[name] == getattr(worked, name)
+
+
+@pytest.mark.parametrize(
+    ("step", "name", "claim", "place"),
+    [
+        ("pretrained", "rank", "w0-full-rank", None),
+        ("update", "Delta W", "ab-matrix", None),
+        ("scaling", "s", "scaling-one", None),
+        ("merge", "W", "merge-sums", None),
+        ("parameters", "W0", "count-4x4", None),
+        ("parameters", "A", "count-lora-4", 0),
+        ("parameters", "B", "count-lora-4", 1),
+        ("parameters", "A and B", "count-lora-4", 2),
+        ("parameters", "W0 at 1024", "count-1024", None),
+        ("parameters", "A and B, r = 8", "count-lora-1024", None),
+        ("parameters", "A and B, % of W0", "ratio-1024", None),
+        ("norm", "|Delta W|", "frobenius", None),
+    ],
+)
+def test_a_step_and_a_claim_print_the_same_of_the_article(step, name, claim, place):
+    printed = printed_in(claim)
+    assert STEPS[step].parts[name].printed == (printed if place is None else printed[place])
+
+
+def test_alpha_and_r_are_those_of_the_article():
+    inputs = article().claim("scaling-one").check.inputs
+    for name, ours in (("alpha", worked.ALPHA), ("r", worked.R)):
+        part = STEPS["scaling"].parts[name]
+        assert part.value == part.exact == int(part.printed) == ours == inputs[name] == 2
 
 
 def test_the_printed_first_entry_is_the_sum_of_the_printed_terms():
@@ -131,6 +227,9 @@ def test_the_printed_first_entry_is_the_sum_of_the_printed_terms():
     assert wrong == [Fraction("0.10")]
     assert right[0] == Fraction("0.01")
     assert sum(right) == Fraction(1, 2) == exact_of("update", "A B")[0, 0]
+    part = STEPS["update"].parts["AB_11 terms"]
+    assert part.exact.tolist() == right
+    assert part.printed == "0.10, 0.06, 0.15, 0.28"
 
 
 def test_the_printed_columns_are_arithmetic_sequences():
@@ -153,12 +252,22 @@ def test_the_printed_norm_is_not_that_of_the_printed_numbers():
     root = exact_of("norm", "the article's sum, redone")
     assert root.square == 2 * sum(Fraction(text) ** 2 for row in PRINTED_AB for text in row)
     assert f"{float(root):.4f}" == "9.0650"
+    eight = exact_of("norm", "over its 8 printed numbers")
+    assert eight.square == root.square / 2
+    assert f"{float(eight):.2f}" == "6.41"
     assert PRINTED_NORM == STEPS["norm"].parts["|Delta W|"].printed == "8.97"
 
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("W0", 16), ("A and B", 16), ("W0 at 1024", 1_048_576), ("A and B, r = 8", 16_384)],
+    [
+        ("W0", 16),
+        ("A", 8),
+        ("B", 8),
+        ("A and B", 16),
+        ("W0 at 1024", 1_048_576),
+        ("A and B, r = 8", 16_384),
+    ],
 )
 def test_the_printed_counts_are_right(name, count):
     part = STEPS["parameters"].parts[name]
@@ -174,12 +283,13 @@ def test_the_printed_share_is_right_at_its_digits():
 @pytest.mark.parametrize(
     ("name", "facts"),
     [
-        ("pretrained", ["0.0285"]),
+        ("pretrained", ["condition number is 60.7", "determinant does not tell"]),
         ("update", ["2x2", "4x2", "becomes 0.59", "A B has 0.50", "B A has 0.11", "0.80 and 1.00"]),
         ("merge", ["a 4x2 matrix to a 4x4 one", "16 of its 16 sums"]),
         ("parameters", ["r = 2", "at rank 2 ", "At 1024", "at rank 512"]),
+        ("terms", ["r (2d - r) dimensions", "no subspace"]),
         ("norm", ["16 numbers", "9.0650", "not 8.97"]),
-        ("forward-two-steps", ["48 multiply-adds", "the two steps cost 32"]),
+        ("forward-two-steps", ["two steps B (A x) cost 16", "forming B A alone costs 32"]),
         ("gradients", ["1.3229"]),
         ("sgd", ["from 0.1400 to 0.0742"]),
     ],
@@ -267,7 +377,7 @@ def test_decimals_are_read_exactly_and_kept_from_harm():
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_determinant_is_the_signed_sum_over_permutations(d, seed):
     matrix = np.random.default_rng(seed).integers(-2, 3, (d, d))
-    rank, determinant = worked.rank_and_determinant(fractions_of(matrix.astype(str).tolist()))
+    rank, determinant = rank_and_determinant(fractions_of(matrix.astype(str).tolist()))
     signed = [
         round(np.linalg.det(np.eye(d)[list(p)])) * prod(int(matrix[i, p[i]]) for i in range(d))
         for p in permutations(range(d))

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from lora_ref.claims.layout import escape
 from lora_ref.exercises.exercise import Exercise
-from lora_ref.ledger.layout import escape
 
 GENERAL: Mapping[str, str] = {
     "right": "as the specification, for seven draws of sizes and numbers",

@@ -6,7 +6,7 @@ the same arguments it makes the sentence that states the finding. `FIGURES` hold
 with the package's own numbers; ``FIGURES["dial"].picture()`` is what a notebook shows.
 """
 
-from lora_ref.figures.claims import ledger
+from lora_ref.figures.claims import verdicts
 from lora_ref.figures.counts import memories, memory, parameters
 from lora_ref.figures.gallery import FIGURES, Entry, entry, mosaic
 from lora_ref.figures.lowrank import (
@@ -54,7 +54,6 @@ __all__ = [
     "first_steps",
     "forgetting",
     "gradient_check",
-    "ledger",
     "matrices",
     "memories",
     "memory",
@@ -70,4 +69,5 @@ __all__ = [
     "spectrum",
     "start_up",
     "uses",
+    "verdicts",
 ]

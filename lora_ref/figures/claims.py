@@ -1,15 +1,14 @@
-"""The ledger as a picture: a cell for each claim, a row for each section of the article."""
+"""The article's claims as a picture: a cell for each claim, a row for each section."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from lora_ref.claims import Judgement
+from lora_ref.claims.judge import NOT_COMPUTED, VERDICTS, WRONG, Verdict
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import Ink, blank, listed, readable_on, style
-from lora_ref.ledger import Judgement
-from lora_ref.ledger.claim import VERDICTS, Verdict
-from lora_ref.ledger.report import NOT_COMPUTED
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +18,14 @@ SIGNS: Mapping[Verdict, str] = {
     "false": "×",
     "shape": "□",
     "slip": "≈",
+    "conflict": "≠",
     "conditional": "if",
     "unsupported": "?",
     "measured": "m",
-    "illustrated": "i",
+    "metaphor": "i",
+    "not judged": "-",
+    "by-rule": "r",
+    "truncated": "~",
     "confirmed": "✓",
 }
 """What stands in the cell of each verdict, so that no reader needs the colour."""
@@ -31,7 +34,7 @@ ROW = 0.25
 """Inches of a row."""
 
 
-def ledger(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure":
+def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure":
     """Draw every claim as a cell, coloured, hatched and marked by its verdict.
 
     Parameters
@@ -47,10 +50,11 @@ def ledger(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure"
         For no judgement, or one without a verdict because its recipe raised.
     """
     _check(judgements)
-    rows: dict[tuple[int, str, str], list[Judgement]] = {}
+    rows: dict[tuple[str, str, str], list[Judgement]] = {}
     for judgement in judgements:
-        where = judgement.claim.where
-        rows.setdefault((where.part, where.number, where.english), []).append(judgement)
+        part, _, number = judgement.claim.where.removeprefix("part ").partition(", ")
+        key = part, number, judgement.claim.section.english
+        rows.setdefault(key, []).append(judgement)
     parts = [part for part, _, _ in rows]
     breaks = sum(a != b for a, b in pairwise(parts))
     longest = max(map(len, rows.values()))
@@ -75,16 +79,17 @@ def ledger(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure"
     return figure
 
 
-def ledger_alt(judgements: Sequence[Judgement]) -> str:
-    """Say what `ledger` shows."""
+def verdicts_alt(judgements: Sequence[Judgement]) -> str:
+    """Say what `verdicts` shows."""
     _check(judgements)
     totals = Counter(judgement.verdict for judgement in judgements)
-    wrong = {v: totals[v] for v in ("false", "shape", "slip", "conditional")}
+    wrong = {v: totals[v] for v in WRONG if totals[v]}
     computed = [v for v in VERDICTS if v not in NOT_COMPUTED]
+    run = sum(totals[v] for v in computed)
+    others = listed([f"{n} {verdict}" for verdict, n in wrong.items()]) if wrong else "none"
     return (
-        f"Of {len(judgements)} claims of the article {sum(totals[v] for v in computed)} can be "
-        f"recomputed: {totals['confirmed']} are confirmed and {sum(wrong.values())} are not, "
-        f"{listed([f'{n} {verdict}' for verdict, n in wrong.items()])}."
+        f"Of {len(judgements)} claims of the article {run} can be recomputed: "
+        f"{run - sum(wrong.values())} come out and {sum(wrong.values())} do not, {others}."
     )
 
 
@@ -107,15 +112,19 @@ def _cell(axes: "Axes", x: float, y: float, verdict: Verdict, ink: Ink, label: s
 
 
 def _look(verdict: Verdict, ink: Ink) -> tuple[str, str]:
-    """Return colour and hatch; what nothing computes is hatched."""
+    """Return colour and hatch; what nothing computes is grey."""
     return {
         "false": (ink.vermillion, ""),
         "shape": (ink.purple, ""),
         "slip": (ink.orange, ""),
+        "conflict": (ink.orange, "xxx"),
         "conditional": (ink.sky, ""),
         "unsupported": (ink.grey, "///"),
         "measured": (ink.grey, "|||"),
-        "illustrated": (ink.grey, ""),
+        "metaphor": (ink.grey, ""),
+        "not judged": (ink.grey, "..."),
+        "by-rule": (ink.green, "///"),
+        "truncated": (ink.green, "|||"),
         "confirmed": (ink.green, ""),
     }[verdict]
 
@@ -123,7 +132,7 @@ def _look(verdict: Verdict, ink: Ink) -> tuple[str, str]:
 def _legend(axes: "Axes", x: float, judgements: Sequence[Judgement], ink: Ink) -> None:
     totals = Counter(judgement.verdict for judgement in judgements)
     axes.text(x, 0.5, f"{len(judgements)} claims", va="center", fontsize=14)
-    for k, verdict in enumerate(VERDICTS):
+    for k, verdict in enumerate(v for v in VERDICTS if totals[v]):
         y = 2.0 + 1.35 * k
         _cell(axes, x, y, verdict, ink, f"key to {verdict}")
         axes.text(x + 1.5, y + 0.5, f"{totals[verdict]}", va="center", ha="left")
@@ -132,10 +141,10 @@ def _legend(axes: "Axes", x: float, judgements: Sequence[Judgement], ink: Ink) -
 
 def _check(judgements: Sequence[Judgement]) -> None:
     if not judgements:
-        raise LoraRefError("judgements in figures.ledger is empty, expected claims of the ledger")
+        raise LoraRefError("judgements in figures.verdicts is empty, expected at least one")
     for judgement in judgements:
         if judgement.verdict is None:
             raise LoraRefError(
-                f"{judgement.claim.id} in figures.ledger has no verdict, its recipe raised: "
+                f"{judgement.claim.id} in figures.verdicts has no verdict, recomputing raised: "
                 f"{'; '.join(judgement.problems)}"
             )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lora_ref import ledger
 from lora_ref.arrays import Array
+from lora_ref.claims import article, judge
 from lora_ref.counting import LoRA, tally
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import (
@@ -216,7 +216,7 @@ def _uses() -> Numbers:
 
 @cache
 def _judgements() -> Numbers:
-    return {"judgements": [ledger.judge(claim) for claim in ledger.CLAIMS]}
+    return {"judgements": [judge(claim) for claim in article().claims]}
 
 
 def _painting() -> Numbers:
@@ -295,8 +295,11 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             quantisation.nf4_alt,
             _uses,
         ),
-        "ledger": Entry(
-            "The ledger: every claim and its verdict", claims.ledger, claims.ledger_alt, _judgements
+        "verdicts": Entry(
+            "Every claim of the article and its verdict",
+            claims.verdicts,
+            claims.verdicts_alt,
+            _judgements,
         ),
         "palette": Entry(
             "The palette: an update painted over a picture",

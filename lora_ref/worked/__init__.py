@@ -2,7 +2,7 @@
 
 Every quantity stands up to three times: as the article prints it, as a `LoRALinear` computes it in
 float64, and as `fractions.Fraction` computes it without the layer, by the formulas for columns that
-the article uses. The article ends with the norm of the update, step 8; the input, the target and
+the article uses. The article ends with the norm of the update, step 9; the input, the target and
 the learning rate of the later steps are our own, short enough to follow by hand.
 """
 
@@ -25,9 +25,6 @@ from lora_ref.worked.article import (
     PRINTED_W0,
     R,
     article_layer,
-    fractions_of,
-    rank_and_determinant,
-    rounded,
     tiled,
 )
 from lora_ref.worked.passes import Pass, exact_pass, layer_pass
@@ -59,10 +56,7 @@ __all__ = [
     "article_layer",
     "exact_pass",
     "format_step",
-    "fractions_of",
     "layer_pass",
-    "rank_and_determinant",
-    "rounded",
     "step_as_dict",
     "tiled",
     "walkthrough",

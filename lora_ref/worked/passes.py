@@ -6,8 +6,9 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from lora_ref.arrays import Array
+from lora_ref.exact import ExactArray, floats
 from lora_ref.layers import LoRALinear
-from lora_ref.worked.article import ALPHA, EXACT_TARGET, EXACT_W0, EXACT_X, ExactArray, R, rounded
+from lora_ref.worked.article import ALPHA, EXACT_TARGET, EXACT_W0, EXACT_X, R
 
 Matrix = TypeVar("Matrix")
 Number = TypeVar("Number")
@@ -46,7 +47,7 @@ def exact_pass(A: ExactArray, B: ExactArray) -> Pass[ExactArray, Fraction]:
 
 def layer_pass(layer: LoRALinear) -> Pass[Array, float]:
     """Pass our input through a layer in its own arithmetic, as one row."""
-    x, target = rounded(EXACT_X)[None], rounded(EXACT_TARGET)[None]
+    x, target = floats(EXACT_X)[None], floats(EXACT_TARGET)[None]
     y, cache = layer.forward(x)
     grad_y = y - target
     loss = float(np.vdot(grad_y, grad_y)) / 2

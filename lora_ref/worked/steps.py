@@ -8,8 +8,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from lora_ref import counting
+from lora_ref import counting, lowrank
 from lora_ref.arrays import Array
+from lora_ref.exact import ExactArray, floats, fractions_of, rank_and_determinant
 from lora_ref.layers import LoRALinear
 from lora_ref.worked.article import (
     ALPHA,
@@ -28,13 +29,10 @@ from lora_ref.worked.article import (
     PRINTED_NORM,
     PRINTED_W,
     PRINTED_W0,
-    ExactArray,
     R,
     Table,
     article_layer,
-    fractions_of,
-    rank_and_determinant,
-    rounded,
+    printed_in,
     tiled,
 )
 from lora_ref.worked.passes import Pass, exact_pass, layer_pass
@@ -82,6 +80,7 @@ _CONTENTS = {
     "scaling": ("The scaling", "s = alpha/r"),
     "merge": ("Merging the update into the weight", "W = W0 + (alpha/r) B A"),
     "parameters": ("How many parameters", "in x out against r (in + out)"),
+    "terms": ("The update is a sum of r terms", "B A = b_1 a_1^T + b_2 a_2^T"),
     "norm": ("The size of the update", "|Delta W| = sqrt(sum of the squares of its entries)"),
     "forward-one-step": ("An input through the merged weight", "y = (W0 + (alpha/r) B A) x"),
     "forward-two-steps": ("The same in two steps", "y = W0 x + (alpha/r) B (A x)"),
@@ -144,23 +143,32 @@ def _after_one_step(at: _Stage) -> _Stage:
 def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, Part], str]]:
     layer, delta_w = trained.layer, trained.fractions.delta_w
     _, determinant = rank_and_determinant(EXACT_W0)
+    condition = float(np.linalg.cond(layer.W0))
     printed_ab, ab = fractions_of(PRINTED_AB), EXACT_A @ EXACT_B
     slip = ab[0, 0] - EXACT_A[0, 0] * EXACT_B[0, 0] + Fraction(PRINTED_AB_TERMS[0])
     rises = " and ".join(f"{float(rise):.2f}" for rise in printed_ab[1] - printed_ab[0])
     tile = fractions_of(tiled(PRINTED_AB))
     right_sums = np.count_nonzero(fractions_of(PRINTED_W) == EXACT_W0 + tile)
     d, large, r_large = len(EXACT_W0), 1024, 8
+    of_A, of_B, of_both, _ = printed_in("count-lora-4")
     full, lora = counting.full_params(large, large), counting.lora_params(large, large, r_large)
     even = counting.break_even_rank(d, d)
     norm, article_norm = Root((delta_w**2).sum()), Root((tile**2).sum())
+    eight = Root((printed_ab**2).sum())
+    products = EXACT_A[0] * EXACT_B[:, 0]
+    outer = [np.outer(b, a) for b, a in zip(EXACT_B.T, EXACT_A, strict=True)]
+    in_floats = lowrank.outer_products(layer.B, layer.A)
+    space, dimension = d * d, lowrank.rank_set_dimension(d, d, R)
+    jacobian = lowrank.product_jacobian(layer.B, layer.A)
     return {
         "pretrained": (
             {
                 "W0": Part(layer.W0, EXACT_W0, PRINTED_W0),
-                "rank": _rank(layer.W0, EXACT_W0, "4"),
+                "rank": _rank(layer.W0, EXACT_W0, printed_in("w0-full-rank")),
                 "determinant": Part(float(np.linalg.det(layer.W0)), determinant),
             },
-            f"Full rank, but not by much: the determinant is {float(determinant)}.",
+            f"Full rank, not close to a lower one: the condition number is {condition:.1f}. The "
+            "small determinant does not tell: that of any small matrix is small.",
         ),
         "start": (
             {
@@ -181,6 +189,9 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
                 "Delta W": trained.part("delta_w", PRINTED_AB),
                 "rank": _rank(layer.delta_w, delta_w),
                 "A B": Part(layer.A @ layer.B, ab),
+                "AB_11 terms": Part(
+                    layer.A[0] * layer.B[:, 0], products, ", ".join(PRINTED_AB_TERMS)
+                ),
             },
             f"The article writes A B. That is {_by(ab)}, and no product of A and B is "
             f"{_by(printed_ab)}. The first printed entry, {PRINTED_AB[0][0]}, takes "
@@ -189,7 +200,11 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
             f"{float(delta_w[0, 0]):.2f}. The rows below add {rises} each time.",
         ),
         "scaling": (
-            {"s": Part(layer.scaling, Fraction(ALPHA, R), "1")},
+            {
+                "alpha": Part(int(layer.alpha), Fraction(ALPHA), str(ALPHA)),
+                "r": Part(layer.r, Fraction(R), str(R)),
+                "s": Part(layer.scaling, Fraction(ALPHA, R), printed_in("scaling-one")),
+            },
             "With alpha = r the update enters as it is.",
         ),
         "merge": (
@@ -203,23 +218,44 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
         ),
         "parameters": (
             {
-                "W0": Part(layer.W0.size, Fraction(d * d), "16"),
-                "A and B": Part(layer.A.size + layer.B.size, Fraction(R * (d + d)), "16"),
+                "W0": Part(layer.W0.size, Fraction(d * d), printed_in("count-4x4")),
+                "A": Part(layer.A.size, Fraction(R * d), of_A),
+                "B": Part(layer.B.size, Fraction(d * R), of_B),
+                "A and B": Part(layer.A.size + layer.B.size, Fraction(R * (d + d)), of_both),
                 "break-even rank": Part(float(even), Fraction(d * d, d + d)),
-                f"W0 at {large}": Part(full, Fraction(large**2), "1,048,576"),
-                f"A and B, r = {r_large}": Part(lora, Fraction(2 * large * r_large), "16,384"),
+                f"W0 at {large}": Part(full, Fraction(large**2), printed_in("count-1024")),
+                f"A and B, r = {r_large}": Part(
+                    lora, Fraction(2 * large * r_large), printed_in("count-lora-1024")
+                ),
                 "A and B, % of W0": Part(
-                    100 * lora / full, Fraction(100 * 2 * r_large, large), "1.56 %"
+                    100 * lora / full, Fraction(100 * 2 * r_large, large), printed_in("ratio-1024")
                 ),
             },
             f"r = {R} is not far below {d}: at rank {even} nothing is saved. At {large} the same "
             f"happens only at rank {counting.break_even_rank(large, large)}.",
         ),
+        "terms": (
+            {
+                "b_1 a_1^T": Part(in_floats[0], outer[0]),
+                "b_2 a_2^T": Part(in_floats[1], outer[1]),
+                "their sum": Part(in_floats.sum(axis=0), outer[0] + outer[1]),
+                "dimensions of all W": Part(space, Fraction(space), printed_in("count-4x4")),
+                "dimensions that B A reaches": Part(
+                    int(np.linalg.matrix_rank(jacobian)), Fraction(dimension)
+                ),
+            },
+            "A term is a column of B times a row of A. The article has the rows of A first, and "
+            "calls what is reached one-dimensional, and r-dimensional: it has r (2d - r) "
+            "dimensions, and is no subspace: two updates of rank 2 can add up to rank 4.",
+        ),
         "norm": (
             {
                 "|Delta W|": Part(float(np.linalg.norm(layer.delta_w)), norm, PRINTED_NORM),
                 "the article's sum, redone": Part(
-                    float(np.linalg.norm(rounded(tile))), article_norm
+                    float(np.linalg.norm(floats(tile))), article_norm
+                ),
+                "over its 8 printed numbers": Part(
+                    float(np.linalg.norm(floats(printed_ab))), eight
                 ),
             },
             "The article calls this the error of an approximation; it is the size of the update. "
@@ -230,12 +266,11 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
 
 
 def _training_steps(trained: _Stage, stepped: _Stage) -> dict[str, tuple[dict[str, Part], str]]:
-    before, after, x = trained.fractions, stepped.fractions, rounded(EXACT_X)[None]
+    before, after, x = trained.fractions, stepped.fractions, floats(EXACT_X)[None]
     d = len(EXACT_W0)
-    two_steps = counting.lora_multiply_adds(d, d, R, n=1).forward
-    one_step = (
-        counting.forming_multiply_adds(d, d, R) + counting.merged_multiply_adds(d, d, n=1).forward
-    )
+    both_paths = counting.lora_multiply_adds(d, d, R, n=1).forward
+    two_steps = both_paths - counting.merged_multiply_adds(d, d, n=1).forward
+    forming = counting.forming_multiply_adds(d, d, R)
     grad_W0 = Root((np.outer(before.grad_y, EXACT_X) ** 2).sum())
     return {
         "forward-one-step": (
@@ -252,12 +287,13 @@ def _training_steps(trained: _Stage, stepped: _Stage) -> dict[str, tuple[dict[st
                 "(alpha/r) B (A x)": trained.part("low_rank"),
                 "y": trained.part("y"),
             },
-            f"Forming B A for this one x would cost {one_step} multiply-adds, the two steps cost "
-            f"{two_steps}. A B x, as the article also writes, is not defined.",
+            f"The two steps B (A x) cost {two_steps} multiply-adds; forming B A alone costs "
+            f"{forming}, before any x is multiplied. A B x, as the article also writes, is not "
+            "defined.",
         ),
         "gradients": (
             {
-                "target": Part(rounded(EXACT_TARGET), EXACT_TARGET),
+                "target": Part(floats(EXACT_TARGET), EXACT_TARGET),
                 "g": trained.part("grad_y"),
                 "loss": trained.part("loss"),
                 "grad A": trained.part("grad_A"),

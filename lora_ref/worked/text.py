@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ref.arrays import Array
-from lora_ref.worked.article import ExactArray, fractions_of
+from lora_ref.exact import ExactArray, fractions_of
 from lora_ref.worked.steps import Part, Root, Step
 
 

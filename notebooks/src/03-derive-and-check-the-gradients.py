@@ -20,7 +20,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from lora_ref import ledger, worked
+from lora_ref import worked
+from lora_ref.claims import article, judge
+from lora_ref.exact import floats
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
 from lora_ref.gradcheck import (
@@ -135,7 +137,7 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 # %%
 # to 1e-9
 layer = worked.article_layer()
-x, g = worked.rounded(worked.EXACT_X)[None], worked.rounded(here.grad_y)[None]
+x, g = floats(worked.EXACT_X)[None], floats(here.grad_y)[None]
 grad_x, grads = layer.backward(g, layer.forward(x)[1])
 by_hand, numerical = {"x": grad_x, **grads}, numerical_gradients(layer, x, g)
 for name in by_hand:
@@ -176,12 +178,12 @@ for name, G in (("g.T @ x", g.T @ x), ("zero", np.zeros_like(layer.W0))):
         step=EXACT_STEP,
     )
     print(f"{name:<8} is the gradient of W0: {errors['W0'] < EXACT_TOLERANCE}")
-judged = ledger.judge(next(claim for claim in ledger.CLAIMS if claim.id == "grad-isolation"))
+judged = judge(article().claim("grad-isolation"))
 print(f"{judged.verdict}: {judged.correction}")
 
 # %% [markdown]
-# Frozen is a decision. The article's conclusion stands: W0 does not change. (The ledger writes
-# one input as a column, g xᵀ; for rows that is `g.T @ x`.) In the backward pass LoRA saves this
+# Frozen is a decision. The article's conclusion stands: W0 does not change. (The verdict has one
+# input as a column, g x^T; for rows that is `g.T @ x`.) In the backward pass LoRA saves this
 # product, one of the three large ones of a full step, and a matrix of the size of W0; what an
 # optimiser keeps for W0 is saved besides (notebook 09). And without dropout A and B learn from
 # nothing but G:

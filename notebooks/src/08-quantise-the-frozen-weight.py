@@ -12,16 +12,17 @@
 
 # %%
 from statistics import NormalDist
+from textwrap import fill
 
 import numpy as np
 
 from lora_ref import counting, lowrank, quantize, study
+from lora_ref.claims import article, judge, literature
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES, memories
 from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import QLoRALinear
 from lora_ref.layers.qlora import merge_errors
-from lora_ref.ledger import literature
 from lora_ref.quantize import NF4_OFFSET, nf4_levels, quantise
 from lora_ref.study.judge import Runs
 
@@ -91,9 +92,11 @@ for row in levels.reshape(4, 4):
 
 # %%
 # exact
-printed = [f for f in literature.FIGURES if f.id.startswith("nf4-level-")]
-verdicts = [literature.judge(figure).verdict for figure in printed]
-print(f"{len(printed)} levels in {printed[0].source.cite}, exact: {verdicts.count('exact')}")
+sources = {source.key: source for source in literature()}
+library = sources["bitsandbytes"]
+printed = [judge(claim) for claim in library.claims if claim.id.startswith("nf4-level-")]
+exact = sum(one.agreement == "exact" for one in printed)
+print(f"{len(printed)} levels in {library.cite}, exact: {exact}")
 print("below, at and above zero:", *(int((np.sign(nf4_levels()) == s).sum()) for s in (-1, 0, 1)))
 
 # %% [markdown]
@@ -117,20 +120,24 @@ for rest in (0.25, 1 - NF4_OFFSET, 1e-3, 1e-5, 1e-7):
 # Of 16 bins of equal probability the outermost has its middle at 31/32, of 15 bins at 29/30, and
 # 0.9677083 is halfway between the two, to seven digits.
 #
-# Does each level then serve as many weights as any other, 6.25 % of them? That has been said of
-# the bins under the normal curve, and of the weights. What the rarest level gets:
+# Does each level then serve as many weights as any other, a sixteenth of them? That has been said
+# of the bins under the normal curve, and of the weights. By the rarest level and the most used:
 
 # %%
 # to 1e-6
-for figure in literature.FIGURES:
-    if figure.id in ("nf4-equal-area", "nf4-equal-numbers"):
-        computed = 100 * float(literature.judge(figure).value)
-        print(f"said: {figure.printed}, computed: {computed:.2f} %, of {figure.source.cite}")
+for key, shares, claim in (
+    ("bitsandbytes", "areas", "nf4-equal-area"),
+    ("qlora", "usage", "nf4-equal-numbers"),
+):
+    judged, share = judge(sources[key].claim(claim)), sources[key].values[shares]()
+    print(fill(f"{sources[key].cite}: {judged.claim.text}", 92))
+    low, high = 100 * float(min(share)), 100 * float(max(share))
+    print(f"{judged.verdict}: {low:.2f} % to {high:.2f} %, a factor of {judged.recomputed}")
 
 # %% [markdown]
-# The first number is the area under the curve, with the largest level at its own quantile: nearly
-# even. The second is the share of normal weights in blocks of 64. These are divided by the absmax
-# of their block, and few come near that, so the outer levels are seldom used:
+# The first is the area under the curve, with the largest level at its own quantile: nearly even.
+# The second is the share of normal weights in blocks of 64. These are divided by the absmax of
+# their block, and few come near that, so the outer levels are seldom used:
 
 # %%
 # depends on the seed
@@ -242,9 +249,18 @@ for name, W in (("W0_hat", layer.W0.dequantise()), ("W0", W0)):
 #
 # At the start B is zero, and plain LoRA begins exactly at W0. QLoRA begins at W0_hat, so its y is
 # off by the quantisation error from the first step on. The article says that in QLoRA alpha is
-# often used to balance this error against the fit to the task. The verdict on that
-# (`qlora-alpha`) is *unsupported*: nothing is said for it, and alpha stands before B A, while the
-# error is in W0_hat.
+# often tuned to balance this error against the fit to the task. But the authors of QLoRA publish
+# one alpha, and alpha stands before B A, while the error is in W0_hat:
+
+# %%
+# exact
+judged = judge(article().claim("qlora-alpha"))
+print(fill(f"{judged.verdict}: {judged.claim.text}", 92))
+print(fill(f"because {judged.reason}", 92))
+print(fill(f"right: {judged.correction}", 92))
+
+# %% [markdown]
+# The same with the layer from above:
 
 # %%
 # depends on the seed

@@ -11,8 +11,10 @@
 
 # %%
 from pathlib import Path
+from textwrap import fill
 
 from lora_ref import counting
+from lora_ref.claims import article, judge
 from lora_ref.counting import Full, LoRA, architecture, tally
 from lora_ref.counting import spec as specs
 from lora_ref.errors import LoraRefError
@@ -84,13 +86,17 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 
 # %%
 # exact
-print(tally(architecture("llama-7b"), LoRA(8, ["q_proj", "v_proj"])))
+llama = architecture("llama-7b")
+counted = tally(llama, LoRA(8, ["q_proj", "v_proj"]))
+print(counted)
 print("by hand:", f"{32 * 2 * counting.lora_params(4096, 4096, 8):,}")
+share = 100 * counted.trainable / llama.total
+print(f"of the model alone: {llama.total:,}, {share:.4f} %")
 
 # %% [markdown]
-# That line has the form in which PEFT prints it. By hand: 32 blocks, two square matrices in each.
-# (The [ledger](../docs/ledger.md) divides by the 6.7 billion that the model is named after, and
-# has 0.0626 %.) A few more, on the query and value matrices:
+# The first line has the form in which PEFT prints it. By hand: 32 blocks, two square matrices in
+# each. PEFT's total has A and B in it, the model alone is a little smaller. To four decimals the
+# share is the same. A few more, on the query and value matrices:
 
 # %%
 # exact
@@ -114,6 +120,16 @@ for name, r, targets in (
     where = "all linear of the blocks" if targets is linear else "queries and values"
     share = 100 * float(counted.share)
     print(f"{name:<9} r = {r:<2} {where:<24} {counted.trainable:>11,} {share:7.4f} %")
+
+# %% [markdown]
+# Among [all claims of the article](../docs/article.md) both are *conditional*. Before the semicolon
+# stands what comes out of all that is tried, and behind it where the sentence is true:
+
+# %%
+# exact
+for name in ("billions-to-millions", "share-range"):
+    judged = judge(article().claim(name))
+    print(fill(f"{name}, {judged.verdict}: {judged.recomputed}", 88))
 
 # %% [markdown]
 # ## Multiply-adds: what a step computes

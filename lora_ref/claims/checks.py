@@ -1,0 +1,131 @@
+"""A table of a file as a check: a quantity with its inputs, and what it is compared with."""
+
+from collections.abc import Collection
+from fractions import Fraction
+
+from lora_ref.claims.claim import Check, Expected
+from lora_ref.claims.computed import Computed
+from lora_ref.claims.expand import BOUNDS, EXPECTED
+from lora_ref.claims.file_errors import FileErrors, Path, Table, kind_of, text_of
+from lora_ref.claims.inputs import Inputs, printed_of
+from lora_ref.claims.printed import printed_texts, read_printed, read_shape
+from lora_ref.claims.registry import Quantity
+from lora_ref.errors import LoraRefError, ShapeError
+
+
+def read_check(
+    path: Path,
+    table: Table,
+    inputs: Inputs,
+    *,
+    known: Collection[str] = ("text",),
+    given_by_rule: Collection[str] = (),
+    compute: bool = True,
+) -> Check | None:
+    """Return the check that a table states, or note what is wrong with it.
+
+    Parameters
+    ----------
+    path : Path
+        Where the table stands.
+    table : mapping
+        Its keys.
+    inputs : Inputs
+        What it may refer to by name; errors are noted there.
+    known : collection of str
+        Keys that it may have beside those of a check.
+    given_by_rule : collection of str
+        Keys that a rule of the claim gives: without them there is no value as stated.
+    compute : bool
+        Whether to compute the value, and see whether it can be judged.
+    """
+    errors, quantity = inputs.errors, inputs.quantity(path, table)
+    if quantity is None:
+        return None
+    if quantity.returns.name == "finding" and "id" not in known:
+        errors.add((*path, "quantity"), "a finding is a claim's own, and no part of it")
+        return None
+    what = path[-1] if isinstance(path[-1], str) else "a claim"
+    keys = (*known, "quantity", *EXPECTED, *quantity.keys)
+    errors.check_keys(path, table, keys, f"{what} of the quantity {quantity.name}")
+    expected = _expected(errors, path, table, quantity)
+    missing = {p.key for p in quantity.parameters if p.required} - set(table)
+    stated = not missing or not missing <= set(given_by_rule)
+    value = inputs.computed(path, table, quantity) if stated else None
+    if expected is None or (stated and value is None):
+        return None
+    if compute and value is not None and try_value(errors, path, value, quantity.name):
+        _check_digits(errors, path, expected, value)
+    shown = {key: table[key] for key in quantity.keys if key in table}
+    return Check(str(table.get("text") or ""), quantity, value, expected, shown)
+
+
+def try_value(errors: FileErrors, path: Path, value: Computed, name: str) -> bool:
+    """Compute a value and say whether there is one; only shapes that do not fit are no error."""
+    try:
+        value()
+    except ShapeError:
+        return False
+    except LoraRefError as error:
+        errors.add(path, f"{name}: {error}")
+        return False
+    except Exception as error:  # as the judge: any failure of any quantity is told by name
+        errors.add(path, f"{name} cannot be computed: {type(error).__name__}: {error}")
+        return False
+    return True
+
+
+def _expected(errors: FileErrors, path: Path, table: Table, quantity: Quantity) -> Expected | None:
+    given = [key for key in ("printed", "equals", "trend") if key in table]
+    bounds = [key for key in BOUNDS if key in table]
+    returns = quantity.returns.name
+    if returns == "finding":
+        return Expected()
+    if len(given) + bool(bounds) != 1:
+        said = f"the key printed is missing (or one of: {', '.join(BOUNDS)}, equals, trend)"
+        if given:
+            said = f"both {given[0]} and {(given[1:] + bounds)[0]} are given, expected one of them"
+        errors.add(path, said)
+        return None
+    if bounds and returns not in ("number", "numbers"):
+        errors.add(path, f"{bounds[0]} needs a quantity that is one number")
+        return None
+    limits: dict[str, str] = {}
+    for key in bounds:
+        with errors.at((*path, key)):
+            limits[key] = str(printed_of(table[key], None))
+    if bounds:
+        return Expected(bounds=limits) if len(limits) == len(bounds) else None
+    about = None
+    if "about" in table:
+        with errors.at((*path, "about")):
+            about = read_printed(text_of(table["about"])).number
+    key, value = given[0], table[given[0]]
+    with errors.at((*path, key)):
+        if key == "trend":
+            if value == "rises" or value == "falls":
+                return Expected(trend=value)
+            raise LoraRefError(f"got {kind_of(value)}, expected rises or falls")
+        if returns == "shape":
+            return Expected(shape=read_shape(text_of(value)), ours=key == "equals")
+        sweep = any(
+            p.kind.sweeps and isinstance(table.get(p.key), list) for p in quantity.parameters
+        )
+        printed = printed_of(value, quantity, sweep=sweep)
+        return Expected(printed, ours=key == "equals", about=about)
+    return None
+
+
+def _check_digits(errors: FileErrors, path: Path, expected: Expected, value: Computed) -> None:
+    """Refuse digits and bounds that floating point cannot vouch for."""
+    if not value.unit:
+        return
+    how = f"this quantity is computed in floating point, to {float(value.unit):.0e} here"
+    for text in printed_texts(expected.printed) if expected.printed else ():
+        if read_printed(text).unit < value.unit:
+            key = "equals" if expected.ours else "printed"
+            errors.add((*path, key), f"{text!r} has more digits than can be judged: {how}")
+    for key, text in expected.bounds.items():
+        limit = read_printed(text).number
+        if min(abs(Fraction(entry) - limit) for entry in value().flat) <= value.unit:
+            errors.add((*path, key), f"{text!r} is too near to the value to be judged: {how}")

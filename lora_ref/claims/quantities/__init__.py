@@ -1,0 +1,16 @@
+"""What can be computed: a quantity is code, and holds nothing of a claim."""
+
+from lora_ref.claims.quantities import (  # noqa: F401
+    adapters,
+    arithmetic,
+    counts,
+    lora_layer,
+    matrices,
+    models,
+    nf4,
+    study,
+    training,
+)
+from lora_ref.claims.registry import QUANTITIES
+
+__all__ = ["QUANTITIES"]

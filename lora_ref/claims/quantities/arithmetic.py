@@ -1,0 +1,112 @@
+"""Arithmetic on numbers that a source prints, and on derived values."""
+
+from math import log
+
+import numpy as np
+
+from lora_ref.claims.registry import Count, Matrix, Number, OneNumber, Values, quantity
+from lora_ref.claims.values import exact, rounded
+from lora_ref.errors import LoraRefError
+
+TOPIC = "Arithmetic"
+
+
+# two numbers
+
+
+@quantity(TOPIC)
+def stated(number: Number) -> OneNumber:
+    """Return a number as it is."""
+    return number
+
+
+@quantity(TOPIC)
+def ratio(numerator: Number, denominator: Number) -> OneNumber:
+    """Return the numerator by the denominator."""
+    if not denominator:
+        raise LoraRefError("denominator is 0, expected another number")
+    return exact(numerator) / exact(denominator)
+
+
+@quantity(TOPIC)
+def relative_rise(new: Number, old: Number) -> OneNumber:
+    """Return new / old - 1."""
+    return ratio(new, old) - 1
+
+
+@quantity(TOPIC)
+def relative_fall(new: Number, old: Number) -> OneNumber:
+    """Return 1 - old / new, by how much the time falls where the speed rises from old to new."""
+    return 1 - ratio(old, new)
+
+
+@quantity(TOPIC)
+def stored_for_tasks(each: Number, tasks: Count, base: Number = 0) -> OneNumber:
+    """Return base + tasks x each, what a shared base and something for each task take."""
+    return exact(base) + tasks * exact(each)
+
+
+@quantity(TOPIC)
+def random_subspace_norm(norm: Number, r: Count, d: Count) -> OneNumber:
+    """Return norm r / d: the norm of U^T W V^T expected for random U and V of r of d dimensions.
+
+    An approximation: the root of the expected square, norm^2 (r/d)^2.
+    """
+    return exact(norm) * r / d
+
+
+# several numbers
+
+
+@quantity(TOPIC)
+def smallest(of: Matrix) -> OneNumber:
+    """Return the smallest number."""
+    return min(of.flat)
+
+
+@quantity(TOPIC)
+def largest(of: Matrix) -> OneNumber:
+    """Return the largest number."""
+    return max(of.flat)
+
+
+@quantity(TOPIC)
+def spread(of: Matrix) -> OneNumber:
+    """Return the largest number by the smallest; all are above 0."""
+    least = smallest(of)
+    if least <= 0:
+        raise LoraRefError("of has a number that is not above 0, expected sizes")
+    return ratio(largest(of), least)
+
+
+@quantity(TOPIC)
+def distinct(of: Matrix) -> OneNumber:
+    """Return how many different numbers there are."""
+    return len({exact(number) for number in of.flat})
+
+
+@quantity(TOPIC)
+def growth_exponent(of: Matrix, along: Values) -> OneNumber:
+    """Return the p of numbers that grow as the p-th power of others.
+
+    The slope of their logarithms, by least squares: 1 where they grow linearly.
+    """
+    if of.shape != (len(along),) or len(set(along)) < 2:
+        raise LoraRefError(f"of has {of.size} numbers, expected as many as along, and at least 2")
+    if min(*of, *along) <= 0:
+        raise LoraRefError("of or along has a number that is not above 0, expected sizes")
+    x, y = (np.array([log(number) for number in numbers]) for numbers in (along, of))
+    x -= x.mean()
+    slope = float(x @ y / (x @ x))
+    return rounded(slope, max(1.0, abs(slope)))
+
+
+@quantity(TOPIC)
+def chance_of_fit(of: Matrix, unit: Number) -> OneNumber:
+    """Return how likely a number printed to a unit is met by some member of a progression.
+
+    Of are two neighbouring members of an arithmetic progression: unit by their distance, at most 1.
+    """
+    if of.shape != (2,) or of[0] == of[1]:
+        raise LoraRefError("expected two different numbers in of")
+    return min(1, ratio(unit, abs(of[1] - of[0])))

@@ -1,0 +1,146 @@
+"""Quantities of a LoRA layer, in fractions: its update, its output, its gradients.
+
+The formulas are those of `lora_ref.layers.LoRALinear`, which works in floating point; a test holds
+the two together.
+"""
+
+from fractions import Fraction
+from typing import Any
+
+from lora_ref.claims.registry import Count, Flag, Matrix, Number, OneMatrix, OneNumber, quantity
+from lora_ref.claims.values import matrix_of, shape_text
+from lora_ref.errors import LoraRefError, ShapeError
+from lora_ref.exact import ExactArray, added, product, root
+
+TOPIC = "A LoRA layer"
+
+
+@quantity(TOPIC)
+def scaling(alpha: Number, r: Count, rank_stabilised: Flag = False) -> OneNumber:
+    """Return alpha / r, or alpha / sqrt(r) if rank-stabilised (arXiv 2312.03732)."""
+    if alpha is None:
+        if rank_stabilised:
+            raise LoraRefError("rank-stabilised is true and alpha is missing, expected both")
+        return Fraction(1)
+    return Fraction(alpha) / (root(r) if rank_stabilised else r)
+
+
+@quantity(TOPIC)
+def delta_w(
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return the update, scaling B A (Hu et al., 2021, arXiv 2106.09685); no alpha scales by 1."""
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    return scale * product(matrix_of("B", B), A)
+
+
+@quantity(TOPIC)
+def merged(
+    W0: Matrix = "W0",
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return W0 plus the update: the merged weight."""
+    return added(matrix_of("W0", W0), delta_w(A, B, alpha, rank_stabilised))
+
+
+@quantity(TOPIC)
+def output(
+    x: Matrix = "x",
+    W0: Matrix = "W0",
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return y = W0 x + scaling B (A x); for a matrix x the same for each of its rows."""
+    rows = _rows("x", x)
+    h = product(rows, matrix_of("W0", W0).T)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    y = added(h, scale * product(product(rows, A.T), matrix_of("B", B).T))
+    return y[0] if x.ndim == 1 else y
+
+
+@quantity(TOPIC)
+def grad_A(
+    x: Matrix = "x",
+    grad_y: Matrix = "grad_y",
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return the gradient of A: scaling B^T grad_y x^T, summed over the rows of x."""
+    rows, g = _both(x, grad_y)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    product(matrix_of("B", B), A)  # the shapes of A and B must fit each other, and x's must fit A
+    product(A, rows.T)
+    return scale * product(product(g, B).T, rows)
+
+
+@quantity(TOPIC)
+def grad_B(
+    x: Matrix = "x",
+    grad_y: Matrix = "grad_y",
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return the gradient of B: scaling grad_y (A x)^T, summed over the rows of x."""
+    rows, g = _both(x, grad_y)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    product(matrix_of("B", B), A)
+    product(g, B)
+    return scale * product(g.T, product(rows, A.T))
+
+
+@quantity(TOPIC)
+def grad_x(
+    grad_y: Matrix = "grad_y",
+    W0: Matrix = "W0",
+    A: Matrix = "A",
+    B: Matrix = "B",
+    alpha: Number | None = None,
+    rank_stabilised: Flag = False,
+) -> OneMatrix:
+    """Return the gradient of x: (W0 + scaling B A)^T grad_y."""
+    found = product(_rows("grad_y", grad_y), merged(W0, A, B, alpha, rank_stabilised))
+    return found[0] if grad_y.ndim == 1 else found
+
+
+@quantity(TOPIC)
+def grad_W0(x: Matrix = "x", grad_y: Matrix = "grad_y") -> OneMatrix:
+    """Return the gradient that W0 would have, grad_y x^T: LoRA neither computes nor applies it."""
+    rows, g = _both(x, grad_y)
+    return product(g.T, rows)
+
+
+@quantity(TOPIC)
+def kaiming_std(in_: Count) -> OneNumber:
+    """Return 1 / sqrt(3 in), the standard deviation of the Kaiming-uniform start of A.
+
+    It is the start in the authors' library and in PEFT.
+    """
+    return root(Fraction(1, 3 * in_))
+
+
+def _rows(what: str, array: ExactArray) -> Any:
+    """Return rows (n, width); a vector is one row."""
+    if array.ndim == 0:
+        raise ShapeError(f"{what} is a single number, expected a vector or rows")
+    return array[None] if array.ndim == 1 else array
+
+
+def _both(x: ExactArray, grad_y: ExactArray) -> tuple[Any, Any]:
+    if x.ndim != grad_y.ndim or (x.ndim == 2 and len(x) != len(grad_y)):
+        raise ShapeError(
+            f"x is {shape_text(x.shape)} and grad_y {shape_text(grad_y.shape)}: as many rows of "
+            "the one as of the other are needed"
+        )
+    return _rows("x", x), _rows("grad_y", grad_y)

@@ -1,0 +1,173 @@
+"""Quantities of published models: how many parameters, and how many of them a method trains."""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from inspect import signature
+from typing import Any, Literal, TypeAlias
+
+from lora_ref import counting
+from lora_ref.claims.quantities.counts import BITS
+from lora_ref.claims.registry import Count, Name, Names, Number, OneNumber, Whole, quantity
+from lora_ref.claims.values import exact
+from lora_ref.counting import Method
+from lora_ref.counting.architectures.examples import model_named
+from lora_ref.counting.methods.together import Magnitudes, PTuning, Together
+from lora_ref.errors import LoraRefError
+
+TOPIC = "Counts of published models"
+
+MethodWord: TypeAlias = Literal[
+    "lora", "dora", "vera", "loha", "lokr", "adalora", "ia3", "bitfit", "top",
+    "prefix", "prefix-embed", "prefix-layer", "p-tuning",
+    "lora+bitfit", "lora+magnitudes", "lora+prefix-embed", "lora+prefix-layer", "vera+magnitudes",
+]  # fmt: skip
+"""A method, or two together."""
+
+FloatWord: TypeAlias = Literal["float64", "float32", "bfloat16", "float16"]
+
+
+_METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
+    **{name: (method, ("r", "targets")) for name, method in counting.RANKED.items()},
+    "ia3": (counting.IA3, ("targets",)),
+    "bitfit": (counting.BitFit, ()),
+    "top": (counting.TopLayers, ("layers",)),
+    "prefix": (counting.Prefix, ("tokens",)),
+    "prefix-embed": (counting.PrefixEmbed, ("prefix", "infix")),
+    "prefix-layer": (counting.PrefixLayer, ("prefix", "infix")),
+    "p-tuning": (PTuning, ("tokens", "hidden")),
+    "magnitudes": (Magnitudes, ("magnitudes",)),
+}
+"""What makes a method, and the keys that it is made from."""
+
+
+def _method(word: str, given: Mapping[str, Any]) -> Method:
+    """Return the method of a word, or the methods that it joins by a plus sign."""
+    made: list[Method] = []
+    taken: set[str] = set()
+    for name in word.split("+"):
+        make, keys = _METHODS[name]
+        for key in keys:
+            if given[key] is None:
+                raise LoraRefError(f"method is {word!r} and {key} is missing")
+        made.append(make(*(given[key] for key in keys)))
+        taken.update(keys)
+    for key, value in given.items():
+        if value and key not in taken:
+            raise LoraRefError(f"method is {word!r}, which takes no {key}")
+    return made[0] if len(made) == 1 else Together(tuple(made))
+
+
+def _tally(
+    model: Name,
+    r: Count | None = None,
+    targets: Names | None = None,
+    method: MethodWord = "lora",
+    saved: Names | None = None,
+    rules: Names | None = None,
+    tokens: Count | None = None,
+    hidden: Count | None = None,
+    prefix: Whole | None = None,
+    infix: Whole = 0,
+    layers: Count | None = None,
+    magnitudes: Names | None = None,
+) -> counting.Tally:
+    """Return what a method trains in a model; saved modules are trained whole."""
+    made = _method(
+        method,
+        {
+            "r": r,
+            "targets": targets,
+            "tokens": tokens,
+            "hidden": hidden,
+            "prefix": prefix,
+            "infix": infix,
+            "layers": layers,
+            "magnitudes": magnitudes,
+        },
+    )
+    return counting.tally(model_named(model), made, saved=saved or (), rules=rules or ())
+
+
+def _of_tally(function: Callable[[counting.Tally], Any]) -> Callable[..., Any]:
+    """Enter a quantity of a tally, which takes the keys of `_tally`."""
+
+    def compute(**inputs: Any) -> Any:
+        return function(_tally(**inputs))
+
+    compute.__name__, compute.__doc__ = function.__name__, function.__doc__
+    compute.__annotations__ = {**_tally.__annotations__, "return": OneNumber}
+    compute.__signature__ = signature(_tally)  # type: ignore[attr-defined]
+    return quantity(TOPIC)(compute)
+
+
+# the model
+
+
+@quantity(TOPIC)
+def model_count(model: Name) -> OneNumber:
+    """Return the parameters of a published model, a shared weight once."""
+    return model_named(model).total
+
+
+@quantity(TOPIC)
+def model_bytes(model: Name, bits: Number, share: Number = 1) -> OneNumber:
+    """Return model-count times bits / 8, of all parameters or a share of them."""
+    return model_named(model).total * exact(bits) * exact(share) / 8
+
+
+@quantity(TOPIC)
+def model_matrices(model: Name, targets: Names) -> OneNumber:
+    """Return how many matrices the targets name, in all blocks together."""
+    return sum(module.copies for module in model_named(model).targeted(targets))
+
+
+@quantity(TOPIC)
+def square_share(model: Name) -> OneNumber:
+    """Return the share of the weights in a model's blocks that stands in square matrices."""
+    repeated = [m for m in model_named(model).modules if m.kind == "linear" and "*" in m.name]
+    square = sum(m.weight for m in repeated if m.in_features == m.out_features)
+    return Fraction(square, sum(m.weight for m in repeated))
+
+
+# what a method trains
+
+
+@_of_tally
+def model_trainable(counted: counting.Tally) -> int:
+    """Return what a method trains in the modules that the targets name, as PEFT matches them.
+
+    Saved modules are trained whole; rules are counting rules, as on the command line. Layers are
+    the blocks of top; tokens belong to prefix and p-tuning, prefix and infix are those of
+    prefix-embed and prefix-layer, magnitudes the modules with a magnitude for each row.
+    """
+    return counted.trainable
+
+
+@_of_tally
+def model_total(counted: counting.Tally) -> int:
+    """Return model-count and what the method adds."""
+    return counted.total
+
+
+@_of_tally
+def model_share(counted: counting.Tally) -> Fraction:
+    """Return model-trainable / model-total."""
+    return counted.share
+
+
+@_of_tally
+def model_times_fewer(counted: counting.Tally) -> Fraction:
+    """Return model-count / model-trainable."""
+    return Fraction(counted.model.total, counted.trainable)
+
+
+@_of_tally
+def model_trainable_bytes(counted: counting.Tally) -> int:
+    """Return the bytes of model-trainable in float32, as in an adapter's file."""
+    return 4 * counted.trainable
+
+
+@quantity(TOPIC)
+def adam_bytes(numbers: Number, dtype: FloatWord, moments: FloatWord) -> OneNumber:
+    """Return the bytes of weights and gradients of one type, and of Adam's two moments."""
+    return exact(numbers) * (2 * BITS[dtype] + 2 * BITS[moments]) / 8

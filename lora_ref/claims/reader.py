@@ -1,0 +1,407 @@
+"""A file of claims, read: TOML, and nothing in it is evaluated.
+
+What is wrong with a file is no verdict: all of it is told together, each with its line.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal
+
+from lora_ref.claims import rules
+from lora_ref.claims.checks import read_check, try_value
+from lora_ref.claims.claim import Check, Claim, Conflict, Rule, Section, Source
+from lora_ref.claims.expand import Expanded, expand, fill, variant
+from lora_ref.claims.file_errors import (
+    CLOSE,
+    LONGEST_TEXT,
+    BareNumber,
+    FileErrors,
+    Lines,
+    Path,
+    Table,
+    kind_of,
+    text_of,
+    too_deep,
+)
+from lora_ref.claims.inputs import Inputs
+from lora_ref.claims.printed import read_printed
+from lora_ref.errors import LoraRefError
+from lora_ref.names import nearest
+
+LARGEST_FILE = 256 * 1024
+"""Bytes."""
+
+MOST_CLAIMS = 500
+
+LONGEST_REASON = 2000
+
+LONGEST_ID = 60
+
+TABLES = ("source", "lecture", "sections", "reasons", "rules", "matrices", "derived", "claim",
+          "outside")  # fmt: skip
+PARTS = ("also", "rule", "conflict", "elsewhere", "under", "correction", "derived")
+TEXTS = ("id", "text", "where", "reason")
+OUTSIDE: Mapping[str, Literal["metaphor", "unsupported"]] = {
+    "hides": "metaphor",
+    "unsupported": "unsupported",
+}
+OLD_NAMES = {"says": "text", "why": "reason"}
+"""Keys of earlier files, which are still read."""
+
+
+def read(path: str | FilePath) -> Source:
+    """Read a file of claims.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        A TOML file in UTF-8, as `docs/add-a-source.md` describes it.
+
+    Raises
+    ------
+    LoraRefError
+        For a file that cannot be read, and for all that is wrong in it together, a line each.
+    """
+    name = str(path)
+    try:
+        if not name or FilePath(path).is_dir():
+            raise LoraRefError(f"{name or '.'} is a folder, expected a TOML file")
+        if FilePath(path).exists() and not FilePath(path).is_file():
+            raise LoraRefError(f"{name} is no regular file, expected a TOML file")
+        with open(path, "rb") as file:
+            raw = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, LoraRefError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise LoraRefError(f"{name!r} cannot be read: {reason}") from None
+    if len(raw) > LARGEST_FILE:
+        raise LoraRefError(f"{name} is larger than {LARGEST_FILE // 1024} KiB, a lecture is not")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise LoraRefError(
+            f"{name}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8; save the file "
+            "as UTF-8"
+        ) from None
+    return parse(text, name)
+
+
+def parse(text: str, name: str = "the text", *, compute: bool = True) -> Source:
+    """Read the text of a file; `name` is what errors call it.
+
+    Parameters
+    ----------
+    text : str
+        TOML.
+    name : str
+        Of the file.
+    compute : bool
+        Whether to compute every value at once, so that an input which a quantity cannot work with
+        is an error of the file. Without, it is reported by `judge`.
+    """
+    if line := too_deep(text):
+        raise LoraRefError(f"{name}, line {line}: a key is nested too deeply")
+    try:
+        tables = tomllib.loads(text, parse_float=BareNumber)
+    except tomllib.TOMLDecodeError as error:
+        raise LoraRefError(f"{name} is not TOML: {error}") from None
+    except RecursionError:
+        raise LoraRefError(f"{name} is nested too deeply, expected tables and rows") from None
+    except ValueError as error:  # Python refuses whole numbers of thousands of digits
+        raise LoraRefError(f"{name} is not TOML: {error}") from None
+    return read_tables(tables, FileErrors(name, Lines(text)), compute=compute)
+
+
+def read_tables(tables: Table, errors: FileErrors | None = None, *, compute: bool = True) -> Source:
+    """Read the tables of a file; a test changes one value in them and reads them again."""
+    errors = errors or FileErrors("the tables", Lines(""))
+    reader = _Reader(tables, errors, compute)
+    source = reader.source()
+    errors.raise_if_any()
+    return source
+
+
+class _Reader:
+    """Reads the tables of one file, and notes what is wrong with them."""
+
+    def __init__(self, tables: Table, errors: FileErrors, compute: bool) -> None:
+        self.errors, self.compute, self.tables = errors, compute, tables
+        errors.check_keys((), tables, TABLES, "a file of claims")
+        self.fills = "lecture" not in tables
+        self.inputs = Inputs(errors)
+        self.inputs.read_matrices(self._table("matrices"))
+        self.inputs.read_derived(("derived",), self._table("derived"))
+        self.reasons, self.sections = self._table("reasons"), self._table("sections")
+        self.rules = {**rules.RULES, **self._table("rules")}
+        self.key, self.cite = self._head()
+
+    def source(self) -> Source:
+        """Return the source, its claims in the order of the file."""
+        if not self.tables.get("claim"):
+            self.errors.add((), "there is no [[claim]], expected at least one")
+        placed = [one for kind in ("claim", "outside") for one in self._expanded(kind)]
+        placed.sort(key=lambda one: self.errors.line(one.path[:2]))
+        self._check_ids(placed)
+        values = {name: value for name, value in self.inputs.named.items() if value}
+        for name, value in values.items() if self.compute else ():
+            try_value(self.errors, ("derived", name), value, name)
+        claims = tuple(claim for claim in map(self._claim, placed) if claim is not None)
+        return Source(self.key, self.cite, claims, values, self.inputs.texts)
+
+    def _head(self) -> tuple[str, str]:
+        head = "source" if self.fills else "lecture"
+        wanted = ("key", "cite") if self.fills else ("title",)
+        if head not in self.tables:
+            self.errors.add((), "the table [lecture] with a title is missing (or [source])")
+            return "", ""
+        table = self._table(head)
+        self.errors.check_keys(
+            (head,), table, wanted if self.fills else ("title", "source"), f"[{head}]"
+        )
+        texts = {name: self._text((head, name), value) for name, value in table.items()}
+        for name in wanted:
+            if name not in table:
+                self.errors.add((head,), f"the key {name} is missing")
+        if self.fills:
+            return texts.get("key", ""), texts.get("cite", "")
+        source = f" ({texts['source']})" if texts.get("source") else ""
+        return "lecture", texts.get("title", "") + source
+
+    # claims
+
+    def _expanded(self, kind: str) -> Iterator[Expanded]:
+        value = self.tables.get(kind, [])
+        if not isinstance(value, list):
+            said = f"got {kind_of(value)}, expected tables with two brackets, [[{kind}]]"
+            self.errors.add((kind,), said)
+        elif len(value) > MOST_CLAIMS:
+            self.errors.add((kind,), f"{len(value)} of them, expected at most {MOST_CLAIMS}")
+        else:
+            for i, table in enumerate(value):
+                if not isinstance(table, dict):
+                    said = f"got {kind_of(table)}, expected a table [[{kind}]]"
+                    self.errors.add((kind, i), said)
+                    continue
+                table = self._renamed((kind, i), table)
+                if isinstance(table.get("id"), str) and len(table["id"]) <= LONGEST_ID:
+                    self.errors.ids[kind, i] = table["id"]
+                for one in expand(self.errors, (kind, i), table):
+                    yield one._replace(table=_named(one.table)) if self.fills else one
+
+    def _renamed(self, path: Path, table: Table) -> Table:
+        """Return a table with the names of today in place of earlier ones, in all its parts."""
+        found: dict[str, Any] = {}
+        for key, value in table.items():
+            name = OLD_NAMES.get(key, key)
+            if name != key and name in table:
+                self.errors.add((*path, key), f"both {key} and {name} are given: they are the same")
+            inner = isinstance(value, dict) and key in ("under", "correction")
+            found[name] = self._renamed((*path, key), value) if inner else value
+        return found
+
+    def _check_ids(self, placed: list[Expanded]) -> None:
+        first: dict[str, str] = {}
+        for path, table, _ in placed:
+            name = table.get("id")
+            if type(name) is str and name.isprintable() and len(name) <= LONGEST_ID:
+                if name in first:
+                    self.errors.add((*path, "id"), f"{name!r} is the id of {first[name]} already")
+                first.setdefault(name, f"{path[0]} {int(path[1]) + 1}")
+
+    def _claim(self, one: Expanded) -> Claim | None:
+        path, table, group = one
+        texts = self._texts(path, table)
+        inputs = self.inputs.with_derived((*path, "derived"), table.get("derived", {}))
+        for name in inputs.own.keys() - self.inputs.own.keys() if self.compute else ():
+            try_value(self.errors, (*path, "derived", name), inputs.own[name], name)
+        parts: dict[str, Any] | None
+        if path[0] == "outside":
+            parts = self._outside(path, table)
+        elif "elsewhere" in table and "quantity" not in table:
+            parts = self._printed_twice(path, table)
+        else:
+            parts = self._checked(path, table, inputs)
+        if texts is None or parts is None:
+            return None
+        return Claim(
+            id=texts["id"],
+            source=self.key,
+            text=texts["text"],
+            where=texts["where"],
+            section=self._section(texts["where"]),
+            reason=texts["reason"],
+            names=inputs.own,
+            fills=self.fills,
+            group=group,
+            **parts,
+        )
+
+    def _outside(self, path: Path, table: Table) -> dict[str, Any]:
+        self.errors.check_keys(
+            path, table, (*TEXTS, *OUTSIDE, "derived", "row"), "an outside claim"
+        )
+        for key, kind in OUTSIDE.items():
+            if key in table:
+                return {"outside": kind, "note": self._text((*path, key), table[key])}
+        return {"outside": "not judged"}
+
+    def _printed_twice(self, path: Path, table: Table) -> dict[str, Any] | None:
+        known = (*TEXTS, "printed", "elsewhere", "derived", "row", "column")
+        self.errors.check_keys(path, table, known, "a claim")
+        with self.errors.at((*path, "elsewhere")):
+            other = table["elsewhere"]
+            if not isinstance(other, dict) or set(other) != {"printed", "where"}:
+                raise LoraRefError("elsewhere needs two keys, printed and where")
+            for text in (table.get("printed"), other["printed"]):
+                read_printed(text_of(text))
+            elsewhere = Conflict(self._text(path, other["where"]), printed=other["printed"])
+            return {"printed": table["printed"], "elsewhere": elsewhere}
+        return None
+
+    def _checked(self, path: Path, table: Table, inputs: Inputs) -> dict[str, Any] | None:
+        rule = table.get("rule")
+        check = self._check(
+            path,
+            table,
+            inputs,
+            known=(*TEXTS, *PARTS, "row", "column"),
+            given_by_rule=tuple(rule) if isinstance(rule, dict) else (),
+        )
+        parts = {
+            "also": self._also(path, table, inputs),
+            "rule": self._rule((*path, "rule"), table, inputs),
+            "conflict": self._conflict((*path, "conflict"), table, inputs),
+            "under": self._part((*path, "under"), table, inputs),
+            "correction": self._part((*path, "correction"), table, inputs),
+        }
+        if isinstance(table.get("under"), dict):
+            under = variant(table, table["under"], inherit=False)
+            under["also"] = table["under"].get("also", [])
+            parts["under_also"] = self._also((*path, "under"), under, inputs)
+        return None if check is None else {"check": check, **parts}
+
+    # parts of a claim: checks that take from it what they do not say
+
+    def _check(self, path: Path, table: Table, inputs: Inputs, **more: Any) -> Check | None:
+        if table.get("text"):
+            table = {**table, "text": self._text((*path, "text"), table["text"])}
+        return read_check(path, table, inputs, compute=self.compute, **more)
+
+    def _changed(
+        self, path: Path, table: Table, changes: Any, inputs: Inputs, *, inherit: bool
+    ) -> Check | None:
+        """Return the claim's check with some keys changed."""
+        if not isinstance(changes, dict):
+            names = ["claim", *(key for key in path[2:] if isinstance(key, str))]
+            said = f"got {kind_of(changes)}, expected a table [{'.'.join(names)}]"
+            self.errors.add(path, said)
+            return None
+        keys = variant(table, changes, inherit=inherit)
+        return self._check(path, {**keys, "text": changes.get("text")}, inputs)
+
+    def _part(self, path: Path, table: Table, inputs: Inputs) -> Check | None:
+        """Return what ``[claim.under]`` or ``[claim.correction]`` says and states."""
+        part = table.get(str(path[-1]))
+        if isinstance(part, dict) and "text" not in part:
+            self.errors.add(path, "the key text is missing")
+        return None if part is None else self._changed(path, table, part, inputs, inherit=False)
+
+    def _also(self, path: Path, table: Table, inputs: Inputs) -> tuple[Check, ...]:
+        parts, path = table.get("also", []), (*path, "also")
+        if not isinstance(parts, list):
+            self.errors.add(path, f"got {kind_of(parts)}, expected tables [[claim.also]]")
+            return ()
+        found = [
+            self._changed((*path, i), table, part, inputs, inherit=False)
+            for i, part in enumerate(parts)
+        ]
+        return tuple(check for check in found if check)
+
+    def _rule(self, path: Path, table: Table, inputs: Inputs) -> Rule | None:
+        if "rule" not in table:
+            return None
+        value = table["rule"]
+        names = value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            names, changes = [value.get("name")], value
+        else:
+            before = table.get("rules", [])
+            changes = {"rules": [*before, *names] if isinstance(before, list) else before}
+        for name in names or [""]:
+            if not isinstance(name, str) or name.partition(":")[0] not in self.rules:
+                near = nearest(name, self.rules, cutoff=CLOSE)
+                self.errors.add(path, f"no rule is called {str(name)[:60]!r}{near}")
+                return None
+        name = names[-1].partition(":")[0]
+        text = self._text(("rules", name), self.rules[name])
+        if name in rules.READINGS:
+            return Rule(name, text)
+        check = self._changed(path, table, changes, inputs, inherit=True)
+        return Rule(name, text, check) if check else None
+
+    def _conflict(self, path: Path, table: Table, inputs: Inputs) -> Conflict | None:
+        if "conflict" not in table:
+            return None
+        value = table["conflict"]
+        if not isinstance(value, dict) or "with" not in value:
+            self.errors.add(path, 'got no table with the key "with": the other statement')
+            return None
+        text = self._text((*path, "with"), value["with"])
+        if "printed" in value:
+            with self.errors.at((*path, "printed")):
+                read_printed(text_of(value["printed"]))
+            return Conflict(text, printed=str(value["printed"]))
+        check = self._changed(path, table, value, inputs, inherit=True)
+        return Conflict(text, check) if check else None
+
+    # texts
+
+    def _texts(self, path: Path, table: Table) -> dict[str, str] | None:
+        judged = path[0] == "claim" or any(key in table for key in OUTSIDE)
+        required = ("id", "text") if judged else ("id", "text", "reason")
+        found = dict.fromkeys(TEXTS, "")
+        for key in (key for key in TEXTS if key in table or key in required):
+            value = table.get(key)
+            with self.errors.at((*path, key) if key in table else path):
+                if value is None or (key == "text" and value == "" and "column" in table):
+                    raise LoraRefError(f"the key {key} is missing")
+                if key == "reason" and isinstance(value, str):
+                    value = self.reasons.get(value, value)
+                found[key] = text_of(value, self._longest)
+                if key == "id" and (" " in found[key] or len(found[key]) > LONGEST_ID):
+                    raise LoraRefError(f"{found[key][:60]!r} is no id, expected one short word")
+        return found if all(found[key] for key in required) else None
+
+    def _section(self, where: str) -> Section:
+        names = self.sections.get(where, [])
+        with self.errors.at(("sections", where)):
+            if not isinstance(names, list) or len(names) > 2:
+                raise LoraRefError("expected a list of one or two names")
+            return Section(*(text_of(name) for name in names))
+        return Section()
+
+    def _text(self, path: Path, value: Any) -> str:
+        with self.errors.at(path):
+            return text_of(value, self._longest)
+        return ""
+
+    @property
+    def _longest(self) -> int:
+        return LONGEST_REASON if self.fills else LONGEST_TEXT
+
+    def _table(self, name: str) -> Table:
+        value = self.tables.get(name, {})
+        if isinstance(value, dict):
+            return value
+        self.errors.add((name,), f"got {kind_of(value)}, expected a table [{name}]")
+        return {}
+
+
+def _named(table: Table) -> dict[str, Any]:
+    """Fill the names in braces in id, text and where."""
+    values = {key: value for key, value in table.items() if key not in TEXTS}
+    keys = [key for key in ("id", "text", "where") if isinstance(table.get(key), str)]
+    return {**table, **{key: fill(table[key], values) for key in keys}}

@@ -1,0 +1,168 @@
+"""What a quantity is: a function whose signature says which keys a file may give it.
+
+>>> @quantity("Examples")
+... def doubled(number: Number) -> OneNumber:
+...     '''Return twice a number.'''
+...     return 2 * number
+>>> QUANTITIES.pop("doubled").parameters[0].key
+'number'
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+
+class Kind(NamedTuple):
+    """What may stand at a key of a file.
+
+    Parameters
+    ----------
+    name : str
+        Decides how the reader converts the value.
+    description : str
+        The end of a sentence such as "rank needs the key of: ...".
+    sweeps : bool
+        Whether a list of such values stands for several computations.
+    """
+
+    name: str
+    description: str
+    sweeps: bool = False
+
+
+class Returns(NamedTuple):
+    """What a quantity returns, and how the vocabulary page calls it."""
+
+    name: Literal["number", "numbers", "matrix", "shape", "finding"]
+    description: str
+
+
+Matrix: TypeAlias = Annotated[Any, Kind("matrix", 'names of matrices, such as "W0" or "B A"')]
+Terms: TypeAlias = Annotated[Any, Kind("terms", 'a list of such texts, such as ["W0", "B A"]')]
+Count: TypeAlias = Annotated[int, Kind("count", "a whole number of at least 1", True)]
+Whole: TypeAlias = Annotated[int, Kind("whole", "a whole number of at least 0", True)]
+Few: TypeAlias = Annotated[int, Kind("few", "a whole number from 1 to 1,024", True)]
+Steps: TypeAlias = Annotated[int, Kind("steps", "a whole number from 0 to 1,024", True)]
+Number: TypeAlias = Annotated[
+    Any, Kind("number", 'a number such as 2, 0.5 or "1/3", or the name of a derived number', True)
+]
+Values: TypeAlias = Annotated[
+    Any, Kind("values", "a list of numbers such as [4, 16, 64], taken together")
+]
+Flag: TypeAlias = Annotated[bool, Kind("flag", "true or false")]
+Shapes: TypeAlias = Annotated[Any, Kind("shapes", 'a list of shapes, such as ["4 x 2", "2 x 4"]')]
+Names: TypeAlias = Annotated[Any, Kind("names", 'a list of names, such as ["q_proj", "v_proj"]')]
+Name: TypeAlias = Annotated[str, Kind("name", 'a name, such as "gpt2"', True)]
+
+OneNumber: TypeAlias = Annotated[Any, Returns("number", "a number")]
+Numbers: TypeAlias = Annotated[Any, Returns("numbers", "a list of numbers")]
+OneMatrix: TypeAlias = Annotated[Any, Returns("matrix", "a matrix or vector")]
+Shape: TypeAlias = Annotated[Any, Returns("shape", "a shape")]
+StudyFinding: TypeAlias = Annotated[Any, Returns("finding", "nothing: the study's rule decides")]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A key that a quantity takes.
+
+    Parameters
+    ----------
+    key : str
+        As a file writes it.
+    argument : str
+        The Python argument.
+    kind : Kind
+        What may stand at the key.
+    required : bool
+        Whether the key must be given.
+    default : object
+        What holds where the key is left out; for a matrix, the name of one.
+    words : tuple of str
+        The words to choose from, if the kind is a word.
+    """
+
+    key: str
+    argument: str
+    kind: Kind
+    required: bool
+    default: Any = None
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A name of the vocabulary: what it means, which keys it takes, how it is computed."""
+
+    name: str
+    topic: str
+    means: str
+    parameters: tuple[Parameter, ...]
+    returns: Returns
+    compute: Callable[..., Any]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that it takes."""
+        return tuple(parameter.key for parameter in self.parameters)
+
+
+QUANTITIES: dict[str, Quantity] = {}
+"""Every quantity by name, filled by `quantity`."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def quantity(topic: str) -> Callable[[Function], Function]:
+    """Return a decorator that enters a function among the quantities.
+
+    The name is the function's, with hyphens. Each annotation is one of the kinds above or a
+    ``Literal`` of words; the return annotation says what is to be printed. The docstring, up to
+    its first section, is what the vocabulary page shows.
+    """
+
+    def enter(function: Function) -> Function:
+        hints = get_type_hints(function, include_extras=True)
+        (returns,) = get_args(hints.pop("return"))[1:]
+        parameters = tuple(
+            _parameter(parameter, hints[name])
+            for name, parameter in inspect.signature(function).parameters.items()
+        )
+        name = function.__name__.rstrip("_").replace("_", "-")
+        QUANTITIES[name] = Quantity(name, topic, _meaning(function), parameters, returns, function)
+        return function
+
+    return enter
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
+    required = parameter.default is inspect.Parameter.empty
+    default = None if required else parameter.default
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(one for one in get_args(hint) if one is not type(None))
+    key = parameter.name.rstrip("_")
+    if get_origin(hint) is Literal:
+        kind, words = Kind("word", "one of the words listed", True), get_args(hint)
+        return Parameter(key.replace("_", "-"), parameter.name, kind, required, default, words)
+    (kind,) = get_args(hint)[1:]
+    if kind.name != "matrix":
+        key = key.replace("_", "-")
+    return Parameter(key, parameter.name, kind, required, default)
+
+
+def _meaning(function: Callable[..., Any]) -> str:
+    text = inspect.cleandoc(function.__doc__ or "").partition("\n\nExamples\n")[0]
+    return " ".join(text.split()).removeprefix("Return ").removesuffix(".")

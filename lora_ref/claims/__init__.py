@@ -11,6 +11,7 @@ from pathlib import Path
 from lora_ref.claims.claim import Claim, Source
 from lora_ref.claims.judge import VERDICTS, Judgement, judge
 from lora_ref.claims.reader import parse, read
+from lora_ref.errors import LoraRefError
 
 __all__ = [
     "DATA",
@@ -46,8 +47,14 @@ def literature(folder: Path = DATA) -> tuple[Source, ...]:
 
     A source is added by adding its file.
     """
-    paths = sorted(folder.glob("*.toml"))
-    return tuple(load(path) for path in paths if path.name != "article.toml")
+    sources: dict[str, Source] = {}
+    for path in sorted(folder.glob("*.toml")):
+        if path.name != "article.toml":
+            source = load(path)
+            if source.key in sources:
+                raise LoraRefError(f"{path.name}: another source has the key {source.key!r} too")
+            sources[source.key] = source
+    return tuple(sources.values())
 
 
 def load(path: Path) -> Source:

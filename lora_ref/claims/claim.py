@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
-from lora_ref.claims.computed import Computed
 from lora_ref.claims.printed import Printed
 from lora_ref.claims.registry import Quantity
+from lora_ref.claims.values import Computed
 
 Trend = Literal["rises", "falls"]
 

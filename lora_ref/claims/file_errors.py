@@ -63,6 +63,7 @@ class Lines:
                 *outer, last = (step.strip() for step in header[2].split("."))
                 for step in outer:
                     here = self._into((*here, step), counts)
+                    self._found.setdefault(here, number)
                 here = (*here, last)
                 if header[1] == "[[":
                     self._found.setdefault(here, number)

@@ -1,16 +1,15 @@
 """The inputs of a file: its matrices, what is derived from them, and the keys of a quantity."""
 
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from lora_ref.claims.computed import AsNumber, Computed, Sweep
 from lora_ref.claims.file_errors import CLOSE, BareNumber, FileErrors, Path, Table, kind_of, text_of
 from lora_ref.claims.printed import (
     LONGEST,
     Printed,
-    is_printed,
     read_given,
     read_printed,
     read_shape,
@@ -18,7 +17,7 @@ from lora_ref.claims.printed import (
 )
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.registry import Parameter, Quantity
-from lora_ref.claims.values import chain
+from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
 from lora_ref.errors import LoraRefError
 from lora_ref.names import nearest
 
@@ -202,9 +201,9 @@ class Inputs:
         if name in self._later:
             raise LoraRefError(f"{name!r} does not stand above, expected a name that does")
         if not self.named:
-            raise LoraRefError(f"no matrix is called {name[:60]!r}: the file has none")
+            raise LoraRefError(f"no matrix or number is called {name[:60]!r}: the file has none")
         near = nearest(name, self.named, cutoff=CLOSE) or f"; known are: {', '.join(self.named)}"
-        raise LoraRefError(f"no matrix is called {name[:60]!r}{near}")
+        raise LoraRefError(f"no matrix or number is called {name[:60]!r}{near}")
 
     def _number(self, value: Any) -> Any:
         if type(value) is str and value[:1].isalpha():
@@ -296,8 +295,10 @@ def printed_of(value: Any, quantity: Quantity | None, sweep: bool = False) -> Pr
     """Return a printed number, vector or matrix; without a quantity a single number."""
     if isinstance(value, int | BareNumber):
         _refuse_bare(value)
-    if type(value) is str and is_printed(value):
-        return " ".join(value.replace("−", "-").split())
+    if type(value) is str:
+        with suppress(LoraRefError):
+            read_printed(value)
+            return " ".join(value.replace("−", "-").split())
     rows, vector = rows_of(value)
     entries = [entry for row in rows for entry in row]
     for entry in entries:
@@ -310,7 +311,7 @@ def printed_of(value: Any, quantity: Quantity | None, sweep: bool = False) -> Pr
     returns = "number" if quantity is None else quantity.returns.name
     name = "it" if quantity is None else quantity.name
     if returns == "number" and not (vector and sweep) and not single:
-        raise LoraRefError(f"{name} is one number, and more is printed")
+        raise LoraRefError(f"{name} is one number, and more is printed: {value!r:.60}")
     if returns == "numbers" and not vector:
         raise LoraRefError(f"{name} is a list of numbers, and more is printed")
     if single and type(value) is str:

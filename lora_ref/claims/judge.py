@@ -227,6 +227,7 @@ def _assess(check: Check) -> _Outcome:
         texts = np.array(expected.printed, dtype=object)
         shown = _like(value, texts)
         if value.shape != texts.shape:
+            shown += f" ({shape_text(value.shape)}, not {shape_text(texts.shape)})"
             return _Outcome(False, None, shown, value, shape=True)
         agrees = agreement_of_all(expected.printed, value, expected.about)
         return _Outcome(agrees is not None, agrees, shown, value)

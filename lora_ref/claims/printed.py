@@ -68,7 +68,7 @@ def read_printed(text: str) -> Reading:
     digits = match["number"].removeprefix("-").replace(",", "") if match else ""
     if match is None or not digits.replace(".", "", 1).isdigit():
         raise LoraRefError(
-            f"{text!r} is not a printed number, expected such as 0.59, 1.56 % or 4.7M"
+            f"{text!r} is not a printed number, expected digits such as 0.59, 1.56 % or 4.7M"
         )
     whole, _, behind = match["number"].removeprefix("-").partition(".")
     _check_commas(text, whole)
@@ -84,15 +84,6 @@ def read_printed(text: str) -> Reading:
         bool(match["percent"]),
         power,
     )
-
-
-def is_printed(text: str) -> bool:
-    """Whether a text is one printed number."""
-    try:
-        read_printed(text)
-    except LoraRefError:
-        return False
-    return True
 
 
 def read_given(text: str) -> Fraction:

@@ -9,9 +9,9 @@ from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from lora_ref.claims import rules
-from lora_ref.claims.checks import read_check, try_value
+from lora_ref.claims.check_reader import read_check, try_value
 from lora_ref.claims.claim import Check, Claim, Conflict, Rule, Section, Source
-from lora_ref.claims.expand import Expanded, expand, fill, variant
+from lora_ref.claims.expand import Expanded, expand, fields, fill, variant
 from lora_ref.claims.file_errors import (
     CLOSE,
     LONGEST_TEXT,
@@ -46,6 +46,8 @@ OUTSIDE: Mapping[str, Literal["metaphor", "unsupported"]] = {
     "hides": "metaphor",
     "unsupported": "unsupported",
 }
+FILLED = ("value", "under", "right", "by_rule", "elsewhere")
+"""What a reason may name beside inputs and derived values."""
 OLD_NAMES = {"says": "text", "why": "reason"}
 """Keys of earlier files, which are still read."""
 
@@ -226,6 +228,11 @@ class _Reader:
             parts = self._checked(path, table, inputs)
         if texts is None or parts is None:
             return None
+        rule = table.get("rule") if isinstance(table.get("rule"), dict) else {}
+        for name in fields(texts["reason"]) if self.fills else ():
+            if name not in {*table, *inputs.own, *(rule or {}), *FILLED}:
+                said = f"there is nothing called {name!r} to be filled in"
+                self.errors.add((*path, "reason"), said + nearest(name, (*inputs.own, *FILLED)))
         return Claim(
             id=texts["id"],
             source=self.key,

@@ -1,12 +1,4 @@
-"""What a quantity is: a function whose signature says which keys a file may give it.
-
->>> @quantity("Examples")
-... def doubled(number: Number) -> OneNumber:
-...     '''Return twice a number.'''
-...     return 2 * number
->>> QUANTITIES.pop("doubled").parameters[0].key
-'number'
-"""
+"""What a quantity is: a function whose signature says which keys a file may give it."""
 
 import inspect
 from collections.abc import Callable

@@ -12,8 +12,8 @@ from lora_ref.claims.layout import cell, wrap
 RULE = (
     "A measured claim holds where the paired mean over seeds exceeds two standard errors in the "
     "claimed direction on every shift of the study; it holds partly where it does on some, and "
-    "fails where it does on none; where the contrary does on every shift it is the opposite. Not "
-    "measured yet is never counted as holding."
+    "fails where it does on none. Where the contrary holds on every shift, the finding is "
+    "'opposite'. Not measured yet is never counted as holding."
 )
 
 SEVERAL = "Papers, libraries and teaching material"
@@ -164,7 +164,7 @@ def summary(judgements: Sequence[Judgement]) -> list[str]:
     lines = [f"{layout.plural(judgements, 'claim')}, {run} recomputed: {', '.join(found)}."]
     if agreed:
         how = ", ".join(f"{n} {name}" for name, n in sorted(agreed.items(), key=lambda a: -a[1]))
-        lines.append(f"Of the confirmed numbers and shapes {how}.")
+        lines.append(f"Numbers and shapes confirmed: {how}.")
     checked = [j.correction_holds for j in judgements if j.correction_holds is not None]
     if checked:
         lines.append(f"{sum(checked)} of {len(checked)} corrections hold when recomputed.")

@@ -143,7 +143,8 @@ def _after_one_step(at: _Stage) -> _Stage:
 def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, Part], str]]:
     layer, delta_w = trained.layer, trained.fractions.delta_w
     _, determinant = rank_and_determinant(EXACT_W0)
-    condition = float(np.linalg.cond(layer.W0))
+    sizes = np.linalg.svd(layer.W0, compute_uv=False)
+    short = sizes[-1] / np.linalg.norm(sizes)
     printed_ab, ab = fractions_of(PRINTED_AB), EXACT_A @ EXACT_B
     slip = ab[0, 0] - EXACT_A[0, 0] * EXACT_B[0, 0] + Fraction(PRINTED_AB_TERMS[0])
     rises = " and ".join(f"{float(rise):.2f}" for rise in printed_ab[1] - printed_ab[0])
@@ -167,8 +168,8 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
                 "rank": _rank(layer.W0, EXACT_W0, printed_in("w0-full-rank")),
                 "determinant": Part(float(np.linalg.det(layer.W0)), determinant),
             },
-            f"Full rank, not close to a lower one: the condition number is {condition:.1f}. The "
-            "small determinant does not tell: that of any small matrix is small.",
+            f"Full rank, and the nearest matrix of rank {d - 1} is only {100 * short:.1f} % of its "
+            "norm away. The determinant does not say so: small entries alone make it small.",
         ),
         "start": (
             {
@@ -193,7 +194,7 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
                     layer.A[0] * layer.B[:, 0], products, ", ".join(PRINTED_AB_TERMS)
                 ),
             },
-            f"The article writes A B. That is {_by(ab)}, and no product of A and B is "
+            f"The article writes A B. That is {_by(ab)}, and B A is {_by(delta_w)}: neither is "
             f"{_by(printed_ab)}. The first printed entry, {PRINTED_AB[0][0]}, takes "
             f"{PRINTED_A[0][0]} x {PRINTED_B[0][0]} for {PRINTED_AB_TERMS[0]}: so the sum becomes "
             f"{float(slip):.2f}, where A B has {float(ab[0, 0]):.2f} and B A has "

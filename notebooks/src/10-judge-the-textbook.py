@@ -95,7 +95,7 @@ print("in floats:       ", abs(0.505 - 0.50) <= 0.005, " 0.505 - 0.50 is not 0.0
 # %% [markdown]
 # ## All claims of the article
 #
-# > 全文共六十七条论断，其中六十条可以重新计算；图中每格是一条论断。
+# > 全文共六十九条论断，其中六十一条可以重新计算；图中每格是一条论断。
 #
 # Eight verdicts occur. `slip`: the expression is right and its number is not. `shape`: the
 # expression has no meaning for the stated shapes, or another shape. `false` has a computed

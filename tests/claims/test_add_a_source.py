@@ -12,6 +12,7 @@ from lora_ref.claims import inputs, parse, printed, reader, values
 from lora_ref.claims.expand import BOUNDS
 from lora_ref.claims.file_errors import DEEPEST_KEY
 from lora_ref.claims.judge import VERDICTS
+from lora_ref.errors import LoraRefError
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = runpy.run_path(str(DOCS / "build.py"))["PAGES"]
@@ -74,3 +75,10 @@ def test_the_page_names_every_table_key_verdict_and_limit_of_the_code():
         inputs.MOST_FACTORS, DEEPEST_KEY, inputs.MOST_TERMS, printed.LONGEST,
         printed.LARGEST_POWER, inputs.LARGEST_COUNT, inputs.LARGEST_FEW, printed.LARGEST_SIZE,
     ]  # fmt: skip
+
+
+def test_two_sources_of_one_key_are_refused_by_name(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(PAPER, encoding="utf-8")
+    with pytest.raises(LoraRefError, match=r"two\.toml: another source has the key 'a-paper' too"):
+        claims.literature(tmp_path)

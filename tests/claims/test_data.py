@@ -408,9 +408,7 @@ def test_every_trend_decides():
                 for id, was in outcomes(alone).items():
                     after = outcomes(with_value(alone, kind, (0, *path), other))[id]
                     changed = after.verdict != was.verdict
-                    if id == "scaling-guards-init":  # three zeros neither rise nor fall
-                        assert not changed
-                    elif "under" in path and "also" not in path:
+                    if "under" in path and "also" not in path:
                         assert (was.verdict, after.verdict) == ("conditional", "false")
                     else:
                         assert changed, id

@@ -240,7 +240,7 @@ def test_more_digits_than_a_float_has_are_shown_exactly():
 def test_a_large_power_of_ten_is_shown_exactly():
     shown = f"{10**60:,}"
     assert shown_for("stated", 'number = "1e60"', "9") == ("slip", shown)
-    assert shown_for("product", 'of = "ones"', "1 1") == ("shape", "1 1")
+    assert shown_for("product", 'of = "ones"', "1 1") == ("shape", "1 1 (1 x 2, not a vector of 2)")
     assert plain_text(10**60) == shown
 
 

@@ -154,7 +154,7 @@ ARGUMENTS = {
     ("squared-norm", 'of = "F"'): "the sum of squares is a fraction of more than 4000 bits",
     ("rank", 'of = "F F"'): "elimination needs whole numbers of more than 20000 bits",
     ("rank", 'of = ["S"]'): 'of: got a list, expected a text; a product is written "B A"',
-    ("rank", 'of = "w0"'): "of: no matrix is called 'w0'; the nearest: W0",
+    ("rank", 'of = "w0"'): "of: no matrix or number is called 'w0'; the nearest: W0",
     ("rank", ""): "rank needs the key of: names of matrices",
     ("merged", 'alpha = 1\nrank-stabilised = "yes"'): "got the text 'yes', expected true or false",
     ("merged", "rank-stabilised = true"): "alpha is missing, expected both",
@@ -231,7 +231,10 @@ BY_CHANGE = {
     ('printed = "2"', ""): "the key printed is missing (or one of: at-least, above, at-most, below"
     ", equals, trend)",
     ('printed = "2"', 'printed = "2"\nabove = "1"'): "both printed and above are given",
-    ('printed = "2"', 'trend = "up"'): "trend: got the text 'up', expected rises or falls",
+    ('printed = "2"', 'trend = "rises"'): "trend: a single value has no trend, expected a list",
+    ('row = 1\ncolumn = 1\nprinted = "2"', 'row = [1, 2]\ncolumn = 1\ntrend = "up"'): "trend: got "
+    "the text 'up', expected rises or falls",
+    ('printed = "2"', 'printed = "2"\nabout = "10"'): "about: got '10', expected a share such as",
     ('printed = "2"', "below = 3"): "below: the number 3 is not in quotes",
     ('printed = "2"', 'printed = "2"\nabout = 3'): "about: got the number 3, expected a text",
     ('printed = "2"', 'printed = "2"\nunder = "no"'): "expected a table [claim.under]",
@@ -264,7 +267,7 @@ APPENDED = {
     '[[outside]]\nid = "o"\ntext = "s"\nhides = 3\n': "hides: got the number 3, expected a text",
     part("claim.under", more='printed = "2"'): "under: the key text is missing",
     part("claim.correction", of="Q", more='printed = "2"\ntext = "s"'): 'line 22, claim 1 ("it"), '
-    "correction.of: no matrix is called 'Q'",
+    "correction.of: no matrix or number is called 'Q'",
     '[claim.under]\ntext = "s"\nquantity = "study-finding"\nclaim = "full-forgets"\n': "under."
     "quantity: a finding is a claim's own, and no part of it",
     part("derived.S"): "derived S: there is a matrix called S already",
@@ -605,11 +608,13 @@ def test_braces_in_a_source_are_filled_from_names_and_never_evaluated():
         'text = "s"',
         'text = "{in} {in:,} {r:.1f} {out:%} {0} {} {r.real} {r!r} {r:>9} {who} {quantity}"',
     )
-    (j,) = judged(text + 'reason = "{value} {value:.1e} {in:d} {value.real} {claim}"\n').values()
+    (j,) = judged(text + 'reason = "{value} {value:.1e} {in:d} {value.real}"\n').values()
     assert j.claim.text == (
         "20,000 20,000 1.0 2000.000000% {0} {} {r.real} {r!r} {r:>9} {who} lora-count"
     )
-    assert j.reason == "20,020 2.0e+04 20000 {value.real} {claim}"
+    assert j.reason == "20,020 2.0e+04 20000 {value.real}"
+    said = errors_of(text + 'reason = "{values}"\n')
+    assert "reason: there is nothing called 'values' to be filled in; the nearest: value" in said
 
 
 def test_a_format_that_a_value_does_not_have_leaves_the_braces():

@@ -170,7 +170,7 @@ def test_the_summary_counts_verdicts_agreements_and_corrections():
     assert summary(judgements) == [
         "17 claims, 16 recomputed: 1 false, 1 shape, 2 slip, 1 conditional, 1 not judged, "
         "11 confirmed.",
-        "Of the confirmed numbers and shapes 9 exact, 2 rounded.",
+        "Numbers and shapes confirmed: 9 exact, 2 rounded.",
         "2 of 2 corrections hold when recomputed.",
     ]
 

@@ -1,7 +1,6 @@
 """What can be computed: a quantity is code, and holds nothing of a claim."""
 
 from lora_ref.claims.quantities import (  # noqa: F401
-    adapters,
     arithmetic,
     counts,
     lora_layer,
@@ -9,6 +8,7 @@ from lora_ref.claims.quantities import (  # noqa: F401
     models,
     nf4,
     study,
+    tasks_and_adapters,
     training,
 )
 from lora_ref.claims.registry import QUANTITIES

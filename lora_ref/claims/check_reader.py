@@ -4,12 +4,12 @@ from collections.abc import Collection
 from fractions import Fraction
 
 from lora_ref.claims.claim import Check, Expected
-from lora_ref.claims.computed import Computed
 from lora_ref.claims.expand import BOUNDS, EXPECTED
 from lora_ref.claims.file_errors import FileErrors, Path, Table, kind_of, text_of
 from lora_ref.claims.inputs import Inputs, printed_of
 from lora_ref.claims.printed import printed_texts, read_printed, read_shape
 from lora_ref.claims.registry import Quantity
+from lora_ref.claims.values import Computed
 from lora_ref.errors import LoraRefError, ShapeError
 
 
@@ -100,17 +100,20 @@ def _expected(errors: FileErrors, path: Path, table: Table, quantity: Quantity) 
     if "about" in table:
         with errors.at((*path, "about")):
             about = read_printed(text_of(table["about"])).number
+            if not 0 < about < 1:
+                raise LoraRefError(f'got {table["about"]!r}, expected a share such as "10 %"')
     key, value = given[0], table[given[0]]
+    lists = {name for name, one in table.items() if isinstance(one, list)}
+    sweep = any(p.kind.sweeps and p.key in lists for p in quantity.parameters)
     with errors.at((*path, key)):
         if key == "trend":
+            if not sweep and returns != "numbers":
+                raise LoraRefError("a single value has no trend, expected a list of inputs")
             if value == "rises" or value == "falls":
                 return Expected(trend=value)
             raise LoraRefError(f"got {kind_of(value)}, expected rises or falls")
         if returns == "shape":
             return Expected(shape=read_shape(text_of(value)), ours=key == "equals")
-        sweep = any(
-            p.kind.sweeps and isinstance(table.get(p.key), list) for p in quantity.parameters
-        )
         printed = printed_of(value, quantity, sweep=sweep)
         return Expected(printed, ours=key == "equals", about=about)
     return None

@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_ref.arrays import as_count
+
+if TYPE_CHECKING:  # the modules of processes take long to load, and judging a claim starts none
+    from concurrent.futures import Executor
 
 T = TypeVar("T")
 
@@ -19,7 +20,7 @@ _THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLI
 
 
 @contextmanager
-def workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
+def workers(processes: int | None, jobs: int) -> "Iterator[Executor | None]":
     """Start processes for `each`, or None where this process does the work itself.
 
     Parameters
@@ -35,6 +36,9 @@ def workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
     if processes <= 1:
         yield None
         return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
     # spawned, not forked: a library reads the number of its threads when it is loaded
     with _one_thread(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         yield pool
@@ -43,7 +47,7 @@ def workers(processes: int | None, jobs: int) -> Iterator[Executor | None]:
 def each(
     work: Callable[..., T],
     jobs: Sequence[tuple[Any, ...]],
-    pool: Executor | None,
+    pool: "Executor | None",
     progress: str | None = None,
 ) -> Iterator[T]:
     """Yield ``work(*job)`` for every job as it finishes, in any order.
@@ -67,12 +71,14 @@ def each(
 
 
 def _results(
-    work: Callable[..., T], jobs: Iterable[tuple[Any, ...]], pool: Executor | None
+    work: Callable[..., T], jobs: Iterable[tuple[Any, ...]], pool: "Executor | None"
 ) -> Iterator[T]:
     if pool is None:
         for job in jobs:
             yield work(*job)
         return
+    from concurrent.futures import as_completed
+
     futures = [pool.submit(work, *job) for job in jobs]
     try:
         for future in as_completed(futures):

@@ -146,13 +146,13 @@ def w0_bytes_changed(steps: Few, decay: Number = 0) -> OneNumber:
 
 
 @quantity(TOPIC)
-def fitted_distance(r: Few, steps: Few = 150) -> OneNumber:
+def fitted_distance(r: Few, steps: Few = 100) -> OneNumber:
     """Return the distance of a trained B A to a 5 x 7 target of rank 4."""
     return _fitted(r, steps)[0]
 
 
 @quantity(TOPIC)
-def excess_over_bound(r: Few, steps: Few = 150) -> OneNumber:
+def excess_over_bound(r: Few, steps: Few = 100) -> OneNumber:
     """Return by how much that distance exceeds the least possible of its rank, relatively."""
     distance, bound = _fitted(r, steps)
     return settled(distance / bound - 1)

@@ -47,6 +47,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "use": (
         "counting.*",
         "fast",
+        "gradcheck.slopes",
+        "gradcheck.passes",
         "gradcheck.differences",
         "gradcheck.formula",
         "gradcheck.laws",

@@ -22,7 +22,7 @@ import lora_ref.layers
 from lora_ref.arrays import Array, Params
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import EXACT_TOLERANCE, SMOOTH_TOLERANCE, gradient_errors
-from lora_ref.gradcheck.differences import _in_float64
+from lora_ref.gradcheck.passes import in_float64 as copy_in_float64
 from lora_ref.layers import LAYERS, Layer
 
 IN, OUT = 7, 5
@@ -281,8 +281,8 @@ def test_the_dtype_that_comes_in_goes_out(case: Case) -> None:
 
 @in_float32
 def test_float32_agrees_with_float64_to_rounding(case: Case) -> None:
-    exact = Case(*(_in_float64(part) for part in (case.layer, case.x)), {})
-    exact = exact._replace(keywords={k: _in_float64(v) for k, v in case.keywords.items()})
+    exact = Case(*(copy_in_float64(part) for part in (case.layer, case.x)), {})
+    exact = exact._replace(keywords={k: copy_in_float64(v) for k, v in case.keywords.items()})
     y, cache = exact.layer.forward(exact.x, **exact.keywords)
     grad_x, grads = exact.layer.backward(case.grad_y().astype(np.float64), cache)
     got_y, got_grad_x, got = case.passes()

@@ -34,6 +34,9 @@ TABLE = {
     "square-transpose": Expected({"x"}, {"x"}),
     "A-hundredfold": Expected({"A"}, set()),
     "dropout-forgotten": Expected({"x"}, set()),
+    "grad_y-scaled-in-place": Expected({"grad_y"}, {"grad_y"}),
+    "cached-x-masked-in-place": Expected({"cache.x"}, {"cache.x"}),
+    "B-moved-in-backward": Expected({"B"}, {"B"}),
     "factors-swapped": Expected({FORWARD, MASKED}, set()),
     "alpha-forgotten": Expected({FORWARD, MASKED, MERGE}, set()),
     "merge-without-scaling": Expected({MERGE}, set()),
@@ -52,6 +55,7 @@ NEEDS_SQUARE = {"square-transpose", "factors-swapped"}
 RIGHT: dict[str, tuple[Any, Any]] = {
     "LoRALinear, backward": ("backward", LoRALinear),
     "Linear, backward": ("backward", Linear),
+    "LoRALinear, in place": ("in place", LoRALinear),
     "LoRALinear, function": ("function", LoRALinear),
     "kaiming_uniform": ("start", kaiming_uniform),
     "normal": ("start", normal()),
@@ -103,7 +107,7 @@ def test_right_code_passes_the_same_checks(name: str, at_start: bool, square: bo
     for seed in SEEDS:
         errors, tolerance = evidence(kind, code, np.random.default_rng(seed), at_start, square)
         assert len(errors) >= 3
-        assert 0 <= max(errors.values()) < tolerance
+        assert 0 <= max(errors.values()) <= tolerance
 
 
 def test_right_code_is_checked_by_every_check_that_rejects_a_mistake() -> None:

@@ -114,6 +114,7 @@ def squared_errors(backward, y, rng):
 @given(arrays())
 def test_activation_backward_agrees_with_differences(name, problem):
     x, rng = problem
+    assume(name != "relu" or (x > 0).any())  # where nothing passes there is nothing to compare
     errors = activation_errors(*ops.ACTIVATIONS[name], away_from_zero(x), rng)
     assert max(errors.values()) < SMOOTH_TOLERANCE
 

@@ -17,7 +17,7 @@ from strategies import seeds
 from lora_ref import quantize
 from lora_ref.arrays import Array
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.gradcheck.differences import _in_float64
+from lora_ref.gradcheck.passes import in_float64
 from lora_ref.quantize import LEVELS, QuantisedArray, bits_per_weight, nf4_levels, quantise
 
 # bitsandbytes `functional.py`, get_4bit_type("nf4"); QLoRA (arXiv 2305.14314), appendix E
@@ -511,7 +511,7 @@ def test_a_copy_in_float64_dequantises_to_the_same_bits(problem: tuple[Array, in
     array, block_size = problem
     for double in (False, True):
         q = quantise(array, block_size=block_size, double=double)
-        copy = _in_float64(q)
+        copy = in_float64(q)
         assert isinstance(copy, QuantisedArray)
         assert copy.nbytes == q.nbytes
         assert_array_equal(copy.dequantise(), q.dequantise())

@@ -1,10 +1,11 @@
-"""Checks that can fail: gradients by differences, the formula in loops, the laws of training."""
+"""Checks that can fail: gradients by differences, pure passes, the formula, laws of training."""
 
 from lora_ref.gradcheck.differences import (
     EXACT_STEP,
     EXACT_TOLERANCE,
     SMOOTH_STEP,
     SMOOTH_TOLERANCE,
+    GradientCheckWarning,
     gradient_errors,
     numerical_gradients,
     vjp_errors,
@@ -12,6 +13,7 @@ from lora_ref.gradcheck.differences import (
 from lora_ref.gradcheck.formula import formula_errors, lora_by_loops
 from lora_ref.gradcheck.laws import sgd_step, training_errors
 from lora_ref.gradcheck.mistakes import MISTAKES, Mistake, caught_by, evidence
+from lora_ref.gradcheck.passes import in_place_changes
 
 __all__ = [
     "EXACT_STEP",
@@ -19,11 +21,13 @@ __all__ = [
     "MISTAKES",
     "SMOOTH_STEP",
     "SMOOTH_TOLERANCE",
+    "GradientCheckWarning",
     "Mistake",
     "caught_by",
     "evidence",
     "formula_errors",
     "gradient_errors",
+    "in_place_changes",
     "lora_by_loops",
     "numerical_gradients",
     "sgd_step",

@@ -4,15 +4,21 @@ Three habits make this check able to fail. The gradient of y is random: with one
 families of mistakes cancel. Each argument moves along one random direction, so two forward passes
 weigh every entry of its gradient. And the error is relative to ``norm(grad) * norm(direction)``,
 the largest slope that the direction could have met.
+
+What the check cannot see: an entry whose error is below the tolerance times the norm of the whole
+gradient, and whatever is right at the point that was chosen and wrong elsewhere.
 """
 
+import copy
+import warnings
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from lora_ref.arrays import Array, Params, check_array, check_generator, check_same_axes
+from lora_ref.gradcheck.passes import in_float64, run_passes, with_params
+from lora_ref.gradcheck.slopes import EPS, Line, Slope, best_slope, slope_at
 from lora_ref.layers.base import Layer
 
 EXACT_STEP = 2.0**30
@@ -21,19 +27,21 @@ EXACT_STEP = 2.0**30
 What moves then outweighs what stays, whatever the sizes of W0, A, B, alpha and x.
 """
 
-SMOOTH_STEP = float(np.cbrt(np.finfo(np.float64).eps))
+SMOOTH_STEP = float(np.cbrt(EPS))
 """For smooth functions: balances truncation against rounding, about 6e-6."""
 
 EXACT_TOLERANCE = 1e-12
 """A right gradient stays below this at `EXACT_STEP`."""
 
 SMOOTH_TOLERANCE = 1e-8
-"""A right gradient stays below this at `SMOOTH_STEP`."""
-
-_EPS = float(np.finfo(np.float64).eps)
+"""A right gradient stays below this where y is smooth."""
 
 Function: TypeAlias = Callable[[Params], Array]
 """Maps named arguments to y."""
+
+
+class GradientCheckWarning(UserWarning):
+    """Says why a gradient cannot be told right or wrong, or what may be behind an error."""
 
 
 def gradient_errors(
@@ -41,19 +49,19 @@ def gradient_errors(
 ) -> dict[str, float]:
     """Return the relative error of `layer.backward`, for x and for each trainable parameter.
 
-    Everything runs in float64, whatever the layer's dtype. Check away from special points: at
-    B = 0 the gradient of A is zero, and so is 100 times it.
+    Everything runs in float64 and on copies, whatever the layer's dtype. Check away from special
+    points: at B = 0 the gradient of A is zero, and so is 100 times it.
 
     Parameters
     ----------
     layer : Layer
-        Any layer of the contract, the reader's own included.
+        Any object with `forward`, `backward` and `trainable`, the reader's own included.
     x : ndarray of shape (n, in_features)
         Where to check; further leading axes are welcome.
     rng : numpy.random.Generator
         Draws the gradient of y and one direction for each argument.
     step : float, optional
-        `EXACT_STEP` where ``layer.multilinear``, `SMOOTH_STEP` elsewhere, if omitted.
+        As in `vjp_errors`. If omitted, ``layer.multilinear`` says whether y is affine.
     **keywords
         For the forward pass, such as ``mask=``.
 
@@ -62,7 +70,9 @@ def gradient_errors(
     dict of str to float
         Below `EXACT_TOLERANCE` (or `SMOOTH_TOLERANCE`) for a right gradient; 0 for a gradient that
         is zero as it should be; infinity for one that is missing, zero by mistake, not finite, or
-        of another shape.
+        of another shape. An array that a pass changed in place has an entry of its own, such as
+        ``"grad_y changed in place"``, and it is infinite. NaN is what cannot be told: it stands
+        first, so that the largest error is NaN as well, and a `GradientCheckWarning` says why.
 
     Examples
     --------
@@ -74,12 +84,26 @@ def gradient_errors(
     (['A', 'B', 'x'], True)
     """
     check_generator("rng in gradient_errors", rng)
-    layer, x, keywords, step = _prepared(layer, x, step, keywords)
-    y, cache = layer.forward(x, **keywords)
-    grad_y = rng.standard_normal(y.shape)
-    grad_x, grads = layer.backward(grad_y, cache)
+    layer, x, keywords, affine = _prepared(layer, x, keywords)
     function, at = _of_layer(layer, x, keywords)
-    return vjp_errors(function, at, grad_y, {"x": grad_x, **grads}, rng, step=step)
+    found = run_passes(layer, x, rng, keywords)
+    changed = {
+        f"{name} changed in place": float("inf") for name, change in found.changed.items() if change
+    }
+    if not found.repeatable:
+        _warn(
+            "forward gives two outputs for one x, so nothing can be told: what it draws, such as "
+            "a dropout mask, has to come in as a keyword"
+        )
+        return dict.fromkeys(at, float("nan")) | changed
+    errors = vjp_errors(function, at, found.grad_y, found.gradients, rng, affine=affine, step=step)
+    wrong = step is None and any(error > EXACT_TOLERANCE for error in errors.values())
+    if affine and wrong and (bent := _not_affine(function, at, rng)):
+        _warn(
+            f"y is not affine in {' and '.join(bent)}, but {type(layer).__name__}.multilinear is "
+            "true: the step is too large for a smooth function"
+        )
+    return errors | changed
 
 
 def vjp_errors(
@@ -89,7 +113,8 @@ def vjp_errors(
     gradients: Params,
     rng: np.random.Generator,
     *,
-    step: float = SMOOTH_STEP,
+    affine: bool = False,
+    step: float | None = None,
 ) -> dict[str, float]:
     """Return the relative errors of `gradients`, the vector-Jacobian products of any function.
 
@@ -105,16 +130,44 @@ def vjp_errors(
         What a backward made of `grad_y`, by argument; one that is absent has an infinite error.
     rng : numpy.random.Generator
         Draws one direction for each argument.
-    step : float
-        Half the distance between the two evaluations.
+    affine : bool
+        Whether y is affine in each argument alone: `EXACT_STEP` then, and else `SMOOTH_STEP` or,
+        where that does not show a right gradient, the best of many.
+    step : float, optional
+        This step instead, for a look at what a step does: what it adds to the error stays in. All
+        steps are relative to the size of the argument, the root of the mean of its squares.
+
+    Returns
+    -------
+    dict of str to float
+        As in `gradient_errors`.
     """
-    errors = {}
+    check_same_axes("grad_y in the gradient check", grad_y, np.shape(function(at)))
+    tolerance = EXACT_TOLERANCE if affine else SMOOTH_TOLERANCE
+    errors: dict[str, float] = {}
+    untold: dict[str, float] = {}
     for name, value in at.items():
-        along = rng.standard_normal(value.shape)
-        slope, noise = _slope(function, at, name, along, grad_y, step)
-        errors[name] = _error(slope, noise, gradients.get(name), along)
+        along, grad = np.asarray(rng.standard_normal(np.shape(value))), gradients.get(name)
+        if grad is None or np.shape(grad) != along.shape or not np.isfinite(grad).all():
+            errors[name] = float("inf")
+            continue
+        line, size = _line(function, at, name, along), _size(value)
+        if step is not None:
+            slope = slope_at(line, grad_y, step * size)
+            errors[name] = _relative_error(slope, grad, along)
+            continue
+        slope = slope_at(
+            line, grad_y, EXACT_STEP * max(1.0, size) if affine else SMOOTH_STEP * size
+        )
+        if not affine and not _tells(slope, grad, along, tolerance):
+            with np.errstate(all="ignore"):  # the largest steps may leave where y is finite
+                slope = best_slope(line, grad_y, size)
+        error, reason = _judged(slope, grad, along, tolerance)
+        (untold if reason else errors)[name] = error
+        if reason:
+            _warn(f"the gradient of {name} cannot be told right or wrong: {reason}")
     surplus = gradients.keys() - at.keys()  # of what is frozen, or of nothing at all
-    return errors | dict.fromkeys(sorted(surplus), float("inf"))
+    return untold | errors | dict.fromkeys(sorted(surplus), float("inf"))
 
 
 def numerical_gradients(
@@ -122,76 +175,109 @@ def numerical_gradients(
 ) -> dict[str, Array]:
     """Return the whole gradients of ``sum(grad_y * y)``, one entry after the other: for looking at.
 
-    Two forward passes an entry, in float64; arguments as in `gradient_errors`.
+    Two forward passes an entry, in float64; arguments as in `gradient_errors`, and one step for
+    all entries.
     """
-    layer, x, keywords, step = _prepared(layer, x, step, keywords)
+    layer, x, keywords, affine = _prepared(layer, x, keywords)
     function, at = _of_layer(layer, x, keywords)
+    check_same_axes("grad_y in the gradient check", grad_y, np.shape(function(at)))
+    if step is None:
+        step = EXACT_STEP if affine else SMOOTH_STEP
     gradients = {}
     for name, value in at.items():
-        gradients[name] = np.empty_like(value)
+        gradients[name], size = np.empty_like(value), _size(value)
         for entry in np.ndindex(value.shape):
             along = np.zeros_like(value)
             along[entry] = 1.0
-            gradients[name][entry] = _slope(function, at, name, along, grad_y, step)[0]
+            line = _line(function, at, name, along)
+            gradients[name][entry] = slope_at(line, grad_y, step * size).value
     return gradients
 
 
-def _slope(
-    function: Function, at: Params, name: str, along: Array, grad_y: Array, step: float
-) -> tuple[float, float]:
-    """Return the slope of sum(grad_y * y) along a direction, and how much of it may be rounding."""
-    ahead = function({**at, name: at[name] + step * along})
-    behind = function({**at, name: at[name] - step * along})
-    check_same_axes("grad_y in the gradient check", grad_y, ahead.shape)
-    slope = float(np.vdot(grad_y, ahead - behind)) / (2 * step)
-    size = float(np.vdot(np.abs(grad_y), np.abs(ahead) + np.abs(behind)))
-    return slope, 8 * _EPS * size / (2 * step)
-
-
-def _error(slope: float, noise: float, grad: Array | None, along: Array) -> float:
-    if grad is None or np.shape(grad) != along.shape or not np.isfinite(grad).all():
-        return float("inf")
+def _judged(slope: Slope, grad: Array, along: Array, tolerance: float) -> tuple[float, str]:
+    """Return the relative error, and if that is NaN the reason why it cannot be told."""
     largest = float(np.linalg.norm(grad)) * float(np.linalg.norm(along))
-    if largest <= noise:  # nothing but rounding: right if the slope is nothing but rounding too
-        return 0.0 if abs(slope) <= 2 * noise else float("inf")
-    return abs(slope - float(np.vdot(grad, along))) / largest
+    gap = abs(slope.value - float(np.vdot(grad, along)))
+    if largest == 0.0 == slope.value and not slope.flat:
+        return 0.0, ""
+    if _tells(slope, grad, along, tolerance):
+        return gap / largest, ""
+    nothing = max(largest, abs(slope.value)) <= slope.floor
+    if gap > 4 * slope.uncertainty + slope.kink and not nothing:
+        return _relative_error(slope, grad, along), ""
+    if slope.flat:
+        reason = "y does not move at all here, and does further away, as where it is saturated"
+    elif gap > 4 * slope.uncertainty and not nothing:
+        reason = "y has a kink here, and the slopes on its two sides differ; move the point"
+    elif not np.isfinite(slope.uncertainty):
+        reason = "y is not finite around this point"
+    elif nothing or largest <= 4 * slope.uncertainty:
+        reason = "it is smaller than what rounding of y leaves of a slope, and may be zero"
+    else:
+        known = slope.uncertainty / largest
+        reason = f"its error is known to {known:.0e} only, since y is large beside what moves it"
+    return float("nan"), reason
+
+
+def _relative_error(slope: Slope, grad: Array, along: Array) -> float:
+    largest = float(np.linalg.norm(grad)) * float(np.linalg.norm(along))
+    if largest <= slope.uncertainty:  # nothing but rounding: right if the slope is that too
+        return 0.0 if abs(slope.value) <= 2 * slope.uncertainty else float("inf")
+    return abs(slope.value - float(np.vdot(grad, along))) / largest
+
+
+def _tells(slope: Slope, grad: Array, along: Array, tolerance: float) -> bool:
+    """Return whether a slope shows a right gradient, to the tolerance."""
+    fine = tolerance * float(np.linalg.norm(grad)) * float(np.linalg.norm(along))
+    gap = abs(slope.value - float(np.vdot(grad, along)))
+    return fine > 0.0 and gap <= fine and slope.uncertainty <= fine
+
+
+def _not_affine(function: Function, at: Params, rng: np.random.Generator) -> list[str]:
+    """Return the arguments along which y bends."""
+    bent, here = [], function(at)
+    for name, value in at.items():
+        along = _size(value) * np.asarray(rng.standard_normal(np.shape(value)))
+        with np.errstate(all="ignore"):
+            ahead, behind = (function({**at, name: value + way * along}) for way in (1.0, -1.0))
+        bend, size = np.abs(ahead - 2 * here + behind), np.abs(ahead) + np.abs(behind)
+        if not (bend <= 1e-9 * np.max(size + 2 * np.abs(here), initial=0.0)).all():
+            bent.append(name)
+    return bent
+
+
+def _line(function: Function, at: Params, name: str, along: Array) -> Line:
+    """Return y as a function of how far one argument is moved."""
+
+    def line(t: float) -> Array:
+        return function({**at, name: np.asarray(at[name] + t * along)})
+
+    return line
+
+
+def _size(value: Array) -> float:
+    """Return the root of the mean of the squares, or 1 where that is zero."""
+    largest = float(np.abs(value).max(initial=0.0))
+    return largest * float(np.sqrt(np.mean((value / largest) ** 2))) if largest else 1.0
 
 
 def _prepared(
-    layer: Layer,
-    x: Array,
-    step: float | None,
-    keywords: dict[str, Any],
-) -> tuple[Layer, Array, dict[str, Any], float]:
+    layer: Layer, x: Array, keywords: dict[str, Any]
+) -> tuple[Layer, Array, dict[str, Any], bool]:
     check_array("x in the gradient check", x, **{f"axis_{i}": None for i in range(np.ndim(x))})
-    if step is None:
-        step = EXACT_STEP if layer.multilinear else SMOOTH_STEP
-    return (
-        _in_float64(layer),
-        _in_float64(x),
-        {k: _in_float64(v) for k, v in keywords.items()},
-        step,
-    )
+    affine = bool(getattr(layer, "multilinear", False))
+    return in_float64(layer), in_float64(x), in_float64(keywords), affine
 
 
 def _of_layer(layer: Layer, x: Array, keywords: dict[str, Any]) -> tuple[Function, Params]:
-    trainable = layer.trainable
+    trainable = {name: np.asarray(value, np.float64) for name, value in layer.trainable.items()}
 
     def function(arguments: Params) -> Array:
-        moved = layer.with_params({name: arguments[name] for name in trainable})
-        return moved.forward(arguments["x"], **keywords)[0]
+        moved = with_params(layer, {name: arguments[name].copy() for name in trainable})
+        return moved.forward(arguments["x"].copy(), **copy.deepcopy(keywords))[0]
 
     return function, {"x": x, **trainable}
 
 
-def _in_float64(value: Any) -> Any:
-    """Copy a layer, or what one is made of, with float64 in place of every floating dtype."""
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f":
-        return value.astype(np.float64)
-    if isinstance(value, tuple) and not hasattr(value, "_fields"):
-        return tuple(_in_float64(item) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{f.name: _in_float64(getattr(value, f.name)) for f in fields(value) if f.init}
-        )
-    return value
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, GradientCheckWarning, stacklevel=3)

@@ -1,8 +1,9 @@
 """A zoo of mistakes from real code, most of which still train, and the check that names each.
 
-Three kinds: a wrong *backward*, caught by differences; a wrong *function*, caught by the formula in
-plain loops; a wrong *start or step*, caught by the laws of training. What is written here is wrong
-on purpose. ``caught_by("scaling-forgotten", rng)`` says by what a mistake is caught.
+Four kinds: a wrong *backward*, caught by differences; a change *in place*, caught by comparing
+copies; a wrong *function*, caught by the formula in plain loops; a wrong *start or step*, caught by
+the laws of training. What is written here is wrong on purpose.
+``caught_by("scaling-forgotten", rng)`` says by what a mistake is caught.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,12 @@ import numpy as np
 
 from lora_ref.arrays import Array, Params
 from lora_ref.errors import LoraRefError
-from lora_ref.gradcheck import differences, formula, laws
+from lora_ref.gradcheck import differences, formula, laws, passes
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
 from lora_ref.layers.starts import both_random, both_zero, kaiming_uniform
 
-Kind = Literal["backward", "function", "start", "step"]
+Kind = Literal["backward", "in place", "function", "start", "step"]
 Wrong = TypeVar("Wrong", bound=Callable[..., Any])
 
 
@@ -76,7 +77,7 @@ def evidence(
 
     Parameters
     ----------
-    kind : {"backward", "function", "start", "step"}
+    kind : {"backward", "in place", "function", "start", "step"}
         Which checks to run.
     code : callable
         A subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` a function as in `laws`.
@@ -100,6 +101,8 @@ def evidence(
         keywords["mask"] = 2.0 * (rng.random(x.shape) < 0.5)
     if kind == "function":
         return formula.formula_errors(layer, x, rng), formula.TOLERANCE
+    if kind == "in place":
+        return passes.in_place_changes(layer, x, rng, **keywords), 0.0
     return differences.gradient_errors(layer, x, rng, **keywords), differences.EXACT_TOLERANCE
 
 
@@ -207,6 +210,50 @@ class _AHundredfold(LoRALinear):
 class _DropoutForgotten(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         return super().backward(grad_y, cache._replace(mask=None))
+
+
+# ----------------------------------------------------------------------------- changes in place
+
+
+@_mistake(
+    "in place",
+    "grad_y-scaled-in-place",
+    says="Backward multiplies the grad_y that it is given by alpha / r.",
+    arises="one array fewer is allocated; another layer may still need what is overwritten",
+)
+class _GradYScaledInPlace(LoRALinear):
+    def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
+        grad_x, grads = super().backward(grad_y, cache)
+        grad_y *= self.scaling
+        return grad_x, grads
+
+
+@_mistake(
+    "in place",
+    "cached-x-masked-in-place",
+    says="Backward multiplies the x in the cache by the dropout mask.",
+    arises="the cache is taken for scratch space; without dropout its x is the caller's",
+)
+class _CachedXMaskedInPlace(LoRALinear):
+    def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
+        grad_x, grads = super().backward(grad_y, cache)
+        x: Array = cache.x
+        x *= 1.0 if cache.mask is None else cache.mask
+        return grad_x, grads
+
+
+@_mistake(
+    "in place",
+    "B-moved-in-backward",
+    says="Backward moves B as soon as its gradient is known.",
+    arises="the optimiser is fused into backward, and a second backward sees another layer",
+)
+class _BMovedInBackward(LoRALinear):
+    def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
+        grad_x, grads = super().backward(grad_y, cache)
+        B: Array = self.B
+        B -= 0.01 * grads["B"]
+        return grad_x, grads
 
 
 # ------------------------------------------------------------------- wrong function, wrong merge

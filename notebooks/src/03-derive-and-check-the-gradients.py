@@ -15,8 +15,10 @@
 # scaling alpha/r.
 
 # %%
+import warnings
 from dataclasses import replace
 from fractions import Fraction
+from textwrap import fill
 
 import numpy as np
 
@@ -337,7 +339,7 @@ for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y
 # Behind a normalisation it is worse. A softmax turns a row into probabilities, which sum to 1; a
 # layer norm shifts and scales a row to mean 0, so with equal gains and no bias its entries sum to
 # 0, whatever x is. So the sum of y is constant, its gradient is zero, and a hundred times the
-# right backward passes:
+# right backward is zero too, but for rounding. The check cannot tell them apart, and says so:
 
 # %%
 # exact
@@ -345,11 +347,15 @@ gain, bias = np.ones(6), np.zeros(6)
 y, cache = layer_norm(x, gain, bias)
 for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y.shape))):
     wrong = 100 * layer_norm_backward(grad_y, cache)[0]
-    errors = vjp_errors(
-        lambda at: layer_norm(at["x"], gain, bias)[0], {"x": x}, grad_y, {"x": wrong}, rng
-    )
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        errors = vjp_errors(
+            lambda at: layer_norm(at["x"], gain, bias)[0], {"x": x}, grad_y, {"x": wrong}, rng
+        )
     caught = errors["x"] > SMOOTH_TOLERANCE
     print(f"hundredfold layer norm, g {kind:<6}: {'caught' if caught else 'not caught'}")
+    for warning in said:
+        print(fill(str(warning.message), 92, initial_indent="  ", subsequent_indent="  "))
 
 # %% [markdown]
 # ## It trains, and it is wrong
@@ -456,14 +462,14 @@ for name, derivative in (
     print(f"{name}: {'right' if errors['x'] < SMOOTH_TOLERANCE else 'wrong'}")
 
 # %% [markdown]
-# - A layer with `trainable`, `forward`, `backward`, `with_params` and `multilinear`
-#   ([the contract](../docs/architecture.md)): `gradient_errors`, away from every special point. B
-#   not zero, alpha not r, `in`, `out` and r all different, several rows, a mask if there is
-#   dropout.
+# - Any object with `trainable`, `forward` and `backward`, a layer of your own included:
+#   `gradient_errors`, away from every special point. B not zero, alpha not r, `in`, `out` and r
+#   all different, several rows, a mask if there is dropout. It also names what a pass changes in
+#   place.
 # - In float64, whatever the layer is trained in: in float32 the gap between right and wrong is
 #   narrow. `gradient_errors` sees to that by itself, `vjp_errors` takes what it is given.
-# - Near a kink, as of ReLU at 0, a step may cross it. Then the quotient is wrong and the backward
-#   may be right: draw another point.
+# - At a kink, as of ReLU at 0, or where y is saturated, the error is NaN, and a warning says why:
+#   draw another point. NaN is never smaller than the tolerance.
 # - Break the backward once on purpose. If the check stays silent, it is the check that is broken.
 
 # %% [markdown]

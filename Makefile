@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 
-.PHONY: help setup verify test notebooks test-notebooks lint types docs check bench clean
+.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs check bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -19,6 +19,8 @@ verify: $(STAMP)-base ## the main job: recompute and judge every claim of the ar
 	$(RUN) lora_ref verify
 test: $(STAMP)-test ## the tests
 	$(RUN) pytest -q -n auto --dist loadfile
+fuzz: $(STAMP)-test ## the property tests, with ten times as many examples, drawn anew
+	$(RUN) pytest -q -n auto --dist loadfile --hypothesis-profile=fuzz
 notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the ten notebooks
 	@mkdir -p my-notebooks # never written over: your answers are in them
 	@for book in notebooks/*.ipynb; do \

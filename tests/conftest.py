@@ -1,4 +1,7 @@
-"""Settings for every test: property tests are not timed, and repeatable in CI."""
+"""Settings for every test: property tests are not timed, and draw the same examples every time.
+
+`make fuzz` draws others, and more of them.
+"""
 
 import gc
 import os
@@ -16,9 +19,9 @@ from hypothesis import settings
 # and their reports keep alive, as often as Python does, was a fifteenth of the time
 gc.set_threshold(700, 10, 1000)
 
-settings.register_profile("default", deadline=None, max_examples=20)
-settings.register_profile("ci", deadline=None, max_examples=20, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("same", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=200)
+settings.load_profile("same")
 
 
 @pytest.fixture

@@ -94,6 +94,49 @@ def test_blocks_are_to_scale():
     assert "hold 5,600 numbers, 3.73 % of its 150,000" in picture.alt
 
 
+def test_two_paths_are_to_scale_and_count_what_is_trained():
+    picture = draw("two-paths", out_features=300, in_features=500, r=40, alpha=60)
+    drawn = {p.get_label(): p for p in picture.figure.axes[0].patches}
+    high, wide = (
+        {k: getattr(drawn[k], f"get_{side}")() for k in ("W0", "A", "B")}
+        for side in ("height", "width")
+    )
+    unit = wide["W0"] / 500
+    assert_allclose([high["W0"], wide["A"], high["A"]], np.array([300, 500, 40]) * unit)
+    assert_allclose([high["B"], wide["B"]], np.array([300, 40]) * unit)
+    assert_allclose([drawn[k].get_height() for k in "xy"], np.array([500, 300]) * unit)
+    ink = INKS["light"]
+    for name, colour in (("W0", ink.grid), ("A", ink.vermillion), ("B", ink.blue)):
+        assert same_color(drawn[name].get_facecolor(), colour)
+    said = words(picture.figure)
+    assert {"$r$ × in = 40 × 500\n20,000 numbers", "$s$ = α/$r$ = 1.5"} <= set(said)
+    assert "out × $r$ = 300 × 40\n12,000 numbers" in said
+    assert "$W_0$ frozen\nout × in\n300 × 500\n150,000" in said
+    assert any("21.33 %" in text for text in said)
+    assert "32,000 numbers, 21.33 % of its 150,000. At the start B = 0" in picture.alt
+
+
+def test_two_paths_begin_at_x_and_are_added_before_y():
+    axes = draw("two-paths").figure.axes[0]
+    drawn = {p.get_label(): p.get_bbox() for p in axes.patches if p.get_label()}
+    ends = {tuple(np.round(arrow.xy, 6)) for arrow in axes.texts if hasattr(arrow, "xy")}
+    for name in ("W0", "A", "B", "y"):
+        box = drawn[name]
+        assert (round(box.x0, 6), round((box.y0 + box.y1) / 2, 6)) in ends, name
+    below, plus = (p for p in axes.patches if hasattr(p, "get_radius"))
+    for sign in (1, -1):
+        x, y = plus.center
+        assert (round(x, 6), round(y + sign * plus.get_radius(), 6)) in ends
+    assert (round(below.center[0] - below.get_radius(), 6), round(below.center[1], 6)) in ends
+    assert len(ends) == 7
+
+
+@pytest.mark.parametrize(("m", "n", "r"), [(300, 601, 8), (601, 300, 8), (300, 300, 51)])
+def test_two_paths_of_sizes_whose_letters_do_not_fit_are_refused(m, n, r):
+    with pytest.raises(LoraRefError, match=f"is {m} x {n} and r is {r}, expected no side more"):
+        draw("two-paths", out_features=m, in_features=n, r=r, alpha=8)
+
+
 def test_the_outer_products_add_up(rng):
     A, B = rng.standard_normal((2, 4)), rng.standard_normal((3, 2))
     picture = draw("outer-products", A=A, B=B)

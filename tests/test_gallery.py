@@ -21,7 +21,14 @@ from lora_ref.figures import FIGURES, write
 from lora_ref.figures.style import INKS, LETTERS, THEMES, blank, style
 
 NAMED = ("blocks", "nf4")  # whose titles have a name with a digit in it
-DRAWN_DARK = ("matrices", "start-up", "parameters", "nf4", "dial")  # one of each kind: time
+DRAWN_DARK = (
+    "two-paths",
+    "matrices",
+    "start-up",
+    "parameters",
+    "nf4",
+    "dial",
+)  # one of each kind: time
 
 
 @cache

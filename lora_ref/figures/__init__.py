@@ -8,6 +8,7 @@ with the package's own numbers; ``FIGURES["dial"].picture()`` is what a notebook
 
 from lora_ref.figures.claims import verdicts
 from lora_ref.figures.counts import memories, memory, parameters
+from lora_ref.figures.diagram import two_paths
 from lora_ref.figures.gallery import FIGURES, Entry, entry, mosaic
 from lora_ref.figures.lowrank import (
     Errors,
@@ -31,11 +32,12 @@ from lora_ref.figures.training import (
     gradient_check,
     start_up,
 )
-from lora_ref.figures.write import FORMATS, STUDY, save, save_figures, save_study
+from lora_ref.figures.write import FORMATS, PAGES, STUDY, save, save_figures, save_study
 
 __all__ = [
     "FIGURES",
     "FORMATS",
+    "PAGES",
     "STUDY",
     "THEMES",
     "Entry",
@@ -68,6 +70,7 @@ __all__ = [
     "singular_values",
     "spectrum",
     "start_up",
+    "two_paths",
     "uses",
     "verdicts",
 ]

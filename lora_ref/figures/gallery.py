@@ -16,6 +16,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.figures import (
     claims,
     counts,
+    diagram,
     lowrank,
     painting,
     products,
@@ -89,6 +90,11 @@ def mosaic() -> Array:
 def _article() -> Numbers:
     layer = article_layer()
     return {"W0": layer.W0, "A": layer.A, "B": layer.B, "alpha": layer.alpha}
+
+
+def _two_paths() -> Numbers:
+    # the width of BERT-base and GPT-2; at a smaller rank, A and B to scale would be hairlines
+    return {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32}
 
 
 def _blocks() -> Numbers:
@@ -226,6 +232,9 @@ def _painting() -> Numbers:
 
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
+        "two-paths": Entry(
+            "The two paths of LoRA, to scale", diagram.two_paths, diagram.two_paths_alt, _two_paths
+        ),
         "matrices": Entry(
             "The article's example, every number",
             products.matrices,

@@ -21,6 +21,9 @@ DOTS_PER_INCH = 160
 STUDY = ("forgetting", "dial", "spectrum")
 """The figures that can be drawn from the records of any study."""
 
+PAGES = ("two-paths",)
+"""The other figures that a page of the repository shows, on both grounds."""
+
 
 def save(path: Path, picture: Picture, title: str) -> Path:
     """Write a picture as PNG or SVG, by the end of the name, in one step.

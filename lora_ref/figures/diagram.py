@@ -1,0 +1,142 @@
+"""The layer as a diagram: the two paths that x takes, and the matrices on them to scale."""
+
+from typing import TYPE_CHECKING
+
+from lora_ref.arrays import as_count, as_finite
+from lora_ref.counting import full_params, lora_params
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import LETTERS, Ink, blank, style, whole
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Point = tuple[float, float]
+
+SIDE = 1.95
+"""Inches of the longest side of a matrix; all matrices and vectors are on this scale."""
+
+LOW, HIGH = 1.15, 2.9
+"""Inches from the bottom to the path through A and B, and to the one through W0."""
+
+AT_X, AT_W0, AT_B, AT_S, AT_SUM, AT_Y = 0.5, 1.2, 3.95, 6.2, 6.85, 7.5
+"""Inches from the left to where each begins, or to the middle of a circle."""
+
+CIRCLE = 0.2
+"""Inches, the radius of the circles around the two signs."""
+
+BEHIND = 0.9
+"""The layer of the arrows, below that of matrices and vectors, which hide their ends."""
+
+
+def two_paths(
+    out_features: int, in_features: int, r: int, alpha: float, *, theme: str = "light"
+) -> "Figure":
+    """Draw ``y = W0 x + s B (A x)``, with ``s = alpha/r``, as two paths that are added.
+
+    Matrices are rectangles and vectors are bars, all on one scale.
+
+    Raises
+    ------
+    LoraRefError
+        For sizes that are not whole numbers of at least 1, a W0 too long or an r too large for
+        the letters to fit, or an alpha that is not finite.
+    """
+    from matplotlib.patches import Rectangle
+
+    m = as_count("out_features in figures.two_paths", out_features)
+    n = as_count("in_features in figures.two_paths", in_features)
+    r = as_count("r in figures.two_paths", r)
+    if max(m, n) > 2 * min(m, n) or 6 * r > min(m, n):
+        raise LoraRefError(
+            f"W0 in figures.two_paths is {m} x {n} and r is {r}, expected no side more than twice "
+            "as long as the other and r at most a sixth of both: the letters would not fit"
+        )
+    s = as_finite("alpha in figures.two_paths", alpha) / r
+    inch = SIDE / max(m, n)
+    wide, high, thin, bar = n * inch, m * inch, r * inch, 0.05
+    middle, end_A, end_B = (LOW + HIGH) / 2, AT_W0 + wide, AT_B + thin
+    with style(theme) as ink:
+        figure = blank(layout=None)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+        axes.set_axis_off()
+        for name, x, y, width, height, colour in (
+            ("x", AT_X - bar, middle, bar, wide, ink.text),
+            ("W0", AT_W0, HIGH, wide, high, ink.grid),
+            ("A", AT_W0, LOW, wide, thin, ink.vermillion),
+            ("B", AT_B, LOW, thin, high, ink.blue),
+            ("y", AT_Y, middle, bar, high, ink.text),
+        ):
+            corner = (x, y - height / 2)
+            # an edge would make a sliver thicker than it is
+            axes.add_patch(Rectangle(corner, width, height, label=name, facecolor=colour, lw=0))
+        for path in (
+            ((AT_X - bar / 2, middle), (AT_X - bar / 2, HIGH), (AT_W0, HIGH)),
+            ((end_A, HIGH), (AT_SUM, HIGH), (AT_SUM, middle + CIRCLE)),
+            ((AT_X - bar / 2, middle), (AT_X - bar / 2, LOW), (AT_W0, LOW)),
+            ((end_A, LOW), (AT_B, LOW)),
+            ((end_B, LOW), (AT_S - CIRCLE, LOW)),
+            ((AT_S + CIRCLE, LOW), (AT_SUM, LOW), (AT_SUM, middle - CIRCLE)),
+            ((AT_SUM + CIRCLE, middle), (AT_Y, middle)),
+        ):
+            _arrow(axes, path, ink)
+        _circle(axes, (AT_S, LOW), "× $s$", ink)
+        _circle(axes, (AT_SUM, middle), "+", ink)
+        centre, above, below = AT_W0 + wide / 2, LOW + 0.09, LOW - 0.09
+        size_W0 = f"$W_0$ frozen\nout × in\n{m} × {n}\n{whole(m * n)}"
+        size_A = f"$r$ × in = {r} × {n}\n{whole(r * n)} numbers"
+        size_B = f"out × $r$ = {m} × {r}\n{whole(m * r)} numbers"
+        for x, y, says, ha, va in (
+            (AT_X - bar - 0.1, middle, "$x$", "right", "center"),
+            (AT_Y + bar + 0.1, middle, "$y$", "left", "center"),
+            (centre, HIGH, size_W0, "center", "center"),
+            (centre, above + thin / 2, "$A$ trained,\nrandom at the start", "center", "bottom"),
+            (centre, below - thin / 2, size_A, "center", "top"),
+            ((end_A + AT_B) / 2, above, "$A$ $x$", "center", "bottom"),
+            (end_B + 0.12, above, "$B$ trained,\n$B$ = 0 at the start", "left", "bottom"),
+            (end_B + 0.12, below, size_B, "left", "top"),
+            (AT_S - CIRCLE, LOW - CIRCLE - 0.09, f"$s$ = α/$r$ = {s:g}", "left", "top"),
+        ):
+            axes.text(x, y, says, ha=ha, va=va, linespacing=1.3)
+        share = 100 * lora_params(n, m, r) / full_params(n, m)
+        axes.text(
+            figure.get_figwidth() / 2, 4.22, "$y$ = $W_0$ $x$ + $s$ $B$ ($A$ $x$) to scale: "
+            f"$A$ and $B$ have {share:.2f} % of the size of $W_0$",
+            ha="center", va="center", fontsize=LETTERS + 2,
+        )  # fmt: skip
+    return figure
+
+
+def two_paths_alt(out_features: int, in_features: int, r: int, alpha: float) -> str:
+    """Say what `two_paths` shows."""
+    m, n = out_features, in_features
+    trained, frozen = lora_params(n, m, r), full_params(n, m)
+    return (
+        f"x takes two paths that add up to y: one through W0 ({m} x {n}, frozen), one through A "
+        f"({r} x {n}) and B ({m} x {r}), both trained, and times s = alpha/r = {alpha / r:g}. "
+        f"Drawn to scale, A and B are thin beside W0: {whole(trained)} numbers, "
+        f"{100 * trained / frozen:.2f} % of its {whole(frozen)}. At the start B = 0 and y = W0 x."
+    )
+
+
+def _arrow(axes: "Axes", path: tuple[Point, ...], ink: Ink) -> None:
+    """Draw a line through all points with a head at the last."""
+    *_, last, end = path
+    axes.annotate(
+        "", end, last, annotation_clip=False, zorder=BEHIND,
+        arrowprops={
+            "arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 14, "lw": 1.3,
+            "color": ink.grey, "shrinkA": 0, "shrinkB": 0,
+        },
+    )  # fmt: skip
+    if len(path) > 2:
+        x, y = zip(*path[:-1], strict=True)
+        axes.plot(x, y, color=ink.grey, lw=1.3, zorder=BEHIND)
+
+
+def _circle(axes: "Axes", centre: Point, says: str, ink: Ink) -> None:
+    from matplotlib.patches import Circle
+
+    axes.add_patch(Circle(centre, CIRCLE, facecolor="none", edgecolor=ink.text, lw=1.3))
+    axes.text(*centre, says, ha="center", va="center")

@@ -78,11 +78,11 @@ def before(heading):
 
 
 def test_the_layer_comes_first_and_what_is_wrong_elsewhere_after_the_notebooks():
-    title, sentence, picture = before("What is proved").split("\n\n")[:3]
+    title, sentence, picture = before("What is checked").split("\n\n")[:3]
     assert title == "# lora_ref"
     assert sentence.count(".") == 1
     assert picture.startswith("<picture>")
-    assert len(re.findall(r"^(?:>>>|\.\.\.) ", before("What is proved"), re.MULTILINE)) <= 10
+    assert len(re.findall(r"^(?:>>>|\.\.\.) ", before("What is checked"), re.MULTILINE)) <= 10
     headings = re.findall(r"^## (.*)", README, re.MULTILINE)
     assert headings.index("The notebooks") < headings.index("The article")
     assert "```console" not in before("The article")

@@ -331,7 +331,9 @@ def test_rank_stabilised_is_true_or_false(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "r", [0, -1, 1.5, 2.0, True, np.True_, "2", None, np.float64(2), np.timedelta64(2)], ids=repr
+    "r",
+    [0, -1, 1.5, 2.0, True, np.True_, "2", None, np.float64(2), np.timedelta64(2, "s")],
+    ids=repr,
 )
 def test_a_rank_is_a_whole_number_of_at_least_one(r: Any) -> None:
     said = refusal(lambda: LoRALinear.init(W0, r, 4, np.random.default_rng(0)))

@@ -14,7 +14,7 @@ terms (out_features on the way back) has r more, and that is the whole cost of t
 its thin products; the corner of M is never read. The price of a plan is a second copy of W0.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -68,12 +68,16 @@ class BorderedPlan:
 
     A plan is not a second layer: it trains nothing, merges nothing and has no dropout. After a
     training step `update` copies the new factors in.
+
+    A copy of a plan, and one that comes back from a pickle, computes the same in memory of its own;
+    no forward waits in it. Threads that share one plan write over each other's results: each needs
+    a plan of its own, and to see to that is the caller's part.
     """
 
     def __init__(self, layer: LoRALinear) -> None:
         _check_layer("layer in fast.bordered", layer)
         (out_features, in_features), r, dtype = layer.W0.shape, layer.r, layer.W0.dtype
-        M = np.zeros((out_features + r, in_features + r), dtype)
+        self._M = M = np.zeros((out_features + r, in_features + r), dtype)
         self._rows, self._columns = M[:out_features], M[:, :in_features]  # for y, for grad_x
         self._W0, self._scaled_B = self._rows[:, :in_features], self._rows[:, in_features:]
         self._A = self._columns[out_features:]
@@ -177,6 +181,10 @@ class BorderedPlan:
         self._grad_B *= self._layer.scaling
         return grad_x.reshape(*leading, -1), {"A": self._grad_A, "B": self._grad_B}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by making anew: copied one by one, the views would leave M."""
+        return _made_again, (self._layer, self._M, self._bias)
+
     def __repr__(self) -> str:
         """Name the layer, and how many rows there is room for."""
         return f"{type(self).__name__}({self._layer}, rows={len(self._room.y)})"
@@ -185,6 +193,14 @@ class BorderedPlan:
         (out_features, in_features), r, dtype = self._W0.shape, len(self._A), self._W0.dtype
         widths = in_features + r, out_features, out_features + r, in_features
         return _Room(*(np.empty((n, width), dtype) for width in widths))
+
+
+def _made_again(layer: LoRALinear, M: Array, bias: Array | None) -> BorderedPlan:
+    """Return a plan of `layer` that holds M and bias, which the layer's arrays may have left."""
+    plan = BorderedPlan(layer)
+    plan._M[:] = M
+    plan._bias = None if bias is None else bias.copy()
+    return plan
 
 
 def _check_layer(what: str, layer: object) -> None:

@@ -1,5 +1,7 @@
 """The bordered plan: the layer's own numbers, from buffers that live until the next call."""
 
+import copy
+import pickle
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -329,6 +331,42 @@ def test_a_layer_that_takes_a_new_plan_is_refused(rng: np.random.Generator) -> N
         plan.update(draw_layer(rng, out_features=6, bias=None))
     x = rng.standard_normal((3, 7))
     assert_agrees(plan, layer, x, grad_y_for(layer, x, rng))  # a refusal leaves no trace
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda plan: pickle.loads(pickle.dumps(plan))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+@given(problems)
+def test_a_copy_of_a_plan_can_be_updated_and_shares_nothing(again: Any, problem: Problem) -> None:
+    layer, x, rng = problem
+    grad_y, plan = grad_y_for(layer, x, rng), bordered(layer)
+    before = {name: array.copy() for name, array in by_plan(plan, x, grad_y).items()}
+    twin = again(plan)
+    with pytest.raises(LoraRefError, match="came before a forward pass"):
+        twin.backward(grad_y)
+    moved = layer.with_params({"A": -2 * layer.A, "B": 3 * layer.B})
+    twin.update(moved)
+    assert_agrees(twin, moved, x, grad_y)
+    for name, array in by_plan(plan, x, grad_y).items():
+        assert_array_equal(array, before[name])
+
+
+@given(problems)
+def test_a_copy_of_a_plan_holds_what_the_plan_holds(problem: Problem) -> None:
+    layer, x, rng = problem
+    grad_y, W0, bias = (
+        grad_y_for(layer, x, rng),
+        layer.W0.copy(),
+        rng.standard_normal(len(layer.W0)),
+    )
+    plan = bordered(replace(layer, W0=W0, bias=bias.astype(W0.dtype)))
+    W0 += 1
+    layer.A[:] += 1  # what trains in place reaches a plan by its update, and no copy sooner
+    expected = {name: array.copy() for name, array in by_plan(plan, x, grad_y).items()}
+    for name, array in by_plan(copy.deepcopy(plan), x, grad_y).items():
+        assert_array_equal(array, expected[name])
 
 
 def test_a_plan_is_not_a_second_layer(rng: np.random.Generator) -> None:

@@ -191,6 +191,51 @@ def check_same_axes(what: str, array: Array, expected: tuple[int, ...]) -> None:
         raise ShapeError(f"{what} has shape {array.shape}, expected {expected}{hint}")
 
 
+def check_cache(
+    what: str, cache: object, kind: type, dtype: AnyDType | None = None, /, **expected: object
+) -> None:
+    """Raise `LoraRefError` unless `cache` is what a forward pass of this very layer returns.
+
+    Types and widths are looked at and no values, so the time does not grow with the arrays.
+
+    Parameters
+    ----------
+    what : str
+        The cache and where it came in.
+    cache : object
+        What was handed in.
+    kind : type
+        The named tuple that it must be.
+    dtype : numpy.dtype, optional
+        That of the layer, for the arrays named in `expected`.
+    **expected
+        By the name of an entry: the length of the last axis of an array, and the value of what is
+        no array.
+
+    Raises
+    ------
+    LoraRefError
+        For another type, and for another width, dtype or value: those of another layer.
+    """
+    if not isinstance(cache, kind):
+        raise LoraRefError(
+            f"{what} is a {type(cache).__name__}, expected the {kind.__name__} of a forward pass"
+        )
+    for name, wanted in expected.items():
+        held = getattr(cache, name)
+        if not isinstance(held, np.ndarray):
+            got, said = held, f"{name} {held}, expected {wanted}"
+        elif dtype is not None and held.dtype != dtype:
+            got, said = None, f"{name} of dtype {held.dtype}, expected {dtype}"
+        else:
+            got = held.shape[-1]
+            said = f"{name} of width {got}, expected {wanted}"
+        if got != wanted:
+            raise LoraRefError(
+                f"{what} holds {said}: it comes from a forward pass of another layer"
+            )
+
+
 def check_generator(what: str, rng: object) -> None:
     """Raise `LoraRefError` unless `rng` is a `numpy.random.Generator`."""
     if not isinstance(rng, np.random.Generator):

@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from cases import over
+from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
+from strategies import seeds, sizes, two_sizes
 
 import lora_ref.layers
 from lora_ref.arrays import Array, Params
@@ -268,6 +270,52 @@ def test_what_a_pass_returns_is_not_the_memory_of_the_layer_or_of_its_input(case
     owned = [array for _, array in arrays_in((case.layer, case.x, case.keywords))]
     for returned in (y, grad_x, *grads.values()):
         assert not any(np.shares_memory(returned, array) for array in owned)
+
+
+# ---------------------------------------------------------------------- the cache
+
+
+class Passed(NamedTuple):
+    """An example of a layer after its forward pass."""
+
+    layer: Any
+    x: Array
+    y: Array
+    cache: Any
+
+    @classmethod
+    def all(cls, x: Array, out_features: int, rng: np.random.Generator) -> "list[Passed]":
+        examples = (example for kind in LAYERS for example in kind.examples(x, out_features, rng))
+        return [cls(layer, x, *layer.forward(x, **keywords)) for layer, keywords in examples]
+
+    def looks_like(self, other: "Passed") -> bool:
+        """Whether the cache of `other` has the type, the dtype and every width of this one's."""
+        mine, its = self.layer.trainable, other.layer.trainable
+        return (
+            type(self.cache) is type(other.cache)
+            and (self.x.shape, self.x.dtype) == (other.x.shape, other.x.dtype)
+            and all(mine[name].shape == its[name].shape for name in mine.keys() & its.keys())
+        )
+
+
+@settings(max_examples=3)
+@given(two_sizes(2), sizes, sizes, seeds)
+def test_a_backward_refuses_the_cache_of_another_layer(
+    widths: tuple[int, int], out_features: int, n: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    xs = [rng.standard_normal((n, width)) for width in widths]
+    passed = [Passed.all(x, out_features, rng) for x in (*xs, xs[0].astype(np.float32))]
+    strangers = [other for some in passed for other in some]
+    for mine in passed[0]:
+        grad_y = rng.standard_normal(mine.y.shape)
+        for other in strangers:
+            if not mine.looks_like(other):
+                with pytest.raises(LoraRefError, match=r"^(cache|grad_y) in .* expected "):
+                    mine.layer.backward(grad_y, other.cache)
+        for wrong in (None, (), mine.y, mine.layer):
+            with pytest.raises(LoraRefError, match=f"^cache in .* is a {type(wrong).__name__}, "):
+                mine.layer.backward(grad_y, wrong)
 
 
 # ---------------------------------------------------------------------- dtype and axes

@@ -204,6 +204,25 @@ def test_gradients_of_both_modes_pass_the_check(problem: Problem) -> None:
         assert max(errors.values()) < EXACT_TOLERANCE, (keywords, errors)
 
 
+@given(two_sizes(), two_sizes(), seeds)
+def test_a_cache_of_exchanged_ranks_is_refused(
+    ranks: tuple[int, int], widths: tuple[int, int], seed: int
+) -> None:
+    (in_features, out_features), rng = widths, np.random.default_rng(seed)
+    W0 = rng.standard_normal((out_features, in_features))
+    tasks = tuple(
+        LoRALinear(W0, rng.standard_normal((r, in_features)), rng.standard_normal((len(W0), r)), 2)
+        for r in ranks
+    )
+    y, cache = MultiTaskLoRA(tasks).forward(rng.standard_normal((3, in_features)))
+    with pytest.raises(LoraRefError) as said:
+        MultiTaskLoRA(tasks[::-1]).backward(y, cache)
+    assert str(said.value) == (
+        f"cache in MultiTaskLoRA.backward holds ranks {ranks}, expected {ranks[::-1]}: "
+        "it comes from a forward pass of another layer"
+    )
+
+
 @given(problems())
 def test_a_batch_of_one_task_is_the_selected_task(problem: Problem) -> None:
     layer, x, grad_y, _ = problem

@@ -124,6 +124,15 @@ def test_without_need_of_grad_x_the_gradients_are_the_same_bits(way):
     assert all(short[name].tobytes() == grad.tobytes() for name, grad in grads.items())
 
 
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), st.booleans(), seeds)
+def test_the_cache_of_another_network_is_refused(sizes, need_grad_x, seed):
+    rng = np.random.default_rng(seed)
+    network, longer = Network.mlp(sizes, rng), Network.mlp([*sizes, sizes[-1]], rng)
+    y, cache = longer.forward(rng.standard_normal((2, sizes[0])))
+    with pytest.raises(LoraRefError, match=r"^cache in Network.backward holds names \('fc1', "):
+        network.backward(y, cache, need_grad_x=need_grad_x)
+
+
 def test_no_layer_below_the_lowest_that_trains_runs_backward(rng, monkeypatch):
     network = Network.mlp(SIZES, rng).train_only({"fc2": ("bias",)})
     y, cache = network.forward(rng.standard_normal((4, 5)))

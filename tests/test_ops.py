@@ -1,5 +1,6 @@
 """Forward against the definition, backward against differences, and doors that say no."""
 
+import inspect
 import math
 
 import numpy as np
@@ -281,6 +282,11 @@ def test_cross_entropy_is_the_mean_over_the_rows_that_count(problem):
 
 @given(classifications())
 def test_cross_entropy_backward_agrees_with_differences(problem):
+    logits, labels, options, _ = problem
+    grad = ops.softmax_cross_entropy_backward(
+        ops.softmax_cross_entropy(logits, labels, **options)[1]
+    )
+    assume(np.linalg.norm(grad) > 1e-3)  # where all is certain and right, rounding is larger
     errors = cross_entropy_errors(ops.softmax_cross_entropy_backward, *problem)
     assert max(errors.values()) < SMOOTH_TOLERANCE
 
@@ -617,6 +623,29 @@ def test_backward_refuses_a_grad_y_of_another_shape_or_dtype(name):
         backward(np.ones((1, 4)), cache)
     with pytest.raises(LoraRefError, match=r"grad_y in \w+_backward has dtype float32"):
         backward(np.ones((3, 4), np.float32), cache)
+
+
+def test_every_backward_refuses_a_cache_of_another_function(rng):
+    x, ones = rng.standard_normal((2, 3)), np.ones(3)
+    passed = {name: pair.forward(x) for name, pair in ops.ACTIVATIONS.items()} | {
+        "softmax_cross_entropy": ops.softmax_cross_entropy(x, np.array([0, 2])),
+        "mean_squared_error": ops.mean_squared_error(x, -x),
+        "layer_norm": ops.layer_norm(x, ones, ones),
+        "dropout": ops.dropout(x, ops.dropout_mask(x.shape, 0.5, rng)),
+    }
+    assert {f"{name}_backward" for name in passed} == {
+        name for name in ops.__all__ if name.endswith("_backward")
+    }
+    for name, (_, own) in passed.items():
+        backward = getattr(ops, f"{name}_backward")
+        before = [np.ones_like(x)] * (len(inspect.signature(backward).parameters) - 1)
+        for wrong in (None, x, *(cache for _, cache in passed.values() if cache is not own)):
+            got, expected = (type(cache).__name__ for cache in (wrong, own))
+            with pytest.raises(LoraRefError) as said:
+                backward(*before, wrong)
+            assert str(said.value) == (
+                f"cache in {name}_backward is a {got}, expected the {expected} of a forward pass"
+            )
 
 
 @activations

@@ -16,6 +16,7 @@ from lora_ref.arrays import (
     as_count,
     as_finite,
     check_array,
+    check_cache,
     check_generator,
     check_rows,
     check_same_axes,
@@ -120,8 +121,10 @@ class Adapter(Layer):
 
     def backward(self, grad_y: Array, cache: AdapterCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of all four arrays."""
-        leading, x, h, inner = cache
         features, dtype = self.W_down.shape[1], self.W_down.dtype
+        what = "cache in Adapter.backward"
+        check_cache(what, cache, AdapterCache, dtype, x=features, h=self.m)
+        leading, x, h, inner = cache
         what = "grad_y in Adapter.backward"
         g = check_rows(what, grad_y, dtype, leading=leading, features=features)
         grad_before = ACTIVATIONS[self.activation].backward(g @ self.W_up, inner)  # (n, m)

@@ -15,6 +15,10 @@ class Layer(Protocol):
     ``forward(x) -> (y, cache)`` and ``backward(grad_y, cache) -> (grad_x, grads)``. Nothing is
     stored on the layer, so any number of forward passes can wait for their backward. What a pass
     needs beyond x comes by keyword (a dropout mask, the task of each row).
+
+    A cache holds x itself where it can, not a copy: to leave x as it is until the backward has run
+    is the caller's part. A backward refuses the cache of another kind of layer, or of other widths;
+    the cache of a layer of the very same shapes looks like its own.
     """
 
     multilinear: ClassVar[bool]
@@ -81,21 +85,6 @@ class Layer(Protocol):
         """Come back from a copy or a pickle with the same arrays read-only."""
         self.__dict__.update(state)
         freeze_untrained(self)
-
-
-def check_cache(what: str, cache: object, kind: type, **widths: int) -> None:
-    """Raise `LoraRefError` unless `cache` is of a kind, its named arrays of the layer's widths."""
-    if not isinstance(cache, kind):
-        raise LoraRefError(
-            f"{what} is a {type(cache).__name__}, expected the {kind.__name__} of a forward pass"
-        )
-    for name, width in widths.items():
-        found = getattr(cache, name).shape[-1]
-        if found != width:
-            raise LoraRefError(
-                f"{what} holds {name} of width {found}, expected {width}: "
-                "it comes from a forward pass of another layer"
-            )
 
 
 def freeze_untrained(layer: Layer) -> None:

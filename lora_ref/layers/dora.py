@@ -18,6 +18,7 @@ from lora_ref.arrays import (
     as_finite,
     as_flag,
     check_array,
+    check_cache,
     check_generator,
     check_rows,
 )
@@ -167,9 +168,12 @@ class DoRALinear(Layer):
 
     def backward(self, grad_y: Array, cache: DoRACache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of A, B and magnitude."""
+        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
+        what = "cache in DoRALinear.backward"
+        check_cache(what, cache, DoRACache, dtype, x=in_features, h=self.r, z=out_features)
         leading, x, h, z, norms, W0_At, mask = cache
-        what, out_features = "grad_y in DoRALinear.backward", len(self.W0)
-        g = check_rows(what, grad_y, self.W0.dtype, leading=leading, out_features=out_features)
+        what = "grad_y in DoRALinear.backward"
+        g = check_rows(what, grad_y, dtype, leading=leading, out_features=out_features)
         stretch = self.magnitude / norms  # (out_features,)
         grad_stretch = np.einsum("no,no->o", g, z)  # (out_features,)  without g * z in full
         grad_z = g * stretch  # (n, out_features)

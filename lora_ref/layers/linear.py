@@ -6,9 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_array, check_rows
+from lora_ref.arrays import Array, Params, check_array, check_cache, check_rows
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer, check_cache, freeze_untrained
+from lora_ref.layers.base import Layer, freeze_untrained
 
 
 class LinearCache(NamedTuple):
@@ -110,7 +110,8 @@ class Linear(Layer):
 
     def backward(self, grad_y: Array, cache: LinearCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of what is trainable."""
-        check_cache("cache in Linear.backward", cache, LinearCache)
+        in_features, dtype = self.W.shape[1], self.W.dtype
+        check_cache("cache in Linear.backward", cache, LinearCache, dtype, x=in_features)
         leading, x = cache
         what, out_features = "grad_y in Linear.backward", len(self.W)
         g = check_rows(what, grad_y, self.W.dtype, leading=leading, out_features=out_features)

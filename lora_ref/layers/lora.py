@@ -18,11 +18,12 @@ from lora_ref.arrays import (
     as_finite,
     as_flag,
     check_array,
+    check_cache,
     check_generator,
     check_rows,
 )
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer, check_cache, freeze_untrained
+from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.starts import Start, kaiming_uniform
 
@@ -145,10 +146,12 @@ class LoRALinear(Layer):
         ShapeError
             If grad_y is not shaped like y.
         """
-        check_cache("cache in LoRALinear.backward", cache, LoRACache, h=self.r)
+        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
+        what = "cache in LoRALinear.backward"
+        check_cache(what, cache, LoRACache, dtype, x=in_features, h=self.r)
         leading, x, h, mask = cache
-        what, out_features = "grad_y in LoRALinear.backward", len(self.W0)
-        g = check_rows(what, grad_y, self.W0.dtype, leading=leading, out_features=out_features)
+        what = "grad_y in LoRALinear.backward"
+        g = check_rows(what, grad_y, dtype, leading=leading, out_features=out_features)
         grad_h = g @ (self.scaling * self.B)  # (n, r)
         grads = {"A": grad_h.T @ x, "B": self.scaling * (g.T @ h)}
         grad_x = g @ self.W0  # (n, in_features)

@@ -18,6 +18,7 @@ from lora_ref.arrays import (
     Params,
     as_count,
     as_finite,
+    check_cache,
     check_rows,
     check_same_axes,
 )
@@ -49,6 +50,7 @@ class MultiTaskCache(NamedTuple):
     x: Array  # (n, in_features)  as the A see it: after dropout, if there is any
     groups: tuple[Group, ...]
     mask: Array | None  # (n, in_features)
+    ranks: tuple[int, ...]  # of all tasks
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,16 +174,21 @@ class MultiTaskLoRA(Layer):
             groups.append(Group(tasks, strengths, here, h))
         if self.bias is not None:
             y += self.bias
-        return y.reshape(*leading, -1), MultiTaskCache(leading, seen, tuple(groups), mask)
+        return y.reshape(*leading, -1), MultiTaskCache(
+            leading, seen, tuple(groups), mask, self._ranks
+        )
 
     def backward(self, grad_y: Array, cache: MultiTaskCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x, shaped like x, and the gradients of the factors.
 
         A task that took no part gets zeros.
         """
-        leading, x, groups, mask = cache
-        what, out_features = "grad_y in MultiTaskLoRA.backward", len(self.W0)
-        g = check_rows(what, grad_y, self.W0.dtype, leading=leading, out_features=out_features)
+        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
+        what = "cache in MultiTaskLoRA.backward"
+        check_cache(what, cache, MultiTaskCache, dtype, x=in_features, ranks=self._ranks)
+        leading, x, groups, mask, _ = cache
+        what = "grad_y in MultiTaskLoRA.backward"
+        g = check_rows(what, grad_y, dtype, leading=leading, out_features=out_features)
         grads = {}
         grad_x = g @ self.W0  # (n, in_features)
         for tasks, strengths, here, h in groups:
@@ -248,7 +255,7 @@ class MultiTaskLoRA(Layer):
         LoraRefError
             If the ranks differ.
         """
-        ranks = [task.r for task in self.tasks]
+        ranks = self._ranks
         if len(set(ranks)) > 1:
             raise LoraRefError(
                 f"tasks in MultiTaskLoRA.average_factors have ranks {', '.join(map(str, ranks))}, "
@@ -272,6 +279,10 @@ class MultiTaskLoRA(Layer):
             for task, factors in zip(self.tasks, moved, strict=True)
         )
         return new
+
+    @property
+    def _ranks(self) -> tuple[int, ...]:
+        return tuple(task.r for task in self.tasks)
 
     def _plan(
         self, task: Tasks | None, leading: tuple[int, ...]

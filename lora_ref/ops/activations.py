@@ -8,6 +8,7 @@ import numpy as np
 
 from lora_ref.arrays import (
     Array,
+    check_cache,
     check_float,
 )
 from lora_ref.ops.doors import check_like
@@ -35,6 +36,7 @@ def relu_backward(grad_y: Array, cache: ReLUCache) -> Array:
     There is none at 0; any number from 0 to 1 would be a subgradient. ``y >= 0`` in place of
     ``y > 0`` would be true everywhere and mask nothing.
     """
+    check_cache("cache in relu_backward", cache, ReLUCache)
     check_like("grad_y in relu_backward", grad_y, cache.y)
     return grad_y * (cache.y > 0)
 
@@ -54,6 +56,7 @@ def tanh(x: Array) -> tuple[Array, TanhCache]:
 
 def tanh_backward(grad_y: Array, cache: TanhCache) -> Array:
     """Return ``grad_y * (1 - tanh(x)**2)``."""
+    check_cache("cache in tanh_backward", cache, TanhCache)
     check_like("grad_y in tanh_backward", grad_y, cache.y)
     return grad_y * (1 - cache.y * cache.y)
 
@@ -83,6 +86,7 @@ def gelu(x: Array) -> tuple[Array, GELUCache]:
 
 def gelu_backward(grad_y: Array, cache: GELUCache) -> Array:
     """Return ``grad_y * (Φ(x) + x φ(x))``, where φ is the density of the standard normal."""
+    check_cache("cache in gelu_backward", cache, GELUCache)
     x, cdf = cache
     check_like("grad_y in gelu_backward", grad_y, x)
     density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
@@ -109,6 +113,7 @@ def gelu_tanh(x: Array) -> tuple[Array, GELUTanhCache]:
 
 def gelu_tanh_backward(grad_y: Array, cache: GELUTanhCache) -> Array:
     """Return grad_x, by the rule for a product and, inside the tanh, the chain rule."""
+    check_cache("cache in gelu_tanh_backward", cache, GELUTanhCache)
     x, t = cache
     check_like("grad_y in gelu_tanh_backward", grad_y, x)
     inner = _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * x * x)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from lora_ref.arrays import (
     Array,
+    check_cache,
     check_float,
     check_rows,
     check_same_axes,
@@ -94,6 +95,7 @@ def softmax_cross_entropy(
 
 def softmax_cross_entropy_backward(cache: CrossEntropyCache) -> Array:
     """Return grad_logits, ``(softmax(logits) - target) / n`` in the n counted rows."""
+    check_cache("cache in softmax_cross_entropy_backward", cache, CrossEntropyCache)
     shape, counted, probabilities, labels, smoothing = cache
     n, classes = probabilities.shape
     grad: Array = probabilities - smoothing / classes
@@ -122,6 +124,7 @@ def mean_squared_error(y: Array, target: Array) -> tuple[float, MeanSquaredError
 
 def mean_squared_error_backward(cache: MeanSquaredErrorCache) -> Array:
     """Return grad_y, ``2 * (y - target) / size``."""
+    check_cache("cache in mean_squared_error_backward", cache, MeanSquaredErrorCache)
     return cache.error * (2 / cache.error.size)
 
 

@@ -10,6 +10,7 @@ from lora_ref.arrays import (
     Params,
     as_count,
     as_finite,
+    check_cache,
     check_float,
     check_generator,
     check_rows,
@@ -68,6 +69,7 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
     A row keeps its output when it is shifted, and nearly when it is stretched: grad_x has mean 0,
     and what points along `normed` is taken out of it.
     """
+    check_cache("cache in layer_norm_backward", cache, LayerNormCache)
     leading, normed, inverse_std, gain = cache
     what = "grad_y in layer_norm_backward"
     g = check_rows(what, grad_y, gain.dtype, leading=leading, features=len(gain))
@@ -142,5 +144,6 @@ def dropout_backward(grad_y: Array, cache: DropoutCache) -> Array:
 
     Forgetting the mask here leaves a network that still trains.
     """
+    check_cache("cache in dropout_backward", cache, DropoutCache)
     check_like("grad_y in dropout_backward", grad_y, cache.mask)
     return grad_y * cache.mask

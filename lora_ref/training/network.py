@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lora_ref.arrays import Array, Params, as_count, check_generator
+from lora_ref.arrays import Array, Params, as_count, check_cache, check_generator
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.activation import Activation
 from lora_ref.layers.adapter import Adapter
@@ -24,6 +24,7 @@ class NetworkCache(NamedTuple):
     """What `Network.backward` needs: the cache of each layer, in order."""
 
     caches: tuple[Any, ...]
+    names: tuple[str, ...]  # of the layers
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -153,7 +154,7 @@ class Network(Layer):
             else:
                 x, cache = layer.forward(x)
             caches.append(cache)
-        return x, NetworkCache(tuple(caches))
+        return x, NetworkCache(tuple(caches), tuple(self.layers))
 
     @overload
     def backward(
@@ -173,6 +174,8 @@ class Network(Layer):
         With ``need_grad_x=False`` the pass ends at the lowest layer with something to train, and
         grad_x is None: training a head costs no backward through what lies below it.
         """
+        what = "cache in Network.backward"
+        check_cache(what, cache, NetworkCache, names=tuple(self.layers))
         below = set() if need_grad_x else self._below_training()
         grads: dict[str, Params] = {}
         for name, kept in zip(reversed(list(self.layers)), reversed(cache.caches), strict=True):

@@ -286,6 +286,17 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
     return number
 
 
+def at_least_float32(dtype: AnyDType) -> AnyDType:
+    """Return the dtype to add up and to square in: squares leave float16 above 255 and below 2e-4.
+
+    Examples
+    --------
+    >>> at_least_float32(np.dtype(np.float16))
+    dtype('float32')
+    """
+    return dtype if dtype.itemsize > 2 else np.dtype(np.float32)
+
+
 def as_flag(what: str, value: object) -> bool:
     """Return `value` as a Python bool, or say that it is not one: ``"no"`` would count as true."""
     if not isinstance(value, bool | np.bool):

@@ -155,6 +155,17 @@ def test_relu_passes_no_gradient_at_exactly_zero_nor_below():
 
 
 @activations
+@given(st.sampled_from([np.float16, np.float32, np.float64]), st.floats(0, 1))
+def test_an_activation_is_straight_far_out_with_no_overflow_on_the_way(name, dtype, share):
+    largest = float(np.finfo(dtype).max)
+    far = np.array(50 * (largest / 50) ** (share * 0.999), dtype)  # from 50 nearly to the largest
+    y, cache = ops.ACTIVATIONS[name].forward(np.array([far, -far]))
+    slopes = ops.ACTIVATIONS[name].backward(np.array([2, 3], dtype), cache)
+    assert y.tolist() == ([1, -1] if name == "tanh" else [far, 0])
+    assert slopes.tolist() == ([0, 0] if name == "tanh" else [2, 0])
+
+
+@activations
 def test_activation_does_not_hide_a_nan(name):
     y, _ = ops.ACTIVATIONS[name].forward(np.array([np.nan, 1.0]))
     assert np.isnan(y).tolist() == [True, False]
@@ -423,6 +434,29 @@ def test_layer_norm_takes_the_mean_and_the_normed_row_out_of_grad_x(problem):
     size = np.linalg.norm(rows) + np.abs(cache.inverse_std).max()
     assert np.abs(rows.sum(axis=1)).max() < 1e-10 * size
     assert np.abs((rows * cache.normed).sum(axis=1)).max() < 1e-10 * size
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "tolerance"),
+    [(np.float16, 1024, 2e-2), (np.float32, 2.0**80, 1e-5), (np.float64, 2.0**600, 1e-12)],
+)
+@given(normalisations())
+def test_layer_norm_of_large_entries_is_that_of_small_ones(dtype, scale, tolerance, problem):
+    x, gain, bias, rng = problem
+    x, gain, bias, grad_y = (
+        array.astype(dtype) for array in (x, gain, bias, rng.standard_normal(x.shape))
+    )
+    y, cache = ops.layer_norm(x * dtype(scale), gain, bias)
+    grad_x, grads = ops.layer_norm_backward(grad_y, cache)
+    small = [array.astype(np.float64) for array in (x, gain, bias)]
+    expected_y, cache = ops.layer_norm(*small, epsilon=max(1e-5 / scale / scale, 1e-300))
+    expected_x, expected = ops.layer_norm_backward(grad_y.astype(np.float64), cache)
+    for got, right in (
+        (y, expected_y),
+        (grad_x.astype(np.float64) * scale, expected_x),
+        *((grads[name], grad) for name, grad in expected.items()),
+    ):
+        assert np.linalg.norm(got - right) <= tolerance * (1 + np.linalg.norm(right))
 
 
 def test_layer_norm_makes_a_constant_row_the_bias_and_its_gradient_finite():

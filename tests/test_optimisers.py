@@ -90,6 +90,34 @@ def test_adamw_without_epsilons_help_would_divide_zero_by_zero_and_does_not():
     assert_array_equal(moved["w"], params["w"])
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-5, 1.0, 1e4])
+def test_adamw_in_float16_goes_where_float64_does(scale, rng):
+    optimiser = AdamW(0.02, (0.8, 0.95))
+    half = draw(rng, np.float16)
+    all_grads = [
+        {name: (scale * grad).astype(np.float16) for name, grad in draw(rng).items()}
+        for _ in range(STEPS)
+    ]
+    double, *all_double = (
+        {name: array.astype(np.float64) for name, array in arrays.items()}
+        for arrays in (half, *all_grads)
+    )
+    got, expected = (
+        run(optimiser, params, grads, [0.02] * STEPS)
+        for params, grads in ((half, all_grads), (double, all_double))
+    )
+    for name, right in expected[-1].items():
+        assert got[-1][name].dtype == np.float16
+        assert_allclose(got[-1][name], right, rtol=0, atol=STEPS * 1e-3)
+        assert scale == 0 or np.abs(got[-1][name] - half[name]).max() > 0.02
+
+
+def test_an_epsilon_that_the_dtype_rounds_to_zero_is_refused_at_the_start(rng):
+    with pytest.raises(LoraRefError, match="epsilon in AdamW is 1e-50, which is 0 in the float32"):
+        AdamW(0.1, epsilon=1e-50).start(draw(rng, np.float32))
+    AdamW(0.1, epsilon=1e-50).start(draw(rng))
+
+
 def test_momentum_follows_its_recursion_for_20_steps(rng):
     params, all_grads = draw(rng), [draw(rng) for _ in range(STEPS)]
     lrs = [0.1 / (1 + t) for t in range(STEPS)]
@@ -264,6 +292,42 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(seed, limit):
     factor = min(1.0, limit / norm)
     for name, grad in grads.items():
         assert_allclose(clipped[name], factor * grad, rtol=1e-12)
+
+
+scales = st.sampled_from(
+    [
+        *((np.float16, 3e-5), (np.float16, 3e3), (np.float32, 1e-30), (np.float32, 1e30)),
+        *((np.float64, 1e-200), (np.float64, 1.0), (np.float64, 1e200)),
+    ]
+)
+
+
+@given(st.integers(0, 2**32 - 1), scales)
+def test_the_norm_is_right_where_squares_leave_the_dtype(seed, scaled):
+    dtype, scale = scaled
+    rng = np.random.default_rng(seed)
+    grads = {name: (scale * grad).astype(dtype) for name, grad in draw(rng).items()}
+    expected = math.hypot(*(float(v) for grad in grads.values() for v in grad.flat))
+    assert gradient_norm(grads) == pytest.approx(expected, rel=1e-5, abs=0)
+    clipped, _ = clip_gradients(grads, expected / 2)
+    for name, grad in grads.items():
+        tiny = float(np.finfo(dtype).smallest_subnormal)
+        assert_allclose(clipped[name], grad.astype(np.float64) / 2, rtol=1e-2, atol=tiny)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_norm_of_nothing_and_of_no_number_stays_what_it_is(dtype):
+    at = {0.0: 0.0, np.inf: np.inf, -np.inf: np.inf}
+    for value, norm in at.items():
+        assert gradient_norm({"A": np.array([value, 0], dtype)}) == norm
+    assert math.isnan(gradient_norm({"A": np.array([1, np.nan], dtype)}))
+
+
+def test_clipping_by_a_factor_below_float16_leaves_a_gradient():
+    clipped, norm = clip_gradients({"A": np.array([6e4, -3e4], np.float16)}, 1e-3)
+    assert norm == pytest.approx(math.hypot(6e4, 3e4), rel=1e-3)
+    assert clipped["A"].dtype == np.float16
+    assert_allclose(clipped["A"], [8.944e-4, -4.472e-4], rtol=1e-3)
 
 
 def test_small_gradients_come_back_themselves_and_float32_stays(rng):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from lora_ref.errors import LoraRefError, ShapeError
+from lora_ref.layers.starts import both_random, kaiming_uniform, orthogonal
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.training import (
     SGD,
@@ -89,6 +90,19 @@ def test_a_step_is_forward_loss_backward_and_the_optimisers_step():
 
 
 # ---------------------------------------------------------------------------------- what stays
+
+
+@pytest.mark.parametrize("start", [kaiming_uniform, orthogonal, both_random])
+def test_lora_trains_in_float16_as_it_does_in_float32(start):
+    losses = []
+    for dtype in (np.float16, np.float32):
+        network, x, labels = task(dtype=dtype)
+        network = network.with_lora(2, 4, np.random.default_rng(3), start=start)
+        trained, history = fit(network, x, labels)
+        assert {array.dtype for array in trained.trainable.values()} == {np.dtype(dtype)}
+        losses.append(history.losses)
+    assert losses[0][-1] < 0.3 * losses[0][0]
+    assert np.abs(np.subtract(*losses)).max() < 0.1 * losses[1][0]
 
 
 def test_W0_and_biases_keep_their_bytes_and_are_absent_from_the_state():

@@ -15,6 +15,8 @@ from lora_ref.ops.doors import check_like
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
+_FLAT = 40.0
+"""Beyond ±40 both forms of GELU are straight to the last bit, and powers of x may overflow."""
 
 
 class ReLUCache(NamedTuple):
@@ -89,8 +91,9 @@ def gelu_backward(grad_y: Array, cache: GELUCache) -> Array:
     check_cache("cache in gelu_backward", cache, GELUCache)
     x, cdf = cache
     check_like("grad_y in gelu_backward", grad_y, x)
-    density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
-    return grad_y * (cdf + x * density)
+    b = np.clip(x, -_FLAT, _FLAT)
+    density = np.exp(-0.5 * b * b) / math.sqrt(2 * math.pi)
+    return grad_y * (cdf + b * density)
 
 
 class GELUTanhCache(NamedTuple):
@@ -107,7 +110,8 @@ def gelu_tanh(x: Array) -> tuple[Array, GELUTanhCache]:
     0.0005 from the exact form.
     """
     check_float("x in gelu_tanh", x)
-    t = np.tanh(_SQRT_2_OVER_PI * (x + _CUBIC * x * x * x))
+    b = np.clip(x, -_FLAT, _FLAT)
+    t = np.tanh(_SQRT_2_OVER_PI * (b + _CUBIC * b * b * b))
     return 0.5 * x * (1 + t), GELUTanhCache(x, t)
 
 
@@ -116,8 +120,9 @@ def gelu_tanh_backward(grad_y: Array, cache: GELUTanhCache) -> Array:
     check_cache("cache in gelu_tanh_backward", cache, GELUTanhCache)
     x, t = cache
     check_like("grad_y in gelu_tanh_backward", grad_y, x)
-    inner = _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * x * x)
-    return grad_y * (0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+    b = np.clip(x, -_FLAT, _FLAT)
+    inner = _SQRT_2_OVER_PI * (1 + 3 * _CUBIC * b * b)
+    return grad_y * (0.5 * (1 + t) + 0.5 * b * (1 - t * t) * inner)
 
 
 class ActivationPair(NamedTuple):

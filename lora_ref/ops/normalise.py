@@ -1,5 +1,6 @@
 """Layer norm and inverted dropout."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from lora_ref.arrays import (
     Params,
     as_count,
     as_finite,
+    at_least_float32,
     check_cache,
     check_float,
     check_generator,
@@ -25,7 +27,7 @@ class LayerNormCache(NamedTuple):
 
     leading: tuple[int, ...]  # the axes of x before its last
     normed: Array  # (n, features)
-    inverse_std: Array  # (n, 1)
+    inverse_std: Array  # (n, 1)  of float32 where x is float16
     gain: Array  # (features,)
 
 
@@ -55,10 +57,14 @@ def layer_norm(
     epsilon = as_finite("epsilon in layer_norm", epsilon, dtype)
     if not epsilon > 0:
         raise LoraRefError(f"epsilon in layer_norm is {epsilon}, expected a positive number")
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    variance = np.square(centred).mean(axis=1, keepdims=True)
-    inverse_std = 1 / np.sqrt(variance + epsilon)
-    normed = centred * inverse_std
+    wide = rows.astype(at_least_float32(dtype), copy=False)
+    centred = wide - wide.mean(axis=1, keepdims=True)
+    largest = np.abs(centred).max(axis=1, keepdims=True)
+    largest[largest == 0] = 1
+    # squares of what is at most 1 cannot overflow, and hypot adds epsilon without squaring
+    std = largest * np.sqrt(np.square(centred / largest).mean(axis=1, keepdims=True))
+    inverse_std = 1 / np.hypot(std, math.sqrt(epsilon))
+    normed = (centred * inverse_std).astype(dtype, copy=False)
     y = gain * normed + bias
     return y.reshape(x.shape), LayerNormCache(x.shape[:-1], normed, inverse_std, gain)
 

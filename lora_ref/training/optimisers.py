@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, as_finite
+from lora_ref.arrays import Array, Params, as_finite, at_least_float32
 from lora_ref.errors import LoraRefError
 
 
@@ -180,7 +180,8 @@ class AdamWState(NamedTuple):
     """What AdamW remembers: the number of steps, and for each parameter two fading sums.
 
     ``sums`` fade by β1 in a step and gain the gradient; ``squares`` fade by β2 and gain its square.
-    The paper's m and v are these times 1 - β1 and 1 - β2, numbers that no array has to see.
+    The paper's m and v are these times 1 - β1 and 1 - β2, numbers that no array has to see. For
+    float16 parameters both are float32: a square, or epsilon, is soon 0 or infinite in float16.
     """
 
     t: int
@@ -247,7 +248,17 @@ class AdamW(_Rated):
     def start(self, params: Params) -> AdamWState:
         """Return sums of zero, and no steps."""
         self._check_start(params)
-        zeros = ({name: np.zeros_like(array) for name, array in params.items()} for _ in range(2))
+        wide = {name: at_least_float32(array.dtype) for name, array in params.items()}
+        for name, dtype in wide.items():
+            if not dtype.type(self.epsilon) > 0:
+                raise LoraRefError(
+                    f"epsilon in AdamW is {self.epsilon}, which is 0 in the {dtype} of {name}'s "
+                    "state, expected a larger one"
+                )
+        zeros = (
+            {name: np.zeros_like(array, wide[name]) for name, array in params.items()}
+            for _ in range(2)
+        )
         return AdamWState(0, *zeros)
 
     def step(
@@ -281,10 +292,10 @@ class AdamW(_Rated):
         """
         rates = self._rates(params, grads, lr)
         t, sums, squares = state
-        _check_like("sums of state in AdamW.step", sums, params)
-        _check_like("squares of state in AdamW.step", squares, params)
+        _check_like("sums of state in AdamW.step", sums, params, wide=True)
+        _check_like("squares of state in AdamW.step", squares, params, wide=True)
         if out is None:
-            out = _empty_like(params), AdamWState(0, _empty_like(params), _empty_like(params))
+            out = _empty_like(params), AdamWState(0, _empty_like(sums), _empty_like(squares))
         moved, (_, new_sums, new_squares) = out
         _check_out("params of out in AdamW.step", moved, params)
         _check_out("sums of out in AdamW.step", new_sums, sums)
@@ -297,7 +308,8 @@ class AdamW(_Rated):
             grad, total, square, param = grads[name], new_sums[name], new_squares[name], moved[name]
             np.multiply(sums[name], beta1, out=total)
             total += grad
-            term = grad * grad  # the one temporary: all that follows is written into it
+            wide = grad if grad.dtype == square.dtype else grad.astype(square.dtype)
+            term = wide * wide  # the one temporary: all that follows is written into it
             np.multiply(squares[name], beta2, out=square)
             square += term
             # total / weight1 / (sqrt(square / weight2) + epsilon), with one quotient of arrays
@@ -318,8 +330,8 @@ def _empty_like(params: Params) -> dict[str, Array]:
     return {name: np.empty_like(array) for name, array in params.items()}
 
 
-def _check_like(what: str, arrays: Params, params: Params) -> None:
-    """Raise unless there is an array for each parameter, of its shape and dtype."""
+def _check_like(what: str, arrays: Params, params: Params, *, wide: bool = False) -> None:
+    """Raise unless each parameter has an array of its shape and dtype, or of the wide dtype."""
     if arrays is params:
         return
     if arrays.keys() != params.keys():
@@ -329,10 +341,11 @@ def _check_like(what: str, arrays: Params, params: Params) -> None:
         )
     for name, param in params.items():
         array = arrays[name]
-        if array.shape != param.shape or array.dtype != param.dtype:
+        dtype = at_least_float32(param.dtype) if wide else param.dtype
+        if array.shape != param.shape or array.dtype != dtype:
             raise LoraRefError(
                 f"{name} in {what} has shape {array.shape} and dtype {array.dtype}, "
-                f"expected {param.shape} and {param.dtype}"
+                f"expected {param.shape} and {dtype}"
             )
 
 

@@ -4,13 +4,20 @@ import math
 
 import numpy as np
 
-from lora_ref.arrays import Params, as_count, as_finite
+from lora_ref.arrays import Array, Params, as_count, as_finite
 from lora_ref.errors import LoraRefError
 
 
 def gradient_norm(grads: Params) -> float:
-    """Return the Euclidean norm of all gradients together."""
-    return math.hypot(*(float(np.linalg.norm(grad)) for grad in grads.values()))
+    """Return the Euclidean norm of all gradients together; no square in it leaves its dtype.
+
+    Examples
+    --------
+    >>> gradient_norm({"A": np.array([300.0, 400.0], np.float16), "B": np.array([1e-200])})
+    500.0
+    """
+    with np.errstate(over="ignore"):  # such a norm is taken again, by way of the largest entry
+        return math.hypot(*(_norm(grad) for grad in grads.values()))
 
 
 def clip_gradients(grads: Params, max_norm: float) -> tuple[Params, float]:
@@ -44,7 +51,26 @@ def clip_gradients(grads: Params, max_norm: float) -> tuple[Params, float]:
         raise LoraRefError(f"the norm of grads in clip_gradients is {norm}, expected a finite one")
     if norm <= limit:
         return grads, norm
-    return {name: grad * (limit / norm) for name, grad in grads.items()}, norm
+    return {name: _times(grad, limit / norm) for name, grad in grads.items()}, norm
+
+
+def _norm(grad: Array) -> float:
+    """Return the Euclidean norm by way of the largest entry, where a plain one would not hold."""
+    if grad.dtype.itemsize > 2:
+        flat = grad.ravel(order="K")
+        norm = math.sqrt(flat.dot(flat))
+        if 1e-12 < norm < math.inf:  # a square that was lost is below 1e-45, in float32
+            return norm
+    largest = float(np.abs(grad).max())
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    return largest * float(np.linalg.norm(np.divide(grad, largest, dtype=np.float64)))
+
+
+def _times(grad: Array, factor: float) -> Array:
+    """Return ``factor * grad``, by way of float64 where the factor is too small for the dtype."""
+    dtype = grad.dtype if factor >= np.finfo(grad.dtype).tiny else np.dtype(np.float64)
+    return np.multiply(grad, factor, dtype=dtype).astype(grad.dtype, copy=False)
 
 
 def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> float:

@@ -272,6 +272,15 @@ def test_affine_defect_refuses_a_step_of_another_shape():
 # ------------------------------------------------------------------------ after a frozen layer
 
 
+@pytest.mark.parametrize("step", [0, np.ones((2, 3), np.float32)], ids=["0", "float32"])
+def test_affine_defect_takes_an_array_of_the_dtype_of_x(step):
+    layer = Linear(np.ones((1, 3)))
+    with pytest.raises(
+        LoraRefError, match=r"^step in affine_defect (is a int|has dtype float32), "
+    ):
+        affine_defect(layer, np.ones((2, 3)), step)
+
+
 def test_adapter_after_a_frozen_layer_starts_at_its_output(rng):
     x, frozen = rng.standard_normal((4, 7)), Linear(rng.standard_normal((5, 7)), train=())
     features, _ = frozen.forward(x)

@@ -207,6 +207,37 @@ def test_a_network_keeps_its_layers_when_the_mapping_changes_later(rng):
     assert list(network.layers) == ["act"]
 
 
+@ways
+def test_the_layers_of_a_network_and_of_its_copies_are_read_only(way):
+    network, _, _ = made(way, 3)
+    new = network.with_params(network.trainable)
+    for twin in (network, new, copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            twin.layers["fc1"] = Activation("tanh")
+
+
+def test_a_network_has_the_names_of_its_layers(rng):
+    network = Network.mlp(SIZES, rng)
+    assert "fc1" in network
+    assert "fc9" not in network
+    assert list(network) == list(network.layers)
+
+
+@pytest.mark.parametrize("choice", [["fc1"], None, "fc1"], ids=repr)
+def test_train_only_takes_a_mapping(choice, rng):
+    with pytest.raises(LoraRefError) as said:
+        Network.mlp(SIZES, rng).train_only(choice)
+    assert str(said.value) == (
+        f"choice in Network.train_only is {choice!r}, expected a mapping from names of layers to "
+        "tuples of 'W' and 'bias'"
+    )
+
+
+def test_layers_of_a_network_are_a_mapping():
+    with pytest.raises(LoraRefError, match="layers in Network are a list, expected a mapping"):
+        Network(["fc1"])
+
+
 def test_a_mask_goes_to_a_layer_that_takes_one(rng):
     network = Network.mlp(SIZES, rng).with_lora(2, 3.0, rng, targets=("fc1",))
     x = rng.standard_normal((4, 5))

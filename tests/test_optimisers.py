@@ -1,6 +1,7 @@
 """Steps against the published recursions in Python floats, and what a step may write to."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.training import (
     SGD,
     AdamW,
+    AdamWState,
     Momentum,
     clip_gradients,
     cosine,
@@ -184,6 +186,36 @@ def test_a_ratio_for_no_parameter_is_an_error_at_the_start(kind, rng):
 
 
 # ---------------------------------------------------------------------------------- memory
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, AdamW])
+@pytest.mark.parametrize("ratio", [16, None, [("B", 2.0)], {1: 2.0}], ids=repr)
+def test_a_ratio_is_a_mapping_from_names(kind, ratio):
+    with pytest.raises(LoraRefError) as said:
+        kind(0.1, lr_ratio=ratio)
+    expected = "expected a mapping from ends of names to numbers"
+    assert str(said.value) == f"lr_ratio in {kind.__name__} is {ratio!r}, {expected}"
+
+
+def test_a_ratio_for_no_parameter_is_an_error_in_a_step_too(rng):
+    params = draw(rng)
+    with pytest.raises(LoraRefError, match="lr_ratio in SGD has 'Z', which ends no name"):
+        SGD(0.1, lr_ratio={"Z": 16}).step(params, params, None)
+
+
+@pytest.mark.parametrize("kind", [SGD, Momentum, AdamW])
+def test_a_step_takes_floating_point_arrays_alone(kind, rng):
+    params = {name: array.astype(complex) for name, array in draw(rng).items()}
+    zeros = {name: np.zeros_like(array) for name, array in params.items()}
+    state = AdamWState(0, zeros, zeros) if kind is AdamW else zeros
+    with pytest.raises(LoraRefError, match="has dtype complex128, expected a floating-point dtype"):
+        kind(0.1).step(params, params, state)
+
+
+@every
+def test_equal_optimisers_have_one_hash(optimiser):
+    assert hash(optimiser) == hash(replace(optimiser))
+    assert {optimiser: 1}[replace(optimiser)] == 1
 
 
 @every

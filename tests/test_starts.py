@@ -273,6 +273,25 @@ def test_a_term_beyond_the_rank_of_delta_w_does_not_train(rng: np.random.Generat
     assert not grads["B"][:, 1].any()
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"W0": None}, "W0 in .* is a NoneType, expected a NumPy array"),
+        ({"W0": np.ones((3, 3), int)}, "W0 in .* has dtype int64, expected a floating-point dtype"),
+        ({"W0": np.ones(3)}, r"W0 in .* has shape \(3,\), expected \(out_features, in_features\)"),
+        ({"r": 1.5}, "r in .* is 1.5, expected a whole number of at least 1"),
+        ({"scaling": None}, "scaling in .* is None, expected a number that is finite in float64"),
+        ({"rng": 0}, "rng in .* is 0, expected a numpy.random.Generator"),
+    ],
+)
+def test_a_start_that_is_called_with_something_else_says_so(change: Any, sentence: str) -> None:
+    given = {"W0": np.ones((3, 3)), "r": 1, "scaling": 1.0, "rng": np.random.default_rng(0)}
+    starts = (kaiming_uniform, normal(), orthogonal, pissa, from_delta_w(np.ones((3, 3))))
+    for start in (*starts, both_zero, both_random):
+        with pytest.raises(LoraRefError, match=f"^{sentence}"):
+            start(**{**given, **change})
+
+
 @from_svd
 def test_a_rank_above_the_smaller_side_is_refused_in_a_sentence(
     name: str, rng: np.random.Generator

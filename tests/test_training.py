@@ -281,6 +281,31 @@ def test_arguments_that_do_not_fit_are_named(rng):
 # ---------------------------------------------------------------------------------- what is told
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"network": None}, "network in train is a NoneType, expected a Network"),
+        ({"optimiser": None}, "optimiser in train is None, expected one such as AdamW"),
+        ({"optimiser": AdamW}, "optimiser in train is <class .*, expected one such as AdamW"),
+        ({"loss": None}, "loss in train is None, expected a Loss such as CROSS_ENTROPY"),
+    ],
+)
+def test_what_cannot_train_is_named(change, sentence, rng):
+    network, x, labels = task()
+    given = {"network": network, "x": x, "labels": labels, "optimiser": AdamW(0.1)}
+    with pytest.raises(LoraRefError, match=f"^{sentence}"):
+        train(**{**given, **change}, steps=1, batch=4, rng=rng)
+
+
+def test_there_is_no_accuracy_without_a_network_or_of_logits_that_are_not_finite():
+    network, x, labels = task()
+    with pytest.raises(LoraRefError, match="network in accuracy is a NoneType, expected a Network"):
+        accuracy(None, x, labels)
+    lost = network.with_params({"fc3.bias": np.array([0, np.nan, 0])})
+    with pytest.raises(LoraRefError, match=r"the logits in accuracy holds? nan at \(0, 1\)"):
+        accuracy(lost, x, labels)
+
+
 def test_the_callback_sees_each_step_and_keeps_networks_that_stay():
     network, x, labels = task()
     kept = {}

@@ -17,6 +17,7 @@ from lora_ref.arrays import (
     as_finite,
     check_array,
     check_cache,
+    check_float,
     check_generator,
     check_rows,
     check_same_axes,
@@ -263,6 +264,8 @@ def affine_defect(layer: Layer, x: Array, step: Array) -> Array:
 
     Raises
     ------
+    LoraRefError
+        If x or `step` is no floating-point array, or their dtypes differ.
     ShapeError
         If `step` is not shaped like x.
 
@@ -277,6 +280,8 @@ def affine_defect(layer: Layer, x: Array, step: Array) -> Array:
     >>> affine_defect(LoRALinear(one, one, one, alpha=1), x=zero, step=one).tolist()
     [[0.0]]
     """
+    check_float("x in affine_defect", x)
+    check_float("step in affine_defect", step, x.dtype)
     check_same_axes("step in affine_defect", step, x.shape)
     ahead, middle, behind = (layer.forward(at)[0] for at in (x + step, x, x - step))
     defect: Array = ahead + behind - 2 * middle

@@ -23,7 +23,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array, as_finite, check_array
+from lora_ref.arrays import (
+    Array,
+    as_count,
+    as_finite,
+    check_array,
+    check_float,
+    check_generator,
+    check_shape,
+)
 from lora_ref.errors import LoraRefError
 from lora_ref.lowrank import factors
 
@@ -43,6 +51,7 @@ def kaiming_uniform(
     bound is ``sqrt(6 / ((1 + a**2) * in_features))``, which is 1/sqrt(in_features), and the
     standard deviation is 1/sqrt(3 in_features).
     """
+    _check_call("kaiming_uniform", W0, r, scaling, rng)
     in_features = W0.shape[1]
     bound = in_features**-0.5
     A = rng.uniform(-bound, bound, (r, in_features)).astype(W0.dtype)
@@ -69,6 +78,7 @@ def normal(std: float = 0.02) -> Start:
     def start(
         W0: Array, r: int, scaling: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
+        _check_call("normal", W0, r, scaling, rng)
         A = rng.normal(0.0, width, (r, W0.shape[1])).astype(W0.dtype)
         return W0, A, _zero_B(W0, r)
 
@@ -91,6 +101,7 @@ def orthogonal(
     LoraRefError
         If r exceeds in_features: no more than that many rows are orthogonal to each other.
     """
+    _check_call("orthogonal", W0, r, scaling, rng)
     in_features = W0.shape[1]
     if r > in_features:
         raise LoraRefError(
@@ -119,6 +130,7 @@ def pissa(
     LoraRefError
         If r exceeds the smaller side of W0, scaling is 0, or W0 is neither float32 nor float64.
     """
+    _check_call("pissa", W0, r, scaling, rng)
     A, B = _factors_of("the PiSSA start", W0, r, scaling)
     return W0 - scaling * (B @ A), A, B  # from the rounded factors: they and W0 add up again
 
@@ -150,6 +162,7 @@ def from_delta_w(delta_w: Array) -> Start:
     def start(
         W0: Array, r: int, scaling: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
+        _check_call("from_delta_w", W0, r, scaling, rng)
         axes = dict(zip(("out_features", "in_features"), W0.shape, strict=True))
         check_array("delta_w in from_delta_w", delta_w, dtype=W0.dtype, **axes)
         return W0, *_factors_of("the start from delta_w", delta_w, r, scaling)
@@ -161,6 +174,7 @@ def both_zero(
     W0: Array, r: int, scaling: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
     """Start both factors at zero: each gradient has the other as a factor, so nothing moves."""
+    _check_call("both_zero", W0, r, scaling, rng)
     return W0, np.zeros((r, W0.shape[1]), W0.dtype), _zero_B(W0, r)
 
 
@@ -173,6 +187,15 @@ def both_random(
     """
     W0, A, B = kaiming_uniform(W0, r, scaling, rng)
     return W0, A, rng.normal(0.0, 0.02, B.shape).astype(B.dtype)
+
+
+def _check_call(start: str, W0: object, r: int, scaling: float, rng: object) -> None:
+    """Raise where a start is called with what it cannot begin from; W0 is not scanned again."""
+    check_float(f"W0 in {start}", W0)
+    check_shape(f"W0 in {start}", np.asarray(W0), out_features=None, in_features=None)
+    as_count(f"r in {start}", r)
+    as_finite(f"scaling in {start}", scaling)
+    check_generator(f"rng in {start}", rng)
 
 
 def _zero_B(W0: Array, r: int) -> Array:

@@ -10,7 +10,15 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import Array, Params, as_count, as_finite, check_float, check_generator
+from lora_ref.arrays import (
+    Array,
+    Params,
+    as_count,
+    as_finite,
+    check_finite,
+    check_float,
+    check_generator,
+)
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.ops import (
     Labels,
@@ -193,6 +201,15 @@ def train(
     LoraRefError
         For a network with nothing to train, and arguments that do not fit each other.
     """
+    _check_network("network in train", network)
+    judge: object = loss
+    if not isinstance(judge, Loss):
+        raise LoraRefError(f"loss in train is {judge!r}, expected a Loss such as CROSS_ENTROPY")
+    if not all(hasattr(optimiser, name) for name in ("lr", "start", "step")):
+        raise LoraRefError(
+            f"optimiser in train is {optimiser!r}, expected one such as AdamW(0.01), "
+            "with lr, start and step"
+        )
     steps = as_count("steps in train", steps)
     check_float("x in train", x)
     given: object = labels
@@ -249,15 +266,24 @@ def accuracy(network: Network, x: Array, labels: Labels) -> float:
 
     Raises
     ------
+    LoraRefError
+        If a logit is not finite: a NaN would count as the largest.
     ShapeError
         If there is not one label for each row.
     """
+    _check_network("network in accuracy", network)
     logits, _ = network.forward(x)
+    check_finite("the logits in accuracy", logits)
     if np.shape(labels) != logits.shape[:-1]:
         raise ShapeError(
             f"labels in accuracy have shape {np.shape(labels)}, expected {logits.shape[:-1]}"
         )
     return float((logits.argmax(axis=-1) == labels).mean())
+
+
+def _check_network(what: str, network: object) -> None:
+    if not isinstance(network, Network):
+        raise LoraRefError(f"{what} is a {type(network).__name__}, expected a Network")
 
 
 def _factor(schedule: Schedule | None, step: int, steps: int) -> float:

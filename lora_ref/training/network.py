@@ -2,9 +2,10 @@
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 
 import numpy as np
@@ -67,6 +68,10 @@ class Network(Layer):
 
     def __post_init__(self) -> None:
         names: Iterable[object] = self.layers
+        if not isinstance(names, Mapping):
+            raise LoraRefError(
+                f"layers in Network are a {type(names).__name__}, expected a mapping of names"
+            )
         if not self.layers:
             raise LoraRefError("layers in Network are none, expected at least one")
         for name in names:
@@ -74,7 +79,19 @@ class Network(Layer):
                 raise LoraRefError(
                     f"{name!r} names a layer in Network, expected a string without dots, not empty"
                 )
-        object.__setattr__(self, "layers", dict(self.layers))
+        object.__setattr__(self, "layers", MappingProxyType(dict(self.layers)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle the layers as a dict: a read-only view of one cannot be."""
+        return self.__dict__ | {"layers": dict(self.layers)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back with the layers read-only; each has seen to its arrays."""
+        self.__dict__.update(state, layers=MappingProxyType(state["layers"]))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names of the layers, so that ``"fc1" in network`` asks for one."""
+        return iter(self.layers)
 
     def __getitem__(self, name: str) -> Layer:
         """Return the layer of that name."""
@@ -116,7 +133,7 @@ class Network(Layer):
             name, _, key = dotted.partition(".")
             parts.setdefault(name, {})[key] = array
         moved = {name: self.layers[name].with_params(part) for name, part in parts.items()}
-        object.__setattr__(new, "layers", {**self.layers, **moved})
+        object.__setattr__(new, "layers", MappingProxyType({**self.layers, **moved}))
         return new
 
     def forward(
@@ -307,6 +324,12 @@ class Network(Layer):
             For a name that is no linear layer's, a part that is neither ``"W"`` nor ``"bias"``,
             and for a layer of another kind that trains: a LoRA has no frozen form but its merge.
         """
+        chosen: object = choice
+        if not isinstance(chosen, Mapping):
+            raise LoraRefError(
+                f"choice in Network.train_only is {chosen!r}, expected a mapping from names of "
+                "layers to tuples of 'W' and 'bias'"
+            )
         self._known("choice in Network.train_only", choice, self.linears)
         layers = {}
         for name, layer in self.layers.items():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, as_finite, at_least_float32
+from lora_ref.arrays import Array, Params, as_finite, at_least_float32, check_float
 from lora_ref.errors import LoraRefError
 
 
@@ -50,11 +50,18 @@ class _Rated:
     """
 
     lr: float
-    lr_ratio: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+    # not part of the hash: a dict has none, and equal optimisers keep equal hashes without it
+    lr_ratio: Mapping[str, float] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
         here = type(self).__name__
         self._set("lr", _at_least_0(f"lr in {here}", self.lr))
+        given: Any = self.lr_ratio
+        named = isinstance(given, Mapping) and all(isinstance(end, str) for end in given)
+        if not named:
+            raise LoraRefError(
+                f"lr_ratio in {here} is {given!r}, expected a mapping from ends of names to numbers"
+            )
         ratios = {
             end: _at_least_0(f"lr_ratio of {end} in {here}", ratio)
             for end, ratio in self.lr_ratio.items()
@@ -64,7 +71,7 @@ class _Rated:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def _check_start(self, params: Params) -> None:
+    def _check_ends(self, params: Params) -> None:
         for end in self.lr_ratio:
             if not any(_ends(name, end) for name in params):
                 raise LoraRefError(
@@ -77,8 +84,12 @@ class _Rated:
         here = type(self).__name__
         _check_like(f"grads in {here}.step", grads, params)
         rate = self.lr if lr is None else _at_least_0(f"lr in {here}.step", lr)
+        for name, param in params.items():
+            if param.dtype.kind != "f":
+                check_float(f"{name} of params in {here}.step", param)
         if not self.lr_ratio:
             return dict.fromkeys(params, rate)
+        self._check_ends(params)
         ends = sorted(self.lr_ratio, key=len)  # the longest last, so that it wins
         rates = {}
         for name in params:
@@ -101,7 +112,7 @@ class SGD(_Rated):
 
     def start(self, params: Params) -> None:
         """Return None, after a look at the names in `lr_ratio`."""
-        self._check_start(params)
+        self._check_ends(params)
 
     def step(
         self,
@@ -150,7 +161,7 @@ class Momentum(_Rated):
 
     def start(self, params: Params) -> MomentumState:
         """Return velocities of zero."""
-        self._check_start(params)
+        self._check_ends(params)
         return {name: np.zeros_like(array) for name, array in params.items()}
 
     def step(
@@ -247,7 +258,7 @@ class AdamW(_Rated):
 
     def start(self, params: Params) -> AdamWState:
         """Return sums of zero, and no steps."""
-        self._check_start(params)
+        self._check_ends(params)
         wide = {name: at_least_float32(array.dtype) for name, array in params.items()}
         for name, dtype in wide.items():
             if not dtype.type(self.epsilon) > 0:

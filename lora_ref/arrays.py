@@ -223,17 +223,15 @@ def check_cache(
         )
     for name, wanted in expected.items():
         held = getattr(cache, name)
-        if not isinstance(held, np.ndarray):
-            got, said = held, f"{name} {held}, expected {wanted}"
-        elif dtype is not None and held.dtype != dtype:
-            got, said = None, f"{name} of dtype {held.dtype}, expected {dtype}"
+        is_array = isinstance(held, np.ndarray)
+        if is_array and dtype is not None and held.dtype != dtype:
+            other = f"{name} of dtype {held.dtype}, expected {dtype}"
+        elif (held.shape[-1] if is_array else held) != wanted:
+            got = f"of width {held.shape[-1]}" if is_array else held
+            other = f"{name} {got}, expected {wanted}"
         else:
-            got = held.shape[-1]
-            said = f"{name} of width {got}, expected {wanted}"
-        if got != wanted:
-            raise LoraRefError(
-                f"{what} holds {said}: it comes from a forward pass of another layer"
-            )
+            continue
+        raise LoraRefError(f"{what} holds {other}: it comes from a forward pass of another layer")
 
 
 def check_generator(what: str, rng: object) -> None:

@@ -1,6 +1,5 @@
 """Layers in a row, under names, which together are a layer again."""
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -122,7 +121,7 @@ class Network(Layer):
         LoraRefError
             For a name that is not trainable here; the layers check shape and dtype.
         """
-        old, new = self.trainable, copy.copy(self)
+        old, new = self.trainable, object.__new__(type(self))
         parts: dict[str, dict[str, Array]] = {}
         for dotted, array in params.items():
             if dotted not in old:
@@ -133,7 +132,7 @@ class Network(Layer):
             name, _, key = dotted.partition(".")
             parts.setdefault(name, {})[key] = array
         moved = {name: self.layers[name].with_params(part) for name, part in parts.items()}
-        object.__setattr__(new, "layers", MappingProxyType({**self.layers, **moved}))
+        new.__dict__.update(self.__dict__, layers=MappingProxyType({**self.layers, **moved}))
         return new
 
     def forward(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import lora_problems
@@ -338,6 +338,7 @@ def test_a_layer_that_takes_a_new_plan_is_refused(rng: np.random.Generator) -> N
     [copy.copy, copy.deepcopy, lambda plan: pickle.loads(pickle.dumps(plan))],
     ids=["copy", "deepcopy", "pickle"],
 )
+@settings(max_examples=5)
 @given(problems)
 def test_a_copy_of_a_plan_can_be_updated_and_shares_nothing(again: Any, problem: Problem) -> None:
     layer, x, rng = problem
@@ -353,6 +354,7 @@ def test_a_copy_of_a_plan_can_be_updated_and_shares_nothing(again: Any, problem:
         assert_array_equal(array, before[name])
 
 
+@settings(max_examples=5)
 @given(problems)
 def test_a_copy_of_a_plan_holds_what_the_plan_holds(problem: Problem) -> None:
     layer, x, rng = problem

@@ -298,7 +298,7 @@ class Passed(NamedTuple):
         )
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(two_sizes(2), sizes, sizes, seeds)
 def test_a_backward_refuses_the_cache_of_another_layer(
     widths: tuple[int, int], out_features: int, n: int, seed: int

@@ -98,10 +98,10 @@ def test_lora_trains_in_float16_as_it_does_in_float32(start):
     for dtype in (np.float16, np.float32):
         network, x, labels = task(dtype=dtype)
         network = network.with_lora(2, 4, np.random.default_rng(3), start=start)
-        trained, history = fit(network, x, labels)
+        trained, history = fit(network, x, labels, steps=25)
         assert {array.dtype for array in trained.trainable.values()} == {np.dtype(dtype)}
         losses.append(history.losses)
-    assert losses[0][-1] < 0.3 * losses[0][0]
+    assert losses[0][-1] < 0.5 * losses[0][0]
     assert np.abs(np.subtract(*losses)).max() < 0.1 * losses[1][0]
 
 

@@ -6,18 +6,28 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from lora_ref import cli
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises import EXERCISES, exercise
+from lora_ref.exercises import EXERCISES, exercise, grading
 from lora_ref.exercises.grading import CRASHED, TIMED_OUT, files_of, grade
 from lora_ref.exercises.submission import BROKEN, MISSING, grades, run
 
 KEYS = {"id", "notebook", "title", "file", "result"}
 TAIL = "def tail(s, r):\n    return float((s[r:] ** 2).sum() ** 0.5)\n"
 TWINS = "import os\nif hasattr(os, 'fork'):\n    os.fork()\n"
+INTO_REPORT = """import os
+def into_report(line):
+    for fd in range(3, 9):  # nobody tells a file which one it is
+        try:
+            os.write(fd, line)
+        except OSError:
+            pass
+"""
+FIFO = "if hasattr(os, 'mkfifo'):\n    os.remove('../report')\n    os.mkfifo('../report')\n"
 RIGHT = "def delta_w(A, B, alpha):\n    return alpha / len(A) * B @ A\n"
 OWN = "def own(f):\n    return lambda *a: f(*a)\n@own\ndef merge(*a):\n    return a\n"
 DATACLASS = "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
@@ -34,6 +44,16 @@ def notebook(path: Path, *cells: str) -> Path:
     text = {"cell_type": "markdown", "source": ["1 / 0"]}
     code = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
     return write(path, json.dumps({"cells": [text, *code]}))
+
+
+def within(limit, function, *given, **more):
+    """Return what a function returns, and fail where it takes longer."""
+    found = []
+    thread = Thread(target=lambda: found.append(function(*given, **more)), daemon=True)
+    thread.start()
+    thread.join(limit)
+    assert found, f"{function.__name__} raised, or did not end within {limit} seconds"
+    return found[0]
 
 
 def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
@@ -141,7 +161,7 @@ def test_a_path_without_answers_is_refused_in_a_sentence(tmp_path):
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """A class of four, graded once: two of the files are hostile."""
+    """A class graded once: most of its files are hostile."""
     folder = tmp_path_factory.mktemp("class")
     write(folder / "good.py", "print('much' * 9999)\n" + RIGHT)
     write(folder / "slip.py", SLIP)
@@ -149,9 +169,13 @@ def graded(tmp_path_factory):
     write(folder / "twins.py", TWINS + RIGHT)
     deep = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
     write(folder / "digger.py", deep + RIGHT)
-    hostile = (
+    write(folder / "deep.py", INTO_REPORT + "into_report(b'[' * 200_000 + b'\\n')\n" + RIGHT)
+    write(folder / "flood.py", INTO_REPORT + "into_report(b'a' * 2_000_000)\n" + RIGHT)
+    write(folder / "fifo.py", "import os\n" + FIFO + RIGHT)
+    hostile = INTO_REPORT + (
         "import os, sys, threading, time\n"
-        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "def drip():\n    while True:\n        into_report(b'\\n')\n        time.sleep(0.2)\n"
+        "threading.Thread(target=drip).start()\n"
         "open('left behind', 'w').close()\n"
         "def forward(x, W0, A, B, alpha):\n    os._exit(7)\n"
         "def merge(W0, A, B, alpha):\n    while True:\n        time.sleep(1)\n"
@@ -160,7 +184,7 @@ def graded(tmp_path_factory):
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
     chosen = [exercise(id) for id in ("forward", "delta-w", "merge")]
     before = Path.cwd()
-    grades = grade(files_of(folder), chosen, seconds=3.0, processes=4)
+    grades = within(90, grade, files_of(folder), chosen, seconds=3.0, processes=4)
     assert Path.cwd() == before
     assert not Path("left behind").exists()
     assert not (folder / "left behind").exists()
@@ -176,6 +200,36 @@ def test_each_file_has_its_own_grades(graded):
 def test_a_file_that_writes_a_report_or_forks_spoils_nothing(graded):
     assert graded["scribbler", "delta-w"].right
     assert graded["twins", "delta-w"].right
+
+
+def test_lines_in_a_report_that_no_reader_survives_cost_nobody_a_grade(graded):
+    assert graded["deep", "delta-w"].right
+
+
+def test_a_fifo_in_the_place_of_a_report_is_waited_for_by_nobody(graded):
+    assert graded["fifo", "delta-w"].right
+
+
+def test_a_report_without_end_is_not_read_to_its_end(graded):
+    said = graded["flood", "delta-w"]
+    assert said.result == CRASHED
+    assert said.says == "the file writes more than 1,000,000 bytes where its grades stand."
+
+
+def test_all_runs_of_a_file_together_have_a_time_limit(monkeypatch, tmp_path):
+    clock, runs = [0.0], []
+
+    def slow(path, exercises, *rest):
+        runs.append([one.id for one in exercises])
+        clock[0] += 60
+        return True, [], (TIMED_OUT, "does not end")
+
+    monkeypatch.setattr(grading, "_run_child", slow)
+    monkeypatch.setattr(grading, "monotonic", lambda: clock[0])
+    grades = grade([tmp_path], [exercise(id) for id in ("forward", "merge", "tail")], seconds=20)
+    assert runs == [["forward", "merge", "tail"], ["merge", "tail"]]
+    assert [one.feedback.result for one in grades] == 3 * [TIMED_OUT]
+    assert grades[-1].feedback.says == "the file does not end."
 
 
 def test_what_a_file_does_to_its_folder_stops_nobody(graded):

@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from threading import Event
 from time import monotonic
-from typing import NamedTuple
+from typing import IO, NamedTuple, TypeAlias
 
 import lora_ref.errors
 from lora_ref.arrays import as_finite
@@ -34,11 +34,20 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB
 TICK = 0.1
 """Seconds between two looks at a report."""
 
+ENDED = 10.0
+"""Seconds in which the system takes away a process that was ended."""
+
+LARGEST = 1_000_000
+"""Bytes of a report that are read; the grades of all exercises are a few thousand."""
+
 LOADED = "loaded"
 """First line of a child's report: the file has run, what follows are grades."""
 
 TIMED_OUT = "timed-out"
 CRASHED = "crashed"
+
+Ending: TypeAlias = tuple[str, str]
+"""How a process ended: the result of what was being checked, and the rest of a sentence."""
 
 
 class Grade(NamedTuple):
@@ -97,7 +106,8 @@ def grade(
     exercises : sequence of Exercise
         What is looked for in each.
     seconds : float
-        The time limit: for running the file, and again for each exercise that does not end.
+        The time limit: for running the file, and again for each exercise. All together take no
+        longer than that, however often the file is run anew.
     seed : int
         Of the arguments that are drawn.
     processes : int, optional
@@ -124,22 +134,22 @@ def _grade_one(
     path: Path, exercises: Sequence[Exercise], seconds: float, seed: int, stop: Event
 ) -> list[Feedback]:
     done: list[Feedback] = []
-    with _folder() as folder:
-        report, work = Path(folder, "report"), Path(folder, "work")
-        work.mkdir()
-        while len(done) < len(exercises) and not stop.is_set():
-            left = exercises[len(done) :]
-            report.unlink(missing_ok=True)
-            ids = [one.id for one in left]
-            ended = _run_child(path, report, ids, seed, seconds, work, stop)
-            loaded, heard = _read(report, ids)
-            done += heard
-            left = exercises[len(done) :]
-            if not left:
-                break
-            # the one that was being checked stopped the process; without a file that runs, all did
-            stopped = left[:1] if loaded else left
-            done += [_stopped(one, ended, loaded, seconds) for one in stopped]
+    until = monotonic() + seconds * (1 + len(exercises))  # whatever it does, it is over by then
+    while len(done) < len(exercises) and not stop.is_set():
+        left = exercises[len(done) :]
+        try:
+            loaded, heard, (result, how) = _run_child(path, left, seed, seconds, until, stop)
+        except OSError as error:  # no room on the disk, such as after another file filled it
+            loaded, heard = False, []
+            result, how = CRASHED, f"cannot be run ({error.strerror or error})"
+        done += heard
+        left = exercises[len(done) :]
+        # the one that was being checked stopped the process; without a file that runs, all did
+        if loaded and monotonic() < until:
+            stopped, what = left[:1], f"the function {left[0].function}" if left else ""
+        else:
+            stopped, what = left, "the file"
+        done += [Feedback(one.id, result, f"{what} {how}.") for one in stopped]
     return done
 
 
@@ -156,14 +166,17 @@ def _folder() -> Iterator[str]:
 
 def _run_child(
     path: Path,
-    report: Path,
-    ids: Sequence[str],
+    exercises: Sequence[Exercise],
     seed: int,
     seconds: float,
-    folder: Path,
+    until: float,
     stop: Event,
-) -> int | None:
-    """Run and grade a file in a process of its own; return its exit status, None if ended."""
+) -> tuple[bool, list[Feedback], Ending]:
+    """Run and grade a file in a process of its own; return what it reports, and how it ended.
+
+    The report is the child's stdout: the file that is read is the one that was opened here,
+    whatever is done to its name meanwhile.
+    """
     home = str(Path(lora_ref.errors.__file__).parents[1])
     environment = {
         **os.environ,
@@ -171,36 +184,62 @@ def _run_child(
         "MPLBACKEND": "Agg",  # plt.show() returns at once
         "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
     }
-    command = [sys.executable, "-m", "lora_ref.exercises", str(path.resolve()), str(report)]
-    child = subprocess.Popen(
-        [*command, str(seed), *ids],
-        cwd=folder,  # what a file writes beside itself goes away with it
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=os.name == "posix",
-    )
-    try:
-        return _wait(child, report, seconds, stop)
-    finally:
-        _end(child)
+    ids = [one.id for one in exercises]
+    command = [sys.executable, "-m", "lora_ref.exercises", str(path.resolve()), str(seed), *ids]
+    with _folder() as folder:
+        work, name = Path(folder, "work"), Path(folder, "report")
+        work.mkdir()
+        with open(name, "wb") as written, open(name, "rb") as report:
+            child = subprocess.Popen(
+                command,
+                cwd=work,  # what a file writes beside itself goes away with it
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=written,
+                stderr=subprocess.DEVNULL,
+                start_new_session=os.name == "posix",
+            )
+            try:
+                ending = _wait(child, report, ids, seconds, until, stop)
+            finally:
+                _end(child)
+            return *_read(report, ids), ending
 
 
 def _wait(
-    child: "subprocess.Popen[bytes]", report: Path, seconds: float, stop: Event
-) -> int | None:
-    """Wait for a child; the limit begins anew whenever its report has grown."""
-    size, since = 0, monotonic()
+    child: "subprocess.Popen[bytes]",
+    report: IO[bytes],
+    ids: Sequence[str],
+    seconds: float,
+    until: float,
+    stop: Event,
+) -> Ending:
+    """Wait for a child; the limit begins anew with each grade, and never goes beyond `until`."""
+    size, graded, since = 0, 0, monotonic()
     while True:
-        try:
-            return child.wait(TICK)
-        except subprocess.TimeoutExpired:
-            grown = report.stat().st_size if report.exists() else 0
-            if grown != size:
-                size, since = grown, monotonic()
-            elif stop.is_set() or monotonic() - since > seconds:
-                return None
+        status = None
+        with suppress(subprocess.TimeoutExpired):
+            status = child.wait(TICK)
+        now, grown = monotonic(), os.fstat(report.fileno()).st_size
+        if grown > LARGEST:
+            return CRASHED, f"writes more than {LARGEST:,} bytes where its grades stand"
+        if status is not None:
+            return CRASHED, f"ends Python with {_status(status)} before there is a result"
+        if grown != size:
+            size, (loaded, heard) = grown, _read(report, ids)
+            if loaded + len(heard) > graded:
+                graded, since = loaded + len(heard), now
+        if now > until:
+            return TIMED_OUT, "takes too long: the time of all its exercises is over"
+        if stop.is_set() or now - since > seconds:
+            return TIMED_OUT, f"does not end within {seconds:g} seconds"
+
+
+def _status(status: int) -> str:
+    if status < 0:  # a signal, where the system has them
+        with suppress(ValueError):
+            return signal.Signals(-status).name
+    return f"status {status}"
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -209,35 +248,22 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()
-    child.wait()
+    with suppress(subprocess.TimeoutExpired):  # the system may hold it, and others wait
+        child.wait(ENDED)
 
 
-def _read(report: Path, ids: Sequence[str]) -> tuple[bool, list[Feedback]]:
+def _read(report: IO[bytes], ids: Sequence[str]) -> tuple[bool, list[Feedback]]:
     """Return whether the file has run, and the grades in their order, up to the first that fails.
 
     A file can write here as well, by accident or not: what is no grade in its turn is passed over.
     """
-    try:
-        lines = report.read_text(encoding="utf-8").split("\n")[:-1]  # the last is not whole
-    except (OSError, ValueError):
-        return False, []
+    report.seek(0)
+    text = report.read(LARGEST).decode("utf-8", "replace")
+    lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]  # the last is not whole
     found: list[Feedback] = []
     for line in lines:
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, RecursionError):
             id, result, says = json.loads(line)
             if len(found) < len(ids) and id == ids[len(found)]:
                 found.append(Feedback(id, str(result), str(says)))
     return LOADED in lines, found
-
-
-def _stopped(exercise: Exercise, status: int | None, loaded: bool, seconds: float) -> Feedback:
-    what = f"the function {exercise.function}" if loaded else "the file"
-    if status is None:
-        return Feedback(exercise.id, TIMED_OUT, f"{what} does not end within {seconds:g} seconds.")
-    how = f"status {status}"
-    if status < 0:  # a signal, where the system has them
-        with suppress(ValueError):
-            how = signal.Signals(-status).name
-    return Feedback(
-        exercise.id, CRASHED, f"{what} ends Python with {how} before there is a result."
-    )

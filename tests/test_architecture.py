@@ -21,7 +21,7 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "ground": ("errors", "names", "files", "arrays"),
+    "ground": ("errors", "names", "files", "processes", "arrays"),
     "mathematics": (
         "exact",
         "lowrank",

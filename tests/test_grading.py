@@ -317,21 +317,43 @@ def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a request to end is a signal there")
-def test_a_request_to_end_ends_the_children_too(tmp_path):
-    write(tmp_path / "endless.py", "import time\nopen('up', 'w').close()\ntime.sleep(60)\n")
+@pytest.mark.parametrize("times", [1, 3])
+def test_requests_to_end_end_the_children_too(tmp_path, times):
+    text = "import os, time\nopen('up', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(600)\n"
+    write(tmp_path / "endless.py", text)
     home = tmp_path / "home"
     home.mkdir()
     command = [sys.executable, "-m", "lora_ref", "exercises", "--check", str(tmp_path)]
     child = subprocess.Popen(
         command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.PIPE
     )
-    while not list(home.rglob("up")):
-        time.sleep(0.05)
-    child.terminate()
+    student = eventually(lambda: [one.read_text() for one in home.rglob("up")])[0]
+    for _ in range(times):
+        child.terminate()
+        time.sleep(0.02)
     _, said = child.communicate(timeout=30)
     assert child.returncode == 130
     assert said == b"lora-ref: interrupted\n"
+    assert eventually(lambda: not is_running(int(student)))
     assert not list(home.iterdir()), "no folder of a child is left"
+
+
+def eventually(found, limit=30):
+    """Return what is found as soon as something is, and fail where nothing is in time."""
+    until = time.monotonic() + limit
+    while time.monotonic() < until:
+        if (result := found()) and result != [""]:
+            return result
+        time.sleep(0.02)
+    raise AssertionError(f"nothing is found within {limit} seconds")
+
+
+def is_running(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):

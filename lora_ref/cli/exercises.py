@@ -1,11 +1,8 @@
 """``lora-ref exercises``: the exercises of the notebooks, and the grades of a class."""
 
 import argparse
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
@@ -85,8 +82,7 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
     paths = files_of(Path(options.check))
     seconds = SECONDS if options.seconds is None else _number("--seconds", options.seconds)
     seed = 0 if options.seed is None else int(_number("--seed", options.seed, whole=True))
-    with _ended_as_interrupted():
-        grades = grade(paths, chosen, seconds=seconds, seed=seed)
+    grades = grade(paths, chosen, seconds=seconds, seed=seed)
     tried = [one for one in grades if one.feedback.result not in UNTRIED]
     status = GOOD if tried and all(one.feedback.right for one in tried) else FAILED
     if options.json:
@@ -98,21 +94,6 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
     ]
     summary = _of_class(chosen, grades) if len(paths) > 1 else []
     return Outcome("\n\n".join("\n".join(lines) for lines in (*files, summary) if lines), status)
-
-
-@contextmanager
-def _ended_as_interrupted() -> Iterator[None]:
-    """Let a request to end, as from a time limit, end the children too."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread hears signals
-        return
-    asked = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {one: signal.signal(one, signal.default_int_handler) for one in asked}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
 
 
 def _plain(text: str) -> str:

@@ -25,11 +25,10 @@ from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Exercise
 from lora_ref.exercises.feedback import Feedback
 from lora_ref.exercises.submission import ENDINGS
+from lora_ref.processes import THREADS, interrupted_once
 
 SECONDS = 20.0
 """What a file may take, from its first line to each further grade."""
-
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 TICK = 0.1
 """Seconds between two looks at a report."""
@@ -122,7 +121,7 @@ def grade(
     def of_one(path: Path) -> list[Grade]:
         return [Grade(str(path), said) for said in _grade_one(path, exercises, seconds, seed, stop)]
 
-    with ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
+    with interrupted_once(), ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
         try:
             return [one for grades in pool.map(of_one, paths) for one in grades]
         except BaseException:  # an interruption: the children that run are ended, no more begin

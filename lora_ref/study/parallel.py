@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_ref.arrays import as_count
+from lora_ref.errors import LoraRefError
+from lora_ref.processes import THREADS, end_with, interrupted_once
 
 if TYPE_CHECKING:  # the modules of processes take long to load, and judging a claim starts none
     from concurrent.futures import Executor
@@ -15,8 +17,6 @@ T = TypeVar("T")
 
 FEW = 8
 """Up to so many jobs are not worth starting a process for."""
-
-_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @contextmanager
@@ -29,19 +29,43 @@ def workers(processes: int | None, jobs: int) -> "Iterator[Executor | None]":
         1 for this process alone; by default as many as there are cores, or 1 for `FEW` jobs.
     jobs : int
         How many there will be.
+
+    Raises
+    ------
+    LoraRefError
+        Where one of the processes is killed.
     """
     if processes is None:
         processes = 1 if jobs <= FEW else len(_cores())
     processes = min(as_count("processes in study", processes), jobs)
-    if processes <= 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    with interrupted_once():
+        if processes <= 1:
+            yield None
+            return
+        with _pool(processes) as pool:
+            yield pool
 
-    # spawned, not forked: a library reads the number of its threads when it is loaded
-    with _one_thread(), ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        yield pool
+
+@contextmanager
+def _pool(processes: int) -> "Iterator[Executor]":
+    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
+    from multiprocessing import Pipe, get_context
+
+    theirs, ours = Pipe(duplex=False)  # nobody else holds ours, so that it ends with this process
+    spawn = get_context("spawn")  # not forked: a library reads its threads when it is loaded
+    pool = ProcessPoolExecutor(processes, spawn, initializer=end_with, initargs=(theirs,))
+    with _one_thread(), theirs, ours, pool:
+        try:
+            yield pool
+        except BaseException as error:
+            ours.close()  # what is under way is given up, or the end of it would be waited for
+            if not isinstance(error, BrokenProcessPool):
+                raise
+            raise LoraRefError(
+                "a process of the study ended before its run, perhaps for want of memory; "
+                f"expected {processes} that stay"
+            ) from None
 
 
 def each(
@@ -79,20 +103,15 @@ def _results(
         return
     from concurrent.futures import as_completed
 
-    futures = [pool.submit(work, *job) for job in jobs]
-    try:
-        for future in as_completed(futures):
-            yield future.result()
-    finally:  # also when whoever reads stops early, or one of them raised
-        for future in futures:
-            future.cancel()
+    for future in as_completed([pool.submit(work, *job) for job in jobs]):
+        yield future.result()
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """Let processes that start meanwhile use one thread each, whatever NumPy stands on."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """The study: its data, its runs kept and resumed, and findings that follow the numbers."""
 
 import json
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -194,6 +195,7 @@ def test_interrupted_work_is_kept_and_resumed(short, tmp_path, monkeypatch):
         ("", "cannot be read"),
         ('{"schema": 1, "shift"', "cannot be read"),
         ("[1, 2]", "holds a list"),
+        ("[" * 200_000, r"cannot be read \(RecursionError\)"),
         ('{"title": "a recipe"}', "it has no"),
         (None, "its shift is 'far'"),
     ],
@@ -205,6 +207,57 @@ def test_a_damaged_or_foreign_file_is_a_sentence(short, tmp_path, text, says):
     (tmp_path / "near--untouched--0.json").write_text(text)
     with pytest.raises(LoraRefError, match=says):
         study.run(["near"], ["untouched"], 1, directory=tmp_path, processes=1)
+
+
+NAN, INFINITE = float("nan"), float("inf")
+DAMAGE = {
+    "lora-8": {
+        "trained": ["8784", None, 8784.0, True, NAN, -1],
+        "seconds": ["1", None, [1.0], False, NAN, INFINITE, -0.5],
+        "learning_rate": ["0.01", NAN, 0.02],
+        "target": [NAN, -0.1, 1.1, True],
+        "w0_unchanged": ["yes", 1, None],
+        "seed": [0.0, False],
+        "dial": [None, 3, {}, [], [[0.0, 0.5]], [0.0] * 6, [["0", 1, 1]] * 6, [[NAN, 1, 1]] * 6],
+    },
+    "full": {
+        "spectrum": [None, [], {}, {"fc1": [1.0]}, {"fc1": 1, "fc2": 1, "fc3": 1}, "spectrum"],
+        "cut": [None, [0.5], {}, {"1": 0.5}, dict.fromkeys(("1", "2", "4", "8", "16"), NAN)],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "name"), [(method, name) for method in DAMAGE for name in DAMAGE[method]]
+)
+def test_a_value_that_no_run_writes_is_a_sentence_with_its_name(records, tmp_path, method, name):
+    (whole,) = (r for r in records if (r["shift"], r["method"], r["seed"]) == ("near", method, 0))
+    path = tmp_path / f"near--{method}--0.json"
+    for value in DAMAGE[method][name]:
+        path.write_text(json.dumps({**whole, name: value}))
+        with pytest.raises(LoraRefError, match=rf"its {name} is|trained at 0.02, the study"):
+            study.run(["near"], [method], 1, directory=tmp_path, processes=1)
+    path.write_text(json.dumps(whole))
+    assert study.run(["near"], [method], 1, directory=tmp_path, processes=1) == [whole]
+
+
+def test_a_record_without_what_its_method_adds_is_a_sentence(records, tmp_path):
+    for method, name in (("lora-8", "dial"), ("full", "spectrum"), ("full", "cut")):
+        one = next(r for r in records if (r["shift"], r["method"]) == ("near", method))
+        left = {key: value for key, value in one.items() if key != name}
+        (tmp_path / f"near--{method}--0.json").write_text(json.dumps(left))
+        with pytest.raises(LoraRefError, match=f"it has no {name}"):
+            study.run(["near"], [method], 1, directory=tmp_path, processes=1)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    path = tmp_path / "near--full--0.json"
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises(LoraRefError, match="it is no regular file"):
+        study.run(["near"], ["full"], 1, directory=tmp_path, processes=1)
 
 
 def test_a_run_of_another_setting_is_refused(short, tmp_path, monkeypatch):
@@ -221,6 +274,7 @@ def test_a_run_of_another_setting_is_refused(short, tmp_path, monkeypatch):
         ((["near"], ["lora-3"], 1), "no method is called 'lora-3', expected untouched, scratch"),
         ((["near"], [], 1), "no method is named"),
         ((["near"], ["full"], 0), "seeds in study.run is 0"),
+        ((["near"], ["full"], 10**30), "seeds in study.run is more than 1000, expected 1 to 1000"),
         ((["near"], ["lora-2"], 1, {"head": 0.1}), "none for lora-2"),
     ],
 )

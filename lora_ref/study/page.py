@@ -8,9 +8,9 @@ from typing import Any
 
 from lora_ref.study.judge import Paired, judge_claims, judge_popular
 from lora_ref.study.methods import METHODS, RANKS
-from lora_ref.study.records import Record, grouped, mean_std
+from lora_ref.study.records import DIALLED, Record, grouped, mean_std
 from lora_ref.study.report import as_markdown, percent, table
-from lora_ref.study.runs import DIALLED, SETTINGS
+from lora_ref.study.runs import SETTINGS
 from lora_ref.study.tuning import GRID
 
 COMMAND = "python -m lora_ref.study"

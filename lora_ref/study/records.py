@@ -1,18 +1,26 @@
 """What a run leaves behind: one record, one file, and the rows of a table."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from statistics import fmean, stdev
+from sys import float_info
 from typing import Any, NotRequired, TypedDict, cast
 
 from lora_ref.errors import LoraRefError
 from lora_ref.files import write_whole
-from lora_ref.study.methods import METHODS
+from lora_ref.study.methods import LINEARS, METHODS, RANKS
 from lora_ref.study.shifts import SHIFTS
+from lora_ref.study.update import SHARES, lengths
 
 SCHEMA = 1
+
+DIALLED = "lora-8"
+"""The method whose scaling is turned after training."""
+
+FURTHER = {DIALLED: {"dial"}, "full": {"spectrum", "cut"}}
+"""What the record of a method has besides."""
 
 
 class Record(TypedDict):
@@ -73,29 +81,90 @@ def read(path: Path, *, shift: str, method: str, seed: int, settings: str) -> Re
             "move it away, or keep the runs in another folder"
         )
 
+    if not path.is_file():  # a FIFO would be waited for
+        raise refused("it is no regular file")
     try:
         found: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise refused(f"it cannot be read ({type(error).__name__})") from None
     if not isinstance(found, dict):
         raise refused(f"it holds a {type(found).__name__}, expected an object")
-    missing = Record.__required_keys__ - found.keys()
+    missing = (Record.__required_keys__ | FURTHER.get(method, set())) - found.keys()
     if missing:
         raise refused(f"it has no {', '.join(sorted(missing))}")
     wanted = {"schema": SCHEMA, "shift": shift, "method": method, "seed": seed}
     wanted["settings"] = settings
     for name, value in wanted.items():
-        if found[name] != value:
-            raise refused(f"its {name} is {found[name]!r}, expected {value!r}")
-    for name in ("target", "train", "source_attached", "source_detached"):
-        value = found[name]
-        if not (value is None and name == "source_detached") and not _is_share(value):
-            raise refused(f"its {name} is {value!r}, expected a number from 0 to 1")
+        if found[name] != value or type(found[name]) is not type(value):
+            raise refused(f"its {name} is {_short(found[name])}, expected {value!r}")
+    for name, (fits, expected) in FIELDS.items():
+        if name in found and not fits(found[name]):
+            raise refused(f"its {name} is {_short(found[name])}, expected {expected}")
     return cast(Record, found)
 
 
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]} ..."
+
+
+def _is_number(value: object, most: float = float_info.max) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return _is_number(value, 1)
+
+
+def _is_dial(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(row, list) and len(row) == 3 for row in value)
+        and [row[0] for row in value] == list(SHARES)
+        and all(_is_number(row[0]) and _is_share(row[1]) and _is_share(row[2]) for row in value)
+    )
+
+
+def _is_spectrum(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == lengths().keys()
+        and all(isinstance(shares, list) for shares in value.values())
+        and {name: len(shares) for name, shares in value.items()} == lengths()
+        and all(_is_share(share) for shares in value.values() for share in shares)
+    )
+
+
+def _is_cut(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {str(r) for r in RANKS}
+        and all(map(_is_share, value.values()))
+    )
+
+
+_SHARE = (_is_share, "a number from 0 to 1")
+
+FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "trained": (lambda v: _is_number(v) and isinstance(v, int), "a whole number of at least 0"),
+    "learning_rate": (
+        lambda v: v is None or (_is_number(v) and v > 0),
+        "null or a positive number",
+    ),
+    "target": _SHARE,
+    "train": _SHARE,
+    "source_attached": _SHARE,
+    "source_detached": (lambda v: v is None or _is_share(v), "null or a number from 0 to 1"),
+    "w0_unchanged": (lambda v: isinstance(v, bool), "true or false"),
+    "seconds": (_is_number, "a finite number of at least 0"),
+    "dial": (
+        _is_dial,
+        f"a share, target and source accuracy for each of {', '.join(map(str, SHARES))}",
+    ),
+    "spectrum": (_is_spectrum, f"a list of shares for each of {', '.join(LINEARS)}"),
+    "cut": (_is_cut, f"an accuracy for each of the ranks {', '.join(map(str, RANKS))}"),
+}
+"""What may stand in a record that is read, beside what names the run."""
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Any]]:

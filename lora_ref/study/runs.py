@@ -21,23 +21,20 @@ from lora_ref.study.methods import (
     learning_rates,
 )
 from lora_ref.study.parallel import each, workers
-from lora_ref.study.records import SCHEMA, Record, path_of, read, write
+from lora_ref.study.records import DIALLED, SCHEMA, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
 from lora_ref.study.update import cut, dial, spectrum
 from lora_ref.training import AdamW, Network, accuracy, cosine, train
 
 PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
 STEPS, BATCH = 500, 32
-DEFAULT_SEEDS = 3
+DEFAULT_SEEDS, MOST_SEEDS = 3, 1000
 
 SETTINGS = (
     f"{'-'.join(map(str, SIZES))} float32, AdamW with cosine, batch {BATCH}, "
     f"pretrained {PRETRAINING_EPOCHS} epochs at {PRETRAINING_RATE:g}, adapted {STEPS} steps"
 )
 """What every record says about how it came about."""
-
-DIALLED = "lora-8"
-"""The method whose scaling is turned after training."""
 
 
 def run(
@@ -77,12 +74,16 @@ def run(
     Raises
     ------
     LoraRefError
-        For an unknown shift or method, a count of seeds below 1, or a file in `directory` at the
-        place of a run that is damaged or of another setting.
+        For an unknown shift or method, a count of seeds that is not 1 to 1000, or a file in
+        `directory` at the place of a run that is damaged or of another setting.
     """
     shifts = known("shift", shifts, SHIFTS)
     methods = known("method", methods, METHODS)
     seeds = as_count("seeds in study.run", seeds)
+    if seeds > MOST_SEEDS:  # the rates were chosen on seeds that come after them
+        raise LoraRefError(
+            f"seeds in study.run is more than {MOST_SEEDS}, expected 1 to {MOST_SEEDS}"
+        )
     rates = learning_rates() if rates is None else rates
     for method in methods:
         if method != "untouched" and method not in rates:
@@ -92,7 +93,7 @@ def run(
     folder = None if directory is None else _folder(directory)
     if folder is not None:
         for job in jobs:
-            if (path := path_of(folder, *job)).exists():
+            if os.path.lexists(path := path_of(folder, *job)):
                 shift, method, seed = job
                 done[job] = read(path, shift=shift, method=method, seed=seed, settings=SETTINGS)
                 if done[job]["learning_rate"] != rates.get(method):

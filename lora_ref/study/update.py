@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from lora_ref.layers.linear import Linear
 from lora_ref.lowrank import truncated_svd
-from lora_ref.study.methods import LINEARS, RANKS, delta_w
+from lora_ref.study.methods import LINEARS, RANKS, SIZES, delta_w
 from lora_ref.training import Network
 
 KEPT = 32
@@ -30,6 +31,11 @@ def spectrum(adapted: Network, pretrained: Network) -> dict[str, list[float]]:
         held = np.cumsum(squares) / squares.sum()
         shares[name] = [round(float(share), 4) for share in held[:KEPT]]
     return shares
+
+
+def lengths() -> dict[str, int]:
+    """Return how many entries the spectrum of each layer has."""
+    return {name: min(KEPT, *sides) for name, sides in zip(LINEARS, pairwise(SIZES), strict=True)}
 
 
 def cut(adapted: Network, pretrained: Network) -> dict[int, Network]:

@@ -713,6 +713,9 @@ EXACT_BUT_WRONG = {  # h is half a unit, u a whole one
     "a hundredth": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 100),
     "of the number": lambda p, v, u: abs(Fraction(p) - v) < Fraction(p) / 1000,
     "0.6 units": lambda p, v, u: abs(Fraction(p) - v) <= 3 * u / 5,
+    "no signs": lambda p, v, u: abs(abs(Fraction(p)) - abs(v)) <= u / 2,
+    "no sign of the value": lambda p, v, u: abs(Fraction(p) - abs(v)) <= u / 2,
+    "no minus": lambda p, v, u: abs(Fraction(p.lstrip("-")) - v) <= u / 2,
     "half a float": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(float(u) / 2),
 }
 

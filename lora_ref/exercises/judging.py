@@ -19,22 +19,25 @@ def _agrees(printed: str, value: Fraction) -> bool:
 
 
 CASES = (
-    (2, "1/2"), (2, "-1/2"), (1, "-1/2"), (1, "1/2"), (0, "1/2"), (3, "-1/2"), (6, "1/2"),
-    (2, "0"), (1, "1/2000"), (0, "-1/10"), (1, "3/20"), (1, "3/10"), (3, "-3/10"), (6, "2/5"),
-    (3, "11/20"), (6, "-3/5"), (2, "7/10"), (1, "-7/10"), (3, "9"), (2, "-9"),
+    (2, "1/2", "++"), (2, "-1/2", "++"), (1, "-1/2", "--"), (1, "1/2", "++"), (0, "1/2", "--"),
+    (3, "-1/2", "++"), (6, "1/2", "--"), (2, "0", "++"), (1, "1/2000", "++"), (0, "-1/10", "--"),
+    (1, "3/20", "++"), (1, "3/10", "--"), (3, "-3/10", "++"), (6, "2/5", "--"), (3, "11/20", "++"),
+    (6, "-3/5", "--"), (2, "7/10", "++"), (1, "-7/10", "--"), (3, "9", "++"), (2, "-9", "--"),
+    (2, "0", "--"), (1, "0", "-+"), (2, "0", "+-"), (3, "1/4", "-+"),
 )  # fmt: skip
-"""By draw: the decimals, and how many units of the last one the value is away."""
+"""By draw: the decimals, how many units of the last one the value is away, and the two signs."""
 
 
 def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
-    decimals, away = CASES[n]
+    decimals, away, signs = CASES[n]
     unit = Fraction(1, 10**decimals)
     while True:
         number = int(rng.integers(2 * 10**decimals, 5 * 10**decimals))
-        value = (number + Fraction(away)) * unit
+        value = (number + Fraction(away)) * unit * int(f"{signs[1]}1")
         printed = f"{number // 10**decimals}"
         if decimals:
             printed += f".{number % 10**decimals:0{decimals}}"
+        printed = printed if signs[0] == "+" else f"-{printed}"
         in_floats = abs(float(printed) - float(value)) <= 0.5 * 10.0**-decimals
         # at an end floats may say either, and rounding to an even digit takes one end in two
         if in_floats == {0: False, 1: True}.get(n, in_floats) and (

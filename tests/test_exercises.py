@@ -8,6 +8,7 @@ import re
 import warnings
 from asyncio import CancelledError
 from fractions import Fraction
+from functools import partial
 from math import sqrt
 from pathlib import Path
 
@@ -654,6 +655,36 @@ def test_an_answer_without_a_return_is_attempted():
     said = check("scaling", lambda alpha, r, stabilised: None if stabilised else alpha / r)
     assert said.result == "returns-nothing"
     assert "in 4 of 7 draws" in said.says
+
+
+def begun(A, B, alpha):
+    B @ A
+
+
+def loops(A, B, alpha):
+    for _ in A:
+        pass
+
+
+def only_a_text(A, B, alpha):
+    """Return the update."""
+
+
+BEGUN = {
+    "a product": (begun, True),
+    "a loop": (loops, True),
+    "a call": (lambda A, B, alpha: print(end=""), True),
+    "a product through a partial": (partial(begun), True),
+    "an error through a partial": (partial(later), False),
+    "a text through a partial": (partial(only_a_text), False),
+    "a text": (only_a_text, False),
+}
+
+
+@pytest.mark.parametrize("case", BEGUN)
+def test_what_was_begun_is_told_from_what_was_not_whatever_python_makes_of_it(case):
+    answer, was_begun = BEGUN[case]
+    assert check("delta-w", answer).result == ("returns-nothing" if was_begun else NOT_ATTEMPTED)
 
 
 def test_the_settings_of_a_student_do_not_reach_the_specification():

@@ -1,6 +1,5 @@
 """The check: what is right or wrong about a student's function, in a sentence with a name."""
 
-import dis
 import inspect
 import warnings
 from collections.abc import Sequence
@@ -14,9 +13,6 @@ from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT, Feedback
 from lora_ref.exercises.looks import LOOKS, Diagnosis, is_nothing, is_right
 from lora_ref.exercises.trial import Trial, a_type, call, trial, trials
-
-WORK = ("LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF", "STORE", "CALL", "FOR_ITER")
-"""Beginnings of the steps by which a function does anything with its arguments or with others."""
 
 
 def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:
@@ -109,13 +105,21 @@ def _words(code: CodeType) -> tuple[Any, ...]:
 
 
 def _not_attempted(made: Sequence[Trial]) -> bool:
-    """Return whether nothing was written: a body that only returns nothing, or says so."""
+    """Return whether nothing was written: a body that only returns nothing, or says so.
+
+    Such a body takes whatever it is given. One that names anything, or does something with its
+    arguments, has been begun.
+    """
     if all(isinstance(one.error, NotImplementedError) for one in made):
         return True
-    empty = all(one.error is None and is_nothing(one.got) for one in made)
-    code = getattr(made[0].function, "__code__", None)
-    steps = [one.opname for one in dis.get_instructions(code)] if isinstance(code, CodeType) else []
-    return empty and not any(step.startswith(WORK) for step in steps)
+    if not all(one.error is None and is_nothing(one.got) for one in made):
+        return False
+    function = made[0].function
+    code = getattr(function, "__code__", None)
+    if isinstance(code, CodeType) and code.co_names:
+        return False
+    got, error, _ = call(function, {name: object() for name in made[0].arguments})
+    return error is None and is_nothing(got)
 
 
 def _alike(one: Any, other: Any) -> bool:

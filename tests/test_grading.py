@@ -138,11 +138,60 @@ def test_a_file_in_utf_16_is_broken_and_not_empty(tmp_path):
 
 
 def test_a_folder_is_searched_and_what_is_hidden_left_alone(tmp_path):
-    kept = [write(tmp_path / name, RIGHT) for name in ("a.py", "b/answers.py", "b/x.ipynb")]
+    names = ("a.py", "b/__main__.py", "b/answers.py", "b/x.ipynb")
+    kept = [write(tmp_path / name, RIGHT) for name in names]
     for name in (".a.py", ".ipynb_checkpoints/x.ipynb", "__pycache__/a.py", "notes.txt"):
         write(tmp_path / name, RIGHT)
-    assert files_of(tmp_path) == kept
-    assert files_of(kept[0]) == kept[:1]
+    assert files_of(tmp_path) == (kept, [])
+    assert files_of(kept[0]) == (kept[:1], [])
+
+
+def test_what_looks_like_a_submission_and_is_none_is_told(capsys, tmp_path):
+    write(tmp_path / "a.py", RIGHT)
+    write(tmp_path / "b/answers.py", RIGHT)
+    try:
+        (tmp_path / "gone.py").symlink_to(tmp_path / "nowhere")
+        (tmp_path / "c").symlink_to(tmp_path / "b")
+    except OSError:
+        pytest.skip("no links may be made here")
+    said = [
+        f"{tmp_path / 'c'} is a link to a folder, and left out",
+        f"{tmp_path / 'gone.py'} is a link that leads nowhere, and left out",
+    ]
+    assert files_of(tmp_path) == ([tmp_path / "a.py", tmp_path / "b" / "answers.py"], said)
+    assert cli.main(["exercises", "delta-w", "--check", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == "".join(f"lora-ref: {one}\n" for one in said)
+
+
+def test_a_folder_that_cannot_be_read_is_told(monkeypatch, tmp_path):
+    kept = write(tmp_path / "a.py", RIGHT)
+    write(tmp_path / "b/answers.py", RIGHT)
+    scandir = os.scandir
+
+    def refused(folder):  # root reads whatever the rights say
+        if Path(folder).name == "b":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    said = f"{tmp_path / 'b'} cannot be read (Permission denied), and is left out"
+    assert files_of(tmp_path) == ([kept], [said])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a path has 260 characters there at most")
+def test_a_folder_deeper_than_the_stack_of_python_stops_nobody(tmp_path):
+    kept, before, levels = write(tmp_path / "a.py", RIGHT), Path.cwd(), 0
+    os.chdir(tmp_path)
+    try:
+        for levels in range(1, 1101):  # noqa: B007  how many there are to take away
+            os.mkdir("d")
+            os.chdir("d")
+        assert files_of(tmp_path).files == [kept]
+    finally:
+        for _ in range(levels):
+            os.chdir("..")
+            os.rmdir("d")
+        os.chdir(before)
 
 
 def test_a_path_without_answers_is_refused_in_a_sentence(tmp_path):
@@ -184,7 +233,7 @@ def graded(tmp_path_factory):
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
     chosen = [exercise(id) for id in ("forward", "delta-w", "merge")]
     before = Path.cwd()
-    grades = within(90, grade, files_of(folder), chosen, seconds=3.0, processes=4)
+    grades = within(90, grade, files_of(folder).files, chosen, seconds=3.0, processes=4)
     assert Path.cwd() == before
     assert not Path("left behind").exists()
     assert not (folder / "left behind").exists()

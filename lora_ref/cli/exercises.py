@@ -79,7 +79,8 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
 
     if not options.check:
         raise LoraRefError("--check is empty, expected a file or a folder of answers")
-    paths = files_of(Path(options.check))
+    paths, skipped = files_of(Path(options.check))
+    messages = tuple(_plain(one) for one in skipped)
     seconds = SECONDS if options.seconds is None else _number("--seconds", options.seconds)
     seed = 0 if options.seed is None else int(_number("--seed", options.seed, whole=True))
     grades = grade(paths, chosen, seconds=seconds, seed=seed)
@@ -88,12 +89,13 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
     if options.json:
         by_id = {one.id: one for one in chosen}
         rows = [_row(by_id[one.feedback.exercise], one.file, one.feedback.result) for one in grades]
-        return Outcome(as_json(_body(rows)), status)
+        return Outcome(as_json(_body(rows)), status, messages)
     files = [
         _of_file(str(path), [one for one in grades if one.file == str(path)]) for path in paths
     ]
     summary = _of_class(chosen, grades) if len(paths) > 1 else []
-    return Outcome("\n\n".join("\n".join(lines) for lines in (*files, summary) if lines), status)
+    text = "\n\n".join("\n".join(lines) for lines in (*files, summary) if lines)
+    return Outcome(text, status, messages)
 
 
 def _plain(text: str) -> str:
@@ -108,7 +110,7 @@ def _number(flag: str, text: str, *, whole: bool = False) -> float:
         kind = "a whole number" if whole else "a number"
         raise LoraRefError(f"{flag} is {text!r}, expected {kind}") from None
     if number < 0 or not number < 1e9:
-        raise LoraRefError(f"{flag} is {text}, expected a number from 0 to 1e9")
+        raise LoraRefError(f"{flag} is {text}, expected a number from 0, below 1e9")
     return number
 
 

@@ -39,6 +39,9 @@ ENDED = 10.0
 LARGEST = 1_000_000
 """Bytes of a report that are read; the grades of all exercises are a few thousand."""
 
+LONGEST_NAME = 200
+"""Characters of a folder's name that are shown; one of 1,500 levels fills a screen."""
+
 LOADED = "loaded"
 """First line of a child's report: the file has run, what follows are grades."""
 
@@ -56,7 +59,14 @@ class Grade(NamedTuple):
     feedback: Feedback
 
 
-def files_of(path: Path) -> list[Path]:
+class Found(NamedTuple):
+    """The submissions of a folder, and in a sentence each what is none and looks like one."""
+
+    files: list[Path]
+    skipped: list[str]
+
+
+def files_of(path: Path) -> Found:
     """Return a file, or all Python files and notebooks of a folder and those in it.
 
     Raises
@@ -73,19 +83,36 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         if path.suffix.lower() not in ENDINGS:
             raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .py or .ipynb")
-        return [path]
-    found = sorted(
-        one
-        for one in path.rglob("*")
-        if one.suffix.lower() in ENDINGS and one.is_file() and not _is_hidden(one.relative_to(path))
-    )
-    if not found:
-        raise LoraRefError(f"{path} holds no .py and no .ipynb file, expected submissions")
-    return found
+        return Found([path], [])
+    files, skipped, folders = [], [], [str(path)]
+    while folders:  # no recursion: a folder may be deeper than Python's stack
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith((".", "__pycache__", "__MACOSX")):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif os.path.isdir(entry.path):
+                        skipped.append(f"{_short(entry.path)} is a link to a folder, and left out")
+                    elif os.path.splitext(entry.name)[1].lower() not in ENDINGS:
+                        continue
+                    elif os.path.isfile(entry.path):
+                        files.append(Path(entry.path))
+                    else:
+                        what = "a link that leads nowhere" if entry.is_symlink() else "no file"
+                        skipped.append(f"{_short(entry.path)} is {what}, and left out")
+        except OSError as error:
+            skipped.append(f"{_short(folder)} cannot be read ({error.strerror}), and is left out")
+    if not files:
+        why = "".join(f"; {one}" for one in sorted(skipped))
+        raise LoraRefError(f"{path} holds no .py and no .ipynb file, expected submissions{why}")
+    return Found(sorted(files), sorted(skipped))
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__")) for part in path.parts)
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} ..."
 
 
 def grade(

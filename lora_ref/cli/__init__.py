@@ -25,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome: Outcome = options.run(options)
     except LoraRefError as error:
-        print(f"lora-ref: {error}", file=sys.stderr)
+        _say(str(error))
         return USAGE
     except KeyboardInterrupt:
-        print(f"lora-ref: interrupted{options.kept}", file=sys.stderr)
+        _say(f"interrupted{options.kept}")
         return INTERRUPTED
     for message in outcome.messages:
-        print(f"lora-ref: {message}", file=sys.stderr)
+        _say(message)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # a title in a file may be written in any script, a terminal need not have its letters
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -42,10 +42,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"lora-ref: the result cannot be written: {error}", file=sys.stderr)
+        _say(f"the result cannot be written: {error}")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return outcome.status
+
+
+def _say(message: str) -> None:
+    """Print a message to stderr; where nobody can hear it, the exit status still speaks."""
+    if sys.stderr is None:  # print would take stdout for it
+        return
+    try:
+        print(f"lora-ref: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

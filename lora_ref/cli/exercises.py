@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         metavar="PATH",
         help="a file with answers, .py or .ipynb, or a folder of such files. Each runs in a "
-        "process of its own with a time limit, which is no sandbox: check files of people you "
-        "trust",
+        "process of its own with a time limit, which is no sandbox: a file can do what you can "
+        "and forge its grades. Check files of people you trust",
     )
     parser.add_argument("--seconds", metavar="S", help="the time limit of a file (20)")
     parser.add_argument("--seed", metavar="N", help="draw other sizes and numbers (0)")

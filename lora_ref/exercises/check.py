@@ -81,8 +81,10 @@ def _not_callable(exercise: Exercise, function: object) -> Diagnosis | None:
     try:
         takes.bind(*wanted)
     except TypeError:
-        names = ", ".join(takes.parameters)
-        return "signature", f"it takes ({names}), and is called with ({', '.join(wanted)})."
+        empty = inspect.Parameter.empty
+        names = [one.replace(annotation=empty, default=empty) for one in takes.parameters.values()]
+        how = takes.replace(parameters=names, return_annotation=empty)  # with its * and /
+        return "signature", f"it takes {how}, and is called with ({', '.join(wanted)}) in order."
     return None
 
 

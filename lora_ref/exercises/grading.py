@@ -1,7 +1,8 @@
 """Many files, each run in a process of its own with a time limit: the grades of a class.
 
 The process is there so that a file which never ends, or takes Python down with it, costs its own
-grade alone. It is no sandbox: a file can read, write and send whatever the caller can.
+grade alone. It is no sandbox: a file can read, write and send whatever the caller can. It can
+forge its grades too, by patching NumPy or the exercise or by writing lines into the report.
 """
 
 import json

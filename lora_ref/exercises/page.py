@@ -54,7 +54,8 @@ lora-ref exercises --check answers.py     # its grades; or those of a folder of 
 ```
 
 Each file runs in a process of its own with a time limit. **That is no sandbox**: a file can do
-whatever you can. `--json` prints the results by the names below. The exit status is 0 if something
+whatever you can, and forge its grades, by patching NumPy or the exercise or by writing into its
+report. `--json` prints the results by the names below. The exit status is 0 if something
 was attempted, and all of that is right.
 """
 

@@ -112,6 +112,8 @@ def _pieces(path: Path) -> Iterator[tuple[str, str | bytes]]:
         yield "the file", path.read_bytes()  # which may say its encoding
         return
     book = json.loads(path.read_text(encoding="utf-8-sig"))
+    if "worksheets" in book:
+        raise ValueError("a notebook of format 3, expected 4: open it in Jupyter and save it")
     code = [cell["source"] for cell in book["cells"] if cell["cell_type"] == "code"]
     for number, source in enumerate(code, 1):
         text = source if isinstance(source, str) else "".join(source)

@@ -163,6 +163,8 @@ def fault_of_kind(got: Any, expected: Any) -> str:
             return f"it returns an array of dtype {got.dtype}, expected {name}"
         return ""
     if isinstance(got, np.ndarray) and got.ndim == 0:
+        if got.dtype.kind == "O":
+            return "it returns an array of dtype object, expected a plain value"
         got = got[()]
     if isinstance(expected, bool):
         return (
@@ -181,7 +183,7 @@ def fault_of_kind(got: Any, expected: Any) -> str:
             "" if isinstance(got, int | np.integer) else f"it returns {_kind(got)}, expected an int"
         )
     real = int | float | np.integer | np.floating
-    return "" if isinstance(got, real) else f"it returns {_kind(got)}, expected a number"
+    return "" if isinstance(got, real) else f"it returns {_kind(got)}, expected a float"
 
 
 def _kind(value: Any) -> str:

@@ -570,10 +570,10 @@ def test_study_refuses_with_a_sentence(capsys, tmp_path, arguments, sentence):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device refuses what is written")
-def test_a_message_that_nobody_can_hear_leaves_the_exit_status():
-    command = [sys.executable, "-m", "lora_ref", "exercises", "no-such"]
+def test_a_message_that_nobody_can_hear_leaves_the_exit_status(monkeypatch):
     with open("/dev/full", "w") as full:
-        assert subprocess.run(command, stderr=full, timeout=60).returncode == 2
+        monkeypatch.setattr(sys, "stderr", full)
+        assert cli.main(["exercises", "no-such"]) == 2
 
 
 def test_an_interruption_is_a_sentence(capsys, tmp_path, monkeypatch):

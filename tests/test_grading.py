@@ -227,9 +227,9 @@ def graded(tmp_path_factory):
     write(folder / "twins.py", TWINS + RIGHT)
     deep = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
     write(folder / "digger.py", deep + RIGHT)
-    write(folder / "deep.py", INTO_REPORT + "into_report(b'[' * 200_000 + b'\\n')\n" + RIGHT)
     write(folder / "flood.py", INTO_REPORT + "into_report(b'a' * 2_000_000)\n" + RIGHT)
-    write(folder / "fifo.py", "import os\n" + FIFO + RIGHT)
+    brackets = "into_report(b'[' * 200_000 + b'\\n')\n"
+    write(folder / "fifo.py", INTO_REPORT + brackets + FIFO + RIGHT)
     hostile = INTO_REPORT + (
         "import os, sys, threading, time\n"
         "def drip():\n    while True:\n        into_report(b'\\n')\n        time.sleep(0.2)\n"
@@ -260,11 +260,7 @@ def test_a_file_that_writes_a_report_or_forks_spoils_nothing(graded):
     assert graded["twins", "delta-w"].right
 
 
-def test_lines_in_a_report_that_no_reader_survives_cost_nobody_a_grade(graded):
-    assert graded["deep", "delta-w"].right
-
-
-def test_a_fifo_in_the_place_of_a_report_is_waited_for_by_nobody(graded):
+def test_a_line_that_no_reader_survives_and_a_fifo_in_the_report_s_place_stop_nobody(graded):
     assert graded["fifo", "delta-w"].right
 
 
@@ -375,8 +371,7 @@ def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a request to end is a signal there")
-@pytest.mark.parametrize("times", [1, 3])
-def test_requests_to_end_end_the_children_too(tmp_path, times):
+def test_requests_to_end_end_the_children_too(tmp_path):
     text = "import os, time\nopen('up', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(600)\n"
     write(tmp_path / "endless.py", text)
     home = tmp_path / "home"
@@ -386,11 +381,11 @@ def test_requests_to_end_end_the_children_too(tmp_path, times):
         command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.PIPE
     )
     student = eventually(lambda: [one.read_text() for one in home.rglob("up")])[0]
-    for _ in range(times):
+    for _ in range(3):
         child.terminate()
         time.sleep(0.02)
     _, said = child.communicate(timeout=30)
-    if times == 1 or child.returncode != -signal.SIGTERM:  # the last may come after the ending
+    if child.returncode != -signal.SIGTERM:  # the last may come after the ending
         assert child.returncode == 130
         assert said == b"lora-ref: interrupted\n"
     assert eventually(lambda: not is_running(int(student)))

@@ -6,6 +6,7 @@ leaves the question open, the answer is NaN with a sentence.
 
 import warnings
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -59,10 +60,9 @@ def tampered(layer: Any, name: str, tamper: Callable[[Array], Any]) -> Any:
 # ---------------------------------------------------------------------- right layers
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", OWN)
-def test_a_right_layer_of_a_readers_own_raises_no_false_alarm(name: str, size: float) -> None:
-    for seed in range(4):
+def test_a_right_layer_of_a_readers_own_raises_no_false_alarm(name: str) -> None:
+    for size, seed in product(SIZES, range(4)):
         rng = np.random.default_rng(seed)
         layer, x = OWN[name](rng), size * rng.standard_normal((4, IN))
         errors, said = checked(layer, x, rng)
@@ -74,15 +74,13 @@ def test_a_right_layer_of_a_readers_own_raises_no_false_alarm(name: str, size: f
             assert not said
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("wrong", [1.001, -1.0, 0.0], ids=["a thousandth", "sign", "zero"])
-def test_a_wrong_gradient_of_such_a_layer_is_never_called_right(
-    name: str, size: float, wrong: float
-) -> None:
+def test_a_wrong_gradient_of_such_a_layer_is_never_called_right(name: str, wrong: float) -> None:
     rng = np.random.default_rng(0)
-    layer, x = OWN[name](rng), size * rng.standard_normal((4, IN))
-    for argument in ("x", *layer.trainable):
+    layer = OWN[name](rng)
+    for size, argument in product(SIZES, ("x", *layer.trainable)):
+        x = size * rng.standard_normal((4, IN))
         changed = tampered(layer, argument, lambda grad: wrong * np.asarray(grad))
         errors, said = checked(changed, x, rng)
         assert not errors[argument] <= SMOOTH_TOLERANCE, argument

@@ -131,6 +131,15 @@ def test_the_step_follows_the_size_of_each_argument() -> None:
         assert errors["x"] < SMOOTH_TOLERANCE
 
 
+def test_the_smallest_entries_of_an_array_are_checked_beside_its_largest() -> None:
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((2, 3)) * 10.0 ** rng.uniform(-6, 2, (2, 3))
+        at, grad_y = {"x": x}, rng.standard_normal((2, 3))
+        errors = vjp_errors(lambda a: np.log(np.abs(a["x"])), at, grad_y, {"x": grad_y / x}, rng)
+        assert errors["x"] < SMOOTH_TOLERANCE
+
+
 # ---------------------------------------------------------------------- what cannot be told
 
 

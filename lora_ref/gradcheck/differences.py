@@ -161,7 +161,7 @@ def vjp_errors(
         )
         if not affine and not _tells(slope, grad, along, tolerance):
             with np.errstate(all="ignore"):  # the largest steps may leave where y is finite
-                slope = best_slope(line, grad_y, size)
+                slope = best_slope(line, grad_y, size, _least(value))
         error, reason = _judged(slope, grad, along, tolerance)
         (untold if reason else errors)[name] = error
         if reason:
@@ -259,6 +259,12 @@ def _size(value: Array) -> float:
     """Return the root of the mean of the squares, or 1 where that is zero."""
     largest = float(np.abs(value).max(initial=0.0))
     return largest * float(np.sqrt(np.mean((value / largest) ** 2))) if largest else 1.0
+
+
+def _least(value: Array) -> float:
+    """Return the smallest entry that is not zero, without its sign; at least 1e-9 of the size."""
+    size = _size(value)
+    return max(float(np.min(np.abs(value), where=value != 0, initial=size)), 1e-9 * size)
 
 
 def _prepared(

@@ -14,7 +14,7 @@ RATIO = 4.0
 """Each step of the search is so many times the one below it."""
 
 SMALLEST, LARGEST = RATIO**-18, RATIO**10
-"""Between these the search goes, in sizes of the argument: about 1e-11 and 1e6."""
+"""Between these the search goes, about 1e-11 and 1e6."""
 
 Line: TypeAlias = Callable[[float], Array]
 """Maps t to y at the argument moved by t along a direction."""
@@ -45,11 +45,12 @@ def slope_at(line: Line, grad_y: Array, step: float) -> Slope:
     return Slope(value, 8 * EPS * size / (2 * step))
 
 
-def best_slope(line: Line, grad_y: Array, size: float) -> Slope:
+def best_slope(line: Line, grad_y: Array, size: float, least: float) -> Slope:
     """Return the slope at the step where those of its neighbours agree best.
 
     One Richardson step takes the error of second order from each difference. A bend of y shrinks
-    with the step where y is smooth; what does not shrink is a kink.
+    with the step where y is smooth; what does not shrink is a kink. The search ends where a step
+    contradicts a smaller one: further out, slopes may agree on another value.
 
     Parameters
     ----------
@@ -57,12 +58,13 @@ def best_slope(line: Line, grad_y: Array, size: float) -> Slope:
         As `Line`.
     grad_y : ndarray shaped like y
         The weights of y.
-    size : float
-        How large the argument is.
+    size, least : float
+        How large the argument is, and its smallest entry that is not zero: from `SMALLEST` times
+        that the search goes to `LARGEST` times the size.
     """
     weights, here = np.abs(grad_y), line(0.0)
     slopes, roundings, bends, moves = [], [], [], False
-    step = SMALLEST * size
+    step = SMALLEST * least
     while step <= LARGEST * max(1.0, size):
         ahead, behind = line(step), line(-step)
         if not (np.isfinite(ahead).all() and np.isfinite(behind).all()):
@@ -74,16 +76,21 @@ def best_slope(line: Line, grad_y: Array, size: float) -> Slope:
         bends.append(weights * np.abs(ahead - 2 * here + behind) / step - rounding)
         step *= RATIO
     refined = [fine + (fine - wide) / (RATIO**2 - 1) for fine, wide in pairwise(slopes)]
-    found = Slope(float("nan"), float("inf"))
+    found: list[Slope] = []
     floor = 8 * EPS * float(np.vdot(weights, np.abs(here))) / size
     for i in range(1, len(refined) - 1):
         scatter = max(abs(refined[i] - refined[i - 1]), abs(refined[i] - refined[i + 1]))
         if scatter > 0.1 * abs(refined[i]) + 4 * roundings[i]:
             continue  # far out, where y is flat again, slopes agree because all are small
         uncertainty = scatter + roundings[i]
+        if any(
+            abs(refined[i] - other.value) > 8 * (uncertainty + other.uncertainty + other.kink)
+            for other in found
+        ):
+            break
         # the bend of a smooth y is a quarter of that at the next step, that of a kink the same
         bent = np.maximum(bends[i] - 0.5 * np.maximum(bends[i + 1], 0.0), 0.0).sum()
-        if uncertainty + 2 * bent < found.uncertainty + found.kink:
-            flat = moves and refined[i] == 0.0
-            found = Slope(refined[i], uncertainty, 2 * float(bent), flat, floor)
-    return found
+        flat = moves and refined[i] == 0.0
+        found.append(Slope(refined[i], uncertainty, 2 * float(bent), flat, floor))
+    nothing = Slope(float("nan"), float("inf"))
+    return min(found, key=lambda one: one.uncertainty + one.kink, default=nothing)

@@ -1,7 +1,8 @@
 """What the gradient checker may be trusted with: layers of a reader's own, and what it cannot tell.
 
-No false alarm for a right layer, no pass for a wrong one. Where rounding, saturation or a kink
-leaves the question open, the answer is NaN with a sentence.
+On the layers and functions here there is no false alarm for a right gradient and no pass for a
+wrong one. Where rounding, saturation or a kink leaves the question open, the answer is NaN with a
+sentence. Known limits stand in the docstring of `lora_ref.gradcheck.differences`.
 """
 
 import warnings
@@ -138,6 +139,22 @@ def test_the_smallest_entries_of_an_array_are_checked_beside_its_largest() -> No
         at, grad_y = {"x": x}, rng.standard_normal((2, 3))
         errors = vjp_errors(lambda a: np.log(np.abs(a["x"])), at, grad_y, {"x": grad_y / x}, rng)
         assert errors["x"] < SMOOTH_TOLERANCE
+
+
+def test_a_function_that_is_rounded_inside_raises_no_false_alarm() -> None:
+    """The smallest steps do not move 1 - cos x at all; that is no slope of zero."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        x, grad_y = 1e-4 * rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
+        for function, derivative in (
+            (lambda x: 1 - np.cos(x), np.sin),
+            (lambda x: np.sqrt(1 + x * x) - 1, lambda x: x / np.sqrt(1 + x * x)),
+        ):
+            gradients = {"x": grad_y * derivative(x)}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", GradientCheckWarning)
+                error = vjp_errors(lambda a: function(a["x"]), {"x": x}, grad_y, gradients, rng)  # noqa: B023
+            assert not error["x"] > SMOOTH_TOLERANCE
 
 
 # ---------------------------------------------------------------------- what cannot be told

@@ -6,7 +6,11 @@ weigh every entry of its gradient. And the error is relative to ``norm(grad) * n
 the largest slope that the direction could have met.
 
 What the check cannot see: an entry whose error is below the tolerance times the norm of the whole
-gradient, and whatever is right at the point that was chosen and wrong elsewhere.
+gradient, and whatever is right at the point that was chosen and wrong elsewhere. Its verdict is
+not to be trusted where y is rounded inside and barely moves, as ``1 - cos(x)`` at 1e-6 (a right
+gradient may be called wrong), where gradients exceed 1e154 (a wrong one may be called right), and
+for dataclasses with ``init=False`` fields or a ``__post_init__`` that changes a parameter, which
+are made anew for the check.
 """
 
 import copy

@@ -49,8 +49,7 @@ def best_slope(line: Line, grad_y: Array, size: float, least: float) -> Slope:
     """Return the slope at the step where those of its neighbours agree best.
 
     One Richardson step takes the error of second order from each difference. A bend of y shrinks
-    with the step where y is smooth; what does not shrink is a kink. The search ends where a step
-    contradicts a smaller one: further out, slopes may agree on another value.
+    with the step where y is smooth; what does not shrink is a kink.
 
     Parameters
     ----------
@@ -83,11 +82,6 @@ def best_slope(line: Line, grad_y: Array, size: float, least: float) -> Slope:
         if scatter > 0.1 * abs(refined[i]) + 4 * roundings[i]:
             continue  # far out, where y is flat again, slopes agree because all are small
         uncertainty = scatter + roundings[i]
-        if any(
-            abs(refined[i] - other.value) > 8 * (uncertainty + other.uncertainty + other.kink)
-            for other in found
-        ):
-            break
         # the bend of a smooth y is a quarter of that at the next step, that of a kink the same
         bent = np.maximum(bends[i] - 0.5 * np.maximum(bends[i + 1], 0.0), 0.0).sum()
         flat = moves and refined[i] == 0.0

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.errors import ShapeError
 
 ExactArray: TypeAlias = NDArray[np.object_]

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_rows
+from lora_ref.checks import Array, Params, check_rows
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.lora import LoRALinear
 

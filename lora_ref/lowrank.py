@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array, as_count, as_finite, check_array, check_generator
+from lora_ref.checks import Array, as_count, as_finite, check_array, check_generator
 from lora_ref.errors import LoraRefError
 
 
@@ -79,7 +79,7 @@ def tail(M: Array, r: int) -> Tail:
     return Tail(hypot(*dropped), max(dropped, default=0.0))
 
 
-def randomised_svd(
+def randomized_svd(
     M: Array, r: int, rng: np.random.Generator, *, oversampling: int = 4, iterations: int = 2
 ) -> tuple[Array, Array, Array]:
     """Return nearly what `truncated_svd` returns, from a few products with M.
@@ -90,11 +90,11 @@ def randomised_svd(
     `rng`, has `oversampling` columns more than r, as far as M has room. A spectrum that hardly
     falls needs more iterations; `tests/test_lowrank.py` holds the defaults to their error.
     """
-    _check_matrix("M in randomised_svd", M)
-    r = _as_rank("r in randomised_svd", r, M)
-    check_generator("rng in randomised_svd", rng)
-    width = min(r + as_count("oversampling in randomised_svd", oversampling, 0), *M.shape)
-    iterations = as_count("iterations in randomised_svd", iterations, 0)
+    _check_matrix("M in randomized_svd", M)
+    r = _as_rank("r in randomized_svd", r, M)
+    check_generator("rng in randomized_svd", rng)
+    width = min(r + as_count("oversampling in randomized_svd", oversampling, 0), *M.shape)
+    iterations = as_count("iterations in randomized_svd", iterations, 0)
     noise = rng.standard_normal((len(M), width)).astype(M.dtype)
     blocks = [np.linalg.qr(M.T @ noise).Q]  # each (in_features, width)
     for _ in range(iterations):

@@ -24,7 +24,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     AnyDType,
     Array,
     as_count,
@@ -115,8 +115,8 @@ _PER_BYTE = {"nf4": 2, "int4": 2, "int8": 1}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class QuantisedArray:
-    """An array as codes and block constants; `quantise` makes one, `dequantise` reads it back.
+class QuantizedArray:
+    """An array as codes and block constants; `quantize` makes one, `dequantize` reads it back.
 
     Parameters
     ----------
@@ -125,15 +125,15 @@ class QuantisedArray:
     codes : ndarray of uint8, one axis
         Indices into `levels`, in C order: one a byte for int8. Else two a byte, the first in the
         high nibble; where the number of values is odd, the last low nibble means nothing.
-    absmax : ndarray of shape (blocks,), or QuantisedArray of that shape
+    absmax : ndarray of shape (blocks,), or QuantizedArray of that shape
         The largest magnitude of each block, in float32. Float64 is taken where float32 holds the
-        same values. Double quantisation puts a QuantisedArray of ``absmax - mean`` here.
+        same values. Double quantisation puts a QuantizedArray of ``absmax - mean`` here.
     block_size : int
         Values that share an absmax; the last block may be shorter.
     shape : tuple of int
         Of the array.
     dtype : numpy.dtype
-        Of the array, and of what `dequantise` returns.
+        Of the array, and of what `dequantize` returns.
     mean : float
         What was taken off absmax before it was quantised in turn; 0 where it was not.
 
@@ -146,28 +146,28 @@ class QuantisedArray:
 
     Examples
     --------
-    >>> q = quantise(np.array([[0.5, -2.0, 0.1]], np.float32))
+    >>> q = quantize(np.array([[0.5, -2.0, 0.1]], np.float32))
     >>> q
-    QuantisedArray(nf4, shape=(1, 3), block_size=64, float32, 16 bits a weight)
+    QuantizedArray(nf4, shape=(1, 3), block_size=64, float32, 16 bits a weight)
     >>> [f"{byte:02x}" for byte in q.codes], q.absmax.tolist()
     (['a0', '87'], [2.0])
     """
 
     kind: Kind
     codes: NDArray[np.uint8]
-    absmax: "Array | QuantisedArray"
+    absmax: "Array | QuantizedArray"
     block_size: int
     shape: tuple[int, ...]
     dtype: AnyDType
     mean: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_kind("kind in QuantisedArray", self.kind)
-        as_count("block_size in QuantisedArray", self.block_size)
+        _check_kind("kind in QuantizedArray", self.kind)
+        as_count("block_size in QuantizedArray", self.block_size)
         for axis in self.shape:
-            as_count("an axis of shape in QuantisedArray", axis)
-        as_finite("mean in QuantisedArray", self.mean, np.dtype(np.float32))
-        object.__setattr__(self, "dtype", _as_float("dtype in QuantisedArray", self.dtype))
+            as_count("an axis of shape in QuantizedArray", axis)
+        as_finite("mean in QuantizedArray", self.mean, np.dtype(np.float32))
+        object.__setattr__(self, "dtype", _as_float("dtype in QuantizedArray", self.dtype))
         object.__setattr__(self, "codes", self._checked_codes())
         object.__setattr__(self, "absmax", self._checked_absmax())
 
@@ -189,7 +189,7 @@ class QuantisedArray:
     @property
     def double(self) -> bool:
         """Whether absmax is quantised too."""
-        return isinstance(self.absmax, QuantisedArray)
+        return isinstance(self.absmax, QuantizedArray)
 
     @property
     def nbytes(self) -> int:
@@ -216,13 +216,13 @@ class QuantisedArray:
 
         From double quantisation it comes back rounded, and never below zero.
         """
-        if not isinstance(self.absmax, QuantisedArray):
+        if not isinstance(self.absmax, QuantizedArray):
             return self.absmax
-        absmax = self.absmax.dequantise(np.dtype(np.float64)) + self.mean
+        absmax = self.absmax.dequantize(np.dtype(np.float64)) + self.mean
         np.clip(absmax, 0.0, _LARGEST, out=absmax)
         return absmax.astype(np.float32)
 
-    def dequantise(self, dtype: AnyDType | None = None) -> Array:
+    def dequantize(self, dtype: AnyDType | None = None) -> Array:
         """Return ``levels[code] * absmax`` for every value, a new array.
 
         The product is rounded to float32 and only then taken to another dtype, so a layer in
@@ -238,9 +238,9 @@ class QuantisedArray:
         LoraRefError
             For a dtype that is not floating point, or cannot hold the largest absmax.
         """
-        target = self.dtype if dtype is None else _as_float("dtype in dequantise", dtype)
+        target = self.dtype if dtype is None else _as_float("dtype in dequantize", dtype)
         absmax = self.block_absmax
-        as_finite("the largest absmax in dequantise", absmax.max(), target)
+        as_finite("the largest absmax in dequantize", absmax.max(), target)
         table, per_byte = _TABLES[self.kind], _PER_BYTE[self.kind]
         width = min(self.block_size, self.size)
         # whole blocks, in whole bytes: the rest of a short last block is zero and is cut off
@@ -264,7 +264,7 @@ class QuantisedArray:
         )
 
     def _checked_codes(self) -> NDArray[np.uint8]:
-        what, codes = "codes in QuantisedArray", self.codes
+        what, codes = "codes in QuantizedArray", self.codes
         got: object = getattr(codes, "dtype", type(codes).__name__)
         if got != np.uint8:
             raise LoraRefError(f"{what} is of {got}, expected an array of uint8")
@@ -279,10 +279,10 @@ class QuantisedArray:
         codes.flags.writeable = False
         return codes
 
-    def _checked_absmax(self) -> "Array | QuantisedArray":
-        what, absmax = "absmax in QuantisedArray", self.absmax
+    def _checked_absmax(self) -> "Array | QuantizedArray":
+        what, absmax = "absmax in QuantizedArray", self.absmax
         blocks = -(-self.size // self.block_size)
-        if isinstance(absmax, QuantisedArray):
+        if isinstance(absmax, QuantizedArray):
             if absmax.shape != (blocks,):
                 raise ShapeError(f"{what} has shape {absmax.shape}, expected ({blocks},)")
             return absmax
@@ -296,13 +296,13 @@ class QuantisedArray:
         return frozen(rounded)
 
 
-def quantise(
+def quantize(
     array: Array, kind: Kind = "nf4", *, block_size: int | None = NF4_BLOCK, double: bool = False
-) -> QuantisedArray:
+) -> QuantizedArray:
     """Return `array` as the nearest levels of `kind`, block by block over its flattened values.
 
     float32 is the working dtype. An array of another dtype is rounded to float32 first, and comes
-    back from `QuantisedArray.dequantise` in its own dtype; a magnitude below the smallest float32
+    back from `QuantizedArray.dequantize` in its own dtype; a magnitude below the smallest float32
     becomes zero. A block of zeros has absmax 0 and comes back as zeros.
 
     Halfway between two levels, NF4 takes the lower one: the thresholds are the float32 midpoints,
@@ -336,23 +336,23 @@ def quantise(
     Examples
     --------
     >>> W0 = np.random.default_rng(0).standard_normal((256, 512))
-    >>> quantise(W0)
-    QuantisedArray(nf4, shape=(256, 512), block_size=64, float64, 4.5 bits a weight)
-    >>> quantise(W0, double=True).bits_per_weight
+    >>> quantize(W0)
+    QuantizedArray(nf4, shape=(256, 512), block_size=64, float64, 4.5 bits a weight)
+    >>> quantize(W0, double=True).bits_per_weight
     4.127197265625
     """
-    what = "array in quantise"
+    what = "array in quantize"
     check_float(what, array)
-    _check_kind("kind in quantise", kind)
-    size = array.size if block_size is None else as_count("block_size in quantise", block_size)
+    _check_kind("kind in quantize", kind)
+    size = array.size if block_size is None else as_count("block_size in quantize", block_size)
     codes, absmax = _encoded(what, array, kind, min(size, array.size))
-    constants: Array | QuantisedArray = absmax
+    constants: Array | QuantizedArray = absmax
     mean = 0.0
     if double:
         mean = float(np.float32(absmax.mean(dtype=np.float64)))
         centred = absmax.astype(np.float64) - mean
-        constants = quantise(centred, "int8", block_size=ABSMAX_BLOCK)
-    return QuantisedArray(kind, codes, constants, size, array.shape, array.dtype, mean)
+        constants = quantize(centred, "int8", block_size=ABSMAX_BLOCK)
+    return QuantizedArray(kind, codes, constants, size, array.shape, array.dtype, mean)
 
 
 def bits_per_weight(bits: int = 4, *, block_size: int = NF4_BLOCK, double: bool = False) -> float:
@@ -360,7 +360,7 @@ def bits_per_weight(bits: int = 4, *, block_size: int = NF4_BLOCK, double: bool 
 
     ``bits + 32 / block_size``, or ``bits + 8 / block_size + 32 / (256 * block_size)`` with double
     quantisation (QLoRA, section 3). A real array has rounding up at its end, and with double
-    quantisation one mean more: `QuantisedArray.bits_per_weight` counts them.
+    quantisation one mean more: `QuantizedArray.bits_per_weight` counts them.
 
     Examples
     --------

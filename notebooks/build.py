@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from lora_ref.files import write_whole
+from lora_ref.atomic_write import write_whole
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # sums in the same order on every build
 

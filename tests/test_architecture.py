@@ -21,21 +21,20 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "ground": ("errors", "names", "files", "processes", "arrays"),
+    "ground": ("errors", "suggestions", "atomic_write", "processes", "checks"),
     "mathematics": (
         "exact",
         "lowrank",
         "quantize",
-        "ops.doors",
         "ops.activations",
-        "ops.normalise",
+        "ops.normalization",
         "ops.losses",
         "ops",
     ),
     "layers": (
         "layers.base",
         "layers.linear",
-        "layers.starts",
+        "layers.initializers",
         "layers.lora",
         "layers.multitask",
         "layers.dora",
@@ -50,8 +49,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.slopes",
         "gradcheck.passes",
         "gradcheck.differences",
-        "gradcheck.formula",
-        "gradcheck.laws",
+        "gradcheck.reference",
+        "gradcheck.first_step",
         "gradcheck.mistakes",
         "gradcheck",
         "training.*",
@@ -59,11 +58,11 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "teaching": (
         "claims.*",
-        "worked.article",
-        "worked.passes",
-        "worked.steps",
-        "worked.text",
-        "worked",
+        "walkthrough.article",
+        "walkthrough.passes",
+        "walkthrough.steps",
+        "walkthrough.text",
+        "walkthrough",
         "figures.*",
         "exercises.*",
     ),  # the modules of a folder, at one place; circles are refused below
@@ -223,7 +222,7 @@ def test_every_module_is_seen_and_has_imports_to_judge() -> None:
         modules
     )
     seen = {one.module(modules) for one in modules["lora_ref.layers.linear"]}
-    assert seen >= {"numpy", "lora_ref.arrays", "lora_ref.errors", "lora_ref.layers.base"}
+    assert seen >= {"numpy", "lora_ref.checks", "lora_ref.errors", "lora_ref.layers.base"}
     assert not modules["lora_ref.errors"]
 
 
@@ -232,16 +231,16 @@ def test_every_module_is_seen_and_has_imports_to_judge() -> None:
 INSIDE = "\n\ndef late():\n    "
 PLANTED: dict[str, tuple[str, str, str, str]] = {
     "upwards": (
-        "arrays.py",
+        "checks.py",
         "from lora_ref.layers import Linear",
         "one way",
-        "lora_ref.arrays, line {line}: lora_ref.layers does not stand below it",
+        "lora_ref.checks, line {line}: lora_ref.layers does not stand below it",
     ),
     "upwards, by its whole name": (
         "layers/base.py",
-        "import lora_ref.gradcheck.laws",
+        "import lora_ref.gradcheck.first_step",
         "one way",
-        "lora_ref.layers.base, line {line}: lora_ref.gradcheck.laws does not stand below it",
+        "lora_ref.layers.base, line {line}: lora_ref.gradcheck.first_step does not stand below it",
     ),
     "upwards, under another name": (
         "layers/linear.py",
@@ -257,15 +256,15 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
     ),
     "upwards, inside a function": (
         "errors.py",
-        f"{INSIDE}from lora_ref import arrays",
+        f"{INSIDE}from lora_ref import checks",
         "one way",
-        "lora_ref.errors, line {line}: lora_ref.arrays does not stand below it",
+        "lora_ref.errors, line {line}: lora_ref.checks does not stand below it",
     ),
     "in a circle": (
-        "arrays.py",
+        "checks.py",
         "from lora_ref.layers.base import Layer",
         "no circle",
-        "lora_ref.arrays",
+        "lora_ref.checks",
     ),
     "relative": (
         "layers/lora.py",
@@ -274,10 +273,10 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
         "lora_ref.layers.lora, line {line}: a relative import, .base",
     ),
     "by string": (
-        "arrays.py",
+        "checks.py",
         "import importlib; late = importlib.import_module('lora_ref.layers')",
         "visible",
-        "lora_ref.arrays, line {line}: an import by string, which no list can see",
+        "lora_ref.checks, line {line}: an import by string, which no list can see",
     ),
     "of a stranger": (
         "layers/lora.py",
@@ -286,10 +285,10 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
         "lora_ref.layers.lora, line {line}: scipy is neither NumPy nor Python's own",
     ),
     "of a plotting library": (
-        "gradcheck/laws.py",
+        "gradcheck/first_step.py",
         f"{INSIDE}from matplotlib.figure import Figure",
         "third party",
-        "lora_ref.gradcheck.laws, line {line}: matplotlib belongs into lora_ref.figures",
+        "lora_ref.gradcheck.first_step, line {line}: matplotlib belongs into lora_ref.figures",
     ),
     "of a plotting library, at once": (
         "figures.py",

@@ -24,5 +24,5 @@ def test_a_source_distribution_has_every_folder_that_the_tests_read() -> None:
     grafted = {line.removeprefix("graft ") for line in lines if line.startswith("graft ")}
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pytest_reads = settings["tool"]["pytest"]
-    read = {*pytest_reads["testpaths"], *pytest_reads["pythonpath"], "docs"} - {"lora_ref"}
-    assert grafted >= read
+    paths = [*pytest_reads["testpaths"], *pytest_reads["pythonpath"], "docs"]
+    assert grafted >= {path.split("/")[0] for path in paths} - {"lora_ref"}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from strategies import lora_problems
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.fast import BorderedPlan, bordered
 from lora_ref.gradcheck import sgd_step
@@ -84,11 +84,11 @@ def test_a_plan_agrees_with_its_layer(problem: Problem) -> None:
     assert_agrees(bordered(layer), layer, x, grad_y_for(layer, x, rng))
 
 
-@pytest.mark.parametrize("rank_stabilised", [False, True])
+@pytest.mark.parametrize("rank_stabilized", [False, True])
 def test_a_plan_agrees_where_r_exceeds_both_widths(
-    rank_stabilised: bool, rng: np.random.Generator
+    rank_stabilized: bool, rng: np.random.Generator
 ) -> None:
-    layer = draw_layer(rng, r=9, rank_stabilised=rank_stabilised)
+    layer = draw_layer(rng, r=9, rank_stabilized=rank_stabilized)
     x = rng.standard_normal((4, 7))
     assert_agrees(bordered(layer), layer, x, grad_y_for(layer, x, rng))
 
@@ -147,7 +147,7 @@ def test_update_takes_another_alpha_and_an_equal_W0(rng: np.random.Generator) ->
     layer, x = draw_layer(rng), rng.standard_normal((3, 7))
     plan = bordered(layer)
     again = replace(
-        layer, W0=layer.W0.copy(), bias=layer.bias.copy(), alpha=-8.0, rank_stabilised=True
+        layer, W0=layer.W0.copy(), bias=layer.bias.copy(), alpha=-8.0, rank_stabilized=True
     )
     plan.update(again)
     assert_agrees(plan, again, x, grad_y_for(layer, x, rng))

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from strategies import seeds, sizes
 
 from lora_ref import lowrank
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers import LoRALinear
 from lora_ref.lowrank import (
@@ -23,7 +23,7 @@ from lora_ref.lowrank import (
     outer_products,
     principal_angles,
     product_jacobian,
-    randomised_svd,
+    randomized_svd,
     rank_set_dimension,
     subspace_overlap,
     tail,
@@ -155,11 +155,11 @@ def test_a_layer_that_takes_the_factors_with_alpha_r_has_the_truncation_as_updat
 
 
 @given(matrices((np.float32, np.float64)), st.integers(0, 9), st.integers(0, 3))
-def test_randomised_svd_is_orthonormal_and_never_above_the_exact_values(
+def test_randomized_svd_is_orthonormal_and_never_above_the_exact_values(
     problem: Problem, oversampling: int, iterations: int
 ) -> None:
     M, r, rng = problem
-    U, s, Vh = randomised_svd(M, r, rng, oversampling=oversampling, iterations=iterations)
+    U, s, Vh = randomized_svd(M, r, rng, oversampling=oversampling, iterations=iterations)
     assert (U.shape, s.shape, Vh.shape) == ((len(M), r), (r,), (r, M.shape[1]))
     assert {U.dtype, s.dtype, Vh.dtype} == {M.dtype}
     for identity in (U.T @ U, Vh @ Vh.T):
@@ -169,16 +169,16 @@ def test_randomised_svd_is_orthonormal_and_never_above_the_exact_values(
 
 
 @given(matrices((np.float32, np.float64)))
-def test_randomised_svd_is_exact_where_its_space_is_the_whole_space(problem: Problem) -> None:
+def test_randomized_svd_is_exact_where_its_space_is_the_whole_space(problem: Problem) -> None:
     M, r, rng = problem
-    U, s, Vh = randomised_svd(M, r, rng, oversampling=6)
+    U, s, Vh = randomized_svd(M, r, rng, oversampling=6)
     assert_allclose(s, truncated_svd(M, r)[1], rtol=0, atol=rounding(M))
     assert_allclose(distances(M, (U * s) @ Vh), tail(M, r), rtol=0, atol=rounding(M))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(1024, 1000), (1000, 1024)])
-def test_randomised_svd_of_a_1_over_i_spectrum_is_within_a_thousandth_of_optimal(
+def test_randomized_svd_of_a_1_over_i_spectrum_is_within_a_thousandth_of_optimal(
     dtype: Any, shape: tuple[int, int]
 ) -> None:
     # Gaussian noise looks the same from every side, so a diagonal matrix is as hard as any
@@ -187,14 +187,14 @@ def test_randomised_svd_of_a_1_over_i_spectrum_is_within_a_thousandth_of_optimal
     np.fill_diagonal(M, s)
     best = np.linalg.norm(s[r:])
     for seed in range(4):
-        U, found, Vh = randomised_svd(M, r, np.random.default_rng(seed))
+        U, found, Vh = randomized_svd(M, r, np.random.default_rng(seed))
         error = np.linalg.norm(M - (U * found) @ Vh)
         assert best * (1 - 1e-6) < error < 1.001 * best
 
 
-def test_randomised_svd_is_near_optimal_in_the_spectral_norm_too(rng: np.random.Generator) -> None:
+def test_randomized_svd_is_near_optimal_in_the_spectral_norm_too(rng: np.random.Generator) -> None:
     M = np.diag(1 / np.arange(1, 201))[:, :180]
-    U, s, Vh = randomised_svd(M, 8, rng)
+    U, s, Vh = randomized_svd(M, 8, rng)
     assert distances(M, (U * s) @ Vh)[1] < 1.001 * tail(M, 8).spectral
 
 
@@ -203,26 +203,26 @@ def test_more_iterations_help_where_the_spectrum_hardly_falls() -> None:
     best = tail(M, 8).frobenius
     excess = []
     for iterations in (0, 2, 8):
-        U, s, Vh = randomised_svd(M, 8, np.random.default_rng(0), iterations=iterations)
+        U, s, Vh = randomized_svd(M, 8, np.random.default_rng(0), iterations=iterations)
         excess.append(float(np.linalg.norm(M - (U * s) @ Vh)) / best - 1)
     assert excess[0] > 3 * excess[1] > 9 * excess[2] > 0
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e30])
-def test_randomised_svd_does_not_square_entries_out_of_the_range_of_float32(size: float) -> None:
+def test_randomized_svd_does_not_square_entries_out_of_the_range_of_float32(size: float) -> None:
     M = np.random.default_rng(3).standard_normal((30, 40)).astype(np.float32)
-    _, s, Vh = randomised_svd(M, 3, np.random.default_rng(0))
-    scaled = randomised_svd(M * size, 3, np.random.default_rng(0))
+    _, s, Vh = randomized_svd(M, 3, np.random.default_rng(0))
+    scaled = randomized_svd(M * size, 3, np.random.default_rng(0))
     assert_allclose(scaled[1] / size, s, rtol=1e-5)
     assert_allclose(np.abs(scaled[2]), np.abs(Vh), atol=1e-3)
 
 
 def test_the_same_generator_gives_the_same_bits() -> None:
     M = np.random.default_rng(2).standard_normal((30, 20))
-    one, two = (randomised_svd(M, 3, np.random.default_rng(4)) for _ in range(2))
+    one, two = (randomized_svd(M, 3, np.random.default_rng(4)) for _ in range(2))
     for first, second in zip(one, two, strict=True):
         assert_array_equal(first, second)
-    assert (randomised_svd(M, 3, np.random.default_rng(9))[1] != one[1]).any()
+    assert (randomized_svd(M, 3, np.random.default_rng(9))[1] != one[1]).any()
 
 
 # products and ranks
@@ -560,7 +560,7 @@ TAKES_M: dict[str, Callable[[Any], Any]] = {
     "truncate": lambda M: truncate(M, 1),
     "factors": lambda M: factors(M, 1),
     "tail": lambda M: tail(M, 1),
-    "randomised_svd": lambda M: randomised_svd(M, 1, RNG),
+    "randomized_svd": lambda M: randomized_svd(M, 1, RNG),
     "numerical_rank": numerical_rank,
     "effective_rank": effective_rank,
     "subspace_overlap": lambda M: subspace_overlap(M, M, 1, 1),
@@ -601,13 +601,13 @@ def test_a_rank_out_of_range_is_refused_in_a_sentence(where: str) -> None:
 
 
 def test_the_other_options_are_refused_in_sentences() -> None:
-    where = "randomised_svd"
-    says(f"r in {where} is 0, expected a", lambda: randomised_svd(M, 0, RNG))
-    says(f"r in {where} is 6, expected at most 5", lambda: randomised_svd(M, 6, RNG))
-    says(f"rng in {where} is 0, expected a numpy", lambda: randomised_svd(M, 1, 0))
+    where = "randomized_svd"
+    says(f"r in {where} is 0, expected a", lambda: randomized_svd(M, 0, RNG))
+    says(f"r in {where} is 6, expected at most 5", lambda: randomized_svd(M, 6, RNG))
+    says(f"rng in {where} is 0, expected a numpy", lambda: randomized_svd(M, 1, 0))
     for name in ("oversampling", "iterations"):
         sentence = f"{name} in {where} is -1, expected a whole number of at least 0"
-        says(sentence, lambda name=name: randomised_svd(M, 1, RNG, **{name: -1}))
+        says(sentence, lambda name=name: randomized_svd(M, 1, RNG, **{name: -1}))
     says("tolerance in numerical_rank is -1.0, expected at least 0", lambda: numerical_rank(M, -1))
     says(
         "tolerance in numerical_rank is 1e+39, expected a number that is finite in float32",

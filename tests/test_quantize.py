@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import seeds
 
-from lora_ref import quantize
-from lora_ref.arrays import Array
+import lora_ref.quantize as module
+from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck.passes import in_float64
-from lora_ref.quantize import LEVELS, QuantisedArray, bits_per_weight, nf4_levels, quantise
+from lora_ref.quantize import LEVELS, QuantizedArray, bits_per_weight, nf4_levels, quantize
 
 # bitsandbytes `functional.py`, get_4bit_type("nf4"); QLoRA (arXiv 2305.14314), appendix E
 PUBLISHED = np.float32(
@@ -77,7 +77,7 @@ def arrays(draw: st.DrawFn) -> tuple[Array, int]:
     return (scale * rng.standard_normal(shape)).astype(dtype), draw(st.integers(1, 20))
 
 
-def absmax_of_each(q: QuantisedArray) -> Array:
+def absmax_of_each(q: QuantizedArray) -> Array:
     """The constant of each value's block, in float64 and the shape of the array."""
     spread = np.repeat(q.block_absmax.astype(np.float64), q.block_size)
     return spread[: q.size].reshape(q.shape)
@@ -103,7 +103,7 @@ def test_derived_levels_are_the_published_float32_values_bit_for_bit() -> None:
 
 
 def test_the_thresholds_are_the_published_ones_bit_for_bit() -> None:
-    assert_array_equal(quantize._NF4_THRESHOLDS, PUBLISHED_THRESHOLDS)
+    assert_array_equal(module._NF4_THRESHOLDS, PUBLISHED_THRESHOLDS)
 
 
 def one_sided(start: float, stop: float, count: int) -> Array:
@@ -117,20 +117,20 @@ def rounded_from_float64(start: float, stop: float, count: int) -> Array:
 
 @pytest.mark.parametrize(
     ("steps", "matches"),
-    [(quantize._even_steps, 16), (rounded_from_float64, 15), (one_sided, 13), (np.linspace, 8)],
+    [(module._even_steps, 16), (rounded_from_float64, 15), (one_sided, 13), (np.linspace, 8)],
     ids=["two-sided", "rounded", "one-sided", "float64"],
 )
 def test_other_steps_give_other_bits(
     steps: Callable[..., Array], matches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "_even_steps", steps)
+    monkeypatch.setattr(module, "_even_steps", steps)
     assert np.count_nonzero(nf4_levels() == PUBLISHED) == matches
     assert_allclose(nf4_levels(), PUBLISHED, atol=2.5e-7)
 
 
 def test_the_offset_before_it_was_rounded_gives_other_bits() -> None:
     exact = 1 - (1 / 64 + 1 / 60)
-    assert round(exact, 7) == quantize.NF4_OFFSET
+    assert round(exact, 7) == module.NF4_OFFSET
     assert np.count_nonzero(nf4_levels(exact) == PUBLISHED) == 4
 
 
@@ -162,14 +162,14 @@ def test_levels_ascend_from_minus_one_to_one_through_zero_and_are_read_only(kind
 def test_bins_of_nf4_have_not_the_equal_area_that_bitsandbytes_claims() -> None:
     # its docstring: each bin has equal area under N(0, 1); 1/16 is 6.25 %
     normal = NormalDist()
-    scale = normal.inv_cdf(quantize.NF4_OFFSET)
+    scale = normal.inv_cdf(module.NF4_OFFSET)
     edges = [0.0, *(normal.cdf(scale * float(t)) for t in PUBLISHED_THRESHOLDS), 1.0]
     areas = np.diff(edges)
     assert f"{100 * areas.min():.1f} to {100 * areas.max():.1f} %" == "5.6 to 7.1 %"
 
 
 def test_levels_are_not_used_equally_on_normal_data(rng: np.random.Generator) -> None:
-    q = quantise(rng.standard_normal((1000, 1280), dtype=np.float32))
+    q = quantize(rng.standard_normal((1000, 1280), dtype=np.float32))
     usage = np.bincount(q.indices.reshape(-1), minlength=16) / q.size
     entropy = -(usage * np.log2(usage)).sum()
     assert usage.min() == pytest.approx(0.017, abs=0.0005)
@@ -184,7 +184,7 @@ def test_levels_are_not_used_equally_on_normal_data(rng: np.random.Generator) ->
 def test_every_code_is_the_nearest_level(problem: tuple[Array, int]) -> None:
     array, block_size = problem
     for kind in KINDS:
-        q = quantise(array, kind, block_size=block_size)
+        q = quantize(array, kind, block_size=block_size)
         flat = array.astype(np.float32).reshape(-1)
         for start in range(0, array.size, block_size):
             block = flat[start : start + block_size]
@@ -198,26 +198,26 @@ def test_every_code_is_the_nearest_level(problem: tuple[Array, int]) -> None:
 
 
 def test_halfway_between_two_levels_nf4_takes_the_lower() -> None:
-    q = quantise(np.append(PUBLISHED_THRESHOLDS, np.float32(1)))
+    q = quantize(np.append(PUBLISHED_THRESHOLDS, np.float32(1)))
     assert_array_equal(q.indices, np.append(np.arange(15), 15))
     above = np.nextafter(PUBLISHED_THRESHOLDS, np.float32(2))
-    assert_array_equal(quantise(np.append(above, np.float32(1))).indices[:-1], np.arange(1, 16))
+    assert_array_equal(quantize(np.append(above, np.float32(1))).indices[:-1], np.arange(1, 16))
 
 
 def test_halfway_between_two_integers_int4_takes_the_even_one() -> None:
-    q = quantise(one_block(7, 0.5, 1.5, 2.5, -0.5, -1.5), "int4")
+    q = quantize(one_block(7, 0.5, 1.5, 2.5, -0.5, -1.5), "int4")
     assert_array_equal(q.indices.astype(int) - 7, [7, 0, 2, 2, 0, -2])
 
 
 def test_two_codes_share_a_byte_the_first_in_the_high_nibble() -> None:
-    assert quantise(one_block(-1, 1)).codes.tolist() == [0x0F]
-    assert quantise(one_block(1, -1)).codes.tolist() == [0xF0]
-    assert quantise(one_block(1, -1), "int4").codes.tolist() == [0xE0]
-    assert quantise(one_block(1, -1), "int8").codes.tolist() == [254, 0]
+    assert quantize(one_block(-1, 1)).codes.tolist() == [0x0F]
+    assert quantize(one_block(1, -1)).codes.tolist() == [0xF0]
+    assert quantize(one_block(1, -1), "int4").codes.tolist() == [0xE0]
+    assert quantize(one_block(1, -1), "int8").codes.tolist() == [254, 0]
 
 
 def test_the_spare_nibble_of_an_odd_size_is_the_code_of_zero() -> None:
-    assert quantise(one_block(1, -1, 1)).codes.tolist() == [0xF0, 0xF7]
+    assert quantize(one_block(1, -1, 1)).codes.tolist() == [0xF0, 0xF7]
 
 
 @given(arrays())
@@ -227,13 +227,13 @@ def test_what_comes_back_is_level_times_absmax_rounded_to_float32(
     array, block_size = problem
     for kind in KINDS:
         for double in (False, True):
-            q = quantise(array, kind, block_size=block_size, double=double)
+            q = quantize(array, kind, block_size=block_size, double=double)
             product = (q.levels[q.indices] * absmax_of_each(q)).astype(np.float32)
-            back = q.dequantise()
+            back = q.dequantize()
             assert back.shape == array.shape
             assert back.dtype == array.dtype
             assert_array_equal(back, product.astype(array.dtype))
-            assert_array_equal(q.dequantise(np.dtype(np.float64)), product)
+            assert_array_equal(q.dequantize(np.dtype(np.float64)), product)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -243,33 +243,33 @@ def test_chunks_do_not_show(
     kind: str, block_size: int, size: int, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     array = rng.standard_normal(size).astype(np.float32)
-    whole = quantise(array, kind, block_size=block_size, double=True)
-    back = whole.dequantise()
-    monkeypatch.setattr(quantize, "_CHUNK", 9)  # three blocks of 3: an odd number of both
-    parts = quantise(array, kind, block_size=block_size, double=True)
+    whole = quantize(array, kind, block_size=block_size, double=True)
+    back = whole.dequantize()
+    monkeypatch.setattr(module, "_CHUNK", 9)  # three blocks of 3: an odd number of both
+    parts = quantize(array, kind, block_size=block_size, double=True)
     assert_array_equal(parts.codes, whole.codes)
     assert_array_equal(parts.block_absmax, whole.block_absmax)
-    assert_array_equal(parts.dequantise(), back)
+    assert_array_equal(parts.dequantize(), back)
 
 
 def test_a_large_matrix_is_worked_on_in_several_chunks(rng: np.random.Generator) -> None:
     array = rng.standard_normal((501, 263)).astype(np.float32)
-    assert array.size > 2 * quantize._CHUNK
-    q = quantise(array)
+    assert array.size > 2 * module._CHUNK
+    q = quantize(array)
     assert_array_equal(q.block_absmax[-1], np.abs(array.reshape(-1)[-(array.size % 64) :]).max())
-    assert np.abs(q.dequantise() - array).max() <= reach(PUBLISHED).max() * np.abs(array).max()
-    assert_array_equal(q.indices[0, :64], quantise(array[0, :64]).indices)
+    assert np.abs(q.dequantize() - array).max() <= reach(PUBLISHED).max() * np.abs(array).max()
+    assert_array_equal(q.indices[0, :64], quantize(array[0, :64]).indices)
     assert_array_equal(
         q.indices.reshape(-1)[-(array.size % 64) :],
-        quantise(array.reshape(-1)[-(array.size % 64) :]).indices,
+        quantize(array.reshape(-1)[-(array.size % 64) :]).indices,
     )
 
 
 def test_a_matrix_in_another_memory_order_has_the_same_codes(rng: np.random.Generator) -> None:
     array = rng.standard_normal((5, 14)).astype(np.float32)
     for other in (np.asfortranarray(array), np.repeat(array, 2, axis=1)[:, ::2]):
-        assert_array_equal(quantise(other, block_size=4).codes, quantise(array, block_size=4).codes)
-        assert_array_equal(quantise(other).dequantise(), quantise(array).dequantise())
+        assert_array_equal(quantize(other, block_size=4).codes, quantize(array, block_size=4).codes)
+        assert_array_equal(quantize(other).dequantize(), quantize(array).dequantize())
 
 
 # error
@@ -280,16 +280,16 @@ def test_error_stays_below_the_reach_of_the_level(problem: tuple[Array, int]) ->
     array, block_size = problem
     array = array.astype(np.float32)
     for kind in KINDS:
-        q = quantise(array, kind, block_size=block_size)
-        error = np.abs(q.dequantise(np.dtype(np.float64)) - array)
+        q = quantize(array, kind, block_size=block_size)
+        error = np.abs(q.dequantize(np.dtype(np.float64)) - array)
         allowed = reach(q.levels)[q.indices] + 2 * EPS  # of the two roundings on the way
         assert (error <= allowed * absmax_of_each(q)).all()
 
 
 def test_the_widest_gap_of_nf4_is_met() -> None:
     # halfway between -1 and the next level: no bound below half of that gap would hold
-    q = quantise(one_block(1, PUBLISHED_THRESHOLDS[0]))
-    error = abs(float(q.dequantise()[1]) - float(PUBLISHED_THRESHOLDS[0]))
+    q = quantize(one_block(1, PUBLISHED_THRESHOLDS[0]))
+    error = abs(float(q.dequantize()[1]) - float(PUBLISHED_THRESHOLDS[0]))
     assert error == pytest.approx(reach(PUBLISHED).max(), rel=1e-6)
     assert error == pytest.approx(0.152, abs=0.0005)
 
@@ -299,15 +299,15 @@ def test_integers_are_symmetric_and_their_error_is_at_most_half_a_step(
     kind: Any, largest: int, rng: np.random.Generator
 ) -> None:
     array = rng.standard_normal((31, 67)).astype(np.float32)
-    q = quantise(array, kind, block_size=50)
+    q = quantize(array, kind, block_size=50)
     integers = q.indices.astype(int) - largest
     assert integers.min() == -largest
     assert integers.max() == largest
     assert_array_equal(
-        quantise(-array, kind, block_size=50).indices.astype(int) - largest, -integers
+        quantize(-array, kind, block_size=50).indices.astype(int) - largest, -integers
     )
     step = absmax_of_each(q) / largest
-    error = np.abs(q.dequantise(np.dtype(np.float64)) - array)
+    error = np.abs(q.dequantize(np.dtype(np.float64)) - array)
     assert (error <= step * (0.5 + 2 * largest * EPS)).all()
     assert (error > 0.49 * step).any()
 
@@ -315,16 +315,16 @@ def test_integers_are_symmetric_and_their_error_is_at_most_half_a_step(
 def test_one_absmax_for_the_whole_array_costs_accuracy(rng: np.random.Generator) -> None:
     array = rng.standard_normal((40, 64)).astype(np.float32)
     for kind in KINDS:
-        whole, blocks = quantise(array, kind, block_size=None), quantise(array, kind)
+        whole, blocks = quantize(array, kind, block_size=None), quantize(array, kind)
         assert_array_equal(whole.block_absmax, [np.abs(array).max()])
         assert whole.nbytes < blocks.nbytes
-        errors = [np.linalg.norm(q.dequantise() - array) for q in (whole, blocks)]
+        errors = [np.linalg.norm(q.dequantize() - array) for q in (whole, blocks)]
         assert errors[0] > 1.1 * errors[1]
 
 
 def test_nf4_errs_less_than_int4_on_normal_data(rng: np.random.Generator) -> None:
     array = rng.standard_normal((100, 640)).astype(np.float32)
-    nf4, int4 = (np.linalg.norm(quantise(array, k).dequantise() - array) for k in ("nf4", "int4"))
+    nf4, int4 = (np.linalg.norm(quantize(array, k).dequantize() - array) for k in ("nf4", "int4"))
     assert nf4 < 0.9 * int4
 
 
@@ -337,19 +337,19 @@ def test_a_block_of_zeros_comes_back_as_zeros(kind: str, double: bool) -> None:
     array = np.zeros((3, 64), np.float32)
     array[1] = np.linspace(-2, 3, 64)
     array[0, 0] = -0.0
-    q = quantise(array, kind, double=double)
+    q = quantize(array, kind, double=double)
     assert_array_equal(q.indices[[0, 2]], np.full((2, 64), ZERO[kind]))
-    assert_array_equal(q.dequantise()[[0, 2]], np.zeros((2, 64)))
-    assert q.dequantise()[1].any()
+    assert_array_equal(q.dequantize()[[0, 2]], np.zeros((2, 64)))
+    assert q.dequantize()[1].any()
 
 
 @given(seed=seeds)
 def test_one_number_comes_back_exactly(seed: int) -> None:
     array = np.random.default_rng(seed).standard_normal((1, 1)).astype(np.float32)
     for kind in KINDS:
-        q = quantise(array, kind)
+        q = quantize(array, kind)
         assert q.codes.shape == (1,)
-        assert_array_equal(q.dequantise(), array)
+        assert_array_equal(q.dequantize(), array)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -363,8 +363,8 @@ def test_the_smallest_and_the_largest_float32_stay_finite_and_near(
     array = (size * rng.uniform(-1, 1, 640)).astype(np.float32)
     array[::64] = size
     array[1] = -size
-    q = quantise(array, kind, double=double)
-    back = q.dequantise(np.dtype(np.float64))
+    q = quantize(array, kind, double=double)
+    back = q.dequantize(np.dtype(np.float64))
     allowed = reach(q.levels).max() + (1 / 127 if double else 0) + 4 * EPS
     assert np.isfinite(back).all()
     assert np.abs(back - array).max() <= allowed * size + SUBNORMAL[np.float32]
@@ -372,10 +372,10 @@ def test_the_smallest_and_the_largest_float32_stay_finite_and_near(
 
 def test_float64_is_rounded_to_float32_first() -> None:
     array = np.array([[1 / 3, 1e-300, -0.1]])
-    q = quantise(array)
+    q = quantize(array)
     assert_array_equal(q.absmax, [np.float32(1 / 3)])
-    assert q.dequantise().dtype == np.float64
-    assert_array_equal(q.dequantise()[0, :2], [np.float32(1 / 3), 0])
+    assert q.dequantize().dtype == np.float64
+    assert_array_equal(q.dequantize()[0, :2], [np.float32(1 / 3), 0])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -383,13 +383,13 @@ def test_float64_is_rounded_to_float32_first() -> None:
 def test_what_is_not_finite_is_refused_and_located(bad: float, dtype: Any) -> None:
     array = np.ones((4, 50), dtype)
     array[2, 30] = bad
-    with pytest.raises(LoraRefError, match=r"array in quantise holds -?(nan|inf) at \(2, 30\)"):
-        quantise(array)
+    with pytest.raises(LoraRefError, match=r"array in quantize holds -?(nan|inf) at \(2, 30\)"):
+        quantize(array)
 
 
 def test_a_value_beyond_float32_is_refused() -> None:
     with pytest.raises(LoraRefError, match=r"largest magnitude .* is 1e\+39.*finite in float32"):
-        quantise(np.array([1.0, -1e39]))
+        quantize(np.array([1.0, -1e39]))
 
 
 # idempotence
@@ -400,13 +400,13 @@ def test_quantising_again_gives_the_same_codes_and_absmax(problem: tuple[Array, 
     array, block_size = problem
     for kind in KINDS:
         for signed in (array, -array, -np.abs(array)):  # of each sign at the largest magnitude
-            once = quantise(signed, kind, block_size=block_size)
-            again = quantise(once.dequantise(), kind, block_size=block_size)
+            once = quantize(signed, kind, block_size=block_size)
+            again = quantize(once.dequantize(), kind, block_size=block_size)
             assert_array_equal(again.codes, once.codes)
             assert_array_equal(
                 again.block_absmax.view(np.uint32), once.block_absmax.view(np.uint32)
             )
-            assert_array_equal(again.dequantise(), once.dequantise())
+            assert_array_equal(again.dequantize(), once.dequantize())
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
@@ -417,11 +417,11 @@ def test_among_subnormals_one_value_is_the_only_exception(kind: Any, dtype: Any)
     changed = []
     for absmax in range(1, 140):
         steps = np.arange(-absmax, absmax + 1)
-        once = quantise((SUBNORMAL[dtype] * steps).astype(dtype), kind, block_size=None)
-        again = quantise(once.dequantise(), kind, block_size=None)
+        once = quantize((SUBNORMAL[dtype] * steps).astype(dtype), kind, block_size=None)
+        again = quantize(once.dequantize(), kind, block_size=None)
         assert_array_equal(again.absmax, once.absmax)
         changed += [(absmax, int(s)) for s in steps[again.indices != once.indices]]
-        thrice = quantise(again.dequantise(), kind, block_size=None)
+        thrice = quantize(again.dequantize(), kind, block_size=None)
         assert_array_equal(thrice.codes, again.codes)
     assert changed == ([(5, -4)] if kind == "nf4" else [])
 
@@ -429,8 +429,8 @@ def test_among_subnormals_one_value_is_the_only_exception(kind: Any, dtype: Any)
 def test_with_double_quantisation_the_constants_move_when_quantised_again(
     rng: np.random.Generator,
 ) -> None:
-    once = quantise(rng.standard_normal((64, 160)).astype(np.float32), double=True)
-    again = quantise(once.dequantise(), double=True)
+    once = quantize(rng.standard_normal((64, 160)).astype(np.float32), double=True)
+    again = quantize(once.dequantize(), double=True)
     assert_array_equal(again.codes, once.codes)
     assert not np.array_equal(again.block_absmax, once.block_absmax)
 
@@ -441,7 +441,7 @@ def test_with_double_quantisation_the_constants_move_when_quantised_again(
 @given(seed=seeds, blocks=st.integers(1, 600))
 def test_double_quantisation_errs_by_half_a_step_of_int8_at_most(seed: int, blocks: int) -> None:
     array = np.random.default_rng(seed).standard_normal((blocks, 4)).astype(np.float32)
-    plain, double = (quantise(array, block_size=4, double=d) for d in (False, True))
+    plain, double = (quantize(array, block_size=4, double=d) for d in (False, True))
     assert_array_equal(double.codes, plain.codes)
     absmax = plain.block_absmax.astype(np.float64)
     assert double.mean == float(np.float32(absmax.mean()))
@@ -456,22 +456,22 @@ def test_a_rounded_absmax_never_turns_signs_round() -> None:
     array = np.ones((300, 2), np.float32)
     array[7] = 1e-3  # of a block far below the mean: its rounded constant would be negative
     array[8] = 1000
-    q = quantise(array, block_size=2, double=True)
+    q = quantize(array, block_size=2, double=True)
     assert (q.block_absmax >= 0).all()
     assert q.block_absmax[7] == 0
-    assert isinstance(q.absmax, QuantisedArray)
-    assert (q.absmax.dequantise() + q.mean).min() < 0
+    assert isinstance(q.absmax, QuantizedArray)
+    assert (q.absmax.dequantize() + q.mean).min() < 0
 
 
 def test_constants_with_a_large_mean_stay_finite() -> None:
-    q = replace(MADE_DOUBLE, absmax=quantise(np.full(15, 3e38)), mean=3e38)
-    assert_array_equal(q.dequantise(), np.full((3, 300), np.finfo(np.float32).max))
+    q = replace(MADE_DOUBLE, absmax=quantize(np.full(15, 3e38)), mean=3e38)
+    assert_array_equal(q.dequantize(), np.full((3, 300), np.finfo(np.float32).max))
 
 
 def test_a_block_larger_than_the_array_takes_no_memory_of_its_own() -> None:
-    q = quantise(one_block(1, -1, 1), block_size=10**15)
+    q = quantize(one_block(1, -1, 1), block_size=10**15)
     assert q.nbytes == 2 + 4
-    assert_array_equal(q.dequantise(), [1, -1, 1])
+    assert_array_equal(q.dequantize(), [1, -1, 1])
 
 
 def test_bits_a_weight_are_the_formula_and_the_rounding_at_the_end() -> None:
@@ -480,19 +480,19 @@ def test_bits_a_weight_are_the_formula_and_the_rounding_at_the_end() -> None:
     assert f"{bits_per_weight() - bits_per_weight(double=True):.3f}" == "0.373"
     assert bits_per_weight(8, block_size=256) == 8.125
     array = np.ones((256, 512), np.float32)  # whole blocks of blocks
-    assert quantise(array).bits_per_weight == bits_per_weight()
+    assert quantize(array).bits_per_weight == bits_per_weight()
     mean = 32 / array.size
-    assert quantise(array, double=True).bits_per_weight == bits_per_weight(double=True) + mean
-    assert quantise(array, "int4").bits_per_weight == bits_per_weight(4)
-    assert quantise(array, "int8").bits_per_weight == bits_per_weight(8)
-    assert quantise(array, "int8", block_size=None).bits_per_weight == 8 + 32 / array.size
+    assert quantize(array, double=True).bits_per_weight == bits_per_weight(double=True) + mean
+    assert quantize(array, "int4").bits_per_weight == bits_per_weight(4)
+    assert quantize(array, "int8").bits_per_weight == bits_per_weight(8)
+    assert quantize(array, "int8", block_size=None).bits_per_weight == 8 + 32 / array.size
 
 
 @given(arrays())
 def test_nbytes_are_those_of_the_arrays(problem: tuple[Array, int]) -> None:
     array, block_size = problem
-    q = quantise(array, block_size=block_size, double=True)
-    assert isinstance(q.absmax, QuantisedArray)
+    q = quantize(array, block_size=block_size, double=True)
+    assert isinstance(q.absmax, QuantizedArray)
     assert isinstance(q.absmax.absmax, np.ndarray)
     blocks = -(-array.size // block_size)
     assert q.codes.nbytes == (array.size + 1) // 2
@@ -510,11 +510,11 @@ def test_nbytes_are_those_of_the_arrays(problem: tuple[Array, int]) -> None:
 def test_a_copy_in_float64_dequantises_to_the_same_bits(problem: tuple[Array, int]) -> None:
     array, block_size = problem
     for double in (False, True):
-        q = quantise(array, block_size=block_size, double=double)
+        q = quantize(array, block_size=block_size, double=double)
         copy = in_float64(q)
-        assert isinstance(copy, QuantisedArray)
+        assert isinstance(copy, QuantizedArray)
         assert copy.nbytes == q.nbytes
-        assert_array_equal(copy.dequantise(), q.dequantise())
+        assert_array_equal(copy.dequantize(), q.dequantize())
 
 
 def test_nothing_in_it_can_be_written_to_and_nothing_given_is_changed(
@@ -522,11 +522,11 @@ def test_nothing_in_it_can_be_written_to_and_nothing_given_is_changed(
 ) -> None:
     array = rng.standard_normal((5, 70)).astype(np.float32)
     before = array.copy()
-    q = quantise(array, double=True)
-    q.dequantise()[:] = 0
+    q = quantize(array, double=True)
+    q.dequantize()[:] = 0
     assert_array_equal(array, before)
-    assert isinstance(q.absmax, QuantisedArray)
-    for inside in (q.codes, q.absmax.codes, q.absmax.absmax, quantise(array).absmax):
+    assert isinstance(q.absmax, QuantizedArray)
+    for inside in (q.codes, q.absmax.codes, q.absmax.absmax, quantize(array).absmax):
         assert not inside.flags.writeable
 
 
@@ -534,20 +534,20 @@ def test_nothing_in_it_can_be_written_to_and_nothing_given_is_changed(
 def test_a_copy_and_a_pickle_stay_read_only(again: Any) -> None:
     twin = again(MADE_DOUBLE)
     assert repr(twin) == repr(MADE_DOUBLE)
-    assert_array_equal(twin.dequantise(), MADE_DOUBLE.dequantise())
+    assert_array_equal(twin.dequantize(), MADE_DOUBLE.dequantize())
     for inside in (twin.codes, twin.absmax.codes, twin.absmax.absmax):
         assert not inside.flags.writeable
 
 
 def test_its_repr_is_one_short_line() -> None:
-    q = quantise(np.ones((512, 512), np.float32), double=True)
+    q = quantize(np.ones((512, 512), np.float32), double=True)
     assert repr(q) == (
-        "QuantisedArray(nf4, shape=(512, 512), block_size=64, double, float32, 4.127 bits a weight)"
+        "QuantizedArray(nf4, shape=(512, 512), block_size=64, double, float32, 4.127 bits a weight)"
     )
 
 
-MADE = quantise(np.ones((3, 30), np.float32), "int4")
-MADE_DOUBLE = quantise(np.ones((3, 300), np.float32), double=True)
+MADE = quantize(np.ones((3, 30), np.float32), "int4")
+MADE_DOUBLE = quantize(np.ones((3, 300), np.float32), double=True)
 
 
 @pytest.mark.parametrize(
@@ -581,22 +581,22 @@ def test_parts_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"array": [1.0]}, "array in quantise is a list"),
-        ({"array": np.arange(3)}, "array in quantise has dtype int64"),
-        ({"array": np.empty((0, 3))}, "array in quantise is empty"),
-        ({"kind": "NF4"}, "kind in quantise is 'NF4'"),
-        ({"block_size": 0}, "block_size in quantise is 0"),
-        ({"block_size": 64.0}, "block_size in quantise is 64.0"),
+        ({"array": [1.0]}, "array in quantize is a list"),
+        ({"array": np.arange(3)}, "array in quantize has dtype int64"),
+        ({"array": np.empty((0, 3))}, "array in quantize is empty"),
+        ({"kind": "NF4"}, "kind in quantize is 'NF4'"),
+        ({"block_size": 0}, "block_size in quantize is 0"),
+        ({"block_size": 64.0}, "block_size in quantize is 64.0"),
     ],
 )
 def test_what_cannot_be_quantised_is_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(LoraRefError, match=says):
-        quantise(**{"array": np.ones(3), **given})
+        quantize(**{"array": np.ones(3), **given})
 
 
 def test_a_dtype_that_cannot_hold_the_weight_is_refused() -> None:
-    q = quantise(np.float32([1e5]))
+    q = quantize(np.float32([1e5]))
     with pytest.raises(LoraRefError, match=r"absmax .* is 100000\.0, .* finite in float16"):
-        q.dequantise(np.dtype(np.float16))
-    with pytest.raises(LoraRefError, match="dtype in dequantise is int64"):
-        q.dequantise(np.dtype(int))
+        q.dequantize(np.dtype(np.float16))
+    with pytest.raises(LoraRefError, match="dtype in dequantize is int64"):
+        q.dequantize(np.dtype(int))

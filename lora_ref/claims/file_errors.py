@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 Path = tuple[str | int, ...]
 """Keys and numbers of a file from the outside in, such as ``("claim", 2, "printed")``."""

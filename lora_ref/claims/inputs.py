@@ -19,7 +19,7 @@ from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.registry import Parameter, Quantity
 from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 MOST_FACTORS = 8
 """The most matrices in one product."""

@@ -27,7 +27,7 @@ from lora_ref.claims.file_errors import (
 from lora_ref.claims.inputs import Inputs
 from lora_ref.claims.printed import read_printed
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 LARGEST_FILE = 256 * 1024
 """Bytes."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from lora_ref import __version__
 from lora_ref.cli import count, exercises, figures, study, verify, walkthrough
-from lora_ref.cli.door import FAILED, INTERRUPTED, USAGE, Outcome
+from lora_ref.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
 COMMANDS = (verify, walkthrough, count, study, figures, exercises)

@@ -6,20 +6,20 @@ from typing import Any
 
 from lora_ref.cli import count_model
 from lora_ref.cli.count_model import LARGEST, whole
-from lora_ref.cli.door import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json
 from lora_ref.errors import LoraRefError
 
 SAYS = "count what LoRA saves on one matrix or in a whole model, and what it does not"
 
 OF_ONE_MATRIX = ("in_features", "out_features", "tasks", "rows")
-"""Options of the first form; ``--rank``, ``--optimiser`` and ``--json`` are of both."""
+"""Options of the first form; ``--rank``, ``--optimizer`` and ``--json`` are of both."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("--rank", metavar="R", help="rank of the factors, width of a bottleneck")
     parser.add_argument(
-        "--optimiser", default="adamw", help="sgd, momentum or adamw (default)", metavar="NAME"
+        "--optimizer", default="adamw", help="sgd, momentum or adamw (default)", metavar="NAME"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     layer = parser.add_argument_group("one matrix, with --rank")
@@ -70,8 +70,8 @@ def _one_matrix(options: argparse.Namespace) -> Outcome:
         "lora": counting.lora_multiply_adds(*sizes, r, n=n),
     }
     memory = {
-        "full": counting.full_bytes(*sizes, n=n, optimiser=options.optimiser),
-        "lora": counting.lora_bytes(*sizes, r, n=n, optimiser=options.optimiser),
+        "full": counting.full_bytes(*sizes, n=n, optimizer=options.optimizer),
+        "lora": counting.lora_bytes(*sizes, r, n=n, optimizer=options.optimizer),
     }
     limit = counting.break_even_rank(*sizes)
     body: dict[str, Any] = {
@@ -84,7 +84,7 @@ def _one_matrix(options: argparse.Namespace) -> Outcome:
         "break_even_rank": float(limit),
         "rows": n,
         "multiply_adds": {k: {**asdict(v), "total": v.total} for k, v in costs.items()},
-        "optimiser": options.optimiser,
+        "optimizer": options.optimizer,
         "training_bytes": {k: {**asdict(v), "total": v.total} for k, v in memory.items()},
     }
     if tasks is not None:
@@ -109,7 +109,7 @@ def _one_matrix(options: argparse.Namespace) -> Outcome:
             (f"{of['tasks']} tasks, parameters", f"{of['separate']:,}", f"{of['shared']:,}")
         )
     title = (
-        f"One weight, {sizes[1]} x {sizes[0]}, r = {r}; {n} row(s) a step, {options.optimiser}, "
+        f"One weight, {sizes[1]} x {sizes[0]}, r = {r}; {n} row(s) a step, {options.optimizer}, "
         "4 bytes a number"
     )
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanations, table
-from lora_ref.cli.door import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
     from lora_ref.counting import Method, Model, Tally
@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if rules and options.explain is None:
         counted = counting.tally(model, method, saved=saved, rules=rules)
     memory = [
-        counting.training_memory(each, dtype, optimiser=options.optimiser)
+        counting.training_memory(each, dtype, optimizer=options.optimizer)
         for each in (plain, counting.tally(model, counting.Full()))
     ]
     body: dict[str, Any] = {
@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> Outcome:
         "share": float(counted.share),
     }
     if options.explain is None:
-        page = table(counted, plain, memory, f"{dtype}, {options.optimiser}")
+        page = table(counted, plain, memory, f"{dtype}, {options.optimizer}")
         idle = tuple(name for name in rules if _idle(name, plain, saved))
         messages = tuple(f"the rule {name} changes nothing here" for name in idle)
         return Outcome(as_json(body) if options.json else page, messages=messages)

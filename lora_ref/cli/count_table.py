@@ -53,7 +53,7 @@ def table(
     for says, field in (
         (f"training ({trained_as}): weights", "weights"),
         ("  gradients", "gradients"),
-        ("  optimiser states", "optimiser"),
+        ("  optimiser states", "optimizer"),
         ("  together", "total"),
     ):
         sizes.append((says, *_bytes(*(getattr(each, field) for each in memory))))

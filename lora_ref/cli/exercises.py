@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from lora_ref.cli.door import FAILED, GOOD, Outcome, as_json
+from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json
 from lora_ref.errors import LoraRefError
 
 if TYPE_CHECKING:

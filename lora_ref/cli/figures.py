@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lora_ref.cli.door import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json
 
 SAYS = "draw the figures, for slides and pages, light and dark"
 

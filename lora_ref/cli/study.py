@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lora_ref.cli.door import Outcome, can_print
-from lora_ref.files import write_whole
+from lora_ref.atomic_write import write_whole
+from lora_ref.cli.outcome import Outcome, can_print
 
 SAYS = "compare the ways to adapt on real data, the digits"
 

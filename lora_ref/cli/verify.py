@@ -5,9 +5,9 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lora_ref.cli.door import FAILED, GOOD, Outcome, as_json, can_print, colour
+from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, can_print, colour
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
     from lora_ref import claims

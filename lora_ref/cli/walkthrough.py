@@ -2,7 +2,7 @@
 
 import argparse
 
-from lora_ref.cli.door import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json
 from lora_ref.errors import LoraRefError
 
 SAYS = "step through the article's 4x4 example"
@@ -17,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Step through the article's 4x4 example."""
-    from lora_ref import worked
+    from lora_ref import walkthrough
 
-    steps = worked.walkthrough()
+    steps = walkthrough.all_steps()
     if options.step is not None:
         numbers = [step.number for step in steps]
         if options.step not in numbers:
@@ -28,6 +28,8 @@ def run(options: argparse.Namespace) -> Outcome:
             )
         steps = tuple(step for step in steps if step.number == options.step)
     if options.json:
-        body = [worked.step_as_dict(step, exact=options.exact) for step in steps]
+        body = [walkthrough.step_as_dict(step, exact=options.exact) for step in steps]
         return Outcome(as_json({"schema": 1, "steps": body}))
-    return Outcome("\n\n".join(worked.format_step(step, exact=options.exact) for step in steps))
+    return Outcome(
+        "\n\n".join(walkthrough.format_step(step, exact=options.exact) for step in steps)
+    )

@@ -1,9 +1,7 @@
 """How many: parameters, multiply-adds and bytes, of one layer and of published models."""
 
-from lora_ref.counting.architectures import ARCHITECTURES, architecture
-from lora_ref.counting.explain import Explanation, explain, nearest
-from lora_ref.counting.layer import (
-    OPTIMISER_STATES,
+from lora_ref.counting.cost import (
+    OPTIMIZER_STATES,
     MultiplyAdds,
     TrainingBytes,
     adapter_params,
@@ -18,6 +16,7 @@ from lora_ref.counting.layer import (
     merged_multiply_adds,
     several_tasks_params,
 )
+from lora_ref.counting.explain import Explanation, explain, nearest
 from lora_ref.counting.methods import (
     IA3,
     RANKED,
@@ -37,9 +36,9 @@ from lora_ref.counting.methods import (
     TopLayers,
     VeRA,
 )
-from lora_ref.counting.model import Model, Module
-from lora_ref.counting.rules import RULES
-from lora_ref.counting.tally import (
+from lora_ref.counting.models import ARCHITECTURES, architecture
+from lora_ref.counting.modules import Model, Module
+from lora_ref.counting.parameters import (
     ITEMSIZES,
     Tally,
     TrainingMemory,
@@ -47,12 +46,13 @@ from lora_ref.counting.tally import (
     tally,
     training_memory,
 )
+from lora_ref.counting.rules import RULES
 
 __all__ = [
     "ARCHITECTURES",
     "IA3",
     "ITEMSIZES",
-    "OPTIMISER_STATES",
+    "OPTIMIZER_STATES",
     "RANKED",
     "RULES",
     "AdaLoRA",

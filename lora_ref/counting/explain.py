@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal, get_args
 
-from lora_ref.arrays import as_count
+from lora_ref.checks import as_count
 from lora_ref.counting.methods import RANKED, AdaLoRA, LoRA, Method
 from lora_ref.counting.methods.base import as_names
-from lora_ref.counting.model import Model
+from lora_ref.counting.modules import Model
+from lora_ref.counting.parameters import as_case, tally
 from lora_ref.counting.rules import RULES, Rule, rule
-from lora_ref.counting.tally import as_case, tally
 from lora_ref.errors import LoraRefError
 
 Count = Literal["trainable", "total"]
@@ -85,7 +85,7 @@ def explain(
 
     Examples
     --------
-    >>> from lora_ref.counting.model import Module
+    >>> from lora_ref.counting.modules import Module
     >>> up, down = Module("up", "linear", (64, 16), 64), Module("down", "linear", (16, 64), 16)
     >>> mlp = Model("mlp", "", "", (up, down), width=16, blocks=1)
     >>> explain(3328, mlp, LoRA(2, ["up"]), saved=["down"])[0].rules

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from lora_ref.counting.methods import RANKED, AdaLoRA, LoRA, Method, VeRA
-from lora_ref.counting.model import Model, Module
+from lora_ref.counting.modules import Model, Module
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 
 class Case(NamedTuple):

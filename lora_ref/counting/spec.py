@@ -29,7 +29,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from lora_ref.counting.model import KINDS, Model, Module, clashes
+from lora_ref.counting.modules import KINDS, Model, Module, clashes
 from lora_ref.errors import LoraRefError
 
 LARGEST_FILE = 1_000_000

@@ -10,21 +10,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises import (
-    beginnings,
-    counts,
-    gradients,
-    judging,
-    quantised,
-    rank,
-    relatives,
-    tasks,
-    update,
-)
 from lora_ref.exercises.check import checked
 from lora_ref.exercises.exercise import Answer, Exercise, Slip
 from lora_ref.exercises.feedback import Feedback
-from lora_ref.names import nearest_or_all
+from lora_ref.exercises.topics import (
+    adapter_and_dora,
+    counts,
+    gradients,
+    init_and_step,
+    multitask,
+    quantization,
+    rank,
+    rounding,
+    update,
+)
+from lora_ref.suggestions import nearest_or_all
 
 __all__ = ["EXERCISES", "Exercise", "Feedback", "Slip", "check", "exercise", "show"]
 
@@ -32,12 +32,12 @@ TOPICS = (
     rank,
     update,
     gradients,
-    beginnings,
-    relatives,
-    tasks,
-    quantised,
+    init_and_step,
+    adapter_and_dora,
+    multitask,
+    quantization,
     counts,
-    judging,
+    rounding,
 )
 """In the order of the notebooks."""
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.arrays import as_count
+from lora_ref.checks import as_count
+from lora_ref.exercises.attempt import Trial, a_type, call, trial, trials
+from lora_ref.exercises.diagnostics import LOOKS, Diagnosis, is_nothing, is_right
 from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT, Feedback
-from lora_ref.exercises.looks import LOOKS, Diagnosis, is_nothing, is_right
-from lora_ref.exercises.trial import Trial, a_type, call, trial, trials
 
 
 def checked(exercise: Exercise, function: Answer, seed: int = 0) -> Feedback:

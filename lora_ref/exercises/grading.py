@@ -21,7 +21,7 @@ from time import monotonic
 from typing import IO, NamedTuple, TypeAlias
 
 import lora_ref.errors
-from lora_ref.arrays import as_finite
+from lora_ref.checks import as_finite
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Exercise
 from lora_ref.exercises.feedback import Feedback

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from lora_ref.exercises.attempt import a_type, message_of
 from lora_ref.exercises.check import checked
 from lora_ref.exercises.exercise import Exercise
 from lora_ref.exercises.feedback import Feedback
-from lora_ref.exercises.trial import a_type, message_of
 
 ENDINGS = (".py", ".ipynb")
 

@@ -6,10 +6,10 @@ the same arguments it makes the sentence that states the finding. `FIGURES` hold
 with the package's own numbers; ``FIGURES["dial"].picture()`` is what a notebook shows.
 """
 
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.claims import verdicts
 from lora_ref.figures.counts import memories, memory, parameters
 from lora_ref.figures.diagram import two_paths
-from lora_ref.figures.gallery import FIGURES, Entry, entry, mosaic
 from lora_ref.figures.lowrank import (
     Errors,
     cuts,
@@ -18,10 +18,10 @@ from lora_ref.figures.lowrank import (
     errors_by_rank,
     singular_values,
 )
-from lora_ref.figures.painting import palette
-from lora_ref.figures.picture import Picture
+from lora_ref.figures.palette import palette
 from lora_ref.figures.products import blocks, matrices, outer_product_sum
-from lora_ref.figures.quantisation import nf4, uses
+from lora_ref.figures.quantization import nf4, uses
+from lora_ref.figures.registry import FIGURES, Entry, entry, mosaic
 from lora_ref.figures.study import dial, forgetting, spectrum
 from lora_ref.figures.style import THEMES
 from lora_ref.figures.training import (

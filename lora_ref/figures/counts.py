@@ -12,7 +12,7 @@ from lora_ref.counting import (
     tally,
     training_memory,
 )
-from lora_ref.counting.tally import itemsize
+from lora_ref.counting.parameters import itemsize
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, panels, short, style
 from lora_ref.quantize import bits_per_weight
@@ -108,7 +108,7 @@ def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, Training
     lora = training_memory(counted, "bfloat16", state_dtype="float32")
     packed = sum(m.weight for m in model.modules if m.kind == "linear" and "*" in m.name.split("."))
     saved = packed * (itemsize("bfloat16") - bits_per_weight(double=True) / 8)
-    qlora = TrainingMemory(round(lora.weights - saved), lora.gradients, lora.optimiser)
+    qlora = TrainingMemory(round(lora.weights - saved), lora.gradients, lora.optimizer)
     return {"full": full, f"LoRA, r = {r}": lora, f"QLoRA, r = {r}": qlora}
 
 
@@ -134,7 +134,7 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
             for part, colour, hatch in (
                 ("weights", ink.grey, ""),
                 ("gradients", ink.orange, "//"),
-                ("optimiser", ink.blue, "xx"),
+                ("optimizer", ink.blue, "xx"),
             ):
                 sizes = [getattr(held, part) / GB for held in ways.values()]
                 axes.barh(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lora_ref.arrays import as_count, as_finite
+from lora_ref.checks import as_count, as_finite
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import LETTERS, Ink, blank, style, whole

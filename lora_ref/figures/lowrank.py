@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array, as_count, check_array, check_generator
+from lora_ref.checks import Array, as_count, check_array, check_generator
 from lora_ref.counting import break_even_rank, full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, panels, style, whole

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lora_ref.arrays import Array, as_count
+from lora_ref.checks import Array, as_count
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import bare, blank, draw_matrix, listed, style, whole

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest
+from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

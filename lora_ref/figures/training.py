@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array, as_count, as_finite
+from lora_ref.checks import Array, as_count, as_finite
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, listed, panels, style
 from lora_ref.gradcheck import SMOOTH_STEP, gradient_errors, sgd_step
@@ -42,25 +42,33 @@ def errors_by_step(
 
 
 def gradient_check(
-    smooth: Mapping[float, float], multilinear: Mapping[float, float], *, theme: str = "light"
+    smooth: Mapping[float, float],
+    affine: Mapping[float, float],
+    *,
+    theme: str = "light",
 ) -> "Figure":
     """Draw the error of the check against the step: a V where the layer is smooth.
 
     Parameters
     ----------
-    smooth, multilinear : mapping of float to float
+    smooth, affine : mapping of float to float
         Error by step, of a layer with a smooth activation and of one that is affine in each
         argument.
     theme : {"light", "dark"}
         The ground.
     """
-    _check_curves(smooth, multilinear)
+    _check_curves(smooth, affine)
     with style(theme) as ink:
         figure = blank()
         (axes,) = panels(figure, 1, 1)
         for errors, colour, marker, name in (
             (smooth, ink.vermillion, "-o", "smooth layer: truncation and rounding"),
-            (multilinear, ink.blue, "--s", "LoRA, affine in each argument: rounding alone"),
+            (
+                affine,
+                ink.blue,
+                "--s",
+                "LoRA, affine in each argument: rounding alone",
+            ),
         ):
             steps = sorted(errors)
             shown = [max(errors[step], SMALLEST) for step in steps]
@@ -83,12 +91,12 @@ def gradient_check(
     return figure
 
 
-def gradient_check_alt(smooth: Mapping[float, float], multilinear: Mapping[float, float]) -> str:
+def gradient_check_alt(smooth: Mapping[float, float], affine: Mapping[float, float]) -> str:
     """Say what `gradient_check` shows."""
-    _check_curves(smooth, multilinear)
+    _check_curves(smooth, affine)
     best = min(smooth, key=lambda step: smooth[step])
     small, large = min(smooth), max(smooth)
-    flat = [error for step, error in multilinear.items() if step >= 1]
+    flat = [error for step, error in affine.items() if step >= 1]
     ending = f" and stays below {_up(max(flat))} from step 1 on" if flat else ""
     return (
         f"The gradient check of a smooth layer errs by {smooth[small]:.0e} at step {small:.0e} "

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
+from lora_ref.atomic_write import write_whole
 from lora_ref.errors import LoraRefError
-from lora_ref.figures.gallery import entry
-from lora_ref.figures.picture import Picture
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.registry import entry
 from lora_ref.figures.style import THEMES, Theme, style
-from lora_ref.files import write_whole
 from lora_ref.study import Record
 
 Format = Literal["png", "svg"]

@@ -10,10 +10,10 @@ from lora_ref.gradcheck.differences import (
     numerical_gradients,
     vjp_errors,
 )
-from lora_ref.gradcheck.formula import formula_errors, lora_by_loops
-from lora_ref.gradcheck.laws import sgd_step, training_errors
+from lora_ref.gradcheck.first_step import sgd_step, training_errors
 from lora_ref.gradcheck.mistakes import MISTAKES, Mistake, caught_by, evidence
 from lora_ref.gradcheck.passes import in_place_changes
+from lora_ref.gradcheck.reference import formula_errors, lora_by_loops
 
 __all__ = [
     "EXACT_STEP",

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_array, check_generator, check_same_axes
+from lora_ref.checks import Array, Params, check_array, check_generator, check_same_axes
 from lora_ref.gradcheck.passes import in_float64, run_passes, with_params
 from lora_ref.gradcheck.slopes import EPS, Line, Slope, best_slope, slope_at
 from lora_ref.layers.base import Layer
@@ -65,7 +65,7 @@ def gradient_errors(
     rng : numpy.random.Generator
         Draws the gradient of y and one direction for each argument.
     step : float, optional
-        As in `vjp_errors`. If omitted, ``layer.multilinear`` says whether y is affine.
+        As in `vjp_errors`. If omitted, ``layer.affine_in_each_argument`` says whether y is affine.
     **keywords
         For the forward pass, such as ``mask=``.
 
@@ -104,8 +104,9 @@ def gradient_errors(
     wrong = step is None and any(error > EXACT_TOLERANCE for error in errors.values())
     if affine and wrong and (bent := _not_affine(function, at, rng)):
         _warn(
-            f"y is not affine in {' and '.join(bent)}, but {type(layer).__name__}.multilinear is "
-            "true: the step is too large for a smooth function"
+            f"y is not affine in {' and '.join(bent)}, but "
+            f"{type(layer).__name__}.affine_in_each_argument is true: "
+            "the step is too large for a smooth function"
         )
     return errors | changed
 
@@ -275,7 +276,7 @@ def _prepared(
     layer: Layer, x: Array, keywords: dict[str, Any]
 ) -> tuple[Layer, Array, dict[str, Any], bool]:
     check_array("x in the gradient check", x, **{f"axis_{i}": None for i in range(np.ndim(x))})
-    affine = bool(getattr(layer, "multilinear", False))
+    affine = bool(getattr(layer, "affine_in_each_argument", False))
     return in_float64(layer), in_float64(x), in_float64(keywords), affine
 
 

@@ -12,12 +12,12 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params
+from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
-from lora_ref.gradcheck import differences, formula, laws, passes
+from lora_ref.gradcheck import differences, first_step, passes, reference
+from lora_ref.layers.initializers import both_random, both_zero, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
-from lora_ref.layers.starts import both_random, both_zero, kaiming_uniform
 
 Kind = Literal["backward", "in place", "function", "start", "step"]
 Wrong = TypeVar("Wrong", bound=Callable[..., Any])
@@ -85,9 +85,9 @@ def evidence(
         As in `caught_by`.
     """
     if kind == "start":
-        return laws.training_errors(code, laws.sgd_step, rng), laws.TOLERANCE
+        return first_step.training_errors(code, first_step.sgd_step, rng), first_step.TOLERANCE
     if kind == "step":
-        return laws.training_errors(kaiming_uniform, code, rng), laws.TOLERANCE
+        return first_step.training_errors(kaiming_uniform, code, rng), first_step.TOLERANCE
     out_features, in_features, r = (6 if square else 5), 6, 2
     W0, bias = rng.standard_normal((out_features, in_features)), rng.standard_normal(out_features)
     A, B = rng.standard_normal((r, in_features)), rng.standard_normal((out_features, r))
@@ -100,7 +100,7 @@ def evidence(
         layer = wrong(W0, A, np.zeros_like(B) if at_start else B, 5.0, bias)
         keywords["mask"] = 2.0 * (rng.random(x.shape) < 0.5)
     if kind == "function":
-        return formula.formula_errors(layer, x, rng), formula.TOLERANCE
+        return reference.formula_errors(layer, x, rng), reference.TOLERANCE
     if kind == "in place":
         return passes.in_place_changes(layer, x, rng, **keywords), 0.0
     return differences.gradient_errors(layer, x, rng, **keywords), differences.EXACT_TOLERANCE
@@ -367,7 +367,7 @@ _mistake(
 def _A_updated_before_grad_x(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
 ) -> tuple[LoRALinear, Array]:
-    after, _ = laws.sgd_step(layer, x, grad_y, lr)
+    after, _ = first_step.sgd_step(layer, x, grad_y, lr)
     _, cache = layer.forward(x)
     return after, after.backward(grad_y, cache)[0]
 
@@ -381,7 +381,7 @@ def _A_updated_before_grad_x(
 def _sign_flipped(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
 ) -> tuple[LoRALinear, Array]:
-    return laws.sgd_step(layer, x, grad_y, -lr)
+    return first_step.sgd_step(layer, x, grad_y, -lr)
 
 
 @_mistake(
@@ -391,5 +391,5 @@ def _sign_flipped(
     arises="weight decay is applied to all arrays of the layer, the frozen one too",
 )
 def _W0_decays(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:
-    after, grad_x = laws.sgd_step(layer, x, grad_y, lr)
+    after, grad_x = first_step.sgd_step(layer, x, grad_y, lr)
     return LoRALinear(0.999 * after.W0, after.A, after.B, after.alpha), grad_x

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params
+from lora_ref.checks import Array, Params
 from lora_ref.layers.base import Layer
 
 

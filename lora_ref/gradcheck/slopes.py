@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params
+from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer
 from lora_ref.ops import ACTIVATIONS
@@ -37,7 +37,7 @@ class Activation(Layer):
 
     name: str
 
-    multilinear: ClassVar[bool] = False
+    affine_in_each_argument: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         name: object = self.name

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
     Params,
     as_count,
@@ -192,7 +192,7 @@ class Adapter(Layer):
         b_down, W_up, b_up = (np.zeros(shape, kind) for shape in (m, (features, m), features))
         return cls(W_down, b_down, W_up, b_up, activation)
 
-    multilinear: ClassVar[bool] = False
+    affine_in_each_argument: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_array("W_down in Adapter", self.W_down, m=None, features=None)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_float, check_same_axes, frozen
+from lora_ref.checks import Array, Params, check_float, check_same_axes, frozen
 from lora_ref.errors import LoraRefError
 
 
@@ -21,7 +21,7 @@ class Layer(Protocol):
     the cache of a layer of the very same shapes looks like its own.
     """
 
-    multilinear: ClassVar[bool]
+    affine_in_each_argument: ClassVar[bool]
     """Whether y is affine in x and in each parameter alone: a difference quotient is then exact."""
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
     Params,
     as_count,
@@ -24,9 +24,9 @@ from lora_ref.arrays import (
 )
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, freeze_untrained
+from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import scaling_of
-from lora_ref.layers.starts import Start, kaiming_uniform
 
 LOST = 1 / 16
 """Where a squared norm is a smaller share than this of what was added up, it is added up anew."""
@@ -66,7 +66,7 @@ class DoRALinear(Layer):
         Strength of the update of the direction.
     bias : ndarray of shape (out_features,), optional
         Frozen, and not scaled by the magnitude.
-    rank_stabilised : bool
+    rank_stabilized : bool
         Whether scaling is alpha / sqrt(r), not alpha / r.
     norm_gradient : {"true", "held"}
         What backward says of A and B. ``"true"`` is the derivative: norms move with V. ``"held"``
@@ -106,7 +106,7 @@ class DoRALinear(Layer):
     magnitude: Array
     alpha: float
     bias: Array | None = None
-    rank_stabilised: bool = False
+    rank_stabilized: bool = False
     norm_gradient: Literal["true", "held"] = "true"
 
     @property
@@ -116,8 +116,8 @@ class DoRALinear(Layer):
 
     @property
     def scaling(self) -> float:
-        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
-        return scaling_of(self.alpha, self.r, self.rank_stabilised)
+        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
+        return scaling_of(self.alpha, self.r, self.rank_stabilized)
 
     @property
     def trainable(self) -> Params:
@@ -209,9 +209,9 @@ class DoRALinear(Layer):
         alpha: float,
         rng: np.random.Generator,
         *,
-        start: Start = kaiming_uniform,
+        initializer: Initializer = kaiming_uniform,
         bias: Array | None = None,
-        rank_stabilised: bool = False,
+        rank_stabilized: bool = False,
         norm_gradient: Literal["true", "held"] = "true",
     ) -> Self:
         """Wrap W0 at the start of training, with the row norms of V as magnitudes.
@@ -221,21 +221,21 @@ class DoRALinear(Layer):
 
         Parameters
         ----------
-        W0, alpha, bias, rank_stabilised, norm_gradient
+        W0, alpha, bias, rank_stabilized, norm_gradient
             As in the class.
-        r, rng, start
+        r, rng, initializer
             As in `LoRALinear.init`.
         """
         check_array("W0 in DoRALinear.init", W0, out_features=None, in_features=None)
         check_generator("rng in DoRALinear.init", rng)
         r = as_count("r in DoRALinear.init", r)
         alpha = as_finite("alpha in DoRALinear.init", alpha, W0.dtype)
-        scaling = scaling_of(alpha, r, rank_stabilised)
-        W0, A, B = start(W0, r, scaling, rng)
+        scaling = scaling_of(alpha, r, rank_stabilized)
+        W0, A, B = initializer(W0, r, scaling, rng)
         magnitude, _ = row_norms(W0, A, B, scaling)
-        return cls(W0, A, B, magnitude, alpha, bias, rank_stabilised, norm_gradient)
+        return cls(W0, A, B, magnitude, alpha, bias, rank_stabilized, norm_gradient)
 
-    multilinear: ClassVar[bool] = False
+    affine_in_each_argument: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_array("W0 in DoRALinear", self.W0, out_features=None, in_features=None)
@@ -244,8 +244,8 @@ class DoRALinear(Layer):
         check_array("B in DoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
         what = "magnitude in DoRALinear"
         check_array(what, self.magnitude, dtype=dtype, out_features=out_features)
-        stabilised = as_flag("rank_stabilised in DoRALinear", self.rank_stabilised)
-        object.__setattr__(self, "rank_stabilised", stabilised)
+        stabilized = as_flag("rank_stabilized in DoRALinear", self.rank_stabilized)
+        object.__setattr__(self, "rank_stabilized", stabilized)
         object.__setattr__(self, "alpha", as_finite("alpha in DoRALinear", self.alpha, dtype))
         as_finite("scaling in DoRALinear", self.scaling, dtype)
         if self.bias is not None:
@@ -277,7 +277,7 @@ class DoRALinear(Layer):
         mask = (rng.random(x.shape) < 0.5).astype(x.dtype) * 2
         return [
             (cls(*arrays(2), alpha=3), {}),
-            (cls(*arrays(2), alpha=3, bias=draw(out_features), rank_stabilised=True), {}),
+            (cls(*arrays(2), alpha=3, bias=draw(out_features), rank_stabilized=True), {}),
             (cls(*arrays(1 + max(in_features, out_features)), alpha=3), {}),
             (cls(*arrays(2), alpha=3, bias=draw(out_features)), {"mask": mask}),
         ]
@@ -285,10 +285,10 @@ class DoRALinear(Layer):
     def __repr__(self) -> str:
         """Sizes, rank, strength, kind of gradient and dtype, on one line."""
         out_features, in_features = self.W0.shape
-        stabilised = ", rank_stabilised" if self.rank_stabilised else ""
+        stabilized = ", rank_stabilized" if self.rank_stabilized else ""
         return (
             f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
-            f"r={self.r}, alpha={self.alpha:g}{stabilised}, norm_gradient={self.norm_gradient}, "
+            f"r={self.r}, alpha={self.alpha:g}{stabilized}, norm_gradient={self.norm_gradient}, "
             f"{self.W0.dtype})"
         )
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, check_array, check_cache, check_rows
+from lora_ref.checks import Array, Params, check_array, check_cache, check_rows
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, freeze_untrained
 
@@ -54,7 +54,7 @@ class Linear(Layer):
     bias: Array | None = None
     train: tuple[str, ...] = ("W", "bias")
 
-    multilinear: ClassVar[bool] = True
+    affine_in_each_argument: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_array("W in Linear", self.W, out_features=None, in_features=None)

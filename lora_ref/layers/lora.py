@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
     Params,
     as_count,
@@ -24,13 +24,13 @@ from lora_ref.arrays import (
 )
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, freeze_untrained
+from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
-from lora_ref.layers.starts import Start, kaiming_uniform
 
 
-def scaling_of(alpha: float, r: int, rank_stabilised: bool) -> float:
-    """Return the multiplier of an update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
-    return alpha / (sqrt(r) if rank_stabilised else r)
+def scaling_of(alpha: float, r: int, rank_stabilized: bool) -> float:
+    """Return the multiplier of an update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
+    return alpha / (sqrt(r) if rank_stabilized else r)
 
 
 class LoRACache(NamedTuple):
@@ -58,7 +58,7 @@ class LoRALinear(Layer):
         Strength of the update; only its ratio to r (or to sqrt(r)) enters.
     bias : ndarray of shape (out_features,), optional
         Frozen like W0.
-    rank_stabilised : bool
+    rank_stabilized : bool
         Whether scaling is alpha / sqrt(r) (Kalajdzievski, 2023, arXiv 2312.03732), not alpha / r.
 
     Raises
@@ -83,7 +83,7 @@ class LoRALinear(Layer):
     B: Array
     alpha: float
     bias: Array | None = None
-    rank_stabilised: bool = False
+    rank_stabilized: bool = False
 
     @property
     def r(self) -> int:
@@ -92,8 +92,8 @@ class LoRALinear(Layer):
 
     @property
     def scaling(self) -> float:
-        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
-        return scaling_of(self.alpha, self.r, self.rank_stabilised)
+        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
+        return scaling_of(self.alpha, self.r, self.rank_stabilized)
 
     @property
     def trainable(self) -> Params:
@@ -176,55 +176,55 @@ class LoRALinear(Layer):
         alpha: float,
         rng: np.random.Generator,
         *,
-        start: Start = kaiming_uniform,
+        initializer: Initializer = kaiming_uniform,
         bias: Array | None = None,
-        rank_stabilised: bool = False,
+        rank_stabilized: bool = False,
     ) -> Self:
         """Wrap W0 at the start of training; most starts have B zero, so y is W0's.
 
         Parameters
         ----------
-        W0, alpha, bias, rank_stabilised
+        W0, alpha, bias, rank_stabilized
             As in the class.
         r : int
             Rank of the factors, at least 1.
         rng : numpy.random.Generator
             What the start draws from.
-        start : callable
-            One of `lora_ref.layers.starts`, such as `kaiming_uniform` or ``normal(std)``; `pissa`
-            freezes another W0 than the one given.
+        initializer : callable
+            One of `lora_ref.layers.initializers`, such as `kaiming_uniform` or ``normal(std)``;
+            `pissa` freezes another W0 than the one given.
         """
         check_array("W0 in LoRALinear.init", W0, out_features=None, in_features=None)
         check_generator("rng in LoRALinear.init", rng)
         r = as_count("r in LoRALinear.init", r)
         alpha = as_finite("alpha in LoRALinear.init", alpha, W0.dtype)
-        W0, A, B = start(W0, r, scaling_of(alpha, r, rank_stabilised), rng)
-        return cls(W0, A, B, alpha, bias, rank_stabilised)
+        W0, A, B = initializer(W0, r, scaling_of(alpha, r, rank_stabilized), rng)
+        return cls(W0, A, B, alpha, bias, rank_stabilized)
 
     @classmethod
     def unmerge(
-        cls, linear: Linear, A: Array, B: Array, alpha: float, *, rank_stabilised: bool = False
+        cls, linear: Linear, A: Array, B: Array, alpha: float, *, rank_stabilized: bool = False
     ) -> Self:
         """Take an update out of a merged weight again; inexact, so keep W0 where it matters.
 
         Every entry was rounded when the update was merged, and is rounded again here. In float32,
         with an update a tenth as large as W0, about one entry in ten does not get its old bits
-        back (`tests/test_lora.py` measures it).
+        back (`tests/layers/test_lora.py` measures it).
         """
         if not isinstance(linear, Linear):
             raise LoraRefError(f"linear is a {type(linear).__name__}, expected a merged Linear")
-        adapter = cls(np.zeros_like(linear.W), A, B, alpha, linear.bias, rank_stabilised)
-        return cls(linear.W - adapter.delta_w, A, B, alpha, linear.bias, rank_stabilised)
+        adapter = cls(np.zeros_like(linear.W), A, B, alpha, linear.bias, rank_stabilized)
+        return cls(linear.W - adapter.delta_w, A, B, alpha, linear.bias, rank_stabilized)
 
-    multilinear: ClassVar[bool] = True
+    affine_in_each_argument: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_array("W0 in LoRALinear", self.W0, out_features=None, in_features=None)
         (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
         check_array("A in LoRALinear", self.A, dtype=dtype, r=None, in_features=in_features)
         check_array("B in LoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
-        stabilised = as_flag("rank_stabilised in LoRALinear", self.rank_stabilised)
-        object.__setattr__(self, "rank_stabilised", stabilised)
+        stabilized = as_flag("rank_stabilized in LoRALinear", self.rank_stabilized)
+        object.__setattr__(self, "rank_stabilized", stabilized)
         object.__setattr__(self, "alpha", as_finite("alpha in LoRALinear", self.alpha, dtype))
         as_finite("scaling in LoRALinear", self.scaling, dtype)
         if self.bias is not None:
@@ -247,7 +247,7 @@ class LoRALinear(Layer):
         mask = (rng.random(x.shape) < 0.5).astype(x.dtype) * 2
         return [
             (cls(*arrays(2), alpha=3), {}),
-            (cls(*arrays(2), alpha=3, bias=draw(out_features), rank_stabilised=True), {}),
+            (cls(*arrays(2), alpha=3, bias=draw(out_features), rank_stabilized=True), {}),
             (cls(*arrays(1 + max(in_features, out_features)), alpha=3), {}),
             (cls(*arrays(2), alpha=3), {"mask": mask}),
         ]
@@ -255,8 +255,8 @@ class LoRALinear(Layer):
     def __repr__(self) -> str:
         """Sizes, rank, strength and dtype, on one line."""
         out_features, in_features = self.W0.shape
-        stabilised = ", rank_stabilised" if self.rank_stabilised else ""
+        stabilized = ", rank_stabilized" if self.rank_stabilized else ""
         return (
             f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
-            f"r={self.r}, alpha={self.alpha:g}{stabilised}, {self.W0.dtype})"
+            f"r={self.r}, alpha={self.alpha:g}{stabilized}, {self.W0.dtype})"
         )

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     AnyDType,
     Array,
     Params,
@@ -73,7 +73,7 @@ class MultiTaskLoRA(Layer):
     Parameters
     ----------
     tasks : tuple of LoRALinear
-        One or more; r, alpha and rank_stabilised may differ. W0 and bias must be equal in all of
+        One or more; r, alpha and rank_stabilized may differ. W0 and bias must be equal in all of
         them; the layer keeps the first task's and drops the others.
     weights : tuple of float
         One for each task, of any sign; 1 each if left out. A task of weight 0 takes no part in
@@ -314,7 +314,7 @@ class MultiTaskLoRA(Layer):
         A, B = np.vstack([task.A for task in chosen]), np.hstack([task.B for task in chosen])
         return A, B, strength
 
-    multilinear: ClassVar[bool] = True
+    affine_in_each_argument: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         tasks: object = self.tasks

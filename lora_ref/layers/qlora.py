@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from lora_ref.arrays import Array, Params, as_finite, as_flag, check_array, frozen
+from lora_ref.checks import Array, Params, as_finite, as_flag, check_array, frozen
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, freeze_untrained
+from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear, scaling_of
-from lora_ref.layers.starts import Start, kaiming_uniform
-from lora_ref.quantize import NF4_BLOCK, Kind, QuantisedArray, quantise
+from lora_ref.quantize import NF4_BLOCK, Kind, QuantizedArray, quantize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,8 +31,8 @@ class QLoRALinear(Layer):
 
     Parameters
     ----------
-    W0 : QuantisedArray of shape (out_features, in_features)
-        Frozen weight, as `lora_ref.quantize.quantise` makes one: all its arrays are read-only.
+    W0 : QuantizedArray of shape (out_features, in_features)
+        Frozen weight, as `lora_ref.quantize.quantize` makes one: all its arrays are read-only.
     A : ndarray of shape (r, in_features)
         Down-projection. Its dtype is that of the layer, and W0_hat is taken to it.
     B : ndarray of shape (out_features, r)
@@ -41,13 +41,13 @@ class QLoRALinear(Layer):
         Strength of the update.
     bias : ndarray of shape (out_features,), optional
         Frozen.
-    rank_stabilised : bool
+    rank_stabilized : bool
         Whether scaling is alpha / sqrt(r), not alpha / r.
 
     Raises
     ------
     LoraRefError
-        For a W0 that is not a QuantisedArray, arrays that are not finite floating-point arrays of
+        For a W0 that is not a QuantizedArray, arrays that are not finite floating-point arrays of
         one dtype, or a weight or alpha that is not finite in that dtype.
     ShapeError
         For shapes that do not fit each other.
@@ -63,12 +63,12 @@ class QLoRALinear(Layer):
     (3176, 24576)
     """
 
-    W0: QuantisedArray
+    W0: QuantizedArray
     A: Array
     B: Array
     alpha: float
     bias: Array | None = None
-    rank_stabilised: bool = False
+    rank_stabilized: bool = False
 
     @property
     def r(self) -> int:
@@ -77,8 +77,8 @@ class QLoRALinear(Layer):
 
     @property
     def scaling(self) -> float:
-        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilised."""
-        return scaling_of(self.alpha, self.r, self.rank_stabilised)
+        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
+        return scaling_of(self.alpha, self.r, self.rank_stabilized)
 
     @property
     def trainable(self) -> Params:
@@ -90,15 +90,15 @@ class QLoRALinear(Layer):
 
         The cache is that of `LoRALinear`: no weight is in it.
         """
-        return self.dequantised().forward(x, mask=mask)
+        return self.dequantized().forward(x, mask=mask)
 
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of A and B; dequantises again."""
-        return self.dequantised().backward(grad_y, cache)
+        return self.dequantized().backward(grad_y, cache)
 
-    def dequantised(self) -> LoRALinear:
+    def dequantized(self) -> LoRALinear:
         """Return the layer in full: the same function over W0_hat, a new array in A's dtype."""
-        return self._over(self.W0.dequantise(self.A.dtype))
+        return self._over(self.W0.dequantize(self.A.dtype))
 
     @property
     def delta_w(self) -> Array:
@@ -108,9 +108,9 @@ class QLoRALinear(Layer):
 
     def merge(self) -> Linear:
         """Fold the update into W0_hat: the same function, to rounding, and no longer in 4 bits."""
-        return self.dequantised().merge()
+        return self.dequantized().merge()
 
-    def merge_quantised(self) -> QuantisedArray:
+    def merge_quantized(self) -> QuantizedArray:
         """Fold the update into W0_hat and quantise that as W0 was: 4 bits again, and rounded again.
 
         W0_hat lies on levels. Where the update is small against the gaps between them, the codes
@@ -118,7 +118,7 @@ class QLoRALinear(Layer):
         """
         W0 = self.W0
         W = self.merge().W
-        return quantise(W, W0.kind, block_size=W0.block_size, double=W0.double)
+        return quantize(W, W0.kind, block_size=W0.block_size, double=W0.double)
 
     def merge_into(self, W0: Array) -> Linear:
         """Fold the update into the weight that W0 was quantised from, or into any other.
@@ -144,22 +144,22 @@ class QLoRALinear(Layer):
         alpha: float,
         rng: np.random.Generator,
         *,
-        start: Start = kaiming_uniform,
+        initializer: Initializer = kaiming_uniform,
         bias: Array | None = None,
-        rank_stabilised: bool = False,
+        rank_stabilized: bool = False,
         double: bool = True,
     ) -> Self:
         """Quantise W0 to NF4 in blocks of 64 and wrap it, as `LoRALinear.init` wraps an array.
 
         Parameters
         ----------
-        W0, r, alpha, rng, start, bias, rank_stabilised
+        W0, r, alpha, rng, initializer, bias, rank_stabilized
             As in `LoRALinear.init`. The start sees the array; what it freezes is then quantised.
         double : bool
             Whether the constants of the blocks are quantised too, as in QLoRA.
         """
         whole = LoRALinear.init(
-            W0, r, alpha, rng, start=start, bias=bias, rank_stabilised=rank_stabilised
+            W0, r, alpha, rng, initializer=initializer, bias=bias, rank_stabilized=rank_stabilized
         )
         return cls.from_lora(whole, double=double)
 
@@ -172,26 +172,26 @@ class QLoRALinear(Layer):
         block_size: int | None = NF4_BLOCK,
         double: bool = True,
     ) -> Self:
-        """Quantise the weight of a layer and keep its factors; `dequantised` is the way back.
+        """Quantise the weight of a layer and keep its factors; `dequantized` is the way back.
 
         Parameters
         ----------
         layer : LoRALinear
             Its A, B and bias are taken as they are, not copied.
         kind, block_size, double
-            As in `lora_ref.quantize.quantise`; the constants are quantised too, as in QLoRA.
+            As in `lora_ref.quantize.quantize`; the constants are quantised too, as in QLoRA.
         """
-        W0 = quantise(layer.W0, kind, block_size=block_size, double=double)
-        return cls(W0, layer.A, layer.B, layer.alpha, layer.bias, layer.rank_stabilised)
+        W0 = quantize(layer.W0, kind, block_size=block_size, double=double)
+        return cls(W0, layer.A, layer.B, layer.alpha, layer.bias, layer.rank_stabilized)
 
-    multilinear: ClassVar[bool] = True
+    affine_in_each_argument: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         W0: object = self.W0
-        if not isinstance(W0, QuantisedArray):
+        if not isinstance(W0, QuantizedArray):
             raise LoraRefError(
-                f"W0 in QLoRALinear is a {type(W0).__name__}, expected a QuantisedArray; "
-                "lora_ref.quantize.quantise makes one"
+                f"W0 in QLoRALinear is a {type(W0).__name__}, expected a QuantizedArray; "
+                "lora_ref.quantize.quantize makes one"
             )
         if len(W0.shape) != 2:
             raise ShapeError(
@@ -202,8 +202,8 @@ class QLoRALinear(Layer):
         dtype = self.A.dtype
         check_array("B in QLoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
         as_finite("the largest weight in QLoRALinear", W0.block_absmax.max(), dtype)
-        stabilised = as_flag("rank_stabilised in QLoRALinear", self.rank_stabilised)
-        object.__setattr__(self, "rank_stabilised", stabilised)
+        stabilized = as_flag("rank_stabilized in QLoRALinear", self.rank_stabilized)
+        object.__setattr__(self, "rank_stabilized", stabilized)
         object.__setattr__(self, "alpha", as_finite("alpha in QLoRALinear", self.alpha, dtype))
         if self.bias is not None:
             check_array("bias in QLoRALinear", self.bias, dtype=dtype, out_features=out_features)
@@ -214,10 +214,10 @@ class QLoRALinear(Layer):
         cls, x: Array, out_features: int, rng: np.random.Generator
     ) -> list[tuple[Self, Mapping[str, Any]]]:
         """Return the layers of `LoRALinear.examples` over weights quantised in different ways."""
-        plain, stabilised, high_rank, dropped = LoRALinear.examples(x, out_features, rng)
+        plain, stabilized, high_rank, dropped = LoRALinear.examples(x, out_features, rng)
         return [
             (cls.from_lora(plain[0], double=False), plain[1]),
-            (cls.from_lora(stabilised[0]), stabilised[1]),
+            (cls.from_lora(stabilized[0]), stabilized[1]),
             (cls.from_lora(high_rank[0], "int4", block_size=5), high_rank[1]),
             (cls.from_lora(dropped[0], "int8", block_size=None), dropped[1]),
         ]
@@ -231,10 +231,10 @@ class QLoRALinear(Layer):
     def __repr__(self) -> str:
         """Sizes, rank, strength, dtype and what the weight takes, on one line."""
         out_features, in_features = self.W0.shape
-        stabilised = ", rank_stabilised" if self.rank_stabilised else ""
+        stabilized = ", rank_stabilized" if self.rank_stabilized else ""
         return (
             f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
-            f"r={self.r}, alpha={self.alpha:g}{stabilised}, {self.A.dtype}, "
+            f"r={self.r}, alpha={self.alpha:g}{stabilized}, {self.A.dtype}, "
             f"W0={self.W0.kind} in {self.W0.bits_per_weight:.4g} bits)"
         )
 
@@ -254,8 +254,8 @@ def merge_errors(layer: QLoRALinear, W0: Array, x: Array) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        ``norm(y_merged - y) / norm(y)``: ``dequantised`` for `QLoRALinear.merge`, which is exact to
-        rounding, ``quantised again`` for `QLoRALinear.merge_quantised` and ``original`` for
+        ``norm(y_merged - y) / norm(y)``: ``dequantized`` for `QLoRALinear.merge`, which is exact to
+        rounding, ``quantised again`` for `QLoRALinear.merge_quantized` and ``original`` for
         `QLoRALinear.merge_into`.
 
     Raises
@@ -268,8 +268,8 @@ def merge_errors(layer: QLoRALinear, W0: Array, x: Array) -> dict[str, float]:
     if size == 0:
         raise LoraRefError("y in merge_errors is zero, expected rows x that give another")
     merged = {
-        "dequantised": layer.merge(),
-        "quantised again": Linear(layer.merge_quantised().dequantise(), layer.bias),
+        "dequantized": layer.merge(),
+        "quantised again": Linear(layer.merge_quantized().dequantize(), layer.bias),
         "original": layer.merge_into(W0),
     }
     return {

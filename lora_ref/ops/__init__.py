@@ -34,7 +34,7 @@ from lora_ref.ops.losses import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from lora_ref.ops.normalise import (
+from lora_ref.ops.normalization import (
     DropoutCache,
     LayerNormCache,
     dropout,

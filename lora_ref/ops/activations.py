@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
     check_cache,
     check_float,
+    check_like,
 )
-from lora_ref.ops.doors import check_like
 
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715

@@ -5,15 +5,16 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
+    as_fraction,
     check_cache,
     check_float,
+    check_like,
     check_rows,
     check_same_axes,
 )
 from lora_ref.errors import LoraRefError
-from lora_ref.ops.doors import as_share, check_like
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
 """One integer a row, the number of a class counted from 0."""
@@ -72,7 +73,7 @@ def softmax_cross_entropy(
     classes = logits.shape[-1]
     rows = check_rows(f"logits in {what}", logits, logits.dtype, classes=classes)
     _check_labels(f"labels in {what}", labels, logits.shape[:-1], classes, ignore)
-    smoothing = as_share(f"smoothing in {what}", smoothing)
+    smoothing = as_fraction(f"smoothing in {what}", smoothing)
     labels, counted = labels.reshape(-1), None
     if ignore is not None:
         counted = labels != ignore

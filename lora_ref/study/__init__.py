@@ -5,7 +5,7 @@
 ['adapter-keeps', 'full-forgets', 'lora-keeps']
 """
 
-from lora_ref.study.judge import Finding, judge_claims, judge_popular
+from lora_ref.study.findings import Finding, judge_claims, judge_popular
 from lora_ref.study.methods import DEFAULT_METHODS, METHODS
 from lora_ref.study.page import as_page
 from lora_ref.study.records import Record, as_results, committed, rows

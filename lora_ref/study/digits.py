@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import Array, as_count, frozen
+from lora_ref.checks import Array, as_count, frozen
 
 SIZE = 8
 """Pixels on a side."""

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.layers.dora import DoRALinear
+from lora_ref.layers.initializers import pissa
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.qlora import QLoRALinear
-from lora_ref.layers.starts import pissa
 from lora_ref.training import Network
 
 SIZES = (64, 256, 256, 10)
@@ -91,7 +91,7 @@ def _off(adapted: Network, pretrained: Network) -> Network:
     for name in LINEARS:
         layer = adapted[name]
         if isinstance(layer, QLoRALinear):
-            bare[name] = Linear(layer.W0.dequantise(np.dtype(np.float32)), layer.bias)
+            bare[name] = Linear(layer.W0.dequantize(np.dtype(np.float32)), layer.bias)
         elif isinstance(layer, LoRALinear | DoRALinear):
             bare[name] = Linear(layer.W0, layer.bias)
         else:  # a bottleneck adapter stands beside its linear layer
@@ -112,10 +112,10 @@ METHODS: Mapping[str, Method] = {
     "full": Method("all weights and biases", _full),
     **{f"lora-{r}": Method(f"LoRA, r = {r}", _lora(r), _off) for r in RANKS},
     "rslora": Method(
-        "LoRA, r = 8, scaling alpha / sqrt(r)", _lora(VARIANT_RANK, rank_stabilised=True), _off
+        "LoRA, r = 8, scaling alpha / sqrt(r)", _lora(VARIANT_RANK, rank_stabilized=True), _off
     ),
     "dora": Method("DoRA, r = 8", _wrapped(DoRALinear.init), _off),
-    "pissa": Method("LoRA, r = 8, PiSSA start", _lora(VARIANT_RANK, start=pissa), _original),
+    "pissa": Method("LoRA, r = 8, PiSSA start", _lora(VARIANT_RANK, initializer=pissa), _original),
     "qlora": Method("LoRA, r = 8, over W0 in NF4", _wrapped(QLoRALinear.init), _off),
     **{f"adapter-{m}": Method(f"bottleneck adapters, m = {m}", _adapters(m), _off) for m in WIDTHS},
 }

@@ -6,7 +6,7 @@ from importlib.resources import files
 from statistics import fmean
 from typing import Any
 
-from lora_ref.study.judge import Paired, judge_claims, judge_popular
+from lora_ref.study.findings import Paired, judge_claims, judge_popular
 from lora_ref.study.methods import METHODS, RANKS
 from lora_ref.study.records import DIALLED, Record, grouped, mean_std
 from lora_ref.study.report import as_markdown, percent, table
@@ -47,8 +47,8 @@ shift it holds if the mean exceeds two standard errors (the tables give mean ± 
 in points). It **holds** if it does so on every shift, holds **partly** if on some, **fails** if
 on none, and where the contrary holds on every shift by the same rule it is the **opposite**. On
 relabelled, source and target contradict each other: the same images with other labels, so whoever
-learns the one must forget the other. The definitions stand in `lora_ref/study/judge.py`, and were
-not changed when the study was run anew.
+learns the one must forget the other. The definitions stand in `lora_ref/study/findings.py`, and
+were not changed when the study was run anew.
 """
 
 

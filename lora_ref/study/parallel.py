@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lora_ref.arrays import as_count
+from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.processes import THREADS, end_with, interrupted_once
 

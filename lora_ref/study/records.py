@@ -8,11 +8,11 @@ from statistics import fmean, stdev
 from sys import float_info
 from typing import Any, NotRequired, TypedDict, cast
 
+from lora_ref.atomic_write import write_whole
 from lora_ref.errors import LoraRefError
-from lora_ref.files import write_whole
 from lora_ref.study.methods import LINEARS, METHODS, RANKS
+from lora_ref.study.probes import SHARES, lengths
 from lora_ref.study.shifts import SHIFTS
-from lora_ref.study.update import SHARES, lengths
 
 SCHEMA = 1
 

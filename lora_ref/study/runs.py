@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from lora_ref.arrays import as_count
+from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.study.digits import Images, split
 from lora_ref.study.methods import (
@@ -21,9 +21,9 @@ from lora_ref.study.methods import (
     learning_rates,
 )
 from lora_ref.study.parallel import each, workers
+from lora_ref.study.probes import cut, dial, spectrum
 from lora_ref.study.records import DIALLED, SCHEMA, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
-from lora_ref.study.update import cut, dial, spectrum
 from lora_ref.training import AdamW, Network, accuracy, cosine, train
 
 PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
@@ -165,7 +165,7 @@ def adapt(
         start,
         target.x,
         target.labels,
-        optimiser=AdamW(lr),
+        optimizer=AdamW(lr),
         steps=STEPS,
         batch=BATCH,
         rng=np.random.default_rng([seed, 3]),
@@ -182,7 +182,7 @@ def pretrain(seed: int) -> tuple[int, Network]:
         Network.mlp(SIZES, rng, dtype=np.float32),
         source.x,
         source.labels,
-        optimiser=AdamW(PRETRAINING_RATE),
+        optimizer=AdamW(PRETRAINING_RATE),
         steps=PRETRAINING_EPOCHS * -(-len(source.labels) // BATCH),
         batch=BATCH,
         rng=rng,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.study.digits import CLASSES, SIZE, Images
 
 

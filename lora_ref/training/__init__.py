@@ -1,5 +1,6 @@
 """Training: layers in a row, optimisers that are functions, and the loop over mini-batches."""
 
+from lora_ref.training.clipping import clip_gradients, gradient_norm
 from lora_ref.training.loop import (
     CROSS_ENTROPY,
     DivergedError,
@@ -11,15 +12,15 @@ from lora_ref.training.loop import (
     train,
 )
 from lora_ref.training.network import Network, NetworkCache
-from lora_ref.training.optimisers import (
+from lora_ref.training.optimizers import (
     SGD,
     AdamW,
     AdamWState,
     Momentum,
     MomentumState,
-    Optimiser,
+    Optimizer,
 )
-from lora_ref.training.pace import clip_gradients, cosine, gradient_norm
+from lora_ref.training.schedule import cosine
 
 __all__ = [
     "CROSS_ENTROPY",
@@ -33,7 +34,7 @@ __all__ = [
     "MomentumState",
     "Network",
     "NetworkCache",
-    "Optimiser",
+    "Optimizer",
     "accuracy",
     "clip_gradients",
     "cosine",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.arrays import (
+from lora_ref.checks import (
     Array,
     Params,
     as_count,
@@ -26,9 +26,9 @@ from lora_ref.ops import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
+from lora_ref.training.clipping import clip_gradients, gradient_norm
 from lora_ref.training.network import Network, takes_mask
-from lora_ref.training.optimisers import Optimiser
-from lora_ref.training.pace import clip_gradients, gradient_norm
+from lora_ref.training.optimizers import Optimizer
 
 Schedule: TypeAlias = Callable[[int, int], float]
 """From the steps made so far and the steps in all to the factor of the learning rate."""
@@ -142,7 +142,7 @@ def train(
     x: Array,
     labels: Labels | Array,
     *,
-    optimiser: Optimiser,
+    optimizer: Optimizer,
     steps: int,
     batch: int,
     rng: np.random.Generator,
@@ -165,7 +165,7 @@ def train(
         One example per entry of the first axis.
     labels : ndarray whose first axis is that of x
         What the loss compares with: classes, or the targets of another loss.
-    optimiser : Optimiser
+    optimizer : Optimiser
         `SGD`, `Momentum` or `AdamW`.
     steps : int
         Number of steps, at least 1.
@@ -205,9 +205,9 @@ def train(
     judge: object = loss
     if not isinstance(judge, Loss):
         raise LoraRefError(f"loss in train is {judge!r}, expected a Loss such as CROSS_ENTROPY")
-    if not all(hasattr(optimiser, name) for name in ("lr", "start", "step")):
+    if not all(hasattr(optimizer, name) for name in ("lr", "start", "step")):
         raise LoraRefError(
-            f"optimiser in train is {optimiser!r}, expected one such as AdamW(0.01), "
+            f"optimizer in train is {optimizer!r}, expected one such as AdamW(0.01), "
             "with lr, start and step"
         )
     steps = as_count("steps in train", steps)
@@ -223,14 +223,14 @@ def train(
     batches = minibatches(len(x), batch, rng)
     # buffers of our own, which the optimiser may write into
     params: Params = {name: array.copy() for name, array in network.trainable.items()}
-    network, state = network.with_params(params), optimiser.start(params)
+    network, state = network.with_params(params), optimizer.start(params)
     losses: list[float] = []
     norms: list[float] = []
     evaluations: list[tuple[int, Any]] = []
     report = _Report(steps, progress)
     for step in range(steps):
         chosen = next(batches)
-        lr = optimiser.lr * _factor(schedule, step, steps)
+        lr = optimizer.lr * _factor(schedule, step, steps)
         with np.errstate(all="ignore"):  # the sentences below say it, and say where
             y, cache = network.forward(
                 x[chosen], masks=None if masks is None else masks(len(chosen), rng)
@@ -246,7 +246,7 @@ def train(
                 )
             if max_norm is not None:
                 grads, _ = clip_gradients(grads, max_norm)
-            params, state = optimiser.step(params, grads, state, lr=lr, out=(params, state))
+            params, state = optimizer.step(params, grads, state, lr=lr, out=(params, state))
             network = network.with_params(params)
         losses.append(value)
         norms.append(norm)

@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lora_ref.arrays import Array, Params, as_count, check_cache, check_generator
+from lora_ref.checks import Array, Params, as_count, check_cache, check_generator
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.activation import Activation
 from lora_ref.layers.adapter import Adapter
 from lora_ref.layers.base import Layer
+from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
-from lora_ref.layers.starts import Start, kaiming_uniform
 
 
 class NetworkCache(NamedTuple):
@@ -63,7 +63,7 @@ class Network(Layer):
 
     layers: Mapping[str, Layer]
 
-    multilinear: ClassVar[bool] = False
+    affine_in_each_argument: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         names: Iterable[object] = self.layers
@@ -250,14 +250,14 @@ class Network(Layer):
         rng: np.random.Generator,
         *,
         targets: Iterable[str] | None = None,
-        start: Start = kaiming_uniform,
-        rank_stabilised: bool = False,
+        initializer: Initializer = kaiming_uniform,
+        rank_stabilized: bool = False,
     ) -> Self:
         """Turn linear layers into `LoRALinear`; their biases, and all other layers, are frozen.
 
         Parameters
         ----------
-        r, alpha, rng, start, rank_stabilised
+        r, alpha, rng, initializer, rank_stabilized
             As in `LoRALinear.init`; the layers draw from `rng` in order.
         targets : iterable of str, optional
             The linear layers to adapt; all of them if omitted.
@@ -269,7 +269,7 @@ class Network(Layer):
         """
 
         def adapted(layer: Linear) -> LoRALinear:
-            options: Any = {"start": start, "rank_stabilised": rank_stabilised}
+            options: Any = {"initializer": initializer, "rank_stabilized": rank_stabilized}
             return LoRALinear.init(layer.W, r, alpha, rng, bias=layer.bias, **options)
 
         chosen = self._targets("with_lora", targets)

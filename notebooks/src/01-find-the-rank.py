@@ -22,7 +22,7 @@ import numpy as np
 from lora_ref import lowrank
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
-from lora_ref.worked import article_layer
+from lora_ref.walkthrough import article_layer
 
 # %% [markdown]
 # ## One column times one row
@@ -266,7 +266,7 @@ check("tail", tail)
 #   choose r, and keep `lowrank.factors(W - W0, r)`. [Question 15](../docs/questions.md) has the
 #   cell.
 # - Of a large matrix only the first triplets are needed (a singular value with its column and
-#   row). `lowrank.randomised_svd` finds them with a few products; how near it comes can be
+#   row). `lowrank.randomized_svd` finds them with a few products; how near it comes can be
 #   measured:
 
 # %%
@@ -274,7 +274,7 @@ check("tail", tail)
 big = rng.standard_normal((300, 12)) @ rng.standard_normal((12, 200)) + rng.standard_normal(
     (300, 200)
 )
-U, s8, Vh = lowrank.randomised_svd(big, 8, rng)
+U, s8, Vh = lowrank.randomized_svd(big, 8, rng)
 reached, best = np.linalg.norm(big - U * s8 @ Vh), lowrank.tail(big, 8).frobenius
 print(f"error {reached:.3f}, the least possible {best:.3f}")
 

@@ -19,13 +19,13 @@ from textwrap import fill
 
 import numpy as np
 
-from lora_ref import counting, lowrank, worked
+from lora_ref import counting, lowrank, walkthrough
 from lora_ref.claims import article, judge
 from lora_ref.exact import fractions_of
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
 
-STEPS = {step.name: step for step in worked.walkthrough()}
+STEPS = {step.name: step for step in walkthrough.all_steps()}
 
 # %% [markdown]
 # ## W0 has full rank
@@ -36,7 +36,7 @@ STEPS = {step.name: step for step in worked.walkthrough()}
 
 # %%
 # exact
-print(worked.format_step(STEPS["pretrained"], exact=True))
+print(walkthrough.format_step(STEPS["pretrained"], exact=True))
 
 # %% [markdown]
 # How far is W0 from a lower rank? The determinant cannot say: doubling every entry multiplies it
@@ -55,7 +55,7 @@ print(fill(judged.reason, 84))
 
 # %%
 # to 1e-9
-layer = worked.article_layer()
+layer = walkthrough.article_layer()
 s = np.linalg.svd(layer.W0, compute_uv=False)
 print("singular values: ", " ".join(f"{value:.4f}" for value in s))
 print(f"condition number: {s[0] / s[-1]:.1f}")
@@ -78,7 +78,7 @@ print(f"two decimals hide a change of W0 of norm {0.005 * 4:.2f} at most")
 
 # %%
 # exact
-entries = worked.EXACT_A.ravel()
+entries = walkthrough.EXACT_A.ravel()
 print("steps from entry to entry:", " ".join(str(step) for step in np.diff(entries)))
 print("in units of 0.02:         ", " ".join(str(entry * 50) for entry in entries))
 judged = judge(article().claim("a-gaussian"))
@@ -92,7 +92,7 @@ print(f"{judged.verdict}: {judged.reason}")
 # %%
 # exact
 start = STEPS["start"].parts["W"]
-print("W is W0 in fractions:", bool((start.exact == worked.EXACT_W0).all()))
+print("W is W0 in fractions:", bool((start.exact == walkthrough.EXACT_W0).all()))
 print("W is W0 in float64:  ", np.array_equal(start.value, layer.W0))
 
 # %% [markdown]
@@ -117,7 +117,7 @@ print(fill(f"because {judged.reason}", 84))
 
 # %%
 # exact
-A, B = worked.EXACT_A, worked.EXACT_B
+A, B = walkthrough.EXACT_A, walkthrough.EXACT_B
 factors = {"A": A, "A^T": A.T, "B": B, "B^T": B.T}
 for (one, left), (other, right) in permutations(factors.items(), 2):
     if one[0] != other[0] and left.shape[1] == right.shape[0]:
@@ -130,7 +130,7 @@ for (one, left), (other, right) in permutations(factors.items(), 2):
 
 # %%
 # to 1e-12
-print(worked.format_step(STEPS["update"]))
+print(walkthrough.format_step(STEPS["update"]))
 
 # %% [markdown]
 # Here is all of it in one picture. An entry of B A stands where its row of B and its column of A
@@ -161,10 +161,12 @@ print(fill(f"because {judged.reason}", 84))
 # %%
 # exact
 products = A[0] * B[:, 0]
-for a, b, product, printed in zip(A[0], B[:, 0], products, worked.PRINTED_AB_TERMS, strict=True):
+for a, b, product, printed in zip(
+    A[0], B[:, 0], products, walkthrough.PRINTED_AB_TERMS, strict=True
+):
     wrong = "   <-" if fractions_of((printed,))[0] != product else ""
     print(f"{float(a):.2f} x {float(b):.2f} = {float(product):.2f}, printed {printed}{wrong}")
-print(f"        sum = {float(products.sum()):.2f}, printed {worked.PRINTED_AB[0][0]}")
+print(f"        sum = {float(products.sum()):.2f}, printed {walkthrough.PRINTED_AB[0][0]}")
 print("verdict:", judge(article().claim("ab-11")).verdict)
 
 # %% [markdown]
@@ -173,7 +175,7 @@ print("verdict:", judge(article().claim("ab-11")).verdict)
 
 # %%
 # exact
-printed = fractions_of(worked.PRINTED_AB)
+printed = fractions_of(walkthrough.PRINTED_AB)
 for one, other in pairwise(printed):
     print("printed rows rise by", ", ".join(f"{float(rise):.2f}" for rise in other - one))
 print("columns of B sum to ", ", ".join(f"{float(total):.2f}" for total in B.sum(axis=0)))
@@ -196,7 +198,7 @@ print("so rows of A B by   ", ", ".join(f"{float(rise):.2f}" for rise in (A[1] -
 
 # %%
 # to 1e-12
-print(worked.format_step(STEPS["merge"]))
+print(walkthrough.format_step(STEPS["merge"]))
 
 # %%
 # exact
@@ -274,7 +276,7 @@ print(fill(f"right: {judged.correction}", 84))
 
 # %%
 # exact
-print(worked.format_step(STEPS["forward-two-steps"], exact=True))
+print(walkthrough.format_step(STEPS["forward-two-steps"], exact=True))
 
 # %%
 # exact
@@ -430,8 +432,8 @@ check("merge", merge)
 # to 1e-12
 entry = layer.r * np.abs(layer.B).max() * np.abs(layer.A).max()
 norm = np.linalg.norm(layer.B) * np.linalg.norm(layer.A)
-print(f"entries of B A at most {entry:.2f}, printed {worked.PRINTED_AB[-1][-1]}")
-print(f"norm of B A at most    {norm:.2f}, printed {worked.PRINTED_NORM}")
+print(f"entries of B A at most {entry:.2f}, printed {walkthrough.PRINTED_AB[-1][-1]}")
+print(f"norm of B A at most    {norm:.2f}, printed {walkthrough.PRINTED_NORM}")
 
 # %% [markdown]
 # `lora-ref walkthrough --exact` prints all steps of this example in fractions, gradients

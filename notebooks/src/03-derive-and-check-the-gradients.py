@@ -22,7 +22,7 @@ from textwrap import fill
 
 import numpy as np
 
-from lora_ref import worked
+from lora_ref import walkthrough
 from lora_ref.claims import article, judge
 from lora_ref.exact import floats
 from lora_ref.exercises import check, show
@@ -57,12 +57,12 @@ from lora_ref.ops import layer_norm, layer_norm_backward
 
 # %%
 # exact
-A, B, s = worked.EXACT_A, worked.EXACT_B, Fraction(worked.ALPHA, worked.R)
-here = worked.exact_pass(A, B)
+A, B, s = walkthrough.EXACT_A, walkthrough.EXACT_B, Fraction(walkthrough.ALPHA, walkthrough.R)
+here = walkthrough.exact_pass(A, B)
 for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
     moved_B = B.copy()
     moved_B[2, 1] += step
-    moved = worked.exact_pass(A, moved_B)
+    moved = walkthrough.exact_pass(A, moved_B)
     slopes = here.grad_y @ (moved.y - here.y) / step, (moved.loss - here.loss) / step
     print(f"step {step!s:>6}: slope of sum(g * y) {slopes[0]}, slope of the loss {slopes[1]}")
 
@@ -114,9 +114,9 @@ print("grad_B[2, 1] =", here.grad_B[2, 1])
 
 # %%
 # exact
-grad_h = [s * here.grad_y @ B[:, q] for q in range(worked.R)]
+grad_h = [s * here.grad_y @ B[:, q] for q in range(walkthrough.R)]
 print("gradient of h:", ", ".join(map(str, grad_h)))
-print("of h[0], times x[1] =", grad_h[0] * worked.EXACT_X[1])
+print("of h[0], times x[1] =", grad_h[0] * walkthrough.EXACT_X[1])
 print("grad_A[0, 1]        =", here.grad_A[0, 1])
 
 # %% [markdown]
@@ -138,8 +138,8 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 
 # %%
 # to 1e-9
-layer = worked.article_layer()
-x, g = floats(worked.EXACT_X)[None], floats(here.grad_y)[None]
+layer = walkthrough.article_layer()
+x, g = floats(walkthrough.EXACT_X)[None], floats(here.grad_y)[None]
 grad_x, grads = layer.backward(g, layer.forward(x)[1])
 by_hand, numerical = {"x": grad_x, **grads}, numerical_gradients(layer, x, g)
 for name in by_hand:

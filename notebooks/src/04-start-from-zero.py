@@ -16,7 +16,7 @@ from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES, Picture, descent, first_steps, start_up
 from lora_ref.figures.training import descent_alt, start_up_alt
 from lora_ref.gradcheck import sgd_step
-from lora_ref.layers import LoRALinear, starts
+from lora_ref.layers import LoRALinear, initializers
 from lora_ref.lowrank import best_update, numerical_rank
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.training import SGD, AdamW, Loss, Network, train
@@ -70,8 +70,8 @@ for step in range(4):
 
 # %%
 # depends on the seed
-for start in (starts.both_zero, starts.both_random):
-    layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), start=start)
+for start in (initializers.both_zero, initializers.both_random):
+    layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), initializer=start)
     y, before = x @ W0.T, layer.delta_w
     off = np.linalg.norm(layer.forward(x)[0] - y) / np.linalg.norm(y)
     for _ in range(100):
@@ -104,13 +104,13 @@ FIGURES["start-up"].picture()
 
 # %%
 # depends on the seed
-_, A, B = starts.kaiming_uniform(W0, 2, 2.0, rng)
+_, A, B = initializers.kaiming_uniform(W0, 2, 2.0, rng)
 equal = np.tile(A[:1], (2, 1))
 nearly = equal + 1e-6 * rng.standard_normal(A.shape)
 options, losses = {"batch": len(x), "rng": rng, "loss": loss}, {}
 for name, rows in {"equal rows": equal, "nearly equal": nearly, "random rows": A}.items():
     network = Network({"layer": LoRALinear(W0, rows, B, alpha=4)})
-    network, history = train(network, x, target, optimiser=SGD(lr=0.3), steps=100, **options)
+    network, history = train(network, x, target, optimizer=SGD(lr=0.3), steps=100, **options)
     losses[name], update = history.losses, network["layer"].delta_w
     rank = numerical_rank(update, 1e-6 * np.linalg.norm(update))
     print(f"{name:<12}  rank of the update {rank}, loss {losses[name][-1]:.4f}")
@@ -151,7 +151,7 @@ print("             standard deviation of A         size of A x")
 print("in_features  0.02    Kaiming  its formula    0.02  Kaiming")
 for width in (256, 768, 833, 1024, 4096):
     rows, found = rng.standard_normal((100, width)), []
-    for start in (starts.normal(0.02), starts.kaiming_uniform):
+    for start in (initializers.normal(0.02), initializers.kaiming_uniform):
         _, A, _ = start(np.zeros((1, width)), 64, 1.0, rng)
         found.append((A.std(), np.sqrt(np.mean((rows @ A.T) ** 2))))
     (a, h), (b, k) = found
@@ -179,8 +179,8 @@ y, lr = x @ W0.T, 1e-6
 print("alpha   B zero   B random   norm of grad_B   after a step from B zero")
 for alpha in (1, 16, 256):
     zero, random = (
-        LoRALinear.init(W0, 4, alpha, np.random.default_rng(1), start=start)
-        for start in (starts.kaiming_uniform, starts.both_random)
+        LoRALinear.init(W0, 4, alpha, np.random.default_rng(1), initializer=start)
+        for start in (initializers.kaiming_uniform, initializers.both_random)
     )
     moved, _ = sgd_step(zero, x, (y - target) / len(x), lr)
     far = [np.linalg.norm(one.forward(x)[0] - y) for one in (zero, random, moved)]
@@ -232,7 +232,7 @@ Picture(start_up(norms), start_up_alt(norms))
 # now moves at another pace than B. They make the same steps if the sixteenth is for B alone.
 
 # %%
-_, A, B = starts.kaiming_uniform(W0, 4, 2.0, rng)
+_, A, B = initializers.kaiming_uniform(W0, 4, 2.0, rng)
 settings = {
     "alpha,   A,   lr": (8, A, SGD(lr=0.1)),
     "4 alpha, A,   lr/16": (32, A, SGD(lr=0.1 / 16)),
@@ -242,10 +242,10 @@ settings = {
     "Adam: 4 alpha, A/2, lr/2": (32, A / 2, AdamW(lr=0.01 / 2, weight_decay=0)),
 }
 updates = {}
-for name, (alpha, rows, optimiser) in settings.items():
+for name, (alpha, rows, optimizer) in settings.items():
     start = Network({"layer": LoRALinear(W0, rows, B, alpha)})
     for steps in (1, 20):
-        network, _ = train(start, x, target, optimiser=optimiser, steps=steps, **options)
+        network, _ = train(start, x, target, optimizer=optimizer, steps=steps, **options)
         updates[name, steps] = network["layer"].delta_w
 
 # %% [markdown]
@@ -254,8 +254,8 @@ for name, (alpha, rows, optimiser) in settings.items():
 
 # %%
 # depends on the seed
-for name, (_, _, optimiser) in settings.items():
-    like = next(other for other in settings if type(settings[other][2]) is type(optimiser))
+for name, (_, _, optimizer) in settings.items():
+    like = next(other for other in settings if type(settings[other][2]) is type(optimizer))
     said = []
     for steps in (1, 20):
         update, reference = updates[name, steps], updates[like, steps]
@@ -303,17 +303,17 @@ for name in ("now", "a step later", "two steps later"):
 # depends on the seed
 W, x_wide, g = np.zeros((256, 512)), *(rng.standard_normal((64, n)) for n in (512, 256))
 print(f"{'r = 4, 16, 64':<23} {'norm of grad_B':<17} {'fall of the loss':<17} size of the update")
-for optimiser in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
-    for stabilised in (False, True):
+for optimizer in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
+    for stabilized in (False, True):
         found = []
         for r in (4, 16, 64):
-            layer = LoRALinear.init(W, r, 16, rng, rank_stabilised=stabilised)
+            layer = LoRALinear.init(W, r, 16, rng, rank_stabilized=stabilized)
             _, grads = layer.backward(g, layer.forward(x_wide)[1])
-            state = optimiser.start(layer.trainable)
-            moved = layer.with_params(optimiser.step(layer.trainable, grads, state)[0])
+            state = optimizer.start(layer.trainable)
+            moved = layer.with_params(optimizer.step(layer.trainable, grads, state)[0])
             fall = -np.sum(g * moved.forward(x_wide)[0])  # y was zero, as W is
             found.append((np.linalg.norm(grads["B"]), fall, np.linalg.norm(moved.delta_w)))
-        name = f"{type(optimiser).__name__:<5} alpha/{'sqrt(r)' if stabilised else 'r'}"
+        name = f"{type(optimizer).__name__:<5} alpha/{'sqrt(r)' if stabilized else 'r'}"
         columns = (np.array(found) / found[0]).T
         print(f"{name:<23}", "   ".join(" ".join(f"{v:4.2f}" for v in c) for c in columns))
 
@@ -351,8 +351,13 @@ for optimiser in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
 # %%
 # depends on the seed
 print("start            W0 frozen as it was  y at the start     grad_A  grad_B")
-for start in (starts.kaiming_uniform, starts.orthogonal, starts.pissa, starts.both_random):
-    layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), start=start)
+for start in (
+    initializers.kaiming_uniform,
+    initializers.orthogonal,
+    initializers.pissa,
+    initializers.both_random,
+):
+    layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), initializer=start)
     y, cache = layer.forward(x)
     _, grads = layer.backward((y - target) / len(x), cache)
     same = np.array_equal(y, x @ W0.T), np.allclose(y, x @ W0.T)
@@ -372,9 +377,9 @@ for start in (starts.kaiming_uniform, starts.orthogonal, starts.pissa, starts.bo
 # depends on the seed
 updates = []
 for alpha, lr in ((8, 0.05), (2, 0.2)):
-    layer = LoRALinear.init(W0, 4, alpha, rng, start=starts.pissa)
-    optimiser, network = SGD(lr=lr), Network({"layer": layer})
-    network, _ = train(network, x, target, optimiser=optimiser, steps=20, **options)
+    layer = LoRALinear.init(W0, 4, alpha, rng, initializer=initializers.pissa)
+    optimizer, network = SGD(lr=lr), Network({"layer": layer})
+    network, _ = train(network, x, target, optimizer=optimizer, steps=20, **options)
     updates.append(network["layer"].merge().W - W0)
 print("alpha = 8 at lr = 0.05 and alpha = 2 at lr = 0.2 train alike:", np.allclose(*updates))
 print("rank of what r = 4 has added to W0:", numerical_rank(updates[0], 1e-9))
@@ -409,7 +414,7 @@ print(show("scaling"))
 
 
 # %%
-def scaling(alpha, r, rank_stabilised): ...
+def scaling(alpha, r, rank_stabilized): ...
 
 
 check("scaling", scaling)

@@ -22,7 +22,7 @@ from lora_ref.figures.training import descent_alt
 from lora_ref.layers import Linear, LoRALinear
 from lora_ref.lowrank import best_update, truncate
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
-from lora_ref.study.judge import Runs, listed
+from lora_ref.study.findings import Runs, listed
 from lora_ref.study.methods import learning_rates
 from lora_ref.training import Loss, Momentum, Network, train
 
@@ -80,7 +80,7 @@ for r in (1, 2, 3, 4, 5, 6, 7, 8, 12):
 # the full weight, a `Linear` that starts as W0.
 
 # %%
-options = {"optimiser": Momentum(lr=0.1), "steps": 400, "batch": len(x), "rng": rng}
+options = {"optimizer": Momentum(lr=0.1), "steps": 400, "batch": len(x), "rng": rng}
 options["loss"] = Loss(mean_squared_error, mean_squared_error_backward)
 layers, losses, floors = {"full": Linear(W0)}, {}, {}
 for r in (1, 2, 4):

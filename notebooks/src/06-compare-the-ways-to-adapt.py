@@ -18,7 +18,7 @@ from lora_ref.figures import FIGURES
 from lora_ref.layers import Adapter, DoRALinear, LoRALinear
 from lora_ref.layers.adapter import affine_defect
 from lora_ref.study.digits import split
-from lora_ref.study.judge import Runs, listed
+from lora_ref.study.findings import Runs, listed
 
 # %% [markdown]
 # ## One task, five shifts
@@ -310,7 +310,7 @@ for shift in runs.shifts:
 # - Yet on all shifts but `near`, LoRA trained at rank 4 is far above the full update *cut* to
 #   rank 4. A spectrum says how well this one update can be cut. It does not bound what training
 #   at that rank reaches.
-# - `low-rank-regularises` asks for a smaller gap between training and test images. Except for
+# - `low-rank-regularizes` asks for a smaller gap between training and test images. Except for
 #   LoRA on `inverted`, both fit the training images almost entirely, so the gap is what the test
 #   lacks, and LoRA lacks more. On `inverted` it fits them less well, and its gap is larger all
 #   the same.

@@ -135,13 +135,13 @@ print("zero gradient in the sum:", [name for name, grad in grads.items() if not 
 
 # %%
 # exact
-optimiser = AdamW(lr=0.01, weight_decay=0.0)
-params, state = layer.trainable, optimiser.start(layer.trainable)
+optimizer = AdamW(lr=0.01, weight_decay=0.0)
+params, state = layer.trainable, optimizer.start(layer.trainable)
 for task in (np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 0, 2, 0, 2])):
     now = layer.with_params(params)
     y, cache = now.forward(x, task=task)
     _, grads = now.backward(y, cache)
-    old, (params, state) = params, optimiser.step(params, grads, state)
+    old, (params, state) = params, optimizer.step(params, grads, state)
     moved = not np.array_equal(old["1.A"], params["1.A"])
     print(f"tasks {task}: gradient of 1.A zero: {not grads['1.A'].any()}, 1.A moved: {moved}")
 

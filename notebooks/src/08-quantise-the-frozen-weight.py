@@ -16,15 +16,15 @@ from textwrap import fill
 
 import numpy as np
 
-from lora_ref import counting, lowrank, quantize, study
+from lora_ref import counting, lowrank, study
 from lora_ref.claims import article, judge, literature
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES, memories
 from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import QLoRALinear
 from lora_ref.layers.qlora import merge_errors
-from lora_ref.quantize import NF4_OFFSET, nf4_levels, quantise
-from lora_ref.study.judge import Runs
+from lora_ref.quantize import NF4_OFFSET, bits_per_weight, nf4_levels, quantize
+from lora_ref.study.findings import Runs
 
 # %% [markdown]
 # ## A few codes for a block of weights
@@ -55,7 +55,7 @@ for kind, largest in (("int4", 7), ("int8", 127)):
 # %%
 # exact
 spoiled = np.where(block == -1.4, -14.0, block)
-print("int4      ", *(f"{code - 7:6d}" for code in quantise(spoiled, "int4").indices.astype(int)))
+print("int4      ", *(f"{code - 7:6d}" for code in quantize(spoiled, "int4").indices.astype(int)))
 
 # %% [markdown]
 # That is why there are blocks at all. A matrix with one absmax would be at the mercy of its
@@ -163,7 +163,7 @@ weights = {
 }
 print(f"{'':<10}", *(f"{kind:>7}" for kind in ("nf4", "int4", "int8")))
 for name, W in weights.items():
-    errors = [quantise(W, kind).dequantise() - W for kind in ("nf4", "int4", "int8")]
+    errors = [quantize(W, kind).dequantize() - W for kind in ("nf4", "int4", "int8")]
     print(f"{name:<10}", *(f"{np.linalg.norm(E) / np.linalg.norm(W):7.4f}" for E in errors))
 
 # %% [markdown]
@@ -188,8 +188,8 @@ for name, W in weights.items():
 # %%
 # exact
 for name, double in (("one float32 a block", False), ("double quantisation", True)):
-    formula = quantize.bits_per_weight(double=double)
-    stored = quantise(weights["normal"], double=double)
+    formula = bits_per_weight(double=double)
+    stored = quantize(weights["normal"], double=double)
     took = f"{stored.nbytes:,} bytes, {stored.bits_per_weight:.4f} bits a weight"
     print(f"{name}: formula {formula:.4f}, measured {took}")
 
@@ -201,9 +201,9 @@ for name, double in (("one float32 a block", False), ("double quantisation", Tru
 # depends on the seed
 print("block   bits a weight   error, normal   error, outliers")
 for block_size in (16, 64, 256, 4096, size[0] * size[1]):
-    line = f"{block_size:>6} {quantize.bits_per_weight(block_size=block_size):14.4f}"
+    line = f"{block_size:>6} {bits_per_weight(block_size=block_size):14.4f}"
     for W in (weights["normal"], weights["outliers"]):
-        E = quantise(W, block_size=block_size).dequantise() - W
+        E = quantize(W, block_size=block_size).dequantize() - W
         line += f" {np.linalg.norm(E) / np.linalg.norm(W):16.4f}"
     print(line)
 
@@ -238,7 +238,7 @@ y, cache = layer.forward(x)
 grad_y = rng.standard_normal(y.shape)
 grad_x, grads = layer.backward(grad_y, cache)
 print("trained:", " and ".join(sorted(grads)))
-for name, W in (("W0_hat", layer.W0.dequantise()), ("W0", W0)):
+for name, W in (("W0_hat", layer.W0.dequantize()), ("W0", W0)):
     gap = np.linalg.norm(grad_x - grad_y @ W) / np.linalg.norm(grad_x)
     print(f"grad_x at the start, against that of {name:<6}: {gap:.4f}")
 
@@ -278,7 +278,7 @@ for alpha in (1, 16, 256):
 
 # %%
 # depends on the seed
-E = layer.W0.dequantise() - W0
+E = layer.W0.dequantize() - W0
 for r in (1, 8, 32, 128, 256):
     left = lowrank.tail(E, r).frobenius if r < min(E.shape) else 0.0
     print(f"r = {r:>3}: {100 * left / np.linalg.norm(E):5.1f} % of the error is left")
@@ -298,24 +298,24 @@ for r in (1, 8, 32, 128, 256):
 #
 # - `merge` folds the update into W0_hat: the function that was trained, to rounding, but no
 #   longer in 4 bits.
-# - `merge_quantised` rounds that to 4 bits again. Where the update is small against the gaps
+# - `merge_quantized` rounds that to 4 bits again. Where the update is small against the gaps
 #   between levels, the codes stay as they were, and the update is lost.
 # - `merge_into` takes the original W0, which brings the whole quantisation error into y, with the
 #   sign reversed.
 
 # %%
 # depends on the seed
-y_base, unit = x @ layer.W0.dequantise().T, layer.with_params({"B": some_B}).delta_w
+y_base, unit = x @ layer.W0.dequantize().T, layer.with_params({"B": some_B}).delta_w
 rounding = True
 print("update / W0   left out   merged and quantised   merged into W0   codes that stay")
 for share in (0.001, 0.01, 0.1, 1):
     B = some_B * share * np.linalg.norm(W0) / np.linalg.norm(unit)
     trained = layer.with_params({"B": B})
     y, moved = trained.forward(x)[0], merge_errors(trained, W0, x)
-    stay = 100 * np.mean(trained.merge_quantised().indices == trained.W0.indices)
+    stay = 100 * np.mean(trained.merge_quantized().indices == trained.W0.indices)
     line = f"{share:11.3f} {np.linalg.norm(y_base - y) / np.linalg.norm(y):10.4f}"
     print(f"{line} {moved['quantised again']:22.4f} {moved['original']:16.4f} {stay:15.1f} %")
-    rounding = rounding and moved["dequantised"] < 1e-12
+    rounding = rounding and moved["dequantized"] < 1e-12
 print("merged into W0_hat, y moves by less than 1e-12 in all four:", rounding)
 
 # %% [markdown]

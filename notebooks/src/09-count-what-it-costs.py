@@ -189,7 +189,7 @@ for n in (1, 64, 4096):
 
 # %%
 # exact
-parts = ("weights", "gradients", "optimiser", "activations", "total")
+parts = ("weights", "gradients", "optimizer", "activations", "total")
 print("  rows       ", *(f"{part:>11}" for part in parts))
 for n in (512, 65536):
     full = counting.full_bytes(4096, 4096, n=n)
@@ -221,12 +221,12 @@ FIGURES["memory"].picture()
 # exact
 model = architecture("llama-7b")
 counts = {"full": tally(model, Full()), "LoRA": tally(model, LoRA(8, ["q_proj", "v_proj"]))}
-print(f"{'GB':<15}", *(f"{optimiser:>9}" for optimiser in counting.OPTIMISER_STATES))
+print(f"{'GB':<15}", *(f"{optimizer:>9}" for optimizer in counting.OPTIMIZER_STATES))
 for dtype in ("float32", "bfloat16"):
     for name, counted in counts.items():
         held = [
-            counting.training_memory(counted, dtype, optimiser=o).total / 1e9
-            for o in counting.OPTIMISER_STATES
+            counting.training_memory(counted, dtype, optimizer=o).total / 1e9
+            for o in counting.OPTIMIZER_STATES
         ]
         print(f"{dtype:<9} {name:<5}", *(f"{size:9.1f}" for size in held))
 

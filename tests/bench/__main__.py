@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from tests.bench import importing, linear, machine, memory, multitask, quantisation, svd, training
+from tests.bench import importing, linear, machine, memory, multitask, quantization, svd, training
 
 TOPICS = {
     "pass-1024-512": linear.large,
@@ -14,8 +14,8 @@ TOPICS = {
     "memory": memory.rows,
     "svd": svd.rows,
     "multitask": multitask.rows,
-    "nf4-quantise": quantisation.quantising,
-    "nf4-dequantise": quantisation.dequantising,
+    "nf4-quantize": quantization.quantising,
+    "nf4-dequantize": quantization.dequantising,
     "adamw": training.updates,
     "step": training.steps,
     "import": importing.rows,

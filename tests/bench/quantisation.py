@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.quantize import LEVELS, NF4_BLOCK, quantise
+from lora_ref.quantize import LEVELS, NF4_BLOCK, quantize
 from tests.bench.contest import contest
 from tests.bench.machine import blas_threads
 from tests.bench.row import Row, Target
 
 D = 4096
 
-QUANTISE = "quantise"
+QUANTIZE = "quantize"
 SEARCH = "numpy.searchsorted"
 ARGMIN = "argmin over 16 distances"
-THEIR_QUANTISE = "bitsandbytes quantise"
+THEIR_QUANTIZE = "bitsandbytes quantise"
 
-DEQUANTISE = "dequantise"
+DEQUANTIZE = "dequantize"
 GATHER = "unpack, gather, multiply"
-THEIR_DEQUANTISE = "bitsandbytes dequantise"
+THEIR_DEQUANTIZE = "bitsandbytes dequantise"
 
 NEEDS = ("torch", "bitsandbytes")
 
@@ -39,7 +39,7 @@ def make(name: str, d: int) -> Call:
 
 def ours(W: Any) -> Call:
     def call() -> Sequence[Any]:
-        q = quantise(W)
+        q = quantize(W)
         return q.codes, q.absmax
 
     return call
@@ -85,12 +85,12 @@ def theirs(W: Any) -> Call:
 
 
 def ours_back(W: Any) -> Call:
-    q = quantise(W)
-    return lambda: (q.dequantise(),)
+    q = quantize(W)
+    return lambda: (q.dequantize(),)
 
 
 def gather(W: Any) -> Call:
-    q, levels = quantise(W), LEVELS["nf4"]
+    q, levels = quantize(W), LEVELS["nf4"]
 
     def call() -> Sequence[Any]:
         blocks = levels[q.indices].reshape(-1, NF4_BLOCK)
@@ -109,13 +109,13 @@ def theirs_back(W: Any) -> Call:
 
 
 CONTENDERS = {
-    QUANTISE: ours,
+    QUANTIZE: ours,
     SEARCH: search,
     ARGMIN: argmin,
-    THEIR_QUANTISE: theirs,
-    DEQUANTISE: ours_back,
+    THEIR_QUANTIZE: theirs,
+    DEQUANTIZE: ours_back,
     GATHER: gather,
-    THEIR_DEQUANTISE: theirs_back,
+    THEIR_DEQUANTIZE: theirs_back,
 }
 
 
@@ -143,25 +143,25 @@ def here(*names: str) -> list[str]:
 
 def quantising() -> Iterator[Row]:
     """Yield the row of quantising."""
-    figures, seconds = over_ours(QUANTISE, *here(SEARCH, ARGMIN, THEIR_QUANTISE), rounds=4)
+    figures, seconds = over_ours(QUANTIZE, *here(SEARCH, ARGMIN, THEIR_QUANTIZE), rounds=4)
     yield Row(
-        "nf4-quantise",
+        "nf4-quantize",
         f"NF4 of a normal {D} x {D} matrix, float32, blocks of {NF4_BLOCK}: codes packed two a "
         "byte, and absmax",
         figures,
-        (Target(f"{SEARCH} over {QUANTISE}", ">=", 5.0),),
+        (Target(f"{SEARCH} over {QUANTIZE}", ">=", 5.0),),
         seconds=seconds,
     )
 
 
 def dequantising() -> Iterator[Row]:
     """Yield the row of dequantising."""
-    figures, seconds = over_ours(DEQUANTISE, *here(GATHER, THEIR_DEQUANTISE), rounds=8)
+    figures, seconds = over_ours(DEQUANTIZE, *here(GATHER, THEIR_DEQUANTIZE), rounds=8)
     yield Row(
-        "nf4-dequantise",
+        "nf4-dequantize",
         f"the same {D} x {D} matrix read back to float32",
         figures,
-        (Target(f"{THEIR_DEQUANTISE} over {DEQUANTISE}", ">=", 1.0),),
+        (Target(f"{THEIR_DEQUANTIZE} over {DEQUANTIZE}", ">=", 1.0),),
         seconds=seconds,
     )
 

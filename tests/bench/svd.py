@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.lowrank import randomised_svd
+from lora_ref.lowrank import randomized_svd
 from tests.bench.contest import contest
 from tests.bench.row import Row, Target
 
-FULL, RANDOMISED = "numpy.linalg.svd", "lowrank.randomised_svd"
+FULL, RANDOMIZED = "numpy.linalg.svd", "lowrank.randomized_svd"
 TIME, ERROR = "time, full over randomised", "error, randomised over optimal"
 
 
@@ -26,7 +26,7 @@ def make(name: str, d: int, r: int) -> Callable[[], Sequence[Any]]:
     M, rng = falling(d), np.random.default_rng(1)
     if name == FULL:
         return lambda: np.linalg.svd(M)
-    return lambda: randomised_svd(M, r, rng)
+    return lambda: randomized_svd(M, r, rng)
 
 
 def worst_error(d: int, r: int, draws: int) -> float:
@@ -35,7 +35,7 @@ def worst_error(d: int, r: int, draws: int) -> float:
     optimal = np.linalg.norm(1 / np.arange(r + 1, d + 1))
     errors = []
     for seed in range(draws):
-        U, s, Vh = randomised_svd(M, r, np.random.default_rng(seed))
+        U, s, Vh = randomized_svd(M, r, np.random.default_rng(seed))
         errors.append(np.linalg.norm(M - (U * s) @ Vh) / optimal)
     return float(max(errors))
 
@@ -43,12 +43,12 @@ def worst_error(d: int, r: int, draws: int) -> float:
 def rows() -> Iterator[Row]:
     """Yield the row of the SVD."""
     d, r, draws = 1024, 8, 10
-    timings = contest(make, [FULL, RANDOMISED], d, r, rounds=6)
+    timings = contest(make, [FULL, RANDOMIZED], d, r, rounds=6)
     seconds = {name: timing.seconds for name, timing in timings.items()}
     yield Row(
         "svd",
         f"rank-{r} part of a {d} x {d} matrix with singular values 1/i, float64; Frobenius error, "
         f"the worst of {draws} draws",
-        {TIME: seconds[FULL] / seconds[RANDOMISED], ERROR: worst_error(d, r, draws)},
+        {TIME: seconds[FULL] / seconds[RANDOMIZED], ERROR: worst_error(d, r, draws)},
         (Target(TIME, ">=", 30.0), Target(ERROR, "<=", 1.001)),
     )

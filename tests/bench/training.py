@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.arrays import Params
+from lora_ref.checks import Params
 from lora_ref.layers import LoRALinear
 from lora_ref.ops import softmax_cross_entropy, softmax_cross_entropy_backward
 from lora_ref.training import AdamW, Network
@@ -20,7 +20,7 @@ from tests.bench.machine import blas_threads
 from tests.bench.row import Row, Target
 
 R = 8
-OPTIMISER = AdamW(1e-3)
+OPTIMIZER = AdamW(1e-3)
 
 IN_PLACE = "AdamW, in place"
 PURE = "AdamW, new arrays"
@@ -51,11 +51,11 @@ def make_update(name: str, rows: int, columns: int) -> Call:
 
 def in_place(params: Params, grads: Params) -> Call:
     """Write into the arrays that are there."""
-    state = OPTIMISER.start(params)
+    state = OPTIMIZER.start(params)
 
     def step() -> Sequence[Any]:
         nonlocal state
-        _, state = OPTIMISER.step(params, grads, state, out=(params, state))
+        _, state = OPTIMIZER.step(params, grads, state, out=(params, state))
         return tuple(params.values())
 
     return step
@@ -63,11 +63,11 @@ def in_place(params: Params, grads: Params) -> Call:
 
 def pure(params: Params, grads: Params) -> Call:
     """Return new arrays."""
-    state = OPTIMISER.start(params)
+    state = OPTIMIZER.start(params)
 
     def step() -> Sequence[Any]:
         nonlocal params, state
-        params, state = OPTIMISER.step(params, grads, state)
+        params, state = OPTIMIZER.step(params, grads, state)
         return tuple(params.values())
 
     return step
@@ -75,7 +75,7 @@ def pure(params: Params, grads: Params) -> Call:
 
 def textbook(params: Params, grads: Params) -> Call:
     """Write the formulas as they stand in the paper."""
-    (beta1, beta2), lr = OPTIMISER.betas, OPTIMISER.lr
+    (beta1, beta2), lr = OPTIMIZER.betas, OPTIMIZER.lr
     theta = dict(params)
     m, v = ({name: np.zeros_like(array) for name, array in params.items()} for _ in "mv")
     steps = count(1)
@@ -86,8 +86,8 @@ def textbook(params: Params, grads: Params) -> Call:
             m[name] = beta1 * m[name] + (1 - beta1) * g
             v[name] = beta2 * v[name] + (1 - beta2) * g**2
             m_hat, v_hat = m[name] / (1 - beta1**t), v[name] / (1 - beta2**t)
-            move = m_hat / (np.sqrt(v_hat) + OPTIMISER.epsilon)
-            theta[name] = theta[name] - lr * (move + OPTIMISER.weight_decay * theta[name])
+            move = m_hat / (np.sqrt(v_hat) + OPTIMIZER.epsilon)
+            theta[name] = theta[name] - lr * (move + OPTIMIZER.weight_decay * theta[name])
         return tuple(theta.values())
 
     return step
@@ -101,10 +101,10 @@ def torch_adamw(params: Params, grads: Params) -> Call:
     tensors = [torch.nn.Parameter(torch.from_numpy(array)) for array in params.values()]
     for tensor, grad in zip(tensors, grads.values(), strict=True):
         tensor.grad = torch.from_numpy(grad)
-    optimiser = _torch_optimiser(tensors)
+    optimizer = _torch_optimizer(tensors)
 
     def step() -> Sequence[Any]:
-        optimiser.step()
+        optimizer.step()
         return [tensor.detach() for tensor in tensors]
 
     return step
@@ -132,7 +132,7 @@ def make_step(name: str) -> Call:
 def numpy_step(network: Network, x: Any, labels: Any) -> Call:
     """Train as `lora_ref.training.train` does."""
     params = network.trainable
-    state = OPTIMISER.start(params)
+    state = OPTIMIZER.start(params)
 
     def step() -> Sequence[Any]:
         nonlocal network, params, state
@@ -140,7 +140,7 @@ def numpy_step(network: Network, x: Any, labels: Any) -> Call:
         _, inner = softmax_cross_entropy(y, labels)
         grad_y = softmax_cross_entropy_backward(inner)
         _, grads = network.backward(grad_y, cache, need_grad_x=False)
-        params, state = OPTIMISER.step(params, grads, state, out=(params, state))
+        params, state = OPTIMIZER.step(params, grads, state, out=(params, state))
         network = network.with_params(params)
         return y, *params.values()
 
@@ -172,28 +172,28 @@ def peft_step(network: Network, x: Any, labels: Any) -> Call:
                 A.copy_(torch.tensor(layer.A))
                 B.copy_(torch.tensor(layer.B))
                 trained += [A, B]
-    optimiser = _torch_optimiser(trained)
+    optimizer = _torch_optimizer(trained)
     x, labels = torch.from_numpy(x), torch.from_numpy(labels)
 
     def step() -> Sequence[Any]:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         y = model(x)
         torch.nn.functional.cross_entropy(y, labels).backward()
-        optimiser.step()
+        optimizer.step()
         return y.detach(), *(tensor.detach() for tensor in trained)
 
     return step
 
 
-def _torch_optimiser(tensors: list[Any]) -> Any:
+def _torch_optimizer(tensors: list[Any]) -> Any:
     import torch
 
     return torch.optim.AdamW(
         tensors,
-        lr=OPTIMISER.lr,
-        betas=OPTIMISER.betas,
-        eps=OPTIMISER.epsilon,
-        weight_decay=OPTIMISER.weight_decay,
+        lr=OPTIMIZER.lr,
+        betas=OPTIMIZER.betas,
+        eps=OPTIMIZER.epsilon,
+        weight_decay=OPTIMIZER.weight_decay,
     )
 
 

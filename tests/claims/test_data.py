@@ -28,7 +28,7 @@ from lora_ref.claims.reader import read_tables
 from lora_ref.claims.rules import NAMED, READINGS
 from lora_ref.errors import LoraRefError
 from lora_ref.study import digits, methods
-from lora_ref.study import judge as study_judge
+from lora_ref.study import findings as study_findings
 
 PATHS = sorted(DATA.glob("*.toml"))
 SOURCES = [path.stem for path in PATHS]
@@ -108,12 +108,12 @@ def test_the_scope_in_the_row_of_a_measured_claim_is_the_studys():
     scope = (
         "-".join(map(str, methods.SIZES)),
         f"{digits.SIZES['target']} training images",
-        f"r = {study_judge.SMALL.removeprefix('lora-')}",
+        f"r = {study_findings.SMALL.removeprefix('lora-')}",
     )
     measured = [j for j in judged().values() if j.verdict == "measured"]
     assert {j.claim.id: j.finding for j in measured} == {
         "full-forgets": "holds", "avoids-forgetting": "opposite",
-        "low-rank-regularises": "opposite", "low-rank-suffices": "fails",
+        "low-rank-regularizes": "opposite", "low-rank-suffices": "fails",
     }  # fmt: skip
     for j in measured:
         if j.finding != "holds":

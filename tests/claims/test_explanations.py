@@ -28,9 +28,9 @@ from lora_ref.counting import (
     explain,
     tally,
 )
-from lora_ref.counting.architectures import architecture
-from lora_ref.counting.architectures.examples import model_named
-from lora_ref.quantize import LEVELS, NF4_BLOCK, quantise
+from lora_ref.counting.models import architecture
+from lora_ref.counting.models.examples import model_named
+from lora_ref.quantize import LEVELS, NF4_BLOCK, quantize
 
 CLAIMS = {claim.id: claim for source in literature() for claim in source.claims}
 JUDGED = {id: judge(claim) for id, claim in CLAIMS.items()}
@@ -135,7 +135,7 @@ def test_the_printed_levels_are_the_float32_values_bit_for_bit():
 
 def test_the_share_of_each_code_is_what_quantising_normal_values_gives():
     values = np.random.default_rng(0).standard_normal((20_000, NF4_BLOCK)).astype(np.float32)
-    counted = np.bincount(quantise(values).indices.reshape(-1), minlength=16) / values.size
+    counted = np.bincount(quantize(values).indices.reshape(-1), minlength=16) / values.size
     expected = compute("nf4-usage", block=NF4_BLOCK).value.astype(float)
     assert expected.sum() == pytest.approx(1, abs=1e-9)
     np.testing.assert_allclose(counted, expected, rtol=0.01)

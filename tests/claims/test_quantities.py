@@ -96,7 +96,7 @@ BY_HAND = {
     "growth-exponent": ('of = "w"\nalong = [1, 2, 4]', "2.000"),
     "chance-of-fit": ('of = "pair"\nunit = 1', "25 %"),
     # a LoRA layer
-    "scaling": ("alpha = 6\nr = 9\nrank-stabilised = true", "2"),
+    "scaling": ("alpha = 6\nr = 9\nrank-stabilized = true", "2"),
     "delta-w": ("alpha = 3", "3 6 / 0 0 / -3 -6"),
     "merged": ("", "2 4 / 3 4 / 4 4"),
     "output": ("alpha = 2", "9 7 5"),
@@ -324,7 +324,7 @@ def points_lost():
 RECOMPUTED = {
     "output-change": ('steps = 2\nalpha = 6\nr = 3\nentries-of-B = "1/2"', output_change),
     "first-gradient": ('of = "A"\nentries-of-B = "1/4"', first_gradient),
-    "first-gradient-norm": ("r = 4\nalpha = 3\nrank-stabilised = true", first_gradient_norm),
+    "first-gradient-norm": ("r = 4\nalpha = 3\nrank-stabilized = true", first_gradient_norm),
     "columns-apart": ('rows-of-A = "random"\nsteps = 2', columns_apart),
     "update-norms": ('lr = "0.01"\nsteps = 2\nentries-of-B = "0.5"', update_norms),
     "w0-gradient": ("n = 8", w0_gradient),
@@ -370,7 +370,7 @@ def test_the_error_of_nf4_is_that_of_the_nearest_level_and_alpha_does_not_change
     levels = nf4_levels().astype(float)
     nearest = levels[abs(W0[..., None] / largest[..., None] - levels).argmin(axis=-1)] * largest
     gap, whole = norms(nearest - W0, W0)
-    found = [value_of("quantisation-error", f"alpha = {alpha}") for alpha in (1, 16)]
+    found = [value_of("quantization-error", f"alpha = {alpha}") for alpha in (1, 16)]
     assert found[0] == found[1] == pytest.approx(gap / whole, rel=0.02)  # the constants are rounded
 
 
@@ -391,7 +391,7 @@ def test_a_finding_is_that_of_the_study():
 
 
 def test_every_quantity_has_a_value_by_hand_or_recomputed():
-    by_law = {"orthonormal-rows", "quantisation-error", "nf4-usage", "study-finding"}
+    by_law = {"orthonormal-rows", "quantization-error", "nf4-usage", "study-finding"}
     assert {*BY_HAND, *RECOMPUTED, *by_law} == set(QUANTITIES)
 
 
@@ -405,7 +405,7 @@ LAYER = 'A = "A2"\nB = "B2"'
 CHANGED = {  # an optional key, the others that it needs, and two values; None where it is left out
     "output-change": ("steps = 1", {"alpha": (None, 1), "r": (2, 3), "entries-of-B": (None, 1)}),
     "first-gradient": ('of = "A"', {"entries-of-B": (None, 1)}),
-    "first-gradient-norm": ("r = 4", {"rank-stabilised": (None, "true"), "alpha": (None, 1)}),
+    "first-gradient-norm": ("r = 4", {"rank-stabilized": (None, "true"), "alpha": (None, 1)}),
     "columns-apart": ('rows-of-A = "random"', {"steps": (None, 1)}),
     "update-norms": ("lr = 1\nsteps = 1", {"entries-of-B": (None, 1)}),
     "w0-gradient": ("", {"n": (None, 3)}),
@@ -413,7 +413,7 @@ CHANGED = {  # an optional key, the others that it needs, and two values; None w
     "fitted-distance": ("r = 2", {"steps": (None, 3)}),
     "excess-over-bound": ("r = 2", {"steps": (None, 3)}),
     "output-gap": ("alpha = 4\nr = 2", {"beside-alpha": (None, 3), "beside-r": (None, 1)}),
-    "quantisation-error": ("alpha = 1", {"size": (None, 32)}),
+    "quantization-error": ("alpha = 1", {"size": (None, 32)}),
     "task-switch-error": ("tasks = 2", {"retrained": (None, 1)}),
     "parameters-per-task": (f"{SIZES}\nr = 1\ntasks = 2", {"shared": (None, "true")}),
     "outputs-moved": ('method = "lora"\nadapter = "on"', {"lr": (None, '"0.2"')}),
@@ -426,10 +426,10 @@ CHANGED = {  # an optional key, the others that it needs, and two values; None w
     "training-bytes": (
         f'method = "full"\n{SIZES}',
         {"part": (None, '"weights"'), "n": (None, 2), "itemsize": (None, 2),
-         "optimiser": (None, '"sgd"')},
+         "optimizer": (None, '"sgd"')},
     ),
-    "scaling": ("alpha = 4\nr = 4", {"rank-stabilised": (None, "true")}),
-    **{name: (f"{LAYER}\nalpha = 1", {"rank-stabilised": (None, "true"), "alpha": (1, 5)})
+    "scaling": ("alpha = 4\nr = 4", {"rank-stabilized": (None, "true")}),
+    **{name: (f"{LAYER}\nalpha = 1", {"rank-stabilized": (None, "true"), "alpha": (1, 5)})
        for name in ("delta-w", "merged", "output", "grad-A", "grad-B", "grad-x")},
     "entry": ('of = "S"\nrow = 1', {"column": (1, 2)}),
     "truncation-error": ('of = "T"\nr = 1', {"norm": ('"frobenius"', '"spectral"')}),
@@ -551,16 +551,16 @@ def random_lectures(draw):
     rng = np.random.default_rng(draw(seeds))
     size = st.integers(2, 5)
     out, into, r, places = draw(size), draw(size), draw(st.integers(1, 4)), draw(st.integers(1, 4))
-    stabilised = draw(st.booleans())
+    stabilized = draw(st.booleans())
     shapes = {"W0": (out, into), "A": (r, into), "B": (out, r), "x": (3, into), "grad_y": (3, out)}
     given_ = {name: rng.integers(-30, 30, shape) / 10 for name, shape in shapes.items()}
     W0, A, B, x, grad_y = given_.values()
-    layer = LoRALinear(W0, A, B, 3.0, rank_stabilised=stabilised)
+    layer = LoRALinear(W0, A, B, 3.0, rank_stabilized=stabilized)
     y, cache = layer.forward(x)
     grad_x, grads = layer.backward(grad_y, cache)
     dense = Linear(W0)
     U, s, Vt = np.linalg.svd(W0)
-    flag = f"alpha = 3\nrank-stabilised = {str(stabilised).lower()}"
+    flag = f"alpha = 3\nrank-stabilized = {str(stabilized).lower()}"
     row, column = int(rng.integers(out)), int(rng.integers(into))
     claims = {
         "entry": (f'of = "B A"\nrow = {row + 1}\ncolumn = {column + 1}', (B @ A)[row, column]),

@@ -109,18 +109,18 @@ def training_bytes(
     method: Literal["full", "lora"],
     in_: Count,
     out: Count,
-    part: Literal["weights", "gradients", "optimiser", "activations", "total"] = "total",
+    part: Literal["weights", "gradients", "optimizer", "activations", "total"] = "total",
     r: Count | None = None,
     n: Count = 1,
-    optimiser: Literal["sgd", "momentum", "adamw"] = "adamw",
+    optimizer: Literal["sgd", "momentum", "adamw"] = "adamw",
     itemsize: Count = 4,
 ) -> OneNumber:
     """Return the bytes of one weight in training, n rows in a batch."""
     if method == "lora":
         rank = needed(r, method, "r")
-        found = counting.lora_bytes(in_, out, rank, n=n, optimiser=optimiser, itemsize=itemsize)
+        found = counting.lora_bytes(in_, out, rank, n=n, optimizer=optimizer, itemsize=itemsize)
     else:
-        found = counting.full_bytes(in_, out, n=n, optimiser=optimiser, itemsize=itemsize)
+        found = counting.full_bytes(in_, out, n=n, optimizer=optimizer, itemsize=itemsize)
     return int(getattr(found, part))
 
 

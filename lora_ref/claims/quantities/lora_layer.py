@@ -16,13 +16,13 @@ TOPIC = "A LoRA layer"
 
 
 @quantity(TOPIC)
-def scaling(alpha: Number, r: Count, rank_stabilised: Flag = False) -> OneNumber:
-    """Return alpha / r, or alpha / sqrt(r) if rank-stabilised (arXiv 2312.03732)."""
+def scaling(alpha: Number, r: Count, rank_stabilized: Flag = False) -> OneNumber:
+    """Return alpha / r, or alpha / sqrt(r) if rank-stabilized (arXiv 2312.03732)."""
     if alpha is None:
-        if rank_stabilised:
-            raise LoraRefError("rank-stabilised is true and alpha is missing, expected both")
+        if rank_stabilized:
+            raise LoraRefError("rank-stabilized is true and alpha is missing, expected both")
         return Fraction(1)
-    return Fraction(alpha) / (root(r) if rank_stabilised else r)
+    return Fraction(alpha) / (root(r) if rank_stabilized else r)
 
 
 @quantity(TOPIC)
@@ -30,10 +30,10 @@ def delta_w(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return the update, scaling B A (Hu et al., 2021, arXiv 2106.09685); no alpha scales by 1."""
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     return scale * product(matrix_of("B", B), A)
 
 
@@ -43,10 +43,10 @@ def merged(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return W0 plus the update: the merged weight."""
-    return added(matrix_of("W0", W0), delta_w(A, B, alpha, rank_stabilised))
+    return added(matrix_of("W0", W0), delta_w(A, B, alpha, rank_stabilized))
 
 
 @quantity(TOPIC)
@@ -56,12 +56,12 @@ def output(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return y = W0 x + scaling B (A x); for a matrix x the same for each of its rows."""
     rows = _rows("x", x)
     h = product(rows, matrix_of("W0", W0).T)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     y = added(h, scale * product(product(rows, A.T), matrix_of("B", B).T))
     return y[0] if x.ndim == 1 else y
 
@@ -73,11 +73,11 @@ def grad_A(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return the gradient of A: scaling B^T grad_y x^T, summed over the rows of x."""
     rows, g = _both(x, grad_y)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     product(matrix_of("B", B), A)  # the shapes of A and B must fit each other, and x's must fit A
     product(A, rows.T)
     return scale * product(product(g, B).T, rows)
@@ -90,11 +90,11 @@ def grad_B(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return the gradient of B: scaling grad_y (A x)^T, summed over the rows of x."""
     rows, g = _both(x, grad_y)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilised)
+    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     product(matrix_of("B", B), A)
     product(g, B)
     return scale * product(g.T, product(rows, A.T))
@@ -107,10 +107,10 @@ def grad_x(
     A: Matrix = "A",
     B: Matrix = "B",
     alpha: Number | None = None,
-    rank_stabilised: Flag = False,
+    rank_stabilized: Flag = False,
 ) -> OneMatrix:
     """Return the gradient of x: (W0 + scaling B A)^T grad_y."""
-    found = product(_rows("grad_y", grad_y), merged(W0, A, B, alpha, rank_stabilised))
+    found = product(_rows("grad_y", grad_y), merged(W0, A, B, alpha, rank_stabilized))
     return found[0] if grad_y.ndim == 1 else found
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lora_ref import lowrank
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.claims.registry import (
     Count,
     Matrix,

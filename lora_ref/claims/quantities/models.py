@@ -10,8 +10,8 @@ from lora_ref.claims.quantities.counts import BITS
 from lora_ref.claims.registry import Count, Name, Names, Number, OneNumber, Whole, quantity
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
-from lora_ref.counting.architectures.examples import model_named
-from lora_ref.counting.methods.together import Magnitudes, PTuning, Together
+from lora_ref.counting.methods.combined import Magnitudes, PTuning, Together
+from lora_ref.counting.models.examples import model_named
 from lora_ref.errors import LoraRefError
 
 TOPIC = "Counts of published models"

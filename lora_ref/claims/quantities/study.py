@@ -5,9 +5,9 @@ from typing import Annotated
 
 from lora_ref.claims.registry import Kind, Name, Numbers, StudyFinding, quantity
 from lora_ref.errors import LoraRefError
-from lora_ref.names import nearest_or_all
 from lora_ref.study import Finding, committed, judge_claims
-from lora_ref.study.judge import Runs
+from lora_ref.study.findings import Runs
+from lora_ref.suggestions import nearest_or_all
 
 TOPIC = "The study"
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from lora_ref import counting
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.claims.quantities import counts
 from lora_ref.claims.quantities.training import drawn_layer, relative
 from lora_ref.claims.registry import Count, Few, Flag, Number, OneNumber, quantity

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lora_ref import lowrank
-from lora_ref.arrays import Array
+from lora_ref.checks import Array
 from lora_ref.claims.registry import Few, Flag, Matrix, Number, Numbers, OneNumber, Steps, quantity
 from lora_ref.claims.values import settled
 from lora_ref.exact import floats
@@ -74,13 +74,13 @@ def first_gradient(of: Literal["A", "B"], entries_of_B: Number = 0) -> OneNumber
 
 
 @quantity(TOPIC)
-def first_gradient_norm(r: Few, rank_stabilised: Flag = False, alpha: Number = 16) -> OneNumber:
+def first_gradient_norm(r: Few, rank_stabilized: Flag = False, alpha: Number = 16) -> OneNumber:
     """Return the norm of B's first gradient at fixed alpha, the entries of A of unit variance."""
     rng = np.random.default_rng(0)
     x, grad_y = rng.standard_normal((16, 64)), rng.standard_normal((16, 48))
     A, zero = np.random.default_rng(r).standard_normal((r, 64)), np.zeros((48, r))
     W0 = np.zeros((48, 64))
-    layer = LoRALinear(W0, A, zero, float(alpha), rank_stabilised=rank_stabilised)
+    layer = LoRALinear(W0, A, zero, float(alpha), rank_stabilized=rank_stabilized)
     return float(np.linalg.norm(layer.backward(grad_y, layer.forward(x)[1])[1]["B"]))
 
 
@@ -222,12 +222,12 @@ def output_gap(alpha: Number, r: Few, beside_alpha: Number = 4, beside_r: Few = 
 
 
 @quantity(TOPIC)
-def quantisation_error(alpha: Number, size: Few = 64) -> OneNumber:
+def quantization_error(alpha: Number, size: Few = 64) -> OneNumber:
     """Return the relative error that NF4 leaves in the frozen weight of a QLoRA layer."""
     rng = np.random.default_rng(0)
     W0 = rng.standard_normal((size, size))
     layer = QLoRALinear.init(W0, 8, float(alpha), rng)
-    return relative(layer.dequantised().W0 - W0, W0)
+    return relative(layer.dequantized().W0 - W0, W0)
 
 
 @quantity(TOPIC)

@@ -1,0 +1,54 @@
+"""What an architecture is written with: one function a kind of module, and `repeated`."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from lora_ref.counting.modules import Module
+
+Modules = tuple[Module, ...]
+
+
+def linear(
+    name: str,
+    in_features: int,
+    out_features: int,
+    *,
+    bias: bool = True,
+    pieces: Mapping[str, int] | None = None,
+) -> Module:
+    """Return a linear map; `pieces` says what the rows of a fused one are."""
+    return Module(
+        name,
+        "linear",
+        (out_features, in_features),
+        bias=out_features if bias else 0,
+        pieces=tuple((pieces or {}).items()),
+    )
+
+
+def embedding(name: str, entries: int, width: int) -> Module:
+    """Return a table of `entries` vectors."""
+    return Module(name, "embedding", (entries, width))
+
+
+def head(
+    name: str, width: int, vocabulary: int, *, tied_to: str | None, bias: bool = False
+) -> Module:
+    """Return the map to the vocabulary, whose weight may be the table of the tokens."""
+    weight = linear(name, width, vocabulary, bias=bias)
+    return replace(weight, tied_to=tied_to)
+
+
+def layer_norm(name: str, width: int) -> Module:
+    """Return a layer norm: a weight and a bias."""
+    return Module(name, "norm", (width,), bias=width)
+
+
+def rms_norm(name: str, width: int) -> Module:
+    """Return an RMS norm: a weight alone."""
+    return Module(name, "norm", (width,))
+
+
+def repeated(prefix: str, copies: int, block: Iterable[Module]) -> Modules:
+    """Return one block's modules for each of `copies` blocks: ``h``, 12 gives ``h.*.``."""
+    return tuple(replace(m, name=f"{prefix}.*.{m.name}", copies=copies) for m in block)

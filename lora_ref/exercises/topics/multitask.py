@@ -1,0 +1,217 @@
+"""Exercises of notebook 07: a batch of several tasks, and adapters combined."""
+
+from typing import Any
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises.attempt import a_type
+from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.exercises.random_inputs import sizes
+
+
+def _mixed_batch(
+    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
+) -> Array:
+    y = np.zeros((len(x), len(W0)))
+    for n in range(len(x)):
+        t = task[n]
+        for i in range(len(W0)):
+            for j in range(x.shape[1]):
+                y[n, i] += W0[i, j] * x[n, j]
+                for k in range(len(A[t])):
+                    y[n, i] += scaling[t] * B[t][i, k] * A[t][k, j] * x[n, j]
+    return y
+
+
+def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
+    out_features, in_features, r = sizes(rng)
+    ranks = [r, r + 1, r]  # tasks need not have one rank
+    task = rng.permutation(np.resize([1, 2, 0], n)) if n > 1 else rng.integers(1, 3, size=1)
+    return {
+        "x": rng.standard_normal((n, in_features)),
+        "task": task,
+        "W0": rng.standard_normal((out_features, in_features)),
+        "A": [rng.standard_normal((rank, in_features)) for rank in ranks],
+        "B": [rng.standard_normal((out_features, rank)) for rank in ranks],
+        "scaling": [0.5, 2.0, 1.25],
+    }
+
+
+def _all_tasks(
+    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
+) -> Array:
+    y = x @ W0.T
+    for t in range(len(A)):
+        y = y + scaling[t] * x @ A[t].T @ B[t].T
+    return y
+
+
+def _one_task(
+    x: Array, t: int, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
+) -> Array:
+    y: Array = x @ W0.T + scaling[t] * x @ A[t].T @ B[t].T
+    return y
+
+
+def _one_scaling(
+    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
+) -> Array:
+    return _mixed_batch(x, task, W0, A, B, [scaling[task[0]]] * len(A))
+
+
+MIXED_BATCH = Exercise(
+    "mixed-batch",
+    "07",
+    "a batch in which each row has its own task",
+    "Row n of x (n, in_features) belongs to task[n], a whole number. Return y (n, out_features):\n"
+    "W0 x for all rows, plus scaling[t] B[t] (A[t] x) with the row's own t. A, B and scaling are\n"
+    "lists, and the tasks' ranks differ.",
+    _mixed_batch,
+    _draw_mixed_batch,
+    (
+        Slip(
+            "all-tasks",
+            "every row gets the sum of all tasks; each should get its own alone.",
+            _all_tasks,
+        ),
+        Slip(
+            "first-row's-task",
+            "all rows get the task of the first one. Right only for batch size 1.",
+            lambda x, task, W0, A, B, scaling: _one_task(x, task[0], W0, A, B, scaling),
+        ),
+        Slip(
+            "task-0",
+            "all rows get task 0.",
+            lambda x, task, W0, A, B, scaling: _one_task(x, 0, W0, A, B, scaling),
+        ),
+        Slip(
+            "one-scaling",
+            "the factors are the row's own, the scaling is the first row's for all of them. Right "
+            "only for batch size 1.",
+            _one_scaling,
+        ),
+        Slip(
+            "scaling-forgotten",
+            "scaling is missing.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, W0, A, B, [1.0] * len(A)),
+        ),
+        Slip(
+            "base-per-task",
+            "W0 x is added once for each task; all rows get it once.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, len(A) * W0, A, B, scaling),
+        ),
+        Slip(
+            "base-forgotten",
+            "W0 x is missing.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, 0 * W0, A, B, scaling),
+        ),
+    ),
+    batched=True,
+)
+
+
+def _combine(A: list[Array], B: list[Array], weights: list[float]) -> tuple[Array, Array]:
+    rows: list[Array] = []
+    columns: list[Array] = []
+    for t in range(len(A)):
+        for k in range(len(A[t])):  # an outer product of the sum, with its weight
+            rows.append(A[t][k])
+            columns.append(weights[t] * B[t][:, k])
+    return np.array(rows), np.array(columns).T
+
+
+def _draw_combine(rng: np.random.Generator, n: int) -> Arguments:
+    out_features, in_features, _ = sizes(rng)
+    number, r = (3, 2) if n % 2 else (2, 3)  # together less than either side
+    weights = rng.permutation([0.25, -3.0, 1.5])[:number]
+    return {
+        "A": [rng.standard_normal((r, in_features)) for _ in range(number)],
+        "B": [rng.standard_normal((out_features, r)) for _ in range(number)],
+        "weights": [float(weight) for weight in weights],
+    }
+
+
+def _product(answer: object) -> Array:
+    """Return B A of an answer A, B: many factors have this product, and all of them are right."""
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise LoraRefError(f"it returns {a_type(answer)}, expected two arrays: return A, B")
+    A, B = answer
+    if type(A) is not np.ndarray or type(B) is not np.ndarray:
+        raise LoraRefError(f"it returns {a_type(A)} and {a_type(B)}, expected two arrays, A and B")
+    if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
+        raise LoraRefError(f"A has dtype {A.dtype} and B {B.dtype}, expected numbers")
+    if A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
+        raise LoraRefError(
+            f"A has shape {A.shape} and B {B.shape}, expected (r, in_features) and "
+            "(out_features, r) with one r"
+        )
+    if len(A) >= min(A.shape[1], len(B)):
+        raise LoraRefError(
+            f"A has shape {A.shape} and B {B.shape}: with so large a rank, nothing is saved"
+        )
+    product: Array = B @ A
+    return product
+
+
+def _averaged(A: list[Array], B: list[Array], weights: list[float]) -> tuple[Array, Array]:
+    return (
+        np.sum([w * a for w, a in zip(weights, A, strict=True)], axis=0),
+        np.sum([w * b for w, b in zip(weights, B, strict=True)], axis=0),
+    )
+
+
+COMBINE = Exercise(
+    "combine",
+    "07",
+    "one adapter that does what several do together",
+    "Return one pair A, B, as `return A, B`, for which B A is weights[0] B[0] A[0] +\n"
+    "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow, and\n"
+    "has to stay below out_features and in_features; there is no need to form a matrix of that\n"
+    "shape.",
+    _combine,
+    _draw_combine,
+    (
+        Slip(
+            "factors-added",
+            "the factors are added, each with its weight. Their product has terms B[0] A[1] that "
+            "nobody trained, and squared weights.",
+            _averaged,
+        ),
+        Slip(
+            "B-alone-weighted",
+            "the factors are added, the weights in B alone. Their product has terms B[0] A[1] that "
+            "nobody trained.",
+            lambda A, B, weights: (np.sum(A, axis=0), _averaged(A, B, weights)[1]),
+        ),
+        Slip(
+            "factors-averaged",
+            "A is the mean of the A, and B the weighted sum of the B. Their product has terms "
+            "B[0] A[1] that nobody trained.",
+            lambda A, B, weights: (np.mean(A, axis=0), _averaged(A, B, weights)[1]),
+        ),
+        Slip(
+            "weights-twice",
+            "the weights are in A and in B, so they are squared in the product.",
+            lambda A, B, weights: (
+                np.concatenate([w * a for w, a in zip(weights, A, strict=True)]),
+                np.concatenate([w * b for w, b in zip(weights, B, strict=True)], axis=1),
+            ),
+        ),
+        Slip(
+            "weights-forgotten",
+            "the updates are added as they are; the weights are missing.",
+            lambda A, B, weights: _combine(A, B, [1.0] * len(A)),
+        ),
+        Slip(
+            "first-alone",
+            "this is the first adapter alone.",
+            lambda A, B, weights: (A[0], weights[0] * B[0]),
+        ),
+    ),
+    view=_product,
+    viewed="B A: ",
+)
+
+ALL = (MIXED_BATCH, COMBINE)

@@ -1,0 +1,135 @@
+"""Exercises of notebook 08: the nearest level of NF4, and what a weight takes."""
+
+from typing import Any
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.quantize import nf4_levels
+
+
+def _nf4_codes(block: Array, levels: Array) -> Any:
+    largest = 0.0
+    for weight in block:
+        largest = max(largest, abs(weight))
+    codes = np.zeros(len(block), np.int64)
+    for i, weight in enumerate(block):
+        for code in range(len(levels)):
+            now = abs(weight / largest - levels[codes[i]])
+            if abs(weight / largest - levels[code]) < now:
+                codes[i] = code
+    return codes
+
+
+def _draw_block(rng: np.random.Generator, n: int) -> Arguments:
+    block = rng.normal(0.0, rng.uniform(0.5, 3.0), int(rng.integers(30, 60)))
+    if n == 3:
+        block[5] = -1.2 * np.abs(block).max()  # the largest absolute value is a negative one's
+    return {"block": block, "levels": nf4_levels().astype(np.float64)}
+
+
+def _nearest(values: Array, levels: Array) -> Any:
+    return np.abs(values[:, None] - levels).argmin(axis=1)
+
+
+NF4_CODES = Exercise(
+    "nf4-codes",
+    "08",
+    "the nearest level of each weight",
+    "block is a vector of weights, levels the 16 levels of NF4, from -1 to 1 and rising. Divide\n"
+    "the block by its largest absolute value, and return for each weight the index of the nearest\n"
+    "level: whole numbers from 0 to 15.",
+    _nf4_codes,
+    _draw_block,
+    (
+        Slip(
+            "absmax-forgotten",
+            "the weights are compared as they are; they have to be divided by the largest "
+            "absolute value first.",
+            _nearest,
+        ),
+        Slip(
+            "largest-not-absolute",
+            "this divides by the largest weight; the largest absolute value may belong to a "
+            "negative one.",
+            lambda block, levels: _nearest(block / block.max(), levels),
+        ),
+        Slip(
+            "next-level-up",
+            "this takes the next level above, not the nearest: numpy.searchsorted looks for a "
+            "place among its numbers. Which numbers lie between two levels?",
+            lambda block, levels: np.searchsorted(levels, block / np.abs(block).max()),
+        ),
+        Slip(
+            "next-level-down",
+            "this takes the next level below, not the nearest.",
+            lambda block, levels: np.searchsorted(levels, block / np.abs(block).max(), "right") - 1,
+        ),
+        Slip(
+            "equal-steps",
+            "these are the codes of 16 levels in equal steps; NF4's lie closer near zero.",
+            lambda block, levels: _nearest(block / np.abs(block).max(), np.linspace(-1.0, 1.0, 16)),
+        ),
+        Slip(
+            "standardised",
+            "this divides by the standard deviation; NF4 divides by the largest absolute value.",
+            lambda block, levels: _nearest(block / block.std(), levels),
+        ),
+        Slip(
+            "levels-returned",
+            "these are the levels; expected their indices.",
+            lambda block, levels: levels[_nearest(block / np.abs(block).max(), levels)],
+        ),
+    ),
+)
+
+
+def _bits_per_weight(bits: int, block_size: int) -> float:
+    total = 32  # the largest absolute value of the block, a float32
+    for _ in range(block_size):
+        total += bits
+    return total / block_size
+
+
+BITS_PER_WEIGHT = Exercise(
+    "bits-per-weight",
+    "08",
+    "what a quantised weight really takes",
+    "Weights are stored in `bits` bits each, and each block of block_size weights has one float32\n"
+    "beside it, its largest absolute value. Return the bits per weight, both counted.",
+    _bits_per_weight,
+    lambda rng, n: {
+        "bits": int(rng.choice([3, 4, 8])),
+        "block_size": {3: 24, 1: 48}.get(n, int(rng.choice([32, 64, 128, 256]))),
+    },
+    (
+        Slip(
+            "constants-forgotten",
+            "the constants of the blocks are not counted.",
+            lambda bits, block_size: float(bits),
+        ),
+        Slip(
+            "bytes-for-bits",
+            "a float32 has 4 bytes, and 32 bits.",
+            lambda bits, block_size: bits + 4 / block_size,
+        ),
+        Slip(
+            "constant-each",
+            "every weight gets a constant here; a block shares one.",
+            lambda bits, block_size: float(bits + 32),
+        ),
+        Slip(
+            "whole-block",
+            "these are the bits of a whole block.",
+            lambda bits, block_size: float(bits * block_size + 32),
+        ),
+        Slip(
+            "whole-division",
+            "what comes after the decimal point is cut off; // and int() do that.",
+            lambda bits, block_size: float(bits + 32 // block_size),
+        ),
+    ),
+)
+
+ALL = (NF4_CODES, BITS_PER_WEIGHT)

@@ -1,0 +1,104 @@
+"""Pictures of quantisation: where the levels lie, and how often each is used."""
+
+from collections.abc import Mapping
+from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.errors import LoraRefError
+from lora_ref.figures.style import blank, panels, style
+from lora_ref.quantize import LEVELS, NF4_BLOCK, NF4_OFFSET, Kind, quantize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPREAD = 1 / NormalDist().inv_cdf(NF4_OFFSET)
+"""Standard deviation of the normal density whose quantiles the levels of NF4 are."""
+
+
+class Use(NamedTuple):
+    """What a kind of quantisation does to some weights."""
+
+    shares: Array  # (levels,) the share of the weights that each level stands for
+    bits: float  # entropy of the codes
+    error: float  # root mean square error, in standard deviations of the weights
+
+
+def uses(W0: Array) -> dict[Kind, Use]:
+    """Quantise W0 to NF4 and to int4, block by block, and count."""
+    found: dict[Kind, Use] = {}
+    kinds: tuple[Kind, ...] = ("nf4", "int4")
+    for kind in kinds:
+        quantized = quantize(W0, kind)
+        counts = np.bincount(quantized.indices.ravel(), minlength=len(quantized.levels))
+        shares = counts / counts.sum()
+        used = shares[shares > 0]
+        error = np.sqrt(np.mean((quantized.dequantize() - W0) ** 2)) / W0.std()
+        found[kind] = Use(shares, float(-(used @ np.log2(used))), float(error))
+    return found
+
+
+def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
+    """Draw the levels of NF4 on the normal density they come from, and how often each is used.
+
+    Raises
+    ------
+    LoraRefError
+        If NF4 or int4 was not measured.
+    """
+    _check_used(used)
+    with style(theme) as ink:
+        figure = blank(height=5.0)
+        density, shares = panels(figure, 2, 1, sharex=True, height_ratios=(1, 1))
+        x = np.linspace(-1.35, 1.35, 400)
+        pdf = NormalDist(0.0, SPREAD).pdf
+        density.plot(x, [pdf(v) for v in x], color=ink.grey, label=f"N(0, {SPREAD:.3f}²)")
+        levels = LEVELS["nf4"]
+        heights = [pdf(float(v)) for v in levels]
+        density.vlines(levels, 0, heights, color=ink.blue, lw=2)
+        density.plot(levels, heights, "o", color=ink.blue, label="NF4: 16 levels, one is 0")
+        density.plot(
+            LEVELS["int4"], np.full(len(LEVELS["int4"]), 0.035), "^", color=ink.vermillion,
+            label="int4: 15 even levels",
+        )  # fmt: skip
+        density.set(ylabel="density", ylim=(0, 1.16 * max(heights)))
+        density.legend(loc="upper right", handlelength=1.2, borderaxespad=0)
+        looks: tuple[tuple[Kind, str, str, int], ...] = (
+            ("nf4", ink.blue, "", 1),
+            ("int4", ink.vermillion, "///", -1),
+        )
+        for kind, colour, hatch, sign in looks:
+            shares.bar(
+                LEVELS[kind], sign * 100 * used[kind].shares, width=0.05, label=f"use of {kind}",
+                color=ink.paper if hatch else colour, edgecolor=colour, hatch=hatch,
+            )  # fmt: skip
+        shares.axhline(0, color=ink.grey, lw=1)
+        shares.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+        shares.set(xlabel="weight / absmax of its block", ylabel="weights (%)")
+        shares.legend(loc="upper right", handlelength=1.4, borderaxespad=0)
+    return figure
+
+
+def nf4_alt(used: Mapping[Kind, Use]) -> str:
+    """Say what `nf4` shows."""
+    _check_used(used)
+    ours, even = used["nf4"], used["int4"]
+    gaps = np.diff(LEVELS["nf4"])
+    shares = {
+        kind: f"{100 * use.shares.min():.1f} to {100 * use.shares.max():.1f} %"
+        for kind, use in used.items()
+    }
+    return (
+        f"The {len(gaps) + 1} levels of NF4 stand close where a normal density is high: steps from "
+        f"{gaps.min():.3f} near 0 to {gaps.max():.3f} at the edge. On normal weights in blocks of "
+        f"{NF4_BLOCK} a level serves {shares['nf4']} of them ({ours.bits:.2f} of 4 bits are used), "
+        f"one of int4 {shares['int4']} ({even.bits:.2f} bits). The root mean square error is "
+        f"{ours.error:.4f} against {even.error:.4f} standard deviations."
+    )
+
+
+def _check_used(used: Mapping[Kind, Use]) -> None:
+    if missing := {"nf4", "int4"} - used.keys():
+        raise LoraRefError(f"used in figures.nf4 has no {', '.join(sorted(missing))}")

@@ -1,0 +1,343 @@
+"""Every figure by name, from the package's own numbers: what `lora-ref figures` draws."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import signature
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.claims import article, judge
+from lora_ref.counting import LoRA, tally
+from lora_ref.errors import LoraRefError
+from lora_ref.figures import (
+    claims,
+    counts,
+    diagram,
+    lowrank,
+    products,
+    quantization,
+    study,
+    training,
+)
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.palette import dusk, evening, palette, palette_alt
+from lora_ref.layers import Adapter, LoRALinear, initializers
+from lora_ref.lowrank import best_update
+from lora_ref.ops import mean_squared_error, mean_squared_error_backward
+from lora_ref.study import committed, digits
+from lora_ref.suggestions import nearest_or_all
+from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.walkthrough import article_layer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Numbers = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure of the gallery.
+
+    Parameters
+    ----------
+    title : str
+        A few words, without a number.
+    draw : callable
+        Makes the figure of its numbers, and of ``theme``.
+    alt : callable
+        Makes the sentence that states the finding, of the same numbers.
+    numbers : callable
+        Returns the package's own numbers as keyword arguments of the two.
+    """
+
+    title: str
+    draw: Callable[..., "Figure"]
+    alt: Callable[..., str]
+    numbers: Callable[[], Numbers]
+
+    def picture(self, theme: str = "light", **numbers: Any) -> Picture:
+        """Return the figure with its alt text, of other numbers where some are given."""
+        wanted = signature(self.alt).parameters.keys()
+        given = numbers if wanted <= numbers.keys() else {**self.numbers(), **numbers}
+        return Picture(self.draw(**given, theme=theme), self.alt(**given), theme)
+
+
+RANK = 8
+"""Of the updates drawn here, where the figure does not say otherwise."""
+
+ATTENTION: Mapping[str, tuple[str, ...]] = {
+    "roberta-base": ("query", "value"),
+    "gpt2-xl": ("c_attn.q", "c_attn.v"),
+    "llama-7b": ("q_proj", "v_proj"),
+    "llama-65b": ("q_proj", "v_proj"),
+    "gpt3-175b": ("c_attn.q", "c_attn.v"),
+}
+"""Models that are counted, and where each has the queries and values that LoRA adapts."""
+
+
+def mosaic() -> Array:
+    """Return the first 48 digits as one picture of 48 x 64, six rows of eight, float64."""
+    images = digits.load().x[:48].astype(np.float64)
+    return images.reshape(6, 8, 8, 8).swapaxes(1, 2).reshape(48, 64)
+
+
+@cache
+def _article() -> Numbers:
+    layer = article_layer()
+    return {"W0": layer.W0, "A": layer.A, "B": layer.B, "alpha": layer.alpha}
+
+
+def _two_paths() -> Numbers:
+    # the width of BERT-base and GPT-2; at a smaller rank, A and B to scale would be hairlines
+    return {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32}
+
+
+def _blocks() -> Numbers:
+    return {"out_features": 1024, "in_features": 1024, "r": RANK, "alpha": RANK}
+
+
+def _factors() -> Numbers:
+    return {name: _article()[name] for name in ("B", "A")}
+
+
+def _cuts() -> Numbers:
+    return {"M": evening()[0], "ranks": (1, 2, 4, 8, 16)}
+
+
+def _mosaic_cut() -> Numbers:
+    return {"M": mosaic(), "r": RANK}
+
+
+@cache
+def _errors() -> Numbers:
+    rng = np.random.default_rng(0)
+    return {"errors": lowrank.errors_by_rank(mosaic(), range(4, 48, 4), draws=4, rng=rng)}
+
+
+def _sides() -> Numbers:
+    m, n = mosaic().shape
+    return {"out_features": m, "in_features": n}
+
+
+@cache
+def _checks() -> Numbers:
+    rng = np.random.default_rng(0)
+
+    def drawn(*shape: int) -> Array:
+        return rng.standard_normal(shape)
+
+    adapter = Adapter(drawn(4, 7) / 2, drawn(4) / 2, drawn(7, 4), drawn(7), activation="tanh")
+    lora = LoRALinear(drawn(5, 7), drawn(2, 7), drawn(5, 2), alpha=4)
+    x = drawn(6, 7)
+    steps = [float(step) for step in 10.0 ** np.arange(-13, 4.1, 0.5)]
+    small = [step for step in steps if step <= 1]
+    return {
+        "smooth": training.errors_by_step(adapter, x, small, range(5)),
+        "affine": training.errors_by_step(lora, x, steps, range(5)),
+    }
+
+
+@cache
+def _starts() -> Numbers:
+    rng = np.random.default_rng(0)
+    out_features, in_features = 12, 16
+    W0 = rng.standard_normal((out_features, in_features)) / 4
+    x = rng.standard_normal((64, in_features))
+    shift = rng.standard_normal((out_features, 2)) @ rng.standard_normal((2, in_features)) / 4
+
+    def path(start: initializers.Initializer) -> training.Norms:
+        layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), initializer=start)
+        return training.first_steps(layer, x, x @ (W0 + shift).T, lr=0.02, steps=16)
+
+    named = {
+        "B = 0, A random": initializers.kaiming_uniform,
+        "both random": initializers.both_random,
+        "both zero": initializers.both_zero,
+    }
+    return {"starts": {name: path(start) for name, start in named.items()}}
+
+
+@cache
+def _descents() -> Numbers:
+    rng = np.random.default_rng(0)
+    out_features, in_features, n = 12, 16, 64
+    W0 = rng.standard_normal((out_features, in_features)) / 4
+    x = rng.standard_normal((n, in_features))
+    strengths = 1.6 ** -np.arange(6) / 2
+    shift = (
+        rng.standard_normal((out_features, 6)) * strengths @ rng.standard_normal((6, in_features))
+    )
+    y = x @ (W0 + shift).T + rng.standard_normal((n, out_features)) / 20
+    loss = Loss(mean_squared_error, mean_squared_error_backward)
+    losses, floors = {}, {}
+    for r in (1, 2, 4):
+        start = LoRALinear.init(W0, r, 2 * r, np.random.default_rng(1))
+        _, history = train(
+            Network({"layer": start}), x, y, optimizer=SGD(lr=0.4), steps=201, batch=n,
+            rng=np.random.default_rng(2), loss=loss,
+        )  # fmt: skip
+        B, A = best_update(x, y, W0, r)
+        losses[f"r = {r}"] = history.losses
+        floors[f"r = {r}"], _ = mean_squared_error(x @ (W0 + B @ A).T, y)
+    return {"losses": losses, "floors": floors}
+
+
+@cache
+def _records() -> Numbers:
+    return {"records": committed()}
+
+
+@cache
+def _tallies() -> Numbers:
+    from lora_ref.counting.models import architecture
+
+    return {
+        "tallies": [
+            tally(architecture(name), LoRA(RANK, targets)) for name, targets in ATTENTION.items()
+        ]
+    }
+
+
+@cache
+def _memories() -> Numbers:
+    from lora_ref.counting.models import architecture
+
+    models = [architecture(name) for name in ("llama-7b", "llama-65b")]
+    return {
+        "models": {
+            model.title: counts.memories(model, RANK, ATTENTION[model.name]) for model in models
+        }
+    }
+
+
+@cache
+def _uses() -> Numbers:
+    return {"used": quantization.uses(np.random.default_rng(0).standard_normal((512, 512)))}
+
+
+@cache
+def _judgements() -> Numbers:
+    return {"judgements": [judge(claim) for claim in article().claims]}
+
+
+def _painting() -> Numbers:
+    W0, B, A = dusk(r=3)
+    return {"W0": W0, "B": B, "A": A, "strengths": (0.0, 0.5, 1.0, 1.5)}
+
+
+FIGURES: Mapping[str, Entry] = MappingProxyType(
+    {
+        "two-paths": Entry(
+            "The two paths of LoRA, to scale", diagram.two_paths, diagram.two_paths_alt, _two_paths
+        ),
+        "matrices": Entry(
+            "The article's example, every number",
+            products.matrices,
+            products.matrices_alt,
+            _article,
+        ),
+        "blocks": Entry(
+            "W0 and its update to scale", products.blocks, products.blocks_alt, _blocks
+        ),
+        "outer-products": Entry(
+            "B A as a sum of outer products",
+            products.outer_product_sum,
+            products.outer_product_sum_alt,
+            _factors,
+        ),
+        "cuts": Entry("A picture cut to rank r", lowrank.cuts, lowrank.cuts_alt, _cuts),
+        "singular-values": Entry(
+            "Singular values and the tail",
+            lowrank.singular_values,
+            lowrank.singular_values_alt,
+            _mosaic_cut,
+        ),
+        "error-by-rank": Entry(
+            "Error against rank, and the bound",
+            lowrank.error_by_rank,
+            lowrank.error_by_rank_alt,
+            _errors,
+        ),
+        "dimension": Entry(
+            "How many dimensions the updates of a rank have",
+            lowrank.dimension,
+            lowrank.dimension_alt,
+            _sides,
+        ),
+        "gradient-check": Entry(
+            "Error of the gradient check against its step",
+            training.gradient_check,
+            training.gradient_check_alt,
+            _checks,
+        ),
+        "start-up": Entry("What moves first", training.start_up, training.start_up_alt, _starts),
+        "descent": Entry(
+            "Training, and the least loss of each rank",
+            training.descent,
+            training.descent_alt,
+            _descents,
+        ),
+        "forgetting": Entry(
+            "Target accuracy against forgetting", study.forgetting, study.forgetting_alt, _records
+        ),
+        "dial": Entry("The scaling as a dial", study.dial, study.dial_alt, _records),
+        "spectrum": Entry(
+            "How much of a full update a rank holds", study.spectrum, study.spectrum_alt, _records
+        ),
+        "parameters": Entry(
+            "Trained numbers of published models",
+            counts.parameters,
+            counts.parameters_alt,
+            _tallies,
+        ),
+        "memory": Entry(
+            "Memory of training published models", counts.memory, counts.memory_alt, _memories
+        ),
+        "nf4": Entry(
+            "The levels of NF4 on a normal density",
+            quantization.nf4,
+            quantization.nf4_alt,
+            _uses,
+        ),
+        "verdicts": Entry(
+            "Every claim of the article and its verdict",
+            claims.verdicts,
+            claims.verdicts_alt,
+            _judgements,
+        ),
+        "palette": Entry(
+            "The palette: an update painted over a picture",
+            palette,
+            palette_alt,
+            _painting,
+        ),
+    }
+)
+"""The figures by name."""
+
+
+def entry(name: str) -> Entry:
+    """Return a figure by name.
+
+    Raises
+    ------
+    LoraRefError
+        For an unknown name, with the nearest ones.
+
+    Examples
+    --------
+    >>> entry("dial").title
+    'The scaling as a dial'
+    >>> entry("dail")
+    Traceback (most recent call last):
+    lora_ref.errors.LoraRefError: there is no figure 'dail'; the nearest: dial
+    """
+    if name in FIGURES:
+        return FIGURES[name]
+    hint = nearest_or_all(name, FIGURES, cutoff=0.5)
+    raise LoraRefError(f"there is no figure {name!r}{hint}")

@@ -1,0 +1,45 @@
+"""Learning-rate schedules: the factor of the learning rate in each step."""
+
+import math
+
+from lora_ref.checks import as_count, as_finite
+from lora_ref.errors import LoraRefError
+
+
+def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> float:
+    """Return the factor of the learning rate: up in a line, down along half a cosine.
+
+    Loshchilov and Hutter, "SGDR", 2017, arXiv 1608.03983, without restarts.
+
+    Parameters
+    ----------
+    step : int
+        Steps that were made before this one, from 0 to `steps`.
+    steps : int
+        Steps in all. The factor is `floor` at ``step == steps``, when the last one is made.
+    warmup : int
+        Steps before the factor is 1, fewer than `steps`; the first has the factor
+        ``1 / (warmup + 1)``.
+    floor : float
+        Where the factor ends, from 0 to 1.
+
+    Examples
+    --------
+    >>> [round(cosine(step, 6, warmup=2), 2) for step in range(7)]
+    [0.33, 0.67, 1.0, 0.85, 0.5, 0.15, 0.0]
+    """
+    steps = as_count("steps in cosine", steps)
+    step = as_count("step in cosine", step, at_least=0)
+    warmup = as_count("warmup in cosine", warmup, at_least=0)
+    floor = as_finite("floor in cosine", floor)
+    if step > steps or warmup >= steps:
+        raise LoraRefError(
+            f"step and warmup in cosine are {step} and {warmup}, "
+            f"expected at most {steps} and less than {steps}"
+        )
+    if not 0 <= floor <= 1:
+        raise LoraRefError(f"floor in cosine is {floor}, expected a number from 0 to 1")
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    turned = math.pi * (step - warmup) / (steps - warmup)
+    return floor + (1 - floor) * (1 + math.cos(turned)) / 2

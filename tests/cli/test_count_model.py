@@ -1,0 +1,235 @@
+"""``lora-ref count --model``: the line, the tables, the JSON, and every wrong use in a sentence."""
+
+import io
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from lora_ref import cli, counting
+
+GPT2 = ("--model", "gpt2", "--rank", "8", "--targets", "c_attn")
+LINE = "trainable params: 294,912 || all params: 124,734,720 || trainable%: 0.2364"
+VIT = ("--model", "vit-base", "--targets", "query,value", "--head", "classifier:101")
+
+
+def count(capsys, *arguments):
+    """What the command prints on stdout; it must succeed and say nothing else."""
+    assert cli.main(["count", *arguments]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def test_the_first_line_is_the_one_that_peft_prints(capsys):
+    assert count(capsys, *GPT2).splitlines()[0] == LINE
+
+
+def test_json_has_exactly_the_stated_keys(capsys):
+    body = json.loads(count(capsys, *GPT2, "--json"))
+    assert body == {
+        "schema": 1,
+        "model": "gpt2",
+        "rank": 8,
+        "targets": ["c_attn"],
+        "trainable": 294_912,
+        "total": 124_734_720,
+        "share": 294_912 / 124_734_720,
+    }
+
+
+def test_json_of_an_explanation_has_one_key_more(capsys):
+    body = json.loads(count(capsys, *VIT, "--rank", "16", "--explain", "86,543,818", "--json"))
+    assert [*body][-1] == "explanations"
+    assert body["explanations"][0] == {
+        "count": "total", "rules": ["saved-twice"], "trainable": 667_493, "total": 86_543_818,
+    }  # fmt: skip
+    none = json.loads(count(capsys, *GPT2, "--explain", "294913", "--json"))
+    assert none["explanations"] == []
+
+
+@pytest.mark.parametrize("extra", [(), ("--dora",), ("--method", "adalora"), ("--save", "ln_f")])
+def test_the_tables_stand_in_columns_and_add_up(capsys, extra):
+    head, parts, sizes = count(capsys, *GPT2, *extra).split("\n\n")[1:4]
+    assert head.startswith("GPT-2")
+    rows = [re.split(r"  +", line.strip()) for line in parts.splitlines()[1:]]
+    numbers = {row[0]: int(row[1].replace(",", "")) for row in rows}
+    trained = sum(numbers[row[0]] for row in rows if row[-1].startswith("trained"))
+    assert trained == numbers["trainable"]
+    assert numbers["total"] == counting.architecture("gpt2").total + sum(
+        numbers[row[0]] for row in rows if row[-1] in ("trained", "frozen")
+    )
+    lines = sizes.splitlines()
+    assert len({len(line) for line in lines}) == 1, "columns"
+    weights, gradients, states, together = (
+        int(re.split(r"  +", line.strip())[1].replace(",", "")) for line in lines[3:]
+    )
+    assert weights + gradients + states == together
+    assert weights == 4 * numbers["total"]
+    assert states == 2 * gradients == 2 * 4 * numbers["trainable"]
+
+
+def test_dtype_and_optimiser_set_the_training_memory_and_rules_do_not(capsys):
+    page = count(capsys, *GPT2, "--dtype", "bfloat16", "--optimizer", "sgd", "--rule", "base-only")
+    assert "all params: 124,439,808" in page.splitlines()[0]
+    assert "under base-only" in page
+    assert re.search(r"training \(bfloat16, sgd\): weights +249,469,440 ", page)
+    assert re.search(r"optimiser states +0 ", page)
+    assert "Activations are left out" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "trainable"),
+    [
+        ((*GPT2, "--dora"), 294_912 + 12 * 2304),
+        ((*GPT2, "--method", "dora"), 294_912 + 12 * 2304),
+        ((*GPT2, "--method", "vera"), 12 * (2304 + 8)),
+        ((*GPT2, "--method", "loha"), 2 * 294_912),
+        ((*GPT2, "--method", "lokr"), 12 * (48 * 24 + 48 * 8 + 8 * 32)),
+        ((*GPT2, "--method", "lokr", "--decompose-both"), 12 * 8 * (48 + 24 + 48 + 32)),
+        ((*GPT2, "--method", "lokr", "--factor", "8"), 12 * (64 + 8 * (288 + 96))),
+        ((*GPT2, "--method", "adalora"), 294_912 + 12 * 8),
+        (("--model", "gpt2", "--rank", "8", "--method", "houlsby"), 24 * (16 * 768 + 8 + 768)),
+        (("--model", "gpt2", "--rank", "8", "--method", "pfeiffer"), 12 * (16 * 768 + 8 + 768)),
+        (("--model", "gpt2", "--rank", "8", "--method", "lin"), 12 * (18 * 768 + 8 + 768)),
+        (("--model", "gpt2", "--method", "prefix", "--tokens", "20"), 20 * 24 * 768),
+        (("--model", "gpt2", "--method", "prefix-embed", "--tokens", "20"), 20 * 768),
+        (("--model", "gpt2", "--method", "prefix-layer", "--tokens", "20"), 20 * 12 * 768),
+        (("--model", "gpt2", "--method", "bitfit"), 11 * 12 * 768 + 768),
+        (("--model", "gpt2", "--method", "full"), 124_439_808),
+        (("--model", "gpt2", "--method", "top", "--blocks", "2"), 2 * (12 * 768**2 + 13 * 768)),
+        (
+            (
+                "--model", "gpt2", "--method", "ia3", "--targets", "c_attn", "mlp.c_proj",
+                "--feedforward", "mlp.c_proj",
+            ),
+            64_512,
+        ),
+        (("--model", "gpt2", "--rank", "8", "--targets", "c_attn.q,c_attn.v"), 24 * 16 * 768),
+        ((*VIT, "--rank", "16"), 667_493),
+        ((*GPT2, "--rank", "3000"), 12 * 3000 * 3072),
+    ],
+)  # fmt: skip
+def test_every_method_is_made_from_its_options(capsys, arguments, trainable):
+    assert json.loads(count(capsys, *arguments, "--json"))["trainable"] == trainable
+    assert f"trainable params: {trainable:,} ||" in count(capsys, *arguments)
+
+
+def test_the_list_of_models_has_every_model_and_its_total(capsys):
+    lines = count(capsys, "--models").splitlines()
+    assert len(lines) == len(counting.ARCHITECTURES) >= 15
+    for line, model in zip(lines, counting.ARCHITECTURES.values(), strict=True):
+        assert line.split()[:2] == [model.name, f"{model.total:,}"]
+    assert len({line.index(line.split()[2]) for line in lines}) == 1
+    listed = json.loads(count(capsys, "--models", "--json"))["models"]
+    assert [m["name"] for m in listed] == list(counting.ARCHITECTURES)
+
+
+def test_explain_names_the_rule_says_it_and_gives_both_counts(capsys):
+    given = ("--model", "peft-mlp", "--rank", "8", "--targets", "seq.0,seq.2", "--save", "seq.4")
+    page = count(capsys, *given, "--explain", "56164")
+    assert page.startswith("trainable params: 52,162 || all params: 4,096,162")
+    assert "56,164 is the trainable count under saved-twice-trained (total 4,100,164)." in page
+    said = " ".join(page.split())
+    assert f"saved-twice-trained: {counting.RULES['saved-twice-trained']}" in said
+
+
+def test_explain_says_when_there_is_none_and_how_near_it_is(capsys):
+    page = count(capsys, *GPT2, "--explain", "294913")
+    assert "294,913: none found" in page
+    assert "Plain counts: trainable 294,912, total 124,734,720." in page
+    assert "The nearest is 294,912, 1 less: the trainable count with no rule" in page
+
+
+def test_explain_tries_the_rules_that_are_given_too(capsys):
+    arguments = (*VIT, "--rank", "12", "--method", "adalora", "--explain", "87614722")
+    assert "none found" in count(capsys, *arguments)
+    page = count(capsys, *arguments, "--rule", "leftover:loha:16,leftover:lokr:16")
+    assert "total under saved-twice and leftover:loha:16 and leftover:lokr:16" in page
+
+
+def test_a_rule_that_changes_nothing_is_told_on_stderr(capsys):
+    assert cli.main(["count", *GPT2, "--rule", "vera-shared", "tied-twice"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("trainable params: 294,912 || all params: 163,332,096")
+    assert err == "lora-ref: the rule vera-shared changes nothing here\n"
+
+
+def test_letters_that_cannot_be_printed_are_spelled_out(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    gpt2 = replace(counting.architecture("gpt2"), title="模型")
+    monkeypatch.setattr(counting, "architecture", lambda name: gpt2)
+    assert cli.main(["count", *GPT2, "--method", "vera"]) == 0
+    page = terminal.buffer.getvalue().decode("ascii")
+    assert r"\u6a21\u578b: vera, r = 8" in page
+
+
+def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
+    file = tmp_path / "mine.json"
+    body = {
+        "name": "mine", "title": "a matrix", "width": 8, "blocks": 1,
+        "modules": [{"name": "w", "kind": "linear", "shape": [6, 8], "bias": 6}],
+    }  # fmt: skip
+    file.write_text(json.dumps(body), encoding="utf-8")
+    page = count(capsys, "--spec", str(file), "--rank", "2", "--targets", "w")
+    assert page.startswith("trainable params: 28 || all params: 82 || ")
+    file.write_text("{", encoding="utf-8")
+    for path in (file, tmp_path / "nowhere.json"):
+        assert cli.main(["count", "--spec", str(path), "--rank", "2", "--targets", "w"]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert path.name in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "gpt-2", *GPT2[2:]], "gpt2"),
+        (["--model", "gpt2", "--rank", "8", "--targets", "c_atn"], "'c_atn'; the nearest: c_attn"),
+        ([*GPT2, "--method", "lorra"], "no method is called 'lorra'; the nearest: lora"),
+        ([*GPT2, "--rule", "saved-twise"], "'saved-twise'; the nearest: saved-twice"),
+        ([*GPT2, "--save", "ln_g"], "no module 'ln_g' to be saved"),
+        ([*GPT2, "--dtype", "floot32"], "dtype is 'floot32'"),
+        ([*GPT2, "--dtype", "floot32", "--json"], "dtype is 'floot32'"),
+        ([*GPT2, "--optimizer", "lion", "--explain", "7"], "optimizer is 'lion'"),
+        (["--model", "gpt2", "--rank", "-3", "--targets", "c_attn"], "--rank is -3, expected"),
+        (["--model", "gpt2", "--rank", "0", "--targets", "c_attn"], "--rank is 0, expected"),
+        (["--model", "gpt2", "--rank", "8.5", "--targets", "c_attn"], "--rank is '8.5', expected"),
+        (["--model", "gpt2", "--targets", "c_attn"], "--rank is missing: lora needs --rank and"),
+        (["--model", "gpt2", "--rank", "8"], "--targets is missing: lora needs --rank and"),
+        (["--model", "gpt2", "--rank", "8", "--targets", ","], "at least one"),
+        (["--model", "gpt2", "--method", "prefix"], "--tokens is missing: prefix needs --tokens"),
+        (["--rank", "8"], "--in and --out missing"),
+        (["--in", "4", "--out", "4"], "--rank missing"),
+        (["--targets", "c_attn", "--rank", "8"], "expected one of --model and --spec"),
+        ([*GPT2, "--spec", "x.json"], "expected one of --model and --spec"),
+        ([*GPT2, "--in", "4"], "--in is of one matrix and --model of a model"),
+        ([*GPT2, "--tokens", "4"], "lora takes no --tokens, expected --rank and --targets"),
+        (["--model", "gpt2", "--method", "bitfit", "--rank", "8"], "bitfit takes no --rank"),
+        ([*GPT2, "--dora", "--method", "vera"], "--dora and --method vera are two methods"),
+        ([*GPT2, "--head", "classifier"], "--head is 'classifier', expected NAME:LABELS"),
+        ([*GPT2, "--head", "classifier:0"], "--head is 0, expected"),
+        ([*GPT2, "--head", ":7"], "is not a module's name"),
+        ([*GPT2, "--head", "lm_head:7"], "overlap"),
+        ([*GPT2, "--save", "c_attn"], "both saved and targeted"),
+        (["--models", "--model", "gpt2"], "--models lists what is known and takes no --model"),
+        ([*GPT2, "--explain", "0"], "--explain is 0, expected"),
+        ([*GPT2, "--explain", "many"], "--explain is 'many', expected"),
+        (["--model", "gpt2", "--method", "top", "--blocks", "13"], "k is 13, expected at most 12"),
+        (["--model", "gpt2", "--rank", "9" * 5000, "--targets", "c_attn"], "5,000 characters"),
+        ([*GPT2, "--explain", "9" * 5000], "--explain has 5,000 characters, expected"),
+        (["--in", "9" * 5000, "--out", "4", "--rank", "2"], "--in has 5,000 characters"),
+        ([*GPT2, "--rule", "leftover:loha:" + "9" * 5000], "does not say what is left over"),
+    ],
+    ids=lambda value: str(value)[:80],
+)  # fmt: skip
+def test_wrong_use_is_one_sentence_and_exit_2(capsys, arguments, sentence):
+    assert cli.main(["count", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert sentence in err
+    assert err.startswith("lora-ref: ")
+    assert err.count("\n") == 1
+    assert len(err) < 700

@@ -1,0 +1,180 @@
+"""The README shows the layer first and what the programs print, and its links lead somewhere."""
+
+import doctest
+import re
+from collections import Counter
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+import lora_ref
+from lora_ref import cli, ops
+from lora_ref.claims import article, judge, literature
+from lora_ref.claims.judge import NOT_COMPUTED
+from lora_ref.exercises import EXERCISES
+from lora_ref.figures import FIGURES
+from lora_ref.figures import PAGES as SHOWN
+from lora_ref.gradcheck import EXACT_TOLERANCE, MISTAKES
+from lora_ref.layers import LAYERS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PICTURE = re.compile(r'!\[([^]]*)\]\(|<img [^>]*?alt="([^"]*)"')
+CONSOLE = re.findall(r"```console\n\$ lora-ref (.*)\n((?:.|\n)*?)```", README)
+
+
+def test_the_readme_has_a_console_block():
+    assert CONSOLE
+
+
+@pytest.mark.parametrize(("arguments", "shown"), CONSOLE)
+def test_console_blocks_show_what_is_printed(arguments, shown, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "88")
+    monkeypatch.setattr("lora_ref.cli.verify.can_print", str.isascii)
+    assert cli.main(arguments.split()) == 0
+    assert capsys.readouterr().out == shown
+
+
+def test_python_blocks_run():
+    failures, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert tried > 8
+    assert failures == 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_relative_links_lead_to_files(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    pictures = re.findall(r'(?:src|srcset|href)="([^"#]+)', text)
+    for target in links + pictures:
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_version_is_the_same_everywhere():
+    assert f"version: {lora_ref.__version__}" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_every_picture_says_what_it_shows():
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    pictures = [
+        (name, unescape(markdown or html))
+        for name, text in texts.items()
+        for markdown, html in PICTURE.findall(text)
+    ]
+    written = sum(text.count("![") + text.count("<img ") for text in texts.values())
+    assert len(pictures) == written >= 4
+    for name, alt in pictures:
+        assert re.search(r"\d", alt), f"{name}: {alt!r} states no finding"
+
+
+# ---------------------------------------------------------------------- the beginning
+
+
+def before(heading):
+    return README[: README.index(f"## {heading}\n")]
+
+
+def test_the_layer_comes_first_and_what_is_wrong_elsewhere_after_the_notebooks():
+    title, sentence, picture = before("What is checked").split("\n\n")[:3]
+    assert title == "# lora_ref"
+    assert sentence.count(".") == 1
+    assert picture.startswith("<picture>")
+    assert len(re.findall(r"^(?:>>>|\.\.\.) ", before("What is checked"), re.MULTILINE)) <= 10
+    headings = re.findall(r"^## (.*)", README, re.MULTILINE)
+    assert headings.index("The notebooks") < headings.index("The article")
+    assert "```console" not in before("The article")
+    assert before("The notebooks").count("\n") <= 75
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_picture_is_shown_on_both_grounds_and_is_the_one_that_the_package_draws(name):
+    drawn = FIGURES[name].alt(**FIGURES[name].numbers())
+    files = [ROOT / "docs" / "figures" / f"{stem}.png" for stem in (name, f"{name}-dark")]
+    light, dark = (str(file.relative_to(ROOT).as_posix()) for file in files)
+    (html,) = re.findall(r"<picture>.*?</picture>", README, re.DOTALL)
+    assert f'media="(prefers-color-scheme: dark)" srcset="{dark}"' in html
+    assert f'<img src="{light}"' in html
+    assert unescape(PICTURE.search(html)[2]) == drawn
+    for file in files:
+        assert drawn.encode() in file.read_bytes(), f"{file.name} is not current: make docs"
+
+
+def test_the_number_of_figures_is_counted():
+    words = {"eighteen": 18, "nineteen": 19, "twenty": 20, "twenty-one": 21, "twenty-two": 22}
+    for page, pattern in (
+        ("README.md", r"([\w-]+) pictures"),
+        ("CHANGELOG.md", r"- (\S+) figures"),
+    ):
+        (word,) = re.findall(pattern, (ROOT / page).read_text(encoding="utf-8"))
+        assert words[word.lower()] == len(FIGURES), page
+
+
+# ---------------------------------------------------------------------- what is proved
+
+PROVED = re.findall(r"^\| (.*) \| `(.*)` \| (\d+) \|$", README, re.MULTILINE)
+
+
+def numbers_of_the_article():
+    judgements = [judge(claim) for claim in article().claims]
+    corrections = [j.correction_holds for j in judgements if j.correction_holds is not None]
+    assert all(corrections)
+    verdicts = Counter(j.verdict for j in judgements)
+    computed = sum(n for verdict, n in verdicts.items() if verdict not in NOT_COMPUTED)
+    return len(judgements), computed, verdicts["confirmed"], len(corrections)
+
+
+def numbers_of_the_literature():
+    verdicts = Counter(judge(claim).verdict for source in literature() for claim in source.claims)
+    assert not set(verdicts) & set(NOT_COMPUTED)
+    return verdicts.total(), verdicts["confirmed"], verdicts["slip"]
+
+
+NUMBERS = {
+    "pytest tests/layers/test_layer_contract.py tests/ops/test_ops.py": lambda: (
+        len(LAYERS),
+        sum(name.endswith("_backward") for name in dir(ops)),
+        EXACT_TOLERANCE,
+    ),
+    "pytest tests/gradcheck/test_mistakes.py": lambda: (len(MISTAKES),),
+    "make verify": numbers_of_the_article,
+    "lora-ref verify --literature": numbers_of_the_literature,
+    "pytest tests/notebooks/test_notebooks.py": lambda: (
+        len(list((ROOT / "notebooks").glob("*.ipynb"))),
+    ),
+    "pytest tests/exercises/test_exercises.py": lambda: (
+        len(EXERCISES),
+        sum(len(exercise.slips) for exercise in EXERCISES.values()),
+    ),
+}
+"""The numbers in the row of a command, in their order; a row without an entry has none."""
+
+
+def test_the_table_of_what_is_proved_is_read():
+    table = before("The notebooks").partition("|---|---|---:|\n")[2].partition("\n\n")[0]
+    assert len(PROVED) == len(table.splitlines()) >= 8
+    assert NUMBERS.keys() <= {command for _, command, _ in PROVED}
+
+
+@pytest.mark.parametrize(("claim", "command", "seconds"), PROVED, ids=[row[1] for row in PROVED])
+def test_the_numbers_of_a_row_are_the_programs(claim, command, seconds):
+    said = [float(number) for number in re.findall(r"\d+(?:e-\d+)?", claim)]
+    assert said == list(NUMBERS[command]()) if command in NUMBERS else not said
+    assert int(seconds) >= 1
+
+
+@pytest.mark.parametrize("command", [command for _, command, _ in PROVED])
+def test_the_command_of_a_row_exists(command):
+    program, *arguments = command.split()
+    if program == "pytest":
+        assert arguments
+        assert all((ROOT / path).is_file() for path in arguments)
+    elif program == "make":
+        (target,) = arguments
+        rules = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert re.search(rf"^{target}: ", rules, re.MULTILINE)
+    else:
+        assert program == "lora-ref"
+        assert cli._parser().parse_args(arguments).run

@@ -1,12 +1,13 @@
-"""Arrays at the door: what may come in, and the sentence that says why something may not.
+"""Argument checks for arrays and numbers; messages name the axis.
 
-Inside the package nothing is checked again and nothing is broadcast by accident, because every
-public door has asked here first.
+Shapes and dtypes are checked in every public function and pass, in a time that does not grow with
+the arrays, and nothing is broadcast by accident. Values are scanned by `check_finite` alone, where
+arrays come from outside.
 """
 
 from collections.abc import Mapping
 from math import isfinite
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +23,22 @@ Params: TypeAlias = Mapping[str, Array]
 AnyDType: TypeAlias = np.dtype[Any]
 
 
+# ---------------------------------------------------------------------- one array
+
+
 def check_float(what: str, array: object, dtype: AnyDType | None = None) -> None:
     """Raise `LoraRefError` unless `array` is a non-empty floating-point NumPy array.
+
+    Masked arrays and `numpy.matrix` are refused: their products follow other rules.
 
     Parameters
     ----------
     what : str
         The array and where it came in, e.g. ``"x in LoRALinear.forward"``.
     array : object
-        What was handed in.
+        What was given.
     dtype : numpy.dtype, optional
         The dtype it must have; any floating-point dtype of this machine's byte order if omitted.
-
-    Raises
-    ------
-    LoraRefError
-        For anything that is not an ndarray, for masked arrays and `numpy.matrix`, for dtypes that
-        are not floating point or not `dtype`, and for arrays with no axes or no entries.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def check_float(what: str, array: object, dtype: AnyDType | None = None) -> None
     """
     if not isinstance(array, np.ndarray):
         raise LoraRefError(f"{what} is a {type(array).__name__}, expected a NumPy array")
-    if isinstance(array, np.ma.MaskedArray | np.matrix):
+    if type(array) is not np.ndarray and _has_other_products(type(array)):
         raise LoraRefError(
             f"{what} is a {type(array).__name__}, expected a plain NumPy array: "
             "its products would follow other rules"
@@ -82,11 +82,6 @@ def check_shape(what: str, array: Array, /, **axes: int | None) -> None:
     **axes
         Axis names in order, each with its length, or None where any length will do.
 
-    Raises
-    ------
-    ShapeError
-        Naming both shapes, and saying so where the transpose would fit.
-
     Examples
     --------
     >>> check_shape("A in LoRALinear", np.ones((7, 2)), r=None, in_features=7)
@@ -110,23 +105,70 @@ def check_finite(what: str, array: Array) -> None:
         )
 
 
+def check_parameter(
+    what: str, array: Array, /, *, dtype: AnyDType | None = None, **axes: int | None
+) -> None:
+    """Raise unless `array` is a floating-point array with the named axes; no value is read."""
+    check_float(what, array, dtype)
+    check_shape(what, array, **axes)
+
+
 def check_array(
     what: str, array: Array, /, *, dtype: AnyDType | None = None, **axes: int | None
 ) -> None:
-    """Raise unless `array` is a finite floating-point array with the named axes.
-
-    The door of every constructor.
-
-    Raises
-    ------
-    LoraRefError
-        As `check_float` and `check_finite` say.
-    ShapeError
-        As `check_shape` says.
-    """
-    check_float(what, array, dtype)
-    check_shape(what, array, **axes)
+    """Raise unless `array` is a *finite* floating-point array with the named axes."""
+    check_parameter(what, array, dtype=dtype, **axes)
     check_finite(what, array)
+
+
+def check_same_axes(what: str, array: Array, expected: tuple[int, ...]) -> None:
+    """Raise `ShapeError` unless `array` has exactly the shape `expected`."""
+    if array.shape != expected:
+        hint = "; its transpose fits" if array.shape[::-1] == expected else ""
+        raise ShapeError(f"{what} has shape {array.shape}, expected {expected}{hint}")
+
+
+def check_like(what: str, array: object, like: Array) -> None:
+    """Raise unless `array` has the shape and dtype of `like`."""
+    check_float(what, array, like.dtype)
+    check_same_axes(what, np.asarray(array), like.shape)
+
+
+# ---------------------------------------------------------------------- the arguments of a pass
+
+
+class Rows(NamedTuple):
+    """x as a forward pass computes with it: as rows, whatever its leading axes were."""
+
+    leading: tuple[int, ...]  # the axes of x before its last
+    x: Array  # (n, in_features)
+    dropped: Array  # (n, in_features)  x after dropout; x itself without a mask
+    mask: Array | None  # (n, in_features)
+
+
+def enter_forward(where: str, x: Array, weight: Array, mask: Array | None = None) -> Rows:
+    """Check x and its dropout mask against a weight of shape (out, in); return them as rows."""
+    dtype, in_features = weight.dtype, weight.shape[1]
+    rows = check_rows(f"x in {where}", x, dtype, in_features=in_features)
+    leading = x.shape[:-1]
+    if mask is None:
+        return Rows(leading, rows, rows, None)
+    what = f"mask in {where}"
+    mask = check_rows(what, mask, dtype, leading=leading, in_features=in_features)
+    return Rows(leading, rows, rows * mask, mask)
+
+
+def enter_backward(
+    where: str, grad_y: Array, cache: Any, kind: type, weight: Array, /, **expected: object
+) -> Array:
+    """Check the cache as `check_cache` does, and grad_y against a weight; return grad_y as rows.
+
+    The cache has an entry ``leading``, the axes of x before its last.
+    """
+    check_cache(f"cache in {where}", cache, kind, weight.dtype, **expected)
+    leading, out_features = cache.leading, len(weight)
+    what = f"grad_y in {where}"
+    return check_rows(what, grad_y, weight.dtype, leading=leading, out_features=out_features)
 
 
 def check_rows(
@@ -140,27 +182,18 @@ def check_rows(
 ) -> Array:
     """Return `array` of shape (..., last) as rows (n, last), without copying a contiguous one.
 
-    The values are not scanned: a pass through a layer pays for its arithmetic alone.
-
     Parameters
     ----------
     what : str
         The array and where it came in.
     array : ndarray of shape (n, last) or with more leading axes
-        What was handed in.
+        What was given.
     dtype : numpy.dtype
         The dtype of the layer.
     leading : tuple of int, optional
-        The axes before the last, where they are known; any number of them, but one, if omitted.
+        The axes before the last, where they are known; at least one, of any length, if omitted.
     **last
         Name and length of the last axis.
-
-    Raises
-    ------
-    LoraRefError
-        As `check_float` says.
-    ShapeError
-        For one axis only, another last axis, or leading axes that are not `leading`.
 
     Examples
     --------
@@ -181,20 +214,7 @@ def check_rows(
             f"{what} has shape {array.shape}, expected (n, {name}={size}) "
             f"or more leading axes{hint}"
         )
-    return array.reshape(-1, size)
-
-
-def check_same_axes(what: str, array: Array, expected: tuple[int, ...]) -> None:
-    """Raise `ShapeError` unless `array` has exactly the shape `expected`."""
-    if array.shape != expected:
-        hint = "; its transpose fits" if array.shape[::-1] == expected else ""
-        raise ShapeError(f"{what} has shape {array.shape}, expected {expected}{hint}")
-
-
-def check_like(what: str, array: object, like: Array) -> None:
-    """Raise unless `array` has the shape and dtype of `like`."""
-    check_float(what, array, like.dtype)
-    check_same_axes(what, np.asarray(array), like.shape)
+    return array if array.ndim == 2 else array.reshape(-1, size)
 
 
 def check_cache(
@@ -202,26 +222,21 @@ def check_cache(
 ) -> None:
     """Raise `LoraRefError` unless `cache` is what a forward pass of this very layer returns.
 
-    Types and widths are looked at and no values, so the time does not grow with the arrays.
+    Types and widths are compared; the cache of a layer of the very same shapes passes.
 
     Parameters
     ----------
     what : str
         The cache and where it came in.
     cache : object
-        What was handed in.
+        What was given.
     kind : type
         The named tuple that it must be.
     dtype : numpy.dtype, optional
         That of the layer, for the arrays named in `expected`.
     **expected
-        By the name of an entry: the length of the last axis of an array, and the value of what is
+        By the name of an entry: the length of the last axis of an array, or the value of what is
         no array.
-
-    Raises
-    ------
-    LoraRefError
-        For another type, and for another width, dtype or value: those of another layer.
     """
     if not isinstance(cache, kind):
         raise LoraRefError(
@@ -238,6 +253,9 @@ def check_cache(
         else:
             continue
         raise LoraRefError(f"{what} holds {other}: it comes from a forward pass of another layer")
+
+
+# ---------------------------------------------------------------------- what is no array
 
 
 def check_generator(what: str, rng: object) -> None:
@@ -298,6 +316,13 @@ def as_fraction(what: str, value: float) -> float:
     return number
 
 
+def as_flag(what: str, value: object) -> bool:
+    """Return `value` as a Python bool, or say that it is not one: ``"no"`` would count as true."""
+    if not isinstance(value, bool | np.bool):
+        raise LoraRefError(f"{what} is {value!r}, expected True or False")
+    return bool(value)
+
+
 def at_least_float32(dtype: AnyDType) -> AnyDType:
     """Return the dtype to add up and to square in: squares leave float16 above 255 and below 2e-4.
 
@@ -309,13 +334,6 @@ def at_least_float32(dtype: AnyDType) -> AnyDType:
     return dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
 
-def as_flag(what: str, value: object) -> bool:
-    """Return `value` as a Python bool, or say that it is not one: ``"no"`` would count as true."""
-    if not isinstance(value, bool | np.bool):
-        raise LoraRefError(f"{what} is {value!r}, expected True or False")
-    return bool(value)
-
-
 def frozen(array: Array) -> Array:
     """Return a read-only view, so that NumPy itself refuses to train it.
 
@@ -324,6 +342,11 @@ def frozen(array: Array) -> Array:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
+
+
+def _has_other_products(cls: type) -> bool:
+    """Whether a subclass of ndarray has other products; by name, since numpy.ma loads slowly."""
+    return not {"MaskedArray", "matrix"}.isdisjoint(base.__name__ for base in cls.__mro__)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

@@ -33,8 +33,10 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "layers": (
         "layers.base",
+        "layers.composite",
         "layers.linear",
         "layers.initializers",
+        "layers.low_rank",
         "layers.lora",
         "layers.multitask",
         "layers.dora",
@@ -221,7 +223,7 @@ def test_every_module_is_seen_and_has_imports_to_judge() -> None:
     assert {"lora_ref", "lora_ref.errors", "lora_ref.layers", "lora_ref.layers.lora"} <= set(
         modules
     )
-    seen = {one.module(modules) for one in modules["lora_ref.layers.linear"]}
+    seen = {one.module(modules) for one in modules["lora_ref.layers.low_rank"]}
     assert seen >= {"numpy", "lora_ref.checks", "lora_ref.errors", "lora_ref.layers.base"}
     assert not modules["lora_ref.errors"]
 

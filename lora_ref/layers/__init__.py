@@ -1,11 +1,13 @@
 """Layers with hand-written gradients; `LAYERS` lists them for the contract suite."""
 
 from lora_ref.layers.activation import Activation
-from lora_ref.layers.adapter import Adapter, AdapterCache, affine_defect
+from lora_ref.layers.adapter import Adapter, AdapterCache
 from lora_ref.layers.base import Layer
+from lora_ref.layers.composite import Composite
 from lora_ref.layers.dora import DoRACache, DoRALinear
 from lora_ref.layers.linear import Linear, LinearCache
 from lora_ref.layers.lora import LoRACache, LoRALinear
+from lora_ref.layers.low_rank import LowRankLayer
 from lora_ref.layers.multitask import BASE, MultiTaskCache, MultiTaskLoRA
 from lora_ref.layers.qlora import QLoRALinear
 
@@ -25,6 +27,7 @@ __all__ = [
     "Activation",
     "Adapter",
     "AdapterCache",
+    "Composite",
     "DoRACache",
     "DoRALinear",
     "Layer",
@@ -32,8 +35,8 @@ __all__ = [
     "LinearCache",
     "LoRACache",
     "LoRALinear",
+    "LowRankLayer",
     "MultiTaskCache",
     "MultiTaskLoRA",
     "QLoRALinear",
-    "affine_defect",
 ]

@@ -1,9 +1,8 @@
-"""The bottleneck adapter: a small network beside the identity, which no merge can fold away.
+"""The bottleneck adapter: a small network added to the identity, which no merge can fold away.
 
 Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", 2019, arXiv 1902.00751.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -15,14 +14,13 @@ from lora_ref.checks import (
     Params,
     as_count,
     as_finite,
-    check_array,
-    check_cache,
-    check_float,
     check_generator,
-    check_rows,
-    check_same_axes,
+    check_parameter,
+    enter_backward,
+    enter_forward,
 )
 from lora_ref.errors import LoraRefError
+from lora_ref.layers.activation import check_activation
 from lora_ref.layers.base import Layer
 from lora_ref.ops import ACTIVATIONS
 
@@ -32,7 +30,7 @@ class AdapterCache(NamedTuple):
 
     leading: tuple[int, ...]  # the axes of x before its last
     x: Array  # (n, features)
-    h: Array  # (n, m)
+    h: Array  # (n, bottleneck)
     inner: Any  # the cache of the activation, as in lora_ref.ops
 
 
@@ -40,36 +38,28 @@ class AdapterCache(NamedTuple):
 class Adapter(Layer):
     """Computes ``y = x + h @ W_up.T + b_up`` with ``h = φ(x @ W_down.T + b_down)``.
 
-    It keeps the width, so it stands anywhere between two layers: after a frozen `Linear` its x is
-    what that layer returns. It has ``2 * features * m + m + features`` parameters, all trainable;
-    the frozen weights are those of the layers around it. There is no ``merge``: φ is not linear,
-    so no weight and bias compute the same (`affine_defect` measures by how much).
+    It keeps the width, so it can be put behind any layer: its x is what that layer returns. It has
+    ``2 * features * bottleneck + bottleneck + features`` parameters, all trainable. There is no
+    ``merge``: φ is not linear, so no weight and bias compute the same.
 
     Parameters
     ----------
-    W_down : ndarray of shape (m, features)
+    W_down : ndarray of shape (bottleneck, features)
         Down-projection, into the bottleneck.
-    b_down : ndarray of shape (m,)
+    b_down : ndarray of shape (bottleneck,)
         Added before φ.
-    W_up : ndarray of shape (features, m)
+    W_up : ndarray of shape (features, bottleneck)
         Up-projection; zero, with `b_up`, it makes the adapter the identity.
     b_up : ndarray of shape (features,)
         Added to every row of y.
     activation : {"relu", "tanh", "gelu", "gelu_tanh"}
         The name of φ in `lora_ref.ops.ACTIVATIONS`.
 
-    Raises
-    ------
-    LoraRefError
-        For arrays that are not finite floating-point arrays of one dtype, or an unknown activation.
-    ShapeError
-        For shapes that do not fit each other.
-
     Examples
     --------
     >>> adapter = Adapter(np.ones((2, 7)), np.zeros(2), np.ones((7, 2)), np.zeros(7))
     >>> adapter
-    Adapter(features=7, m=2, relu, float64)
+    Adapter(features=7, bottleneck=2, relu, float64)
     >>> y, cache = adapter.forward(np.ones((1, 7)))
     >>> float(y[0, 0])  # 1 + (7 + 7)
     15.0
@@ -83,67 +73,62 @@ class Adapter(Layer):
     b_up: Array
     activation: str = "relu"
 
-    @property
-    def m(self) -> int:
-        """Width of the bottleneck."""
-        return len(self.W_down)
+    affine_in_each_argument: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_parameter("W_down in Adapter", self.W_down, bottleneck=None, features=None)
+        dtype, (bottleneck, features) = self.W_down.dtype, self.W_down.shape
+        shapes = {
+            "b_down": {"bottleneck": bottleneck},
+            "W_up": {"features": features, "bottleneck": bottleneck},
+            "b_up": {"features": features},
+        }
+        for name, axes in shapes.items():
+            check_parameter(f"{name} in Adapter", getattr(self, name), dtype=dtype, **axes)
+        check_activation("activation in Adapter", self.activation)
 
     @property
     def trainable(self) -> Params:
         """All four arrays."""
-        return {
-            "W_down": self.W_down,
-            "b_down": self.b_down,
-            "W_up": self.W_up,
-            "b_up": self.b_up,
-        }
+        names = ("W_down", "b_down", "W_up", "b_up")
+        return {name: getattr(self, name) for name in names}
 
     def forward(self, x: Array) -> tuple[Array, AdapterCache]:
         """Map x of shape (n, features) to y of the same shape and a cache.
 
         Further leading axes of x come back in y.
-
-        Raises
-        ------
-        LoraRefError
-            If x has another dtype than the layer, or is empty.
-        ShapeError
-            If the last axis of x is not features, or x has one axis only.
         """
-        features, dtype = self.W_down.shape[1], self.W_down.dtype
-        rows = check_rows("x in Adapter.forward", x, dtype, features=features)
-        before = rows @ self.W_down.T  # (n, m)
+        leading, x, _, _ = enter_forward("Adapter.forward", x, self.W_down)
+        before = x @ self.W_down.T  # (n, bottleneck)
         before += self.b_down
         h, inner = ACTIVATIONS[self.activation].forward(before)
         y = h @ self.W_up.T  # (n, features)
         y += self.b_up
-        y += rows
-        return y.reshape(x.shape), AdapterCache(x.shape[:-1], rows, h, inner)
+        y += x
+        return y.reshape(*leading, -1), AdapterCache(leading, x, h, inner)
 
     def backward(self, grad_y: Array, cache: AdapterCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of all four arrays."""
-        features, dtype = self.W_down.shape[1], self.W_down.dtype
-        what = "cache in Adapter.backward"
-        check_cache(what, cache, AdapterCache, dtype, x=features, h=self.m)
+        (bottleneck, features), where = self.W_down.shape, "Adapter.backward"
+        widths = {"x": features, "h": bottleneck}
+        g = enter_backward(where, grad_y, cache, AdapterCache, self.W_up, **widths)
         leading, x, h, inner = cache
-        what = "grad_y in Adapter.backward"
-        g = check_rows(what, grad_y, dtype, leading=leading, features=features)
-        grad_before = ACTIVATIONS[self.activation].backward(g @ self.W_up, inner)  # (n, m)
+        grad_before = ACTIVATIONS[self.activation].backward(g @ self.W_up, inner)
         grads = {
-            "W_down": grad_before.T @ x,
+            "W_down": grad_before.T @ x,  # (bottleneck, features)
             "b_down": grad_before.sum(axis=0),
-            "W_up": g.T @ h,
+            "W_up": g.T @ h,  # (features, bottleneck)
             "b_up": g.sum(axis=0),
         }
         grad_x = grad_before @ self.W_down  # (n, features)
         grad_x += g
-        return grad_x.reshape(grad_y.shape), grads
+        return grad_x.reshape(*leading, -1), grads
 
     @classmethod
     def init(
         cls,
         features: int,
-        m: int,
+        bottleneck: int,
         rng: np.random.Generator,
         dtype: DTypeLike = np.float64,
         activation: str = "relu",
@@ -152,16 +137,16 @@ class Adapter(Layer):
     ) -> Self:
         """Begin at the identity: W_down small and random, W_up and both biases zero.
 
-        The paper draws both projections near zero, from a normal of standard deviation 0.01 cut at
-        two standard deviations, and so begins near the identity. Here W_down is drawn like that and
-        W_up is zero, as B is in LoRA: y equals x, and the first gradients of W_down and b_down are
-        zero. Since W_up is, nothing asks W_down to be small; a larger `std` begins there as well.
+        The paper draws both projections near zero, from a normal of standard deviation 0.01
+        truncated at two standard deviations, and so begins near the identity. Here W_down is drawn
+        like that and W_up is zero, as B is in LoRA: y equals x, and the first gradients of W_down
+        and b_down are zero. Any `std` begins at the identity, because W_up is zero.
 
         Parameters
         ----------
         features : int
             Width of the layer before.
-        m : int
+        bottleneck : int
             Width of the bottleneck, at least 1.
         rng : numpy.random.Generator
             Where W_down is drawn from.
@@ -170,17 +155,11 @@ class Adapter(Layer):
         activation : str
             As in the class.
         std : float
-            Standard deviation of the normal before it is cut, positive: with W_down zero too,
+            Standard deviation of the normal before it is truncated, positive: with W_down zero too,
             b_up alone would learn.
-
-        Raises
-        ------
-        LoraRefError
-            For sizes that are not whole numbers of at least 1, a `std` that is not positive, or a
-            dtype that is not floating point.
         """
         features = as_count("features in Adapter.init", features)
-        m = as_count("m in Adapter.init", m)
+        bottleneck = as_count("bottleneck in Adapter.init", bottleneck)
         check_generator("rng in Adapter.init", rng)
         kind = np.dtype(dtype)
         if kind.kind != "f":
@@ -188,107 +167,20 @@ class Adapter(Layer):
         std = as_finite("std in Adapter.init", std, kind)
         if not std > 0:
             raise LoraRefError(f"std in Adapter.init is {std}, expected a positive number")
-        W_down = (std * _cut_normal((m, features), rng)).astype(kind)
-        b_down, W_up, b_up = (np.zeros(shape, kind) for shape in (m, (features, m), features))
-        return cls(W_down, b_down, W_up, b_up, activation)
-
-    affine_in_each_argument: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_array("W_down in Adapter", self.W_down, m=None, features=None)
-        (m, features), dtype = self.W_down.shape, self.W_down.dtype
-        check_array("b_down in Adapter", self.b_down, dtype=dtype, m=m)
-        check_array("W_up in Adapter", self.W_up, dtype=dtype, features=features, m=m)
-        check_array("b_up in Adapter", self.b_up, dtype=dtype, features=features)
-        name: object = self.activation
-        if not isinstance(name, str) or name not in ACTIVATIONS:
-            names = ", ".join(ACTIVATIONS)
-            raise LoraRefError(f"activation in Adapter is {name!r}, expected one of: {names}")
-
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return layers that take `x`, one for each activation; y is as wide as x in all of them.
-
-        Before φ entries at `x` lie between -0.5 and 1.5, where φ is not flat: a small gradient
-        drowns in rounding. With ReLU each unit is on for every row or off for every row, at least
-        0.5 away from the kink.
-        """
-        features = x.shape[-1]
-
-        def draw(*shape: int) -> Array:
-            return rng.standard_normal(shape).astype(x.dtype)
-
-        def arrays(m: int) -> tuple[Array, Array, Array, Array]:
-            W_down = draw(m, features)
-            W_down /= 2 * (1 + np.abs(x @ W_down.T).max())
-            b_down = rng.random(m).astype(x.dtype)
-            return W_down, b_down, draw(features, m), draw(features)
-
-        W_down, b_down, W_up, b_up = arrays(3)
-        b_down[:] = 1.0, -1.0, 1.0
-        return [
-            (cls(*arrays(2), "tanh"), {}),
-            (cls(*arrays(3), "gelu"), {}),
-            (cls(*arrays(1 + features), "gelu_tanh"), {}),
-            (cls(W_down, b_down, W_up, b_up, "relu"), {}),
-        ]
+        W_down = (std * _truncated_normal((bottleneck, features), rng)).astype(kind)
+        W_up = np.zeros((features, bottleneck), kind)
+        return cls(W_down, np.zeros(bottleneck, kind), W_up, np.zeros(features, kind), activation)
 
     def __repr__(self) -> str:
         """Sizes, activation and dtype, on one line."""
-        m, features = self.W_down.shape
-        here = type(self).__name__
-        return f"{here}(features={features}, m={m}, {self.activation}, {self.W_down.dtype})"
+        bottleneck, features = self.W_down.shape
+        return (
+            f"{type(self).__name__}(features={features}, bottleneck={bottleneck}, "
+            f"{self.activation}, {self.W_down.dtype})"
+        )
 
 
-def affine_defect(layer: Layer, x: Array, step: Array) -> Array:
-    """Return ``f(x + step) + f(x - step) - 2 f(x)``: 0 if f is any weight with any bias.
-
-    So one entry that is more than rounding proves that no W and no bias replace the layer. It also
-    says what a replacement costs: one that is wrong by at most e at the three points has a defect
-    within 4 e of the layer's, and its own is 0; hence e is at least a quarter of the largest entry.
-
-    Parameters
-    ----------
-    layer : Layer
-        Any layer of the contract.
-    x : ndarray of shape (n, in_features), or with more leading axes
-        The point in the middle. An odd function hides at 0: tanh without biases shows none there.
-    step : ndarray shaped like x
-        From the middle to the points on both sides.
-
-    Returns
-    -------
-    ndarray shaped like y
-
-    Raises
-    ------
-    LoraRefError
-        If x or `step` is no floating-point array, or their dtypes differ.
-    ShapeError
-        If `step` is not shaped like x.
-
-    Examples
-    --------
-    One unit between 1 and -1: ``relu(1) + relu(-1) - 2 relu(0)``. LoRA has nothing of the kind.
-
-    >>> from lora_ref.layers.lora import LoRALinear
-    >>> one, zero = np.ones((1, 1)), np.zeros((1, 1))
-    >>> affine_defect(Adapter(one, zero[0], one, zero[0]), x=zero, step=one).tolist()
-    [[1.0]]
-    >>> affine_defect(LoRALinear(one, one, one, alpha=1), x=zero, step=one).tolist()
-    [[0.0]]
-    """
-    check_float("x in affine_defect", x)
-    check_float("step in affine_defect", step, x.dtype)
-    check_same_axes("step in affine_defect", step, x.shape)
-    ahead, middle, behind = (layer.forward(at)[0] for at in (x + step, x, x - step))
-    defect: Array = ahead + behind - 2 * middle
-    return defect
-
-
-def _cut_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _truncated_normal(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Draw from the standard normal, anew where an entry is further than 2 from 0."""
     drawn = rng.standard_normal(shape)
     while (outside := np.abs(drawn) > 2).any():

@@ -1,28 +1,34 @@
 """The contract that every layer keeps."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from lora_ref.checks import Array, Params, check_float, check_same_axes, frozen
+from lora_ref.checks import Array, Params, check_finite, check_like, frozen
 from lora_ref.errors import LoraRefError
 
 
 class Layer(Protocol):
-    """A layer is a frozen dataclass of arrays; its passes are pure.
+    """A layer: a frozen dataclass of arrays whose passes are pure.
 
     ``forward(x) -> (y, cache)`` and ``backward(grad_y, cache) -> (grad_x, grads)``. Nothing is
     stored on the layer, so any number of forward passes can wait for their backward. What a pass
-    needs beyond x comes by keyword (a dropout mask, the task of each row).
+    needs beyond x comes by keyword: a dropout mask, the task of each row.
 
-    A cache holds x itself where it can, not a copy: to leave x as it is until the backward has run
-    is the caller's part. A backward refuses the cache of another kind of layer, or of other widths;
-    the cache of a layer of the very same shapes looks like its own.
+    A cache holds x itself where it can, not a copy: the caller leaves x unchanged until the
+    backward has run. A backward refuses the cache of another kind of layer, or of other widths.
+
+    A constructor checks shapes and dtypes, in a time that does not grow with the arrays; `check`
+    scans their values.
     """
 
     affine_in_each_argument: ClassVar[bool]
     """Whether y is affine in x and in each parameter alone: a difference quotient is then exact."""
+
+    keywords: ClassVar[tuple[str, ...]] = ()
+    """Names of the keywords that `forward` takes beyond x."""
 
     @property
     def trainable(self) -> Params:
@@ -37,49 +43,25 @@ class Layer(Protocol):
         """Map the gradient of y to the gradient of x and those of the parameters."""
         ...
 
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return layers that take `x`, one for each option, with the keywords of their passes.
-
-        Every parameter is random, B included: at a start with B = 0 a wrong gradient hides.
-        """
-        ...
-
     def with_params(self, params: Params) -> Self:
         """Return a layer with other values for some of its trainable parameters.
-
-        Shape and dtype are checked, values are not scanned: this stands in every training step.
 
         Parameters
         ----------
         params : mapping of str to ndarray
             New arrays by name; each has the shape and dtype of the one it replaces. They are not
-            copied.
-
-        Raises
-        ------
-        LoraRefError
-            For a name that is not trainable here, or another dtype.
-        ShapeError
-            For another shape.
+            copied, and their values are not scanned.
         """
-        here = type(self).__name__
-        if not isinstance(params, Mapping):
-            raise LoraRefError(
-                f"params in {here}.with_params is a {type(params).__name__}, expected a mapping"
-            )
-        old = self.trainable
-        for name, array in params.items():
-            if name not in old:
-                names = ", ".join(old) or "none"
-                raise LoraRefError(f"{name} is not trainable in {here}, expected some of: {names}")
-            check_float(f"{name} in {here}.with_params", array, old[name].dtype)
-            check_same_axes(f"{name} in {here}.with_params", array, old[name].shape)
-        new = object.__new__(type(self))  # not the constructor, which scans every weight for NaN
-        new.__dict__.update(self.__dict__ | dict(params))
-        return new
+        check_params(f"{type(self).__name__}.with_params", params, self.trainable)
+        changes: dict[str, Any] = dict(params)
+        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+    def check(self) -> Self:
+        """Return the layer, or raise `LoraRefError` where an array is not finite."""
+        for name, value in vars(self).items():
+            if isinstance(value, np.ndarray):
+                check_finite(f"{name} in {type(self).__name__}", value)
+        return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Come back from a copy or a pickle with the same arrays read-only."""
@@ -89,7 +71,36 @@ class Layer(Protocol):
 
 def freeze_untrained(layer: Layer) -> None:
     """Make read-only views of the arrays of a layer that are not in its `trainable`."""
-    trainable = layer.trainable.keys()
+    trainable = layer.trainable
     for name, value in vars(layer).items():
-        if isinstance(value, np.ndarray) and name not in trainable:
+        if not isinstance(value, np.ndarray) or name in trainable:
+            continue
+        if value.flags.writeable or value.flags.owndata:  # its owner could make it writeable
             object.__setattr__(layer, name, frozen(value))
+
+
+def chosen(layer: Any, names: tuple[str, ...]) -> Params:
+    """Return the arrays of a layer that its `train` names, as far as it has them, in order."""
+    arrays = {name: getattr(layer, name) for name in names if name in layer.train}
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def check_train(where: str, train: object, names: tuple[str, ...]) -> None:
+    """Raise unless `train` is a tuple of some of the names of a layer's arrays."""
+    if not isinstance(train, tuple) or not all(name in names for name in train):
+        listed = ", ".join(map(repr, names[:-1]))
+        raise LoraRefError(
+            f"train in {where} is {train!r}, expected a tuple of {listed} and {names[-1]!r}"
+        )
+
+
+def check_params(where: str, params: Params, trainable: Params) -> None:
+    """Raise unless each of `params` has the name, shape and dtype of a trainable one."""
+    got: object = params
+    if not isinstance(got, Mapping):
+        raise LoraRefError(f"params in {where} is a {type(got).__name__}, expected a mapping")
+    for name, array in params.items():
+        if name not in trainable:
+            layer, names = where.partition(".")[0], ", ".join(trainable) or "none"
+            raise LoraRefError(f"{name} is not trainable in {layer}, expected some of: {names}")
+        check_like(f"{name} in {where}", array, trainable[name])

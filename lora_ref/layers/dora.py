@@ -5,33 +5,21 @@ weight is (in, out) in its pictures and its norm runs down the columns; here W0 
 in_features), so the same norm runs along a row: over the inputs, one number for each output.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.checks import (
-    Array,
-    Params,
-    as_count,
-    as_finite,
-    as_flag,
-    check_array,
-    check_cache,
-    check_generator,
-    check_rows,
-)
+from lora_ref.checks import Array, Params, check_parameter, enter_backward, enter_forward
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
-from lora_ref.layers.lora import scaling_of
+from lora_ref.layers.low_rank import LowRankLayer, initial_factors, scaling_of
 
-LOST = 1 / 16
-"""Where a squared norm is a smaller share than this of what was added up, it is added up anew."""
+CANCELLATION_LIMIT = 1 / 16
+"""A squared norm that is a smaller share than this of its terms is computed from V itself."""
 
-BLOCK = 32
+ROW_BLOCK = 32
 """Rows of V formed at a time, where they must be formed at all."""
 
 
@@ -48,7 +36,7 @@ class DoRACache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DoRALinear(Layer):
+class DoRALinear(LowRankLayer):
     """Computes ``y = magnitude / norms * (x @ V.T) + bias``, where ``V = W0 + scaling * B @ A``.
 
     ``norms[o]`` is the length of row o of V, so row o of the weight has the length
@@ -65,30 +53,24 @@ class DoRALinear(Layer):
     alpha : float
         Strength of the update of the direction.
     bias : ndarray of shape (out_features,), optional
-        Frozen, and not scaled by the magnitude.
+        Frozen unless `train` names it, and not scaled by the magnitude.
     rank_stabilized : bool
         Whether scaling is alpha / sqrt(r), not alpha / r.
-    norm_gradient : {"true", "held"}
-        What backward says of A and B. ``"true"`` is the derivative: norms move with V. ``"held"``
-        is section 4.3 of the paper, which saves memory by holding norms constant, as PEFT does.
-        It is **not** a gradient of y: it keeps the part that would lengthen a row of V, which
-        the division by the norm takes out again. The gradients of magnitude and x are the same
-        in both.
-
-    Raises
-    ------
-    LoraRefError
-        For arrays that are not finite floating-point arrays of one dtype, an alpha or scaling that
-        is not finite in that dtype, another `norm_gradient`, or a row of V of norm zero.
-    ShapeError
-        For shapes that do not fit each other.
+    norm_gradient : {"true", "detached"}
+        What backward returns for A and B. ``"true"`` is the derivative: norms move with V.
+        ``"detached"`` is section 4.3 of the paper, which saves memory by treating norms as
+        constants, as PEFT does. It is **not** a gradient of y: it keeps the part that would
+        lengthen a row of V, which the division by the norm takes out again. The gradients of
+        magnitude and x are the same in both.
+    train : tuple of str
+        Which of ``"A"``, ``"B"``, ``"magnitude"`` and ``"bias"`` train.
 
     Examples
     --------
     >>> W0, A, B = np.array([[3.0, 0.0], [0.0, 5.0]]), np.array([[0.0, 1.0]]), np.zeros((2, 1))
     >>> layer = DoRALinear(W0, A, B, magnitude=np.array([3.0, 5.0]), alpha=1)
     >>> layer
-    DoRALinear(in_features=2, out_features=2, r=1, alpha=1, norm_gradient=true, float64)
+    DoRALinear(in_features=2, out_features=2, r=1, alpha=1, float64, norm_gradient=true)
     >>> layer.merge().W  # it starts at W0
     array([[3., 0.],
            [0., 5.]])
@@ -107,22 +89,23 @@ class DoRALinear(Layer):
     alpha: float
     bias: Array | None = None
     rank_stabilized: bool = False
-    norm_gradient: Literal["true", "held"] = "true"
+    norm_gradient: Literal["true", "detached"] = "true"
+    train: tuple[str, ...] = ("A", "B", "magnitude")
 
-    @property
-    def r(self) -> int:
-        """Rank of the factors."""
-        return len(self.A)
+    affine_in_each_argument: ClassVar[bool] = False
+    can_train: ClassVar[tuple[str, ...]] = ("A", "B", "magnitude", "bias")
 
-    @property
-    def scaling(self) -> float:
-        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
-        return scaling_of(self.alpha, self.r, self.rank_stabilized)
-
-    @property
-    def trainable(self) -> Params:
-        """A, B and magnitude; W0 and bias are not among them."""
-        return {"A": self.A, "B": self.B, "magnitude": self.magnitude}
+    def __post_init__(self) -> None:
+        check_parameter("W0 in DoRALinear", self.W0, out_features=None, in_features=None)
+        out_features, dtype = len(self.W0), self.W0.dtype
+        what = "magnitude in DoRALinear"
+        check_parameter(what, self.magnitude, dtype=dtype, out_features=out_features)
+        if self.norm_gradient not in ("true", "detached"):
+            raise LoraRefError(
+                f"norm_gradient in DoRALinear is {self.norm_gradient!r}, "
+                "expected 'true' or 'detached'"
+            )
+        self._check_entries(dtype)
 
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, DoRACache]:
         """Map x of shape (n, in_features) to y of shape (n, out_features) and a cache.
@@ -142,57 +125,47 @@ class DoRALinear(Layer):
         Raises
         ------
         LoraRefError
-            If x or mask has another dtype than the layer, or is empty, or a row of V has norm zero
-            or one that is not finite.
-        ShapeError
-            If the last axis of x is not in_features, x has one axis only, or mask is not like x.
+            For a row of V whose norm is zero or not finite: it has no direction.
         """
-        in_features, dtype = self.W0.shape[1], self.W0.dtype
-        rows = check_rows("x in DoRALinear.forward", x, dtype, in_features=in_features)
-        leading, seen = x.shape[:-1], rows
-        if mask is not None:
-            what = "mask in DoRALinear.forward"
-            mask = check_rows(what, mask, dtype, leading=leading, in_features=in_features)
-            seen = rows * mask
+        leading, x, dropped, mask = enter_forward("DoRALinear.forward", x, self.W0, mask)
         norms, W0_At = row_norms(self.W0, self.A, self.B, self.scaling)
-        h = seen @ self.A.T  # (n, r)
-        z = seen @ self.W0.T  # (n, out_features)
+        h = dropped @ self.A.T  # (n, r)
+        z = dropped @ self.W0.T  # (n, out_features)
         z += h @ (self.scaling * self.B).T
         y = self.magnitude / norms * z
         if mask is not None:
-            y += (rows - seen) @ self.W0.T  # what dropout took from V goes through W0 alone
+            y += (x - dropped) @ self.W0.T  # what dropout took from V goes through W0 alone
         if self.bias is not None:
             y += self.bias
-        cache = DoRACache(leading, seen, h, z, norms, W0_At, mask)
+        cache = DoRACache(leading, dropped, h, z, norms, W0_At, mask)
         return y.reshape(*leading, -1), cache
 
     def backward(self, grad_y: Array, cache: DoRACache) -> tuple[Array, Params]:
-        """Map grad_y, shaped like y, to grad_x and the gradients of A, B and magnitude."""
-        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
-        what = "cache in DoRALinear.backward"
-        check_cache(what, cache, DoRACache, dtype, x=in_features, h=self.r, z=out_features)
+        """Map grad_y, shaped like y, to grad_x and the gradients of what trains."""
+        out_features, in_features = self.W0.shape
+        where, widths = "DoRALinear.backward", {"x": in_features, "h": self.r, "z": out_features}
+        g = enter_backward(where, grad_y, cache, DoRACache, self.W0, **widths)
         leading, x, h, z, norms, W0_At, mask = cache
-        what = "grad_y in DoRALinear.backward"
-        g = check_rows(what, grad_y, dtype, leading=leading, out_features=out_features)
-        stretch = self.magnitude / norms  # (out_features,)
-        grad_stretch = np.einsum("no,no->o", g, z)  # (out_features,)  without g * z in full
-        grad_z = g * stretch  # (n, out_features)
+        row_scale = self.magnitude / norms  # (out_features,)
+        grad_row_scale = np.einsum("no,no->o", g, z)  # (out_features,)  without g * z in full
+        grad_z = g * row_scale  # (n, out_features)
         scaled_B = self.scaling * self.B
         grad_h = grad_z @ scaled_B  # (n, r)
         grad_A, grad_B = grad_h.T @ x, self.scaling * (grad_z.T @ h)
         if self.norm_gradient == "true":
-            # a longer row is stretched less: d norms[o] / d V[o] = V[o] / norms[o]
-            pull = self.scaling * (grad_stretch * stretch / norms / norms)[:, None]
-            pull_B = pull * self.B  # (out_features, r)
-            grad_A -= pull_B.T @ self.W0 + (pull_B.T @ scaled_B) @ self.A
-            grad_B -= pull * (W0_At + scaled_B @ (self.A @ self.A.T))
+            # a longer row is scaled less: d norms[o] / d V[o] = V[o] / norms[o]
+            norm_term = self.scaling * (grad_row_scale * row_scale / norms / norms)[:, None]
+            norm_term_B = norm_term * self.B  # (out_features, r)
+            grad_A -= norm_term_B.T @ self.W0 + (norm_term_B.T @ scaled_B) @ self.A
+            grad_B -= norm_term * (W0_At + scaled_B @ (self.A @ self.A.T))
         grad_x = grad_z @ self.W0  # (n, in_features)
         grad_x += grad_h @ self.A
         if mask is not None:
             grad_x *= mask
             grad_x += (g @ self.W0) * (1 - mask)
-        grads = {"A": grad_A, "B": grad_B, "magnitude": grad_stretch / norms}
-        return grad_x.reshape(*leading, -1), grads
+        grads = {"A": grad_A, "B": grad_B, "magnitude": grad_row_scale / norms}
+        grads["bias"] = g.sum(axis=0)
+        return grad_x.reshape(*leading, -1), {name: grads[name] for name in self.trainable}
 
     def merge(self) -> Linear:
         """Fold magnitude and direction into one weight: ``magnitude / norms * V``."""
@@ -212,7 +185,8 @@ class DoRALinear(Layer):
         initializer: Initializer = kaiming_uniform,
         bias: Array | None = None,
         rank_stabilized: bool = False,
-        norm_gradient: Literal["true", "held"] = "true",
+        norm_gradient: Literal["true", "detached"] = "true",
+        train: tuple[str, ...] = ("A", "B", "magnitude"),
     ) -> Self:
         """Wrap W0 at the start of training, with the row norms of V as magnitudes.
 
@@ -221,76 +195,18 @@ class DoRALinear(Layer):
 
         Parameters
         ----------
-        W0, alpha, bias, rank_stabilized, norm_gradient
+        W0, alpha, bias, rank_stabilized, norm_gradient, train
             As in the class.
         r, rng, initializer
             As in `LoRALinear.init`.
         """
-        check_array("W0 in DoRALinear.init", W0, out_features=None, in_features=None)
-        check_generator("rng in DoRALinear.init", rng)
-        r = as_count("r in DoRALinear.init", r)
-        alpha = as_finite("alpha in DoRALinear.init", alpha, W0.dtype)
-        scaling = scaling_of(alpha, r, rank_stabilized)
-        W0, A, B = initializer(W0, r, scaling, rng)
-        magnitude, _ = row_norms(W0, A, B, scaling)
-        return cls(W0, A, B, magnitude, alpha, bias, rank_stabilized, norm_gradient)
+        where = "DoRALinear.init"
+        W0, A, B = initial_factors(where, W0, r, alpha, rng, initializer, bias, rank_stabilized)
+        magnitude, _ = row_norms(W0, A, B, scaling_of(alpha, r, rank_stabilized))
+        return cls(W0, A, B, magnitude, alpha, bias, rank_stabilized, norm_gradient, train)
 
-    affine_in_each_argument: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_array("W0 in DoRALinear", self.W0, out_features=None, in_features=None)
-        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
-        check_array("A in DoRALinear", self.A, dtype=dtype, r=None, in_features=in_features)
-        check_array("B in DoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
-        what = "magnitude in DoRALinear"
-        check_array(what, self.magnitude, dtype=dtype, out_features=out_features)
-        stabilized = as_flag("rank_stabilized in DoRALinear", self.rank_stabilized)
-        object.__setattr__(self, "rank_stabilized", stabilized)
-        object.__setattr__(self, "alpha", as_finite("alpha in DoRALinear", self.alpha, dtype))
-        as_finite("scaling in DoRALinear", self.scaling, dtype)
-        if self.bias is not None:
-            check_array("bias in DoRALinear", self.bias, dtype=dtype, out_features=out_features)
-        if self.norm_gradient not in ("true", "held"):
-            raise LoraRefError(
-                f"norm_gradient in DoRALinear is {self.norm_gradient!r}, expected 'true' or 'held'"
-            )
-        row_norms(self.W0, self.A, self.B, self.scaling)
-        freeze_untrained(self)
-
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return layers that take `x`: plain, with a bias, r above both widths, with dropout.
-
-        All have the true gradient: the other one is not that of y, and a check has to say so.
-        """
-        in_features = x.shape[-1]
-
-        def draw(*shape: int) -> Array:
-            return rng.standard_normal(shape).astype(x.dtype)
-
-        def arrays(r: int) -> tuple[Array, Array, Array, Array]:
-            A, B = draw(r, in_features), draw(out_features, r)
-            return draw(out_features, in_features), A, B, draw(out_features)
-
-        mask = (rng.random(x.shape) < 0.5).astype(x.dtype) * 2
-        return [
-            (cls(*arrays(2), alpha=3), {}),
-            (cls(*arrays(2), alpha=3, bias=draw(out_features), rank_stabilized=True), {}),
-            (cls(*arrays(1 + max(in_features, out_features)), alpha=3), {}),
-            (cls(*arrays(2), alpha=3, bias=draw(out_features)), {"mask": mask}),
-        ]
-
-    def __repr__(self) -> str:
-        """Sizes, rank, strength, kind of gradient and dtype, on one line."""
-        out_features, in_features = self.W0.shape
-        stabilized = ", rank_stabilized" if self.rank_stabilized else ""
-        return (
-            f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
-            f"r={self.r}, alpha={self.alpha:g}{stabilized}, norm_gradient={self.norm_gradient}, "
-            f"{self.W0.dtype})"
-        )
+    def _more(self) -> str:
+        return f", norm_gradient={self.norm_gradient}"
 
 
 def row_norms(W0: Array, A: Array, B: Array, scaling: float) -> tuple[Array, Array]:
@@ -302,8 +218,8 @@ def row_norms(W0: Array, A: Array, B: Array, scaling: float) -> tuple[Array, Arr
 
     The terms are as large as W0 and the update. Where these nearly cancel, the sum shrinks and the
     rounding of its terms stays: if V is a thousandth of W0, six digits of the square are gone, and
-    float32 has seven. A row whose square falls below `LOST` of what was added up, norm below a
-    quarter, is formed after all, `BLOCK` at a time.
+    float32 has seven. A row whose square falls below `CANCELLATION_LIMIT` of the terms' sum is
+    formed after all, `ROW_BLOCK` rows at a time.
 
     Returns
     -------
@@ -315,8 +231,7 @@ def row_norms(W0: Array, A: Array, B: Array, scaling: float) -> tuple[Array, Arr
     Raises
     ------
     LoraRefError
-        For a row whose norm is zero to the dtype's rounding, too small to be squared in it, or not
-        finite: it has no direction.
+        For a row whose norm is zero to the dtype's rounding, or not finite: it has no direction.
 
     Examples
     --------
@@ -329,9 +244,9 @@ def row_norms(W0: Array, A: Array, B: Array, scaling: float) -> tuple[Array, Arr
         added = np.vecdot(W0, W0) + np.vecdot(b @ (A @ A.T), b)
         squares = added + 2 * np.vecdot(b, W0_At)
         norms = np.sqrt(np.maximum(squares, 0))
-        lost = np.flatnonzero(~(squares >= LOST * added))
-        for i in range(0, len(lost), BLOCK):
-            some = lost[i : i + BLOCK]
+        lost = np.flatnonzero(~(squares >= CANCELLATION_LIMIT * added))
+        for i in range(0, len(lost), ROW_BLOCK):
+            some = lost[i : i + ROW_BLOCK]
             V = b[some] @ A
             V += W0[some]
             norms[some] = np.sqrt(np.vecdot(V, V))

@@ -4,9 +4,8 @@ An update is small and W0 is not, so T tasks cost one W0 and T pairs of factors,
 requests for different tasks shares the large product: ``x @ W0.T`` runs once, over all rows.
 """
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
@@ -18,12 +17,13 @@ from lora_ref.checks import (
     Params,
     as_count,
     as_finite,
-    check_cache,
-    check_rows,
     check_same_axes,
+    enter_backward,
+    enter_forward,
 )
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.base import Layer
+from lora_ref.layers.composite import Composite
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 
@@ -54,7 +54,7 @@ class MultiTaskCache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MultiTaskLoRA(Layer):
+class MultiTaskLoRA(Composite):
     """Computes ``y = x @ W0.T + sum_t weights[t] * scaling_t * (x @ A_t.T) @ B_t.T + bias``.
 
     That is the sum. A batch may also have a task of its own for each row; the call says which:
@@ -74,18 +74,11 @@ class MultiTaskLoRA(Layer):
     ----------
     tasks : tuple of LoRALinear
         One or more; r, alpha and rank_stabilized may differ. W0 and bias must be equal in all of
-        them; the layer keeps the first task's and drops the others.
+        them; the layer keeps the first task's and drops the others. A bias cannot train, since
+        all tasks share it.
     weights : tuple of float
         One for each task, of any sign; 1 each if left out. A task of weight 0 takes no part in
         the sum, and its gradients there are zero.
-
-    Raises
-    ------
-    LoraRefError
-        For tasks that are not a tuple of LoRALinear, differ in dtype, W0 or bias, or for weights
-        that are not one finite number for each task.
-    ShapeError
-        For a W0 or bias of another shape than the first task's.
 
     Examples
     --------
@@ -101,18 +94,53 @@ class MultiTaskLoRA(Layer):
            [0., 4.],
            [0., 0.]])
 
-    One LoRA that does the work of both needs their factors side by side, not their averages:
+    One LoRA that does the work of both has their factors side by side:
 
     >>> layer.concatenate_factors().delta_w  # the sum
     array([[1., 0.],
            [0., 1.]])
-    >>> layer.average_factors().delta_w  # half of each, and cross terms
-    array([[0.5, 0.5],
-           [0.5, 0.5]])
     """
 
     tasks: tuple[LoRALinear, ...]
     weights: tuple[float, ...] = ()
+
+    affine_in_each_argument: ClassVar[bool] = True
+    keywords: ClassVar[tuple[str, ...]] = ("task", "mask")
+
+    def __post_init__(self) -> None:
+        tasks: object = self.tasks
+        if not isinstance(tasks, tuple) or not tasks:
+            got = "empty" if tasks == () else f"a {type(tasks).__name__}"
+            raise LoraRefError(f"tasks in MultiTaskLoRA is {got}, expected a tuple of LoRALinear")
+        for t, task in enumerate(tasks):
+            if type(task) is not LoRALinear:  # a subclass may compute something else
+                raise LoraRefError(
+                    f"task {t} in MultiTaskLoRA is a {type(task).__name__}, expected a LoRALinear"
+                )
+            if "bias" in task.train:
+                raise LoraRefError(
+                    f"task {t} in MultiTaskLoRA trains its bias, expected A and B alone: "
+                    "all tasks share one bias"
+                )
+        first = self.tasks[0]
+        for t, task in enumerate(self.tasks):
+            _check_same(f"W0 of task {t} in MultiTaskLoRA", task.W0, first.W0)
+            _check_same(f"bias of task {t} in MultiTaskLoRA", task.bias, first.bias)
+        # the same objects, not only equal ones: a copy or a pickle then keeps one W0 too
+        object.__setattr__(self, "tasks", tuple(_sharing_base(first, task) for task in self.tasks))
+        self._check_weights(self.weights, first.W0.dtype)
+
+    def _check_weights(self, weights: object, dtype: AnyDType) -> None:
+        if not isinstance(weights, tuple) or len(weights) not in (0, len(self.tasks)):
+            raise LoraRefError(
+                f"weights in MultiTaskLoRA is {weights!r}, expected a tuple of "
+                f"{len(self.tasks)}, one number for each task"
+            )
+        what = "weight {} in MultiTaskLoRA"
+        numbers = (as_finite(what.format(t), weight, dtype) for t, weight in enumerate(weights))
+        object.__setattr__(self, "weights", tuple(numbers) or (1.0,) * len(self.tasks))
+        for t, strength in enumerate(self._strengths(self.weights)):
+            as_finite(f"weight times scaling of task {t} in MultiTaskLoRA", strength, dtype)
 
     @property
     def W0(self) -> Array:
@@ -125,13 +153,14 @@ class MultiTaskLoRA(Layer):
         return self.tasks[0].bias
 
     @property
-    def trainable(self) -> Params:
-        """The factors of every task: ``"0.A"``, ``"0.B"``, ``"1.A"`` and so on."""
-        return {
-            f"{t}.{name}": factor
-            for t, task in enumerate(self.tasks)
-            for name, factor in task.trainable.items()
-        }
+    def children(self) -> Mapping[str, Layer]:
+        """The tasks, under their numbers."""
+        return {str(t): task for t, task in enumerate(self.tasks)}
+
+    def with_children(self, children: Mapping[str, Layer]) -> Self:
+        """Return a layer with other tasks."""
+        tasks: Any = tuple(children.values())
+        return replace(self, tasks=tasks)
 
     def forward(
         self, x: Array, *, task: Tasks | None = None, mask: Array | None = None
@@ -147,35 +176,20 @@ class MultiTaskLoRA(Layer):
             Without it, every row gets the weighted sum of all tasks.
         mask : ndarray shaped like x, optional
             Dropout before A, as in `LoRALinear.forward`; the same mask for every task of a row.
-
-        Raises
-        ------
-        LoraRefError
-            If x or mask has another dtype than the layer or is empty, or task is not an array of
-            integers from -1 to the number of tasks less one.
-        ShapeError
-            If the last axis of x is not in_features, x has one axis only, mask is not like x, or
-            task has other leading axes than x.
         """
-        in_features, dtype = self.W0.shape[1], self.W0.dtype
-        rows = check_rows("x in MultiTaskLoRA.forward", x, dtype, in_features=in_features)
-        leading, seen = x.shape[:-1], rows
-        if mask is not None:
-            what = "mask in MultiTaskLoRA.forward"
-            mask = check_rows(what, mask, dtype, leading=leading, in_features=in_features)
-            seen = rows * mask
-        y = rows @ self.W0.T  # (n, out_features)
+        leading, x, dropped, mask = enter_forward("MultiTaskLoRA.forward", x, self.W0, mask)
+        y = x @ self.W0.T  # (n, out_features)
         groups = []
-        for tasks, strengths, here in self._plan(task, leading):
-            A, B, strength = self._side_by_side(tasks, strengths)
-            h = seen[here] @ A.T
+        for tasks, strengths, here in self._groups(task, leading):
+            A, B, strength = self._stack_factors(tasks, strengths)
+            h = dropped[here] @ A.T
             h *= strength
             y[here] += h @ B.T
             groups.append(Group(tasks, strengths, here, h))
         if self.bias is not None:
             y += self.bias
         return y.reshape(*leading, -1), MultiTaskCache(
-            leading, seen, tuple(groups), mask, self._ranks
+            leading, dropped, tuple(groups), mask, self._ranks
         )
 
     def backward(self, grad_y: Array, cache: MultiTaskCache) -> tuple[Array, Params]:
@@ -183,16 +197,15 @@ class MultiTaskLoRA(Layer):
 
         A task that took no part gets zeros.
         """
-        (out_features, in_features), dtype = self.W0.shape, self.W0.dtype
-        what = "cache in MultiTaskLoRA.backward"
-        check_cache(what, cache, MultiTaskCache, dtype, x=in_features, ranks=self._ranks)
+        where, in_features, ranks = "MultiTaskLoRA.backward", self.W0.shape[1], self._ranks
+        g = enter_backward(
+            where, grad_y, cache, MultiTaskCache, self.W0, x=in_features, ranks=ranks
+        )
         leading, x, groups, mask, _ = cache
-        what = "grad_y in MultiTaskLoRA.backward"
-        g = check_rows(what, grad_y, dtype, leading=leading, out_features=out_features)
         grads = {}
         grad_x = g @ self.W0  # (n, in_features)
         for tasks, strengths, here, h in groups:
-            A, B, strength = self._side_by_side(tasks, strengths)
+            A, B, strength = self._stack_factors(tasks, strengths)
             g_here = g[here]
             grad_h = g_here @ B
             grad_h *= strength
@@ -205,10 +218,10 @@ class MultiTaskLoRA(Layer):
             grads_B = np.split(g_here.T @ h, ends, axis=1)
             for t, grad_A, grad_B in zip(tasks, grads_A, grads_B, strict=True):
                 grads[f"{t}.A"], grads[f"{t}.B"] = grad_A, grad_B
-        for name, factor in self.trainable.items():
-            if name not in grads:
-                grads[name] = np.zeros_like(factor)
-        return grad_x.reshape(*leading, -1), grads
+        return grad_x.reshape(*leading, -1), {
+            name: grads[name] if name in grads else np.zeros_like(factor)
+            for name, factor in self.trainable.items()
+        }
 
     def select(self, t: int) -> LoRALinear:
         """Return task t alone: it shares W0 and its factors with this layer, and copies nothing.
@@ -238,53 +251,14 @@ class MultiTaskLoRA(Layer):
         the sum of all ranks; scalings and weights are multiplied into B.
         """
         everyone, strengths = tuple(range(len(self.tasks))), self._strengths(self.weights)
-        A, B, strength = self._side_by_side(everyone, strengths)
+        A, B, strength = self._stack_factors(everyone, strengths)
         return LoRALinear(self.W0, A, B * strength, alpha=float(len(A)), bias=self.bias)
-
-    def average_factors(self) -> LoRALinear:
-        """Return one LoRA of the tasks' rank from averaged A and added B: **not** the sum.
-
-        A is the mean of the A_t and B is ``sum_t weights[t] * scaling_t * B_t``, over the tasks
-        whose weight is not 0; with weights 1/T and one scaling, both are plain means. Every B_t now
-        meets every A_u, so the update misses the sum by ``sum_t weights[t] * scaling_t * B_t @
-        (A - A_t)``, which vanishes where all A_t are equal, as when one A was drawn for all of them
-        and never trained (Sun et al., 2024, arXiv 2403.12313).
-
-        Raises
-        ------
-        LoraRefError
-            If the ranks differ.
-        """
-        ranks = self._ranks
-        if len(set(ranks)) > 1:
-            raise LoraRefError(
-                f"tasks in MultiTaskLoRA.average_factors have ranks {', '.join(map(str, ranks))}, "
-                "expected equal ones; concatenate_factors takes any"
-            )
-        strengths = self._strengths(self.weights)
-        counted = [t for t, strength in enumerate(strengths) if strength] or range(len(ranks))
-        A = sum((self.tasks[t].A for t in counted), np.zeros_like(self.tasks[0].A))
-        B = sum((strengths[t] * self.tasks[t].B for t in counted), np.zeros_like(self.tasks[0].B))
-        return LoRALinear(self.W0, A / len(counted), B, alpha=float(ranks[0]), bias=self.bias)
-
-    def with_params(self, params: Params) -> Self:
-        """Return a layer with other factors for some tasks; see `Layer.with_params`."""
-        new = super().with_params(params)  # looks at names, shapes and dtypes
-        moved: list[dict[str, Array]] = [{} for _ in self.tasks]
-        for name in params:
-            t, factor = name.split(".")
-            moved[int(t)][factor] = new.__dict__.pop(name)
-        new.__dict__["tasks"] = tuple(
-            task.with_params(factors) if factors else task
-            for task, factors in zip(self.tasks, moved, strict=True)
-        )
-        return new
 
     @property
     def _ranks(self) -> tuple[int, ...]:
         return tuple(task.r for task in self.tasks)
 
-    def _plan(
+    def _groups(
         self, task: Tasks | None, leading: tuple[int, ...]
     ) -> Iterator[tuple[tuple[int, ...], tuple[float, ...], Rows]]:
         """Yield which tasks run, at which strengths, on which rows."""
@@ -303,7 +277,7 @@ class MultiTaskLoRA(Layer):
             weight * task.scaling for weight, task in zip(weights, self.tasks, strict=True)
         )
 
-    def _side_by_side(
+    def _stack_factors(
         self, tasks: tuple[int, ...], strengths: tuple[float, ...]
     ) -> tuple[Array, Array, Array]:
         """Return A (R, in_features), B (out_features, R) and strength (R,), R the sum of ranks."""
@@ -313,65 +287,6 @@ class MultiTaskLoRA(Layer):
             return chosen[0].A, chosen[0].B, strength
         A, B = np.vstack([task.A for task in chosen]), np.hstack([task.B for task in chosen])
         return A, B, strength
-
-    affine_in_each_argument: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        tasks: object = self.tasks
-        if not isinstance(tasks, tuple) or not tasks:
-            got = "empty" if tasks == () else f"a {type(tasks).__name__}"
-            raise LoraRefError(f"tasks in MultiTaskLoRA is {got}, expected a tuple of LoRALinear")
-        for t, task in enumerate(tasks):
-            if type(task) is not LoRALinear:  # a subclass may compute something else
-                raise LoraRefError(
-                    f"task {t} in MultiTaskLoRA is a {type(task).__name__}, expected a LoRALinear"
-                )
-        first = self.tasks[0]
-        for t, task in enumerate(self.tasks):
-            _check_same(f"W0 of task {t} in MultiTaskLoRA", task.W0, first.W0)
-            _check_same(f"bias of task {t} in MultiTaskLoRA", task.bias, first.bias)
-        # the same objects, not only the same numbers: a copy or a pickle then keeps one W0 too
-        object.__setattr__(self, "tasks", tuple(_on(first, task) for task in self.tasks))
-        self._check_weights(self.weights, first.W0.dtype)
-
-    def _check_weights(self, weights: object, dtype: AnyDType) -> None:
-        if not isinstance(weights, tuple) or len(weights) not in (0, len(self.tasks)):
-            raise LoraRefError(
-                f"weights in MultiTaskLoRA is {weights!r}, expected a tuple of "
-                f"{len(self.tasks)}, one number for each task"
-            )
-        what = "weight {} in MultiTaskLoRA"
-        numbers = (as_finite(what.format(t), weight, dtype) for t, weight in enumerate(weights))
-        object.__setattr__(self, "weights", tuple(numbers) or (1.0,) * len(self.tasks))
-        for t, strength in enumerate(self._strengths(self.weights)):
-            as_finite(f"weight times scaling of task {t} in MultiTaskLoRA", strength, dtype)
-
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return layers that take `x`: a sum, a weighted sum, rows by task, with dropout."""
-
-        def draw(*shape: int) -> Array:
-            return rng.standard_normal(shape).astype(x.dtype)
-
-        in_features = x.shape[-1]
-        W0, bias = draw(out_features, in_features), draw(out_features)
-
-        def three(bias: Array | None = None) -> tuple[LoRALinear, ...]:
-            return tuple(
-                LoRALinear(W0, draw(r, in_features), draw(out_features, r), alpha, bias, r == 3)
-                for r, alpha in ((2, 3.0), (4, -2.0), (3, 4.0))
-            )
-
-        task = rng.integers(BASE, 2, x.shape[:-1])  # nobody asks for the third
-        mask = (rng.random(x.shape) < 0.5).astype(x.dtype) * 2
-        return [
-            (cls(three()), {}),
-            (cls(three(bias), (0.5, -2.0, 0.0)), {"mask": mask}),
-            (cls(three(bias)), {"task": task}),
-            (cls(three()), {"task": task, "mask": mask}),
-        ]
 
     def __repr__(self) -> str:
         """Sizes, number of tasks, total rank and dtype, on one line."""
@@ -424,10 +339,8 @@ def _check_same(what: str, array: Array | None, first: Array | None) -> None:
         raise LoraRefError(f"{what} has other entries, expected those of task 0: one W0 for all")
 
 
-def _on(first: LoRALinear, task: LoRALinear) -> LoRALinear:
+def _sharing_base(first: LoRALinear, task: LoRALinear) -> LoRALinear:
     """Return a task with the first one's W0 and bias, which are equal to its own."""
     if task.W0 is first.W0 and task.bias is first.bias:
         return task
-    twin = copy.copy(task)
-    twin.__dict__.update(W0=first.W0, bias=first.bias)
-    return twin
+    return replace(task, W0=first.W0, bias=first.bias)

@@ -3,23 +3,22 @@
 Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, arXiv 2305.14314.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from lora_ref.checks import Array, Params, as_finite, as_flag, check_array, frozen
+from lora_ref.checks import Array, Params, as_finite, check_array, check_float
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.layers.base import Layer, freeze_untrained
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
-from lora_ref.layers.lora import LoRACache, LoRALinear, scaling_of
+from lora_ref.layers.lora import LoRACache, LoRALinear
+from lora_ref.layers.low_rank import LowRankLayer, initial_factors
 from lora_ref.quantize import NF4_BLOCK, Kind, QuantizedArray, quantize
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class QLoRALinear(Layer):
+class QLoRALinear(LowRankLayer):
     """Computes ``y = x @ W0_hat.T + scaling * (x @ A.T) @ B.T + bias``, W0_hat from few bits.
 
     Each pass dequantises W0 into W0_hat, does what `LoRALinear` does over it, and drops it: the one
@@ -40,20 +39,15 @@ class QLoRALinear(Layer):
     alpha : float
         Strength of the update.
     bias : ndarray of shape (out_features,), optional
-        Frozen.
+        Frozen unless `train` names it.
     rank_stabilized : bool
         Whether scaling is alpha / sqrt(r), not alpha / r.
-
-    Raises
-    ------
-    LoraRefError
-        For a W0 that is not a QuantizedArray, arrays that are not finite floating-point arrays of
-        one dtype, or a weight or alpha that is not finite in that dtype.
-    ShapeError
-        For shapes that do not fit each other.
+    train : tuple of str
+        Which of ``"A"``, ``"B"`` and ``"bias"`` train.
 
     Examples
     --------
+    >>> import numpy as np
     >>> rng = np.random.default_rng(0)
     >>> W0 = rng.standard_normal((64, 96), dtype=np.float32)
     >>> layer = QLoRALinear.init(W0, r=4, alpha=8, rng=rng)
@@ -69,21 +63,23 @@ class QLoRALinear(Layer):
     alpha: float
     bias: Array | None = None
     rank_stabilized: bool = False
+    train: tuple[str, ...] = ("A", "B")
 
-    @property
-    def r(self) -> int:
-        """Rank of the factors: the most that the update can have."""
-        return len(self.A)
+    affine_in_each_argument: ClassVar[bool] = True
 
-    @property
-    def scaling(self) -> float:
-        """Multiplier of the update: alpha / r, or alpha / sqrt(r) if rank-stabilized."""
-        return scaling_of(self.alpha, self.r, self.rank_stabilized)
-
-    @property
-    def trainable(self) -> Params:
-        """A and B; W0 and bias are not among them."""
-        return {"A": self.A, "B": self.B}
+    def __post_init__(self) -> None:
+        W0: object = self.W0
+        if not isinstance(W0, QuantizedArray):
+            raise LoraRefError(
+                f"W0 in QLoRALinear is a {type(W0).__name__}, expected a QuantizedArray; "
+                "lora_ref.quantize.quantize makes one"
+            )
+        if len(W0.shape) != 2:
+            raise ShapeError(
+                f"W0 in QLoRALinear has shape {W0.shape}, expected (out_features, in_features)"
+            )
+        check_float("A in QLoRALinear", self.A)
+        self._check_entries(self.A.dtype)
 
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
         """Map x of shape (n, in_features) to y of shape (n, out_features), as `LoRALinear` does.
@@ -98,13 +94,16 @@ class QLoRALinear(Layer):
 
     def dequantized(self) -> LoRALinear:
         """Return the layer in full: the same function over W0_hat, a new array in A's dtype."""
-        return self._over(self.W0.dequantize(self.A.dtype))
+        return self._with_weight(self.W0.dequantize(self.A.dtype))
+
+    def _with_weight(self, W0: Array) -> LoRALinear:
+        factors = (self.A, self.B, self.alpha, self.bias, self.rank_stabilized)
+        return LoRALinear(W0, *factors, self.train)
 
     @property
     def delta_w(self) -> Array:
         """The update ``scaling * B @ A`` of shape (out_features, in_features)."""
-        no_weight = np.broadcast_to(self.A.dtype.type(0), self.W0.shape)
-        return self._over(no_weight).delta_w
+        return self.scaling * (self.B @ self.A)
 
     def merge(self) -> Linear:
         """Fold the update into W0_hat: the same function, to rounding, and no longer in 4 bits."""
@@ -134,7 +133,7 @@ class QLoRALinear(Layer):
         out_features, in_features = self.W0.shape
         axes = {"out_features": out_features, "in_features": in_features}
         check_array("W0 in QLoRALinear.merge_into", W0, dtype=self.A.dtype, **axes)
-        return self._over(W0).merge()
+        return self._with_weight(W0).merge()
 
     @classmethod
     def init(
@@ -147,21 +146,23 @@ class QLoRALinear(Layer):
         initializer: Initializer = kaiming_uniform,
         bias: Array | None = None,
         rank_stabilized: bool = False,
+        train: tuple[str, ...] = ("A", "B"),
         double: bool = True,
     ) -> Self:
         """Quantise W0 to NF4 in blocks of 64 and wrap it, as `LoRALinear.init` wraps an array.
 
         Parameters
         ----------
-        W0, r, alpha, rng, initializer, bias, rank_stabilized
-            As in `LoRALinear.init`. The start sees the array; what it freezes is then quantised.
+        W0, r, alpha, rng, initializer, bias, rank_stabilized, train
+            As in `LoRALinear.init`. The initializer is given the array; what it freezes is then
+            quantised.
         double : bool
             Whether the constants of the blocks are quantised too, as in QLoRA.
         """
-        whole = LoRALinear.init(
-            W0, r, alpha, rng, initializer=initializer, bias=bias, rank_stabilized=rank_stabilized
-        )
-        return cls.from_lora(whole, double=double)
+        where = "QLoRALinear.init"
+        start = initial_factors(where, W0, r, alpha, rng, initializer, bias, rank_stabilized)
+        full = LoRALinear(*start, alpha, bias, rank_stabilized, train)
+        return cls.from_lora(full, double=double)
 
     @classmethod
     def from_lora(
@@ -182,97 +183,13 @@ class QLoRALinear(Layer):
             As in `lora_ref.quantize.quantize`; the constants are quantised too, as in QLoRA.
         """
         W0 = quantize(layer.W0, kind, block_size=block_size, double=double)
-        return cls(W0, layer.A, layer.B, layer.alpha, layer.bias, layer.rank_stabilized)
+        factors = (layer.A, layer.B, layer.alpha, layer.bias, layer.rank_stabilized)
+        return cls(W0, *factors, layer.train)
 
-    affine_in_each_argument: ClassVar[bool] = True
+    def check(self) -> Self:
+        """Return the layer, or raise where an array or the largest weight is not finite."""
+        as_finite("the largest weight in QLoRALinear", self.W0.block_absmax.max(), self.A.dtype)
+        return super().check()
 
-    def __post_init__(self) -> None:
-        W0: object = self.W0
-        if not isinstance(W0, QuantizedArray):
-            raise LoraRefError(
-                f"W0 in QLoRALinear is a {type(W0).__name__}, expected a QuantizedArray; "
-                "lora_ref.quantize.quantize makes one"
-            )
-        if len(W0.shape) != 2:
-            raise ShapeError(
-                f"W0 in QLoRALinear has shape {W0.shape}, expected (out_features, in_features)"
-            )
-        out_features, in_features = W0.shape
-        check_array("A in QLoRALinear", self.A, r=None, in_features=in_features)
-        dtype = self.A.dtype
-        check_array("B in QLoRALinear", self.B, dtype=dtype, out_features=out_features, r=self.r)
-        as_finite("the largest weight in QLoRALinear", W0.block_absmax.max(), dtype)
-        stabilized = as_flag("rank_stabilized in QLoRALinear", self.rank_stabilized)
-        object.__setattr__(self, "rank_stabilized", stabilized)
-        object.__setattr__(self, "alpha", as_finite("alpha in QLoRALinear", self.alpha, dtype))
-        if self.bias is not None:
-            check_array("bias in QLoRALinear", self.bias, dtype=dtype, out_features=out_features)
-        freeze_untrained(self)
-
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return the layers of `LoRALinear.examples` over weights quantised in different ways."""
-        plain, stabilized, high_rank, dropped = LoRALinear.examples(x, out_features, rng)
-        return [
-            (cls.from_lora(plain[0], double=False), plain[1]),
-            (cls.from_lora(stabilized[0]), stabilized[1]),
-            (cls.from_lora(high_rank[0], "int4", block_size=5), high_rank[1]),
-            (cls.from_lora(dropped[0], "int8", block_size=None), dropped[1]),
-        ]
-
-    def _over(self, W0: Array) -> LoRALinear:
-        """Return the same update over an array; not through the constructor, which scans it all."""
-        layer = object.__new__(LoRALinear)
-        layer.__dict__.update(vars(self), W0=frozen(W0))
-        return layer
-
-    def __repr__(self) -> str:
-        """Sizes, rank, strength, dtype and what the weight takes, on one line."""
-        out_features, in_features = self.W0.shape
-        stabilized = ", rank_stabilized" if self.rank_stabilized else ""
-        return (
-            f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
-            f"r={self.r}, alpha={self.alpha:g}{stabilized}, {self.A.dtype}, "
-            f"W0={self.W0.kind} in {self.W0.bits_per_weight:.4g} bits)"
-        )
-
-
-def merge_errors(layer: QLoRALinear, W0: Array, x: Array) -> dict[str, float]:
-    """Return how far y moves when the update is merged in each of three ways: for looking at.
-
-    Parameters
-    ----------
-    layer : QLoRALinear
-        The layer, as trained.
-    W0 : ndarray of shape (out_features, in_features)
-        The weight that was quantised.
-    x : ndarray of shape (n, in_features)
-        Rows to compare at.
-
-    Returns
-    -------
-    dict of str to float
-        ``norm(y_merged - y) / norm(y)``: ``dequantized`` for `QLoRALinear.merge`, which is exact to
-        rounding, ``quantised again`` for `QLoRALinear.merge_quantized` and ``original`` for
-        `QLoRALinear.merge_into`.
-
-    Raises
-    ------
-    LoraRefError
-        Where y is zero, so that nothing is relative to it.
-    """
-    y = layer.forward(x)[0]
-    size = float(np.linalg.norm(y))
-    if size == 0:
-        raise LoraRefError("y in merge_errors is zero, expected rows x that give another")
-    merged = {
-        "dequantized": layer.merge(),
-        "quantised again": Linear(layer.merge_quantized().dequantize(), layer.bias),
-        "original": layer.merge_into(W0),
-    }
-    return {
-        name: float(np.linalg.norm(linear.forward(x)[0] - y)) / size
-        for name, linear in merged.items()
-    }
+    def _more(self) -> str:
+        return f", W0={self.W0.kind} in {self.W0.bits_per_weight:.4g} bits"

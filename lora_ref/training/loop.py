@@ -20,6 +20,7 @@ from lora_ref.checks import (
     check_generator,
 )
 from lora_ref.errors import LoraRefError, ShapeError
+from lora_ref.layers.low_rank import LowRankLayer
 from lora_ref.ops import (
     Labels,
     dropout_mask,
@@ -27,14 +28,14 @@ from lora_ref.ops import (
     softmax_cross_entropy_backward,
 )
 from lora_ref.training.clipping import clip_gradients, gradient_norm
-from lora_ref.training.network import Network, takes_mask
+from lora_ref.training.network import Network
 from lora_ref.training.optimizers import Optimizer
 
 Schedule: TypeAlias = Callable[[int, int], float]
 """From the steps made so far and the steps in all to the factor of the learning rate."""
 
 Masks: TypeAlias = Callable[[int, np.random.Generator], Mapping[str, Array]]
-"""From the rows of a batch and a generator to the masks of one forward pass."""
+"""From the rows of a batch and a generator to the masks of one forward pass, by dotted name."""
 
 
 class Loss(NamedTuple):
@@ -124,9 +125,9 @@ def dropout(network: Network, p: float) -> Masks:
         For a network in which nothing takes a mask; the masks raise for a `p` that is no share.
     """
     like = {
-        name: layer.trainable["A"]
+        f"{name}.mask": layer.A
         for name, layer in network.layers.items()
-        if takes_mask(layer) and "A" in layer.trainable
+        if isinstance(layer, LowRankLayer)
     }
     if not like:
         raise LoraRefError(f"no layer of {network!r} takes a mask, expected at least one to drop")
@@ -233,7 +234,7 @@ def train(
         lr = optimizer.lr * _factor(schedule, step, steps)
         with np.errstate(all="ignore"):  # the sentences below say it, and say where
             y, cache = network.forward(
-                x[chosen], masks=None if masks is None else masks(len(chosen), rng)
+                x[chosen], keywords=None if masks is None else masks(len(chosen), rng)
             )
             value, inner = loss.forward(y, labels[chosen])
             if not math.isfinite(value):

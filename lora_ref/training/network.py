@@ -1,8 +1,7 @@
-"""Layers in a row, under names, which together are a layer again."""
+"""A network: layers in a row, under names, which together are a layer again."""
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
@@ -15,6 +14,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.layers.activation import Activation
 from lora_ref.layers.adapter import Adapter
 from lora_ref.layers.base import Layer
+from lora_ref.layers.composite import Composite, check_known, joined
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
@@ -28,7 +28,7 @@ class NetworkCache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Network(Layer):
+class Network(Composite):
     """Feeds the y of each layer to the next; parameters carry the name of their layer: ``fc1.A``.
 
     It keeps the contract of a layer, so whatever checks or trains a layer takes a network too.
@@ -39,22 +39,17 @@ class Network(Layer):
     ----------
     layers : mapping of str to Layer
         In the order of the forward pass; at least one. A name is not empty and has no dot in it.
-
-    Raises
-    ------
-    LoraRefError
-        For no layers, or a name that is not one. Whether a y fits the next layer shows in the
-        first forward pass.
+        Whether each y fits the next layer shows in the first forward pass.
 
     Examples
     --------
     >>> rng = np.random.default_rng(0)
     >>> network = Network.mlp([64, 32, 10], rng)
     >>> network
-    Network(fc1, act1, fc2: 2410 numbers train)
+    Network(fc1, act1, fc2: 2410 parameters train)
     >>> adapted = network.with_lora(r=2, alpha=4, rng=rng)
     >>> adapted
-    Network(fc1, act1, fc2: 276 numbers train)
+    Network(fc1, act1, fc2: 276 parameters train)
     >>> sorted(adapted.trainable)
     ['fc1.A', 'fc1.B', 'fc2.A', 'fc2.B']
     >>> adapted["fc1"]
@@ -94,7 +89,7 @@ class Network(Layer):
 
     def __getitem__(self, name: str) -> Layer:
         """Return the layer of that name."""
-        self._known("the key of Network", (name,), self.layers)
+        check_known("the key of Network", (name,), self.layers)
         return self.layers[name]
 
     @property
@@ -105,38 +100,16 @@ class Network(Layer):
     # ---------------------------------------------------------------------- the contract
 
     @property
-    def trainable(self) -> Params:
-        """The trainable parameters of every layer, under dotted names."""
-        return {
-            f"{name}.{key}": array
-            for name, layer in self.layers.items()
-            for key, array in layer.trainable.items()
-        }
+    def children(self) -> Mapping[str, Layer]:
+        """The layers, by name."""
+        return self.layers
 
-    def with_params(self, params: Params) -> Self:
-        """Return a network with other values for some of its trainable parameters.
-
-        Raises
-        ------
-        LoraRefError
-            For a name that is not trainable here; the layers check shape and dtype.
-        """
-        old, new = self.trainable, object.__new__(type(self))
-        parts: dict[str, dict[str, Array]] = {}
-        for dotted, array in params.items():
-            if dotted not in old:
-                names = ", ".join(old) or "none"
-                raise LoraRefError(
-                    f"{dotted} is not trainable in Network, expected some of: {names}"
-                )
-            name, _, key = dotted.partition(".")
-            parts.setdefault(name, {})[key] = array
-        moved = {name: self.layers[name].with_params(part) for name, part in parts.items()}
-        new.__dict__.update(self.__dict__, layers=MappingProxyType({**self.layers, **moved}))
-        return new
+    def with_children(self, children: Mapping[str, Layer]) -> Self:
+        """Return a network of other layers."""
+        return replace(self, layers=children)
 
     def forward(
-        self, x: Array, *, masks: Mapping[str, Array] | None = None
+        self, x: Array, *, keywords: Mapping[str, Any] | None = None
     ) -> tuple[Array, NetworkCache]:
         """Map x of shape (n, in_features) to the y of the last layer.
 
@@ -144,31 +117,13 @@ class Network(Layer):
         ----------
         x : ndarray of shape (n, in_features), or with more leading axes
             What the first layer takes.
-        masks : mapping of str to ndarray, optional
-            Dropout masks by the name of the layer whose ``mask`` they are.
-
-        Raises
-        ------
-        LoraRefError
-            For a mask under a name that is no layer's, or of a layer that takes none; and whatever
-            the layers raise.
+        keywords : mapping of str to value, optional
+            Keywords of the layers' forward passes, by dotted name: ``{"fc1.mask": mask}``.
         """
-        masks = masks or {}
-        if masks:
-            self._known("masks in Network.forward", masks, self.layers)
-        caches = []
+        parts, caches = self.route("Network.forward", keywords), []
         for name, layer in self.layers.items():
-            if name in masks:
-                if not takes_mask(layer):
-                    here = type(layer).__name__
-                    raise LoraRefError(
-                        f"masks in Network.forward hold one for {name}, a layer of type {here}, "
-                        "expected none: it drops nothing"
-                    )
-                keywords: Any = {"mask": masks[name]}
-                x, cache = layer.forward(x, **keywords)
-            else:
-                x, cache = layer.forward(x)
+            options: Any = parts.get(name, {})
+            x, cache = layer.forward(x, **options)
             caches.append(cache)
         return x, NetworkCache(tuple(caches), tuple(self.layers))
 
@@ -197,10 +152,8 @@ class Network(Layer):
         for name, kept in zip(reversed(list(self.layers)), reversed(cache.caches), strict=True):
             if name not in below:
                 grad_y, grads[name] = self.layers[name].backward(grad_y, kept)
-        dotted = {
-            f"{name}.{key}": grad for name in reversed(grads) for key, grad in grads[name].items()
-        }
-        return grad_y if need_grad_x else None, dotted
+        in_order = {name: grads[name] for name in reversed(grads)}
+        return grad_y if need_grad_x else None, joined(in_order)
 
     # ---------------------------------------------------------------------- ways to begin
 
@@ -252,32 +205,35 @@ class Network(Layer):
         targets: Iterable[str] | None = None,
         initializer: Initializer = kaiming_uniform,
         rank_stabilized: bool = False,
+        train: tuple[str, ...] = ("A", "B"),
     ) -> Self:
-        """Turn linear layers into `LoRALinear`; their biases, and all other layers, are frozen.
+        """Turn linear layers into `LoRALinear`; all other layers are frozen.
 
         Parameters
         ----------
-        r, alpha, rng, initializer, rank_stabilized
-            As in `LoRALinear.init`; the layers draw from `rng` in order.
+        r, alpha, rng, initializer, rank_stabilized, train
+            As in `LoRALinear.init`; the layers draw from `rng` in order. Biases are frozen unless
+            `train` names them.
         targets : iterable of str, optional
             The linear layers to adapt; all of them if omitted.
 
         Raises
         ------
         LoraRefError
-            For a target that is no linear layer, and for a layer that trains and cannot be frozen.
+            For a layer that trains and cannot be frozen.
         """
 
         def adapted(layer: Linear) -> LoRALinear:
-            options: Any = {"initializer": initializer, "rank_stabilized": rank_stabilized}
-            return LoRALinear.init(layer.W, r, alpha, rng, bias=layer.bias, **options)
+            options: Any = {"rank_stabilized": rank_stabilized, "train": train}
+            start: Any = {"initializer": initializer, "bias": layer.bias}
+            return LoRALinear.init(layer.W, r, alpha, rng, **start, **options)
 
         chosen = self._targets("with_lora", targets)
         return self.train_only({}).replaced({name: adapted(chosen[name]) for name in chosen})
 
     def with_adapters(
         self,
-        m: int,
+        bottleneck: int,
         rng: np.random.Generator,
         *,
         targets: Iterable[str] | None = None,
@@ -287,8 +243,8 @@ class Network(Layer):
 
         Parameters
         ----------
-        m : int
-            Width of the bottleneck.
+        bottleneck : int
+            Width of the adapters inside.
         rng : numpy.random.Generator
             What the adapters draw from, in order.
         targets : iterable of str, optional
@@ -299,8 +255,7 @@ class Network(Layer):
         Raises
         ------
         LoraRefError
-            For a target that is no linear layer, for a layer that trains and cannot be frozen, and
-            for a name that is taken.
+            For a layer that trains and cannot be frozen, and for a name that is taken.
         """
         chosen, layers = self._targets("with_adapters", targets), {}
         for name, layer in self.train_only({}).layers.items():
@@ -309,7 +264,7 @@ class Network(Layer):
                 added, W = f"{name}_adapter", chosen[name].W
                 if added in self.layers:
                     raise LoraRefError(f"{added} is a layer in Network already, expected no such")
-                layers[added] = Adapter.init(len(W), m, rng, W.dtype, activation)
+                layers[added] = Adapter.init(len(W), bottleneck, rng, W.dtype, activation)
         return type(self)(layers)
 
     def train_only(self, choice: Mapping[str, tuple[str, ...]]) -> Self:
@@ -320,8 +275,7 @@ class Network(Layer):
         Raises
         ------
         LoraRefError
-            For a name that is no linear layer's, a part that is neither ``"W"`` nor ``"bias"``,
-            and for a layer of another kind that trains: a LoRA has no frozen form but its merge.
+            For a layer of another kind that trains: a LoRA has no frozen form but its merge.
         """
         chosen: object = choice
         if not isinstance(chosen, Mapping):
@@ -329,7 +283,7 @@ class Network(Layer):
                 f"choice in Network.train_only is {chosen!r}, expected a mapping from names of "
                 "layers to tuples of 'W' and 'bias'"
             )
-        self._known("choice in Network.train_only", choice, self.linears)
+        check_known("choice in Network.train_only", choice, self.linears)
         layers = {}
         for name, layer in self.layers.items():
             if isinstance(layer, Linear):
@@ -343,14 +297,8 @@ class Network(Layer):
         return type(self)(layers)
 
     def replaced(self, layers: Mapping[str, Layer]) -> Self:
-        """Return a network with other layers under some of its names.
-
-        Raises
-        ------
-        LoraRefError
-            For a name that is no layer's.
-        """
-        self._known("layers in Network.replaced", layers, self.layers)
+        """Return a network with other layers under some of its names."""
+        check_known("layers in Network.replaced", layers, self.layers)
         return type(self)({**self.layers, **layers})
 
     def merge(self) -> Self:
@@ -360,31 +308,13 @@ class Network(Layer):
         }
         return self.replaced({name: merge() for name, merge in mergers.items()})
 
-    # ---------------------------------------------------------------------- the rest
-
-    @classmethod
-    def examples(
-        cls, x: Array, out_features: int, rng: np.random.Generator
-    ) -> list[tuple[Self, Mapping[str, Any]]]:
-        """Return networks that take `x`, of smooth layers: one that trains whole, one with LoRA."""
-        sizes = [x.shape[-1], 4, out_features]
-        plain = cls.mlp(sizes, rng, activation="tanh", dtype=x.dtype)
-
-        def drawn(network: Self) -> Self:
-            old = network.trainable
-            return network.with_params(
-                {name: rng.normal(0, 0.5, a.shape).astype(a.dtype) for name, a in old.items()}
-            )
-
-        return [(drawn(plain), {}), (drawn(plain.with_lora(2, 3.0, rng)), {})]
-
     def __repr__(self) -> str:
         """Names, the middle ones left out where there are many, and how much trains."""
         names = list(self.layers)
         if len(names) > 7:
             names[3:-3] = ["..."]
         count = sum(array.size for array in self.trainable.values())
-        return f"{type(self).__name__}({', '.join(names)}: {count} numbers train)"
+        return f"{type(self).__name__}({', '.join(names)}: {count} parameters train)"
 
     def _below_training(self) -> set[str]:
         """Return the names of the layers below the lowest one with something to train."""
@@ -401,22 +331,8 @@ class Network(Layer):
         if isinstance(targets, str):
             raise LoraRefError(f"{what} are {targets!r}, expected several names: ({targets!r},)")
         wanted = set(linears if targets is None else targets)
-        self._known(what, wanted, linears)
+        check_known(what, wanted, linears)
         if not wanted:
-            raise LoraRefError(f"{what} name nothing, expected some of: {_listed(linears)}")
+            names = ", ".join(linears) or "none"
+            raise LoraRefError(f"{what} name nothing, expected some of: {names}")
         return {name: layer for name, layer in linears.items() if name in wanted}
-
-    @staticmethod
-    def _known(what: str, names: Iterable[str], among: Iterable[str]) -> None:
-        for name in names:
-            if name not in among:
-                raise LoraRefError(f"{what}: {name!r} names nothing, expected {_listed(among)}")
-
-
-def takes_mask(layer: Layer) -> bool:
-    """Whether the forward pass of a layer takes a dropout ``mask``."""
-    return "mask" in inspect.signature(layer.forward).parameters
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names) or "none"

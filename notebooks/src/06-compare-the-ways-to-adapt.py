@@ -16,7 +16,6 @@ from lora_ref import study
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
 from lora_ref.layers import Adapter, DoRALinear, LoRALinear
-from lora_ref.layers.adapter import affine_defect
 from lora_ref.study.digits import split
 from lora_ref.study.findings import Runs, listed
 
@@ -90,8 +89,15 @@ W0, A, B = (rng.standard_normal(shape) for shape in ((5, 5), (2, 5), (5, 2)))
 adapter = Adapter.init(5, 2, rng, std=1.0).with_params({"W_up": B})
 lora = LoRALinear(W0, A, B, alpha=4)
 x, step = rng.standard_normal((2, 1, 5))
-print("LoRA: zero, up to rounding:", np.allclose(affine_defect(lora, x, step), 0))
-print(f"Adapter: {np.abs(affine_defect(adapter, x, step)).max():.3f}")
+
+
+def affine_defect(layer):
+    ahead, middle, behind = (layer.forward(at)[0] for at in (x + step, x, x - step))
+    return ahead + behind - 2 * middle
+
+
+print("LoRA: zero, up to rounding:", np.allclose(affine_defect(lora), 0))
+print(f"Adapter: {np.abs(affine_defect(adapter)).max():.3f}")
 
 # %% [markdown]
 # **DoRA** lets LoRA turn each row of the weight (a column in the paper, which writes it

@@ -22,7 +22,6 @@ from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES, memories
 from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import QLoRALinear
-from lora_ref.layers.qlora import merge_errors
 from lora_ref.quantize import NF4_OFFSET, bits_per_weight, nf4_levels, quantize
 from lora_ref.study.findings import Runs
 
@@ -311,11 +310,17 @@ print("update / W0   left out   merged and quantised   merged into W0   codes th
 for share in (0.001, 0.01, 0.1, 1):
     B = some_B * share * np.linalg.norm(W0) / np.linalg.norm(unit)
     trained = layer.with_params({"B": B})
-    y, moved = trained.forward(x)[0], merge_errors(trained, W0, x)
+    y = trained.forward(x)[0]
+    merged = {
+        "dequantised": trained.merge().W,
+        "quantised again": trained.merge_quantized().dequantize(),
+        "original": trained.merge_into(W0).W,
+    }
+    moved = {way: np.linalg.norm(x @ W.T - y) / np.linalg.norm(y) for way, W in merged.items()}
     stay = 100 * np.mean(trained.merge_quantized().indices == trained.W0.indices)
     line = f"{share:11.3f} {np.linalg.norm(y_base - y) / np.linalg.norm(y):10.4f}"
     print(f"{line} {moved['quantised again']:22.4f} {moved['original']:16.4f} {stay:15.1f} %")
-    rounding = rounding and moved["dequantized"] < 1e-12
+    rounding = rounding and moved["dequantised"] < 1e-12
 print("merged into W0_hat, y moves by less than 1e-12 in all four:", rounding)
 
 # %% [markdown]

@@ -170,7 +170,7 @@ def test_the_counts_are_those_of_the_real_layers(in_features, out_features, r, s
         real = sum(array.size for array in layer.trainable.values())
         assert tally(model, method(r, ["w"])).trainable == real
     square = Model("m", "", "", (Module("h.*.w", "linear", (8, 8), 0, 3),), in_features, 3)
-    adapter = layers.Adapter.init(in_features, m=r, rng=rng)
+    adapter = layers.Adapter.init(in_features, bottleneck=r, rng=rng)
     real = sum(array.size for array in adapter.trainable.values())
     assert tally(square, Adapter(r)).trainable == 3 * 2 * real
 

@@ -1,6 +1,6 @@
 """The contract of `lora_ref.layers.base`, for every layer in `LAYERS` and each of its options.
 
-A new layer needs one line in `LAYERS`, and none here: its `examples` say what to check it with.
+A new layer needs one line in `LAYERS` and its examples in `tests/fixtures/layer_examples.py`.
 Keywords of a pass are arrays whose leading axes are those of x, or its rows.
 """
 
@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from cases import over
 from hypothesis import given, settings
+from layer_examples import examples
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import seeds, sizes, two_sizes
 
@@ -25,7 +26,7 @@ from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import EXACT_TOLERANCE, SMOOTH_TOLERANCE, gradient_errors
 from lora_ref.gradcheck.passes import in_float64 as copy_in_float64
-from lora_ref.layers import LAYERS, Layer
+from lora_ref.layers import LAYERS, Composite, Layer, LowRankLayer
 
 IN, OUT = 7, 5
 BATCHES = {"2-d": (4,), "3-d": (2, 3), "one-row": (1,)}
@@ -64,8 +65,8 @@ def every_case() -> dict[str, Case]:
                 if name == "float32" and batch != "2-d":
                     continue  # rounding has nothing to do with leading axes
                 x = draw(np.random.default_rng(0), (*leading, IN), dtype)
-                examples = cls.examples(x, OUT, np.random.default_rng(1))
-                for i, (layer, keywords) in enumerate(examples):
+                made = examples(cls, x, OUT, np.random.default_rng(1))
+                for i, (layer, keywords) in enumerate(made):
                     trains = "+".join(layer.trainable) or "nothing"
                     parts = [cls.__name__, str(i), trains, *keywords, batch, name]
                     found["-".join(parts)] = Case(layer, x, keywords)
@@ -131,7 +132,9 @@ def test_LAYERS_lists_every_layer_of_the_package() -> None:
     for module in pkgutil.iter_modules(lora_ref.layers.__path__, "lora_ref.layers."):
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             keeps_contract = Layer in cls.__mro__ or {"forward", "backward"} <= set(dir(cls))
-            public = cls is not Layer and not cls.__name__.startswith("_")
+            public = cls not in (Layer, Composite, LowRankLayer) and not cls.__name__.startswith(
+                "_"
+            )
             if keeps_contract and public and cls.__module__ == module.name:
                 found.add(cls)
     assert found == set(LAYERS)
@@ -141,10 +144,10 @@ def test_LAYERS_lists_every_layer_of_the_package() -> None:
 @pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
 def test_a_layer_has_examples_that_train_and_none_with_zeros(cls: Any) -> None:
     x = np.random.default_rng(0).standard_normal((4, IN))
-    examples = cls.examples(x, OUT, np.random.default_rng(1))
-    has_arrays = any(list(arrays_in(layer)) for layer, _ in examples)
-    assert any(layer.trainable for layer, _ in examples) == has_arrays
-    for layer, _ in examples:
+    made = examples(cls, x, OUT, np.random.default_rng(1))
+    has_arrays = any(list(arrays_in(layer)) for layer, _ in made)
+    assert any(layer.trainable for layer, _ in made) == has_arrays
+    for layer, _ in made:
         assert type(layer) is cls
         for name, value in layer.trainable.items():
             assert np.count_nonzero(value) == value.size, name
@@ -285,8 +288,8 @@ class Passed(NamedTuple):
 
     @classmethod
     def all(cls, x: Array, out_features: int, rng: np.random.Generator) -> "list[Passed]":
-        examples = (example for kind in LAYERS for example in kind.examples(x, out_features, rng))
-        return [cls(layer, x, *layer.forward(x, **keywords)) for layer, keywords in examples]
+        made = (pair for kind in LAYERS for pair in examples(kind, x, out_features, rng))
+        return [cls(layer, x, *layer.forward(x, **keywords)) for layer, keywords in made]
 
     def looks_like(self, other: "Passed") -> bool:
         """Whether the cache of `other` has the type, the dtype and every width of this one's."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from layer_examples import examples
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import lora_problems
 
@@ -16,8 +17,9 @@ from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers.initializers import pissa
+from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
-from lora_ref.layers.qlora import QLoRALinear, merge_errors
+from lora_ref.layers.qlora import QLoRALinear
 from lora_ref.quantize import QuantizedArray, quantize
 
 
@@ -92,13 +94,13 @@ def test_gradients_pass_the_checker(
     dtype: Any, leading: tuple[int, ...], rng: np.random.Generator
 ) -> None:
     x = rng.standard_normal((*leading, 7)).astype(dtype)
-    examples = QLoRALinear.examples(x, 5, rng)
-    assert {layer.W0.kind for layer, _ in examples} == {"nf4", "int4", "int8"}
-    assert {layer.W0.double for layer, _ in examples} == {False, True}
-    assert {len(keywords) for _, keywords in examples} == {0, 1}
-    for layer, keywords in examples:
+    made = examples(QLoRALinear, x, 5, rng)
+    assert {layer.W0.kind for layer, _ in made} == {"nf4", "int4", "int8"}
+    assert {layer.W0.double for layer, _ in made} == {False, True}
+    assert {len(keywords) for _, keywords in made} == {0, 1}
+    for layer, keywords in made:
         errors = gradient_errors(layer, x, rng, **keywords)
-        assert sorted(errors) == ["A", "B", "x"]
+        assert errors.keys() == {"x", *layer.trainable}
         assert max(errors.values()) <= EXACT_TOLERANCE
 
 
@@ -109,7 +111,7 @@ def test_a_backward_through_the_weight_before_quantisation_is_caught(
 
     class ThroughOriginal(QLoRALinear):
         def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
-            return self._over(W0).backward(grad_y, cache)
+            return replace(self.dequantized(), W0=W0).backward(grad_y, cache)
 
     right = QLoRALinear.from_lora(
         LoRALinear(W0, rng.standard_normal((2, 7)), rng.standard_normal((5, 2)), alpha=3)
@@ -270,6 +272,20 @@ def test_quantised_again_is_quantised_in_the_same_way(
     assert_array_equal(again.codes, quantize_like(layer.W0, layer.merge().W).codes)
 
 
+def merge_errors(layer: QLoRALinear, W0: Array, x: Array) -> dict[str, float]:
+    """Return how far y moves, relative to y, when the update is merged in each of three ways."""
+    y = layer.forward(x)[0]
+    merged = {
+        "dequantised": layer.merge(),
+        "quantised again": Linear(layer.merge_quantized().dequantize(), layer.bias),
+        "original": layer.merge_into(W0),
+    }
+    return {
+        way: float(np.linalg.norm(linear.forward(x)[0] - y) / np.linalg.norm(y))
+        for way, linear in merged.items()
+    }
+
+
 def test_a_small_update_is_lost_when_the_merged_weight_is_quantised_again(
     rng: np.random.Generator,
 ) -> None:
@@ -299,8 +315,8 @@ def test_three_ways_to_merge_have_three_errors(rng: np.random.Generator) -> None
     layer = layer.with_params({"B": 0.3 * rng.standard_normal((64, 4), dtype=np.float32)})
     x = rng.standard_normal((20, 96), dtype=np.float32)
     errors = merge_errors(layer, W0, x)
-    assert list(errors) == ["dequantized", "quantised again", "original"]
-    assert errors["dequantized"] < 1e-6
+    assert list(errors) == ["dequantised", "quantised again", "original"]
+    assert errors["dequantised"] < 1e-6
     assert 0.05 < errors["original"] < 0.15  # each is about the error of NF4 itself
     assert 0.05 < errors["quantised again"] < 0.15
     y = layer.forward(x)[0]
@@ -316,12 +332,6 @@ def test_a_bias_is_part_of_every_merge(rng: np.random.Generator) -> None:
     layer = QLoRALinear.init(W0, 4, 8.0, rng, bias=bias)
     x = rng.standard_normal((20, 96), dtype=np.float32)
     assert max(merge_errors(layer, W0, x).values()) < 0.05
-
-
-def test_an_error_relative_to_nothing_is_refused(rng: np.random.Generator) -> None:
-    layer = drawn(rng)
-    with pytest.raises(LoraRefError, match="y in merge_errors is zero"):
-        merge_errors(layer, original(layer), np.zeros((2, 96), np.float32))
 
 
 # the door
@@ -370,7 +380,7 @@ def test_parts_that_do_not_fit_are_refused(
 ) -> None:
     QLoRALinear(**PARTS)
     with pytest.raises(error, match=says):
-        QLoRALinear(**{**PARTS, **change})
+        QLoRALinear(**{**PARTS, **change}).check()
 
 
 @pytest.mark.parametrize(
@@ -391,6 +401,6 @@ def test_a_weight_that_does_not_fit_takes_no_update(
 @pytest.mark.parametrize("wrong", ["no", 1, None], ids=repr)
 def test_rank_stabilized_is_a_bool_and_no_word_that_counts_as_true(wrong):
     x = np.random.default_rng(0).standard_normal((4, 7))
-    layer = QLoRALinear.examples(x, 5, np.random.default_rng(1))[0][0]
+    layer = examples(QLoRALinear, x, 5, np.random.default_rng(1))[0][0]
     with pytest.raises(LoraRefError, match="rank_stabilized in QLoRALinear is "):
         replace(layer, rank_stabilized=wrong)

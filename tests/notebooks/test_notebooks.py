@@ -176,13 +176,12 @@ def test_it_has_its_exercises_each_with_its_loops_and_an_empty_function(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_defines_nothing_that_the_package_should_own(name):
+def test_a_function_of_its_own_is_short_or_left_to_the_student(name):
     for cell in code(name):
         for node in ast.walk(ast.parse(cell)):
             assert not isinstance(node, ast.ClassDef), cell
             if isinstance(node, ast.FunctionDef):
-                (body,) = node.body
-                assert ast.unparse(body) == "...", cell
+                assert len(ast.unparse(node).splitlines()) <= 12, cell
 
 
 @pytest.mark.parametrize("name", NAMES)

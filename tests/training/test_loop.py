@@ -216,8 +216,11 @@ def test_the_masks_fit_the_batch_and_only_layers_that_take_one(rng):
     network, x, labels = task()
     adapted = network.with_lora(2, 4.0, rng, targets=("fc1", "fc3"))
     masks = dropout(adapted, 0.25)(100, rng)
-    assert {name: mask.shape for name, mask in masks.items()} == {"fc1": (100, 6), "fc3": (100, 8)}
-    assert set(np.unique(masks["fc1"])) == {0.0, 1 / 0.75}
+    assert {name: mask.shape for name, mask in masks.items()} == {
+        "fc1.mask": (100, 6),
+        "fc3.mask": (100, 8),
+    }
+    assert set(np.unique(masks["fc1.mask"])) == {0.0, 1 / 0.75}
     trained, _ = fit(adapted, x, labels, masks=dropout(adapted, 0.25))
     without, _ = fit(adapted, x, labels)
     assert bytes_of(trained.trainable) != bytes_of(without.trainable)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layer_examples import examples
 from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.errors import LoraRefError, ShapeError
@@ -76,13 +77,14 @@ def test_gradients_agree_with_differences(way, seed):
 @given(seeds)
 def test_gradients_agree_with_differences_under_dropout_masks(seed):
     network, x, rng = made(WAYS["lora"], seed)
-    masks = {"fc1": 2.0 * (rng.random((4, 5)) < 0.5), "fc3": 2.0 * (rng.random((4, 6)) < 0.5)}
+    shapes = {"fc1.mask": (4, 5), "fc3.mask": (4, 6)}
+    masks = {name: 2.0 * (rng.random(shape) < 0.5) for name, shape in shapes.items()}
 
     def function(arguments):
         params = {name: arguments[name] for name in network.trainable}
-        return network.with_params(params).forward(arguments["x"], masks=masks)[0]
+        return network.with_params(params).forward(arguments["x"], keywords=masks)[0]
 
-    y, cache = network.forward(x, masks=masks)
+    y, cache = network.forward(x, keywords=masks)
     grad_y = rng.standard_normal(y.shape)
     grad_x, grads = network.backward(grad_y, cache)
     at, gradients = {"x": x, **network.trainable}, {"x": grad_x, **grads}
@@ -151,7 +153,7 @@ def test_no_layer_below_the_lowest_that_trains_runs_backward(rng, monkeypatch):
 
 def test_examples_take_their_x_and_pass_the_gradient_check(rng):
     x = rng.standard_normal((4, 5))
-    for network, keywords in Network.examples(x, 3, rng):
+    for network, keywords in examples(Network, x, 3, rng):
         assert all(array.all() for array in network.trainable.values())
         assert network.forward(x)[0].shape == (4, 3)
         assert max(gradient_errors(network, x, rng, **keywords).values()) < TOLERANCE
@@ -242,11 +244,14 @@ def test_a_mask_goes_to_a_layer_that_takes_one(rng):
     network = Network.mlp(SIZES, rng).with_lora(2, 3.0, rng, targets=("fc1",))
     x = rng.standard_normal((4, 5))
     with pytest.raises(LoraRefError, match="'fc9' names nothing"):
-        network.forward(x, masks={"fc9": np.ones((4, 5))})
-    with pytest.raises(LoraRefError, match="type Activation, expected none"):
-        network.forward(x, masks={"act1": np.ones((4, 7))})
+        network.forward(x, keywords={"fc9.mask": np.ones((4, 5))})
+    with pytest.raises(
+        LoraRefError,
+        match=r"act1\.mask, but act1 is Activation, expected one of its keywords: none",
+    ):
+        network.forward(x, keywords={"act1.mask": np.ones((4, 7))})
     with pytest.raises(ShapeError, match="mask in LoRALinear"):
-        network.forward(x, masks={"fc1": np.ones((3, 5))})
+        network.forward(x, keywords={"fc1.mask": np.ones((3, 5))})
 
 
 # ---------------------------------------------------------------------------------- beginnings

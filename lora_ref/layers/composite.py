@@ -1,0 +1,102 @@
+"""A layer made of named layers: parameters and keywords travel under dotted names.
+
+``fc1.A`` is the parameter ``A`` of the child ``fc1``; ``fc1.mask`` is the keyword ``mask`` of its
+forward pass. A child may be made of layers itself: ``block.fc1.A``.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from lora_ref.checks import Array, Params
+from lora_ref.errors import LoraRefError
+from lora_ref.layers.base import Layer, check_params
+
+
+class Composite(Layer):
+    """A layer made of named layers, each with its own part of the parameters.
+
+    A subclass says what its `children` are, how it looks `with_children` in their place, and how
+    its passes run through them.
+    """
+
+    @property
+    def children(self) -> Mapping[str, Layer]:
+        """The layers, by name; a name has no dot in it."""
+        raise NotImplementedError
+
+    def with_children(self, children: Mapping[str, Layer]) -> Self:
+        """Return the same composite of other layers, under the same names."""
+        raise NotImplementedError
+
+    @property
+    def trainable(self) -> Params:
+        """The trainable parameters of every child, under dotted names."""
+        return joined({name: child.trainable for name, child in self.children.items()})
+
+    def with_params(self, params: Params) -> Self:
+        """Return a composite with other values for some parameters; the children check them."""
+        check_params(f"{type(self).__name__}.with_params", params, self.trainable)
+        moved = {
+            name: self.children[name].with_params(part) for name, part in parted(params).items()
+        }
+        return self.with_children({**self.children, **moved})
+
+    def check(self) -> Self:
+        """Return the composite, or raise `LoraRefError` where an array is not finite."""
+        for child in self.children.values():
+            child.check()
+        return self
+
+    def route(self, where: str, keywords: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+        """Return the keywords for the forward pass of each child that has any.
+
+        Parameters
+        ----------
+        where : str
+            The pass, for the sentence of an error.
+        keywords : mapping of str to value, optional
+            By dotted name: ``{"fc1.mask": mask}``.
+        """
+        parts = parted(keywords or {})
+        check_known(f"keywords in {where}", parts, self.children)
+        for name, part in parts.items():
+            child = self.children[name]
+            if isinstance(child, Composite):
+                parts[name] = {"keywords": part}
+                continue
+            for key in part:
+                if key not in child.keywords:
+                    takes = ", ".join(child.keywords) or "none"
+                    raise LoraRefError(
+                        f"keywords in {where} hold {name}.{key}, but {name} is "
+                        f"{type(child).__name__}, expected one of its keywords: {takes}"
+                    )
+        return parts
+
+
+def joined(parts: Mapping[str, Params]) -> dict[str, Array]:
+    """Return the arrays of each part under dotted names."""
+    return {f"{name}.{key}": a for name, part in parts.items() for key, a in part.items()}
+
+
+def parted(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what stands under dotted names, by the first part of the name.
+
+    Examples
+    --------
+    >>> parted({"fc1.A": 1, "block.fc1.A": 2, "block.fc1.B": 3})
+    {'fc1': {'A': 1}, 'block': {'fc1.A': 2, 'fc1.B': 3}}
+    """
+    parts: dict[str, dict[str, Any]] = {}
+    for dotted, value in named.items():
+        name, _, key = dotted.partition(".")
+        parts.setdefault(name, {})[key] = value
+    return parts
+
+
+def check_known(what: str, names: Iterable[str], among: Iterable[str]) -> None:
+    """Raise `LoraRefError` for a name that is not `among` those of the layers."""
+    for name in names:
+        if name not in among:
+            listed = ", ".join(among) or "none"
+            raise LoraRefError(f"{what}: {name!r} names nothing, expected {listed}")

@@ -6,6 +6,7 @@ arrays come from outside.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from math import isfinite
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,6 +22,8 @@ Params: TypeAlias = Mapping[str, Array]
 """Parameters, or their gradients, by name."""
 
 AnyDType: TypeAlias = np.dtype[Any]
+
+_REAL = (int, float, np.integer, np.floating)
 
 
 # ---------------------------------------------------------------------- one array
@@ -294,8 +297,7 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
     lora_ref.errors.LoraRefError: alpha is 1e+39, expected a number that is finite in float32
     """
     target = np.dtype(np.float64) if dtype is None else dtype
-    real = int | float | np.integer | np.floating
-    if not isinstance(value, real) or isinstance(value, bool | np.timedelta64):
+    if not isinstance(value, _REAL) or isinstance(value, bool | np.timedelta64):
         raise LoraRefError(f"{what} is {value!r}, expected a number that is finite in {target}")
     try:
         number = float(value)
@@ -303,7 +305,7 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
         raise LoraRefError(
             f"{what} is larger than any float64, expected a number that is finite in {target}"
         ) from None
-    if not isfinite(number) or abs(number) > float(np.finfo(target).max):
+    if not isfinite(number) or abs(number) > _largest(target):
         raise LoraRefError(f"{what} is {number}, expected a number that is finite in {target}")
     return number
 
@@ -349,10 +351,18 @@ def _has_other_products(cls: type) -> bool:
     return not {"MaskedArray", "matrix"}.isdisjoint(base.__name__ for base in cls.__mro__)
 
 
+@cache
+def _largest(dtype: AnyDType) -> float:
+    return float(np.finfo(dtype).max)
+
+
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        want is None or got == want for got, want in zip(shape, wanted, strict=True)
-    )
+    if len(shape) != len(wanted):
+        return False
+    for got, want in zip(shape, wanted, strict=True):  # a generator would take twice as long
+        if want is not None and got != want:
+            return False
+    return True
 
 
 def _axes_text(axes: Mapping[str, int | None]) -> str:

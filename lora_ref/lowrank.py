@@ -6,6 +6,8 @@ through an SVD is float32 or float64, and stays it; r is from 1 to the smaller s
 Anything else raises `LoraRefError`, of which `ShapeError` is one.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from math import hypot
 from typing import NamedTuple
 

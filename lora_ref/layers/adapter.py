@@ -3,6 +3,8 @@
 Houlsby et al., "Parameter-Efficient Transfer Learning for NLP", 2019, arXiv 1902.00751.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 

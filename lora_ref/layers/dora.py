@@ -5,6 +5,8 @@ weight is (in, out) in its pictures and its norm runs down the columns; here W0 
 in_features), so the same norm runs along a row: over the inputs, one number for each output.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Self
 

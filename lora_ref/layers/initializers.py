@@ -18,6 +18,8 @@ start                A             B             y at the start        first to 
 The last two are mistakes with a name: `lora_ref.gradcheck` shows what they do.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -36,7 +38,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.lowrank import factors
 
 Initializer: TypeAlias = Callable[
-    [Array, int, float, np.random.Generator],
+    [Array, int, float, "np.random.Generator"],
     tuple[Array, Array, Array],
 ]
 """From W0 (out_features, in_features), r, scaling and a generator to W0, A and B."""

@@ -77,7 +77,7 @@ class Linear(Layer):
         grads = {}
         if "W" in self.train:
             grads["W"] = g.T @ x  # (out_features, in_features)
-        if "bias" in self.trainable:
+        if "bias" in self.train and self.bias is not None:
             grads["bias"] = g.sum(axis=0)  # (out_features,)
         return (g @ self.W).reshape(*leading, -1), grads
 

@@ -4,6 +4,8 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 210
 writes columns, ``h = W0 x + (alpha/r) B A x``; rows, as here, are the same formula transposed.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Self
 
@@ -104,7 +106,7 @@ class LoRALinear(LowRankLayer):
             grads["A"] = grad_h.T @ x  # (r, in_features)
         if "B" in self.train:
             grads["B"] = self.scaling * (g.T @ h)  # (out_features, r)
-        if "bias" in self.trainable:
+        if "bias" in self.train and self.bias is not None:
             grads["bias"] = g.sum(axis=0)  # (out_features,)
         grad_x = g @ self.W0  # (n, in_features)
         grad_x += grad_h @ self.A if mask is None else (grad_h @ self.A) * mask

@@ -1,5 +1,7 @@
 """What layers with factors A and B share: rank, scaling, what trains, checks and one-line text."""
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from math import sqrt
 from typing import Any, ClassVar
 

@@ -3,6 +3,8 @@
 Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, arXiv 2305.14314.
 """
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 from dataclasses import dataclass
 from typing import ClassVar, Self
 

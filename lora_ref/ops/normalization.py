@@ -1,5 +1,7 @@
 """Layer norm and inverted dropout."""
 
+from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
+
 import math
 from typing import NamedTuple
 

@@ -1,10 +1,10 @@
-"""Where training begins, by name.
+"""Initial values of A and B, and of W0 where a part of it moves into them.
 
-A start maps ``(W0, r, scaling, rng)`` to ``(W0, A, B)``. The W0 that comes back is the one that is
-frozen: the very array that went in, but for `pissa`, which moves a part of it into A and B.
+An initializer maps ``(W0, r, scaling, rng)`` to ``(W0, A, B)``. The W0 that it returns is the one
+that is frozen: the array that went in, except for `pissa`.
 
 ===================  ============  ============  ====================  ===================
-start                A             B             y at the start        first to move
+initializer          A             B             y at the start        first to move
 ===================  ============  ============  ====================  ===================
 `kaiming_uniform`    uniform       zero          that of W0            B alone
 `normal`             normal        zero          that of W0            B alone
@@ -15,7 +15,7 @@ start                A             B             y at the start        first to 
 `both_random`        uniform       normal        disturbed             A and B
 ===================  ============  ============  ====================  ===================
 
-The last two are mistakes with a name: `lora_ref.gradcheck` shows what they do.
+The last two are mistakes: `lora_ref.gradcheck` shows what they do.
 """
 
 from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
@@ -61,47 +61,38 @@ def kaiming_uniform(
 
 
 def normal(std: float = 0.02) -> Initializer:
-    """Return a start that draws A from N(0, std**2); the LoRA paper says Gaussian, without a width.
+    """Return an initializer that draws A from N(0, std**2); the LoRA paper names no width.
 
     Parameters
     ----------
     std : float
         Standard deviation of the entries of A, above 0.
-
-    Raises
-    ------
-    LoraRefError
-        If `std` is not a finite number above 0.
     """
     width = as_finite("std in normal", std)
     if width <= 0:
         raise LoraRefError(f"std in normal is {width}, expected a number above 0")
 
-    def start(
+    def initializer(
         W0: Array, r: int, scaling: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
         _check_call("normal", W0, r, scaling, rng)
         A = rng.normal(0.0, width, (r, W0.shape[1])).astype(W0.dtype)
         return W0, A, _zero_B(W0, r)
 
-    return start
+    return initializer
 
 
 def orthogonal(
     W0: Array, r: int, scaling: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Draw A with orthonormal rows, every such A being as likely as any other.
+    """Draw A with orthonormal rows; every such A is as likely as any other.
 
     The first gradient step then makes the update ``-lr * scaling**2 * G @ P``: G is the gradient
     of W0, and ``P = A.T @ A`` projects onto the rows of A without stretching any of them.
 
     The rows are a QR factorisation of a normal matrix, with the signs of R's diagonal: without
     these the draw would depend on the signs that LAPACK prefers (Mezzadri, 2007, math-ph/0609050).
-
-    Raises
-    ------
-    LoraRefError
-        If r exceeds in_features: no more than that many rows are orthogonal to each other.
+    r is at most in_features.
     """
     _check_call("orthogonal", W0, r, scaling, rng)
     in_features = W0.shape[1]
@@ -120,17 +111,12 @@ def pissa(
 ) -> tuple[Array, Array, Array]:
     """Move the r largest singular triplets of W0 into A and B, and freeze what is left of it.
 
-    ``W0 + scaling * B @ A`` is the old W0 to rounding, and its *largest* directions train, where
-    the other starts leave all of W0 alone. (Meng, Wang and Zhang, 2024, arXiv 2404.02948; the
-    scaling is divided out, so alpha does not change the function.) Nothing is drawn from `rng`.
+    ``W0 + scaling * B @ A`` is the old W0 to rounding, and its *largest* directions train. The
+    scaling is divided out, so alpha does not change the function. Nothing is drawn from `rng`, and
+    r is at most the smaller side of W0. (Meng, Wang and Zhang, 2024, arXiv 2404.02948.)
 
-    An A and B that began here are right on the changed W0 only, and zeroing them does not bring
-    the pretrained layer back.
-
-    Raises
-    ------
-    LoraRefError
-        If r exceeds the smaller side of W0, scaling is 0, or W0 is neither float32 nor float64.
+    The trained A and B are right on the changed W0 only: zeroing them does not give the pretrained
+    layer back.
     """
     _check_call("pissa", W0, r, scaling, rng)
     A, B = _factors_of("the PiSSA start", W0, r, scaling)
@@ -138,11 +124,11 @@ def pissa(
 
 
 def from_delta_w(delta_w: Array) -> Initializer:
-    """Return a start whose update is the matrix of rank at most r that is nearest to `delta_w`.
+    """Return an initializer whose update is the matrix of rank at most r nearest to `delta_w`.
 
     With ``delta_w = W - W0`` of a full fine-tuning this extracts a LoRA from it: A and B share the
-    singular values of delta_w, and scaling is divided out. What is lost is
-    ``lowrank.tail(delta_w, r)``. Nothing is drawn.
+    singular values of delta_w, and scaling is divided out. What is lost is the truncation error of
+    delta_w at r. Nothing is drawn.
 
     A term beyond the rank of delta_w is zero in A *and* in B, or rounding: it does not train.
 
@@ -150,18 +136,10 @@ def from_delta_w(delta_w: Array) -> Initializer:
     ----------
     delta_w : ndarray of shape (out_features, in_features)
         The full update, of W0's dtype, float32 or float64.
-
-    Raises
-    ------
-    LoraRefError
-        At once for a delta_w that is not a finite matrix; from the start itself for another dtype
-        than W0's, an r above the smaller side, or a scaling of 0.
-    ShapeError
-        From the start, for another shape than W0's.
     """
     check_array("delta_w in from_delta_w", delta_w, out_features=None, in_features=None)
 
-    def start(
+    def initializer(
         W0: Array, r: int, scaling: float, rng: np.random.Generator
     ) -> tuple[Array, Array, Array]:
         _check_call("from_delta_w", W0, r, scaling, rng)
@@ -169,13 +147,13 @@ def from_delta_w(delta_w: Array) -> Initializer:
         check_array("delta_w in from_delta_w", delta_w, dtype=W0.dtype, **axes)
         return W0, *_factors_of("the start from delta_w", delta_w, r, scaling)
 
-    return start
+    return initializer
 
 
 def both_zero(
     W0: Array, r: int, scaling: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Start both factors at zero: each gradient has the other as a factor, so nothing moves."""
+    """Set both factors to zero: each gradient has the other as a factor, so nothing moves."""
     _check_call("both_zero", W0, r, scaling, rng)
     return W0, np.zeros((r, W0.shape[1]), W0.dtype), _zero_B(W0, r)
 
@@ -183,7 +161,7 @@ def both_zero(
 def both_random(
     W0: Array, r: int, scaling: float, rng: np.random.Generator
 ) -> tuple[Array, Array, Array]:
-    """Start both factors at random: the pretrained function is disturbed before training.
+    """Draw both factors: the pretrained function is changed before training.
 
     A as in `kaiming_uniform`, B from N(0, 0.02**2).
     """
@@ -191,13 +169,13 @@ def both_random(
     return W0, A, rng.normal(0.0, 0.02, B.shape).astype(B.dtype)
 
 
-def _check_call(start: str, W0: object, r: int, scaling: float, rng: object) -> None:
-    """Raise where a start is called with what it cannot begin from; W0 is not scanned again."""
-    check_float(f"W0 in {start}", W0)
-    check_shape(f"W0 in {start}", np.asarray(W0), out_features=None, in_features=None)
-    as_count(f"r in {start}", r)
-    as_finite(f"scaling in {start}", scaling)
-    check_generator(f"rng in {start}", rng)
+def _check_call(name: str, W0: object, r: int, scaling: float, rng: object) -> None:
+    """Check the arguments of an initializer; W0 is not scanned again."""
+    check_float(f"W0 in {name}", W0)
+    check_shape(f"W0 in {name}", np.asarray(W0), out_features=None, in_features=None)
+    as_count(f"r in {name}", r)
+    as_finite(f"scaling in {name}", scaling)
+    check_generator(f"rng in {name}", rng)
 
 
 def _zero_B(W0: Array, r: int) -> Array:

@@ -18,6 +18,7 @@ from lora_ref.layers.composite import Composite, check_known, joined
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
+from lora_ref.layers.low_rank import LowRankLayer
 
 
 class NetworkCache(NamedTuple):
@@ -268,30 +269,32 @@ class Network(Composite):
         return type(self)(layers)
 
     def train_only(self, choice: Mapping[str, tuple[str, ...]]) -> Self:
-        """Freeze all but the chosen parts of linear layers: ``{"fc3": ("W", "bias")}`` is a head.
+        """Freeze all but the chosen parts: ``{"fc3": ("W", "bias")}`` trains the head alone.
 
-        Nothing chosen, ``{}``, freezes the whole network.
+        A part is a name that the layer's `train` may hold. ``{}`` freezes the whole network, and
+        ``{"fc1": ("A", "B"), "fc3": ("W", "bias")}`` trains an adapter and the head.
 
         Raises
         ------
         LoraRefError
-            For a layer of another kind that trains: a LoRA has no frozen form but its merge.
+            For a layer that trains and has no `train`: an `Adapter` cannot be frozen.
         """
-        chosen: object = choice
-        if not isinstance(chosen, Mapping):
+        parts: object = choice
+        if not isinstance(parts, Mapping):
             raise LoraRefError(
-                f"choice in Network.train_only is {chosen!r}, expected a mapping from names of "
-                "layers to tuples of 'W' and 'bias'"
+                f"choice in Network.train_only is {parts!r}, expected a mapping from names of "
+                "layers to tuples of names such as 'W' and 'bias'"
             )
-        check_known("choice in Network.train_only", choice, self.linears)
-        layers = {}
+        can_choose = [name for name, layer in self.layers.items() if hasattr(layer, "train")]
+        check_known("choice in Network.train_only", choice, can_choose)
+        layers: dict[str, Layer] = {}
         for name, layer in self.layers.items():
-            if isinstance(layer, Linear):
-                layer = Linear(layer.W, layer.bias, choice.get(name, ()))
+            if isinstance(layer, Linear | LowRankLayer):
+                layer = replace(layer, train=choice.get(name, ()))  # type: ignore[type-var]
             elif layer.trainable:
                 raise LoraRefError(
-                    f"{name} in Network is {layer!r}, expected nothing but linear layers to train: "
-                    "it cannot be frozen; merge or replace it first"
+                    f"{name} in Network is {layer!r}, which cannot be frozen; "
+                    "expected linear and low-rank layers alone to train"
                 )
             layers[name] = layer
         return type(self)(layers)

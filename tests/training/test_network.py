@@ -231,7 +231,7 @@ def test_train_only_takes_a_mapping(choice, rng):
         Network.mlp(SIZES, rng).train_only(choice)
     assert str(said.value) == (
         f"choice in Network.train_only is {choice!r}, expected a mapping from names of layers to "
-        "tuples of 'W' and 'bias'"
+        "tuples of names such as 'W' and 'bias'"
     )
 
 
@@ -353,7 +353,14 @@ def test_train_only_knows_layers_and_parts(rng):
     with pytest.raises(LoraRefError, match="train in Linear"):
         network.train_only({"fc1": ("A",)})
     with pytest.raises(LoraRefError, match="cannot be frozen"):
-        network.with_lora(2, 3.0, rng, targets=("fc1",)).train_only({})
+        network.with_adapters(2, rng).train_only({})
+
+
+def test_train_only_trains_an_adapter_and_the_head(rng):
+    network = Network.mlp(SIZES, rng).with_lora(2, 3.0, rng, targets=("fc1", "fc2"))
+    both = network.train_only({"fc1": ("A", "B", "bias"), "fc3": ("W", "bias")})
+    assert list(both.trainable) == ["fc1.A", "fc1.B", "fc1.bias", "fc3.W", "fc3.bias"]
+    assert not network.train_only({}).trainable
 
 
 def test_replaced_knows_the_names(rng):

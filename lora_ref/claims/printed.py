@@ -7,6 +7,7 @@ Everything is exact; a float counts as the shortest decimal that stands for it.
 import re
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
 # reading
 
 
+@lru_cache(4096)  # one text stands in many claims
 def read_printed(text: str) -> Reading:
     """Read a printed number; K, M, B (or G) and T are powers of a thousand, and so are KB ... TB.
 
@@ -86,6 +88,7 @@ def read_printed(text: str) -> Reading:
     )
 
 
+@lru_cache(4096)
 def read_given(text: str) -> Fraction:
     """Read a number that a file gives: a decimal, a fraction, or anything printed.
 

@@ -37,7 +37,7 @@ docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python notebooks/build.py
 	$(VENV)/bin/python docs/build.py
 	$(RUN) lora_ref exercises --markdown > docs/exercises.md
-	$(RUN) lora_ref.study
+	$(VENV)/bin/python docs/study_page.py
 	$(RUN) lora_ref.figures docs/figures
 check: lint types test test-notebooks ## all that CI runs
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib

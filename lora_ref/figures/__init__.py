@@ -3,7 +3,7 @@
 matplotlib is imported inside the functions, so nothing else of the package pays for it, and no
 global state of it is touched. Beside each function stands another, whose name ends in ``_alt``: of
 the same arguments it makes the sentence that states the finding. `FIGURES` holds both by name,
-with the package's own numbers; ``FIGURES["dial"].picture()`` is what a notebook shows.
+with the package's own numbers; ``FIGURES["scaling-sweep"].picture()`` is what a notebook shows.
 """
 
 from lora_ref.figures.alt_text import Picture
@@ -22,7 +22,7 @@ from lora_ref.figures.palette import palette
 from lora_ref.figures.products import blocks, matrices, outer_product_sum
 from lora_ref.figures.quantization import nf4, uses
 from lora_ref.figures.registry import FIGURES, Entry, entry, mosaic
-from lora_ref.figures.study import dial, forgetting, spectrum
+from lora_ref.figures.study import forgetting, scaling_sweep, spectrum
 from lora_ref.figures.style import THEMES
 from lora_ref.figures.training import (
     Norms,
@@ -47,7 +47,6 @@ __all__ = [
     "blocks",
     "cuts",
     "descent",
-    "dial",
     "dimension",
     "entry",
     "error_by_rank",
@@ -67,6 +66,7 @@ __all__ = [
     "save",
     "save_figures",
     "save_study",
+    "scaling_sweep",
     "singular_values",
     "spectrum",
     "start_up",

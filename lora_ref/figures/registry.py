@@ -285,7 +285,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "forgetting": Entry(
             "Target accuracy against forgetting", study.forgetting, study.forgetting_alt, _records
         ),
-        "dial": Entry("The scaling as a dial", study.dial, study.dial_alt, _records),
+        "scaling-sweep": Entry(
+            "The scaling after training", study.scaling_sweep, study.scaling_sweep_alt, _records
+        ),
         "spectrum": Entry(
             "How much of a full update a rank holds", study.spectrum, study.spectrum_alt, _records
         ),
@@ -331,11 +333,11 @@ def entry(name: str) -> Entry:
 
     Examples
     --------
-    >>> entry("dial").title
-    'The scaling as a dial'
-    >>> entry("dail")
+    >>> entry("spectrum").title
+    'How much of a full update a rank holds'
+    >>> entry("spectrun")
     Traceback (most recent call last):
-    lora_ref.errors.LoraRefError: there is no figure 'dail'; the nearest: dial
+    lora_ref.errors.LoraRefError: there is no figure 'spectrun'; the nearest: spectrum, start-up
     """
     if name in FIGURES:
         return FIGURES[name]

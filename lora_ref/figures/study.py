@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING, Any
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import LETTERS, WIDTH, blank, panels, style
 from lora_ref.study import Record
-from lora_ref.study.records import grouped, mean_std
+from lora_ref.study.methods import RANKS
+from lora_ref.study.records import grouped, mean_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Look = tuple[str, str, tuple[str, ...]]
-"""The colour of a family, by its name in `Ink`, its marker, and its methods."""
-
-FAMILIES: Mapping[str, Look] = {
-    "LoRA": ("blue", "o", ("lora-1", "lora-2", "lora-4", "lora-8", "lora-16")),
-    "LoRA variants": ("sky", "D", ("rslora", "dora", "pissa", "qlora")),
-    "adapters": ("green", "^", ("adapter-4", "adapter-16")),
-    "full": ("vermillion", "s", ("full",)),
-    "head": ("orange", "v", ("head",)),
-    "biases": ("purple", "P", ("biases",)),
-    "from scratch": ("grey", "X", ("scratch",)),
+SHOWN: Mapping[str, str] = {
+    "0": "untouched",
+    **{str(r): f"lora-{r}" for r in RANKS},
+    "W": "weights",
+    "W3": "head",
+    "b": "biases",
 }
+"""What the figure of forgetting shows, by the mark on its axis. Biases train in W3 and b."""
 
 SMALLER = LETTERS + 1
 """Points of the letters here, where six panels share a slide."""
@@ -67,39 +64,46 @@ def _legend(axes: "list[Axes]", shifts: Sequence[str]) -> None:
 
 
 def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
-    """Draw target accuracy against source accuracy, adapter attached: a panel for each shift.
+    """Draw target and source accuracy, adapter on, by what is trained: a panel for each shift.
 
-    Each panel has scales of its own, or the methods of a mild shift would lie on one spot. Each
-    point is the mean of a method over seeds, with its standard deviation in both directions.
-
-    Raises
-    ------
-    LoraRefError
-        If there is no record.
+    The axis has the pretrained network as a star, LoRA at each rank, all weights (biases frozen in
+    both), the head and the biases. Points are means over seeds, with their standard error.
     """
     if not records:
         raise LoraRefError("records in figures.forgetting is empty, expected runs of the study")
     groups = grouped(records)
     shifts = list(dict.fromkeys(shift for shift, _ in groups))
-    labels = "source accuracy, adapter attached (%)", "target accuracy (%)"
     with style(theme) as ink:
-        figure, axes = _panels(shifts, *labels, shared=False)
+        trained = "rank of LoRA; W all weights, W3 the head, b the biases"
+        figure, axes = _panels(shifts, trained, "accuracy (%)")
         for axis, shift in zip(axes, shifts, strict=False):
-            for family, (colour, marker, methods) in FAMILIES.items():
-                found = [groups[shift, name] for name in methods if (shift, name) in groups]
-                if not found:
-                    continue
-                (x, x_std), (y, y_std) = (
-                    zip(
-                        *(mean_std([100 * run[key] for run in runs]) for runs in found), strict=True
+            marks = {mark: groups.get((shift, name)) for mark, name in SHOWN.items()}
+            for source, name, colour, fmt in (
+                (False, "target task", ink.blue, "o"),
+                (True, "source, adapter on", ink.vermillion, "s"),
+            ):
+                found = [
+                    (
+                        i,
+                        *mean_error(
+                            [100 * run["source_on" if source else "target"] for run in runs]
+                        ),
                     )
-                    for key in ("source_attached", "target")
-                )
-                axis.errorbar(
-                    x, y, xerr=[std or 0.0 for std in x_std], yerr=[std or 0.0 for std in y_std],
-                    color=getattr(ink, colour), marker=marker, markersize=8, elinewidth=1,
-                    markeredgecolor=ink.paper, linestyle="none", label=family,
-                )  # fmt: skip
+                    for i, runs in enumerate(marks.values())
+                    if runs
+                ]
+                ranks = [point for point in found if 1 <= point[0] <= len(RANKS)]
+                axis.plot([x for x, *_ in ranks], [y for _, y, _ in ranks], color=colour, lw=1.5)
+                for x, y, error in found:
+                    star = x == 0
+                    axis.errorbar(
+                        x, y, yerr=error or 0.0, fmt="*" if star else fmt, color=colour,
+                        markersize=13 if star else 6, label="pretrained" if star else name,
+                    )  # fmt: skip
+                    if star and source:
+                        axis.axhline(y, color=colour, lw=1, ls=":")
+            axis.set_xticks(range(len(marks)), list(marks), fontsize=LETTERS)
+            axis.set_ylim(-3, 103)
         _legend(axes, shifts)
     return figure
 
@@ -107,88 +111,78 @@ def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
 def forgetting_alt(records: Sequence[Record]) -> str:
     """Say what `forgetting` shows."""
     groups = grouped(records)
-    said = []
+    texts = []
     for shift in dict.fromkeys(shift for shift, _ in groups):
         means = {
             method: (
-                100 * fmean(run["target"] for run in runs),
-                100 * fmean(run["source_attached"] for run in runs),
+                100 * fmean(run["target"] for run in groups[shift, method]),
+                100 * fmean(run["source_on"] for run in groups[shift, method]),
             )
-            for (at, method), runs in groups.items()
-            if at == shift
+            for method in SHOWN.values()
+            if (shift, method) in groups
         }
         best = max(means, key=lambda method: means[method])
         target, source = means[best]
         text = f"{shift}: best on the target is {best} with {target:.1f} % (source {source:.1f} %)"
-        if best != "full" and "full" in means:
-            text += f", full has {means['full'][0]:.1f} % ({means['full'][1]:.1f} %)"
-        said.append(text)
+        if best != "weights" and "weights" in means:
+            text += f", all weights have {means['weights'][0]:.1f} % ({means['weights'][1]:.1f} %)"
+        texts.append(text)
     return (
-        "Target accuracy against source accuracy with the adapter attached, mean and deviation "
-        f"over seeds, for every method. {'; '.join(said)}."
+        "Target and source accuracy with the adapter on, by what is trained, mean and standard "
+        f"error over seeds; the pretrained network is a star. {'; '.join(texts)}."
     )
 
 
-def dial(records: Sequence[Record], *, theme: str = "light") -> "Figure":
-    """Draw target and source accuracy while the scaling is turned after training.
-
-    Raises
-    ------
-    LoraRefError
-        If no record has been dialled.
-    """
-    dialled = _dialled(records)
-    shifts = list(dict.fromkeys(record["shift"] for record in dialled))
+def scaling_sweep(records: Sequence[Record], *, theme: str = "light") -> "Figure":
+    """Draw target and source accuracy while the scaling is changed after training."""
+    swept = _swept(records)
+    shifts = list(dict.fromkeys(record["shift"] for record in swept))
     with style(theme) as ink:
         figure, axes = _panels(shifts, "share of the trained scaling", "accuracy (%)")
         for axis, shift in zip(axes, shifts, strict=False):
-            runs = [record["dial"] for record in dialled if record["shift"] == shift]
+            runs = [record["scaling_sweep"] for record in swept if record["shift"] == shift]
             shares = [share for share, _, _ in runs[0]]
             for column, name, colour, marks in (
                 (1, "target task", ink.blue, "-o"),
                 (2, "source task", ink.vermillion, "--s"),
             ):
                 pairs = [
-                    mean_std([100 * run[i][column] for run in runs]) for i in range(len(shares))
+                    mean_error([100 * run[i][column] for run in runs]) for i in range(len(shares))
                 ]
                 means = [mean for mean, _ in pairs]
-                stds = [std or 0.0 for _, std in pairs]
-                axis.errorbar(shares, means, yerr=stds, fmt=marks, color=colour, label=name, ms=5)
+                errors = [error or 0.0 for _, error in pairs]
+                axis.errorbar(shares, means, yerr=errors, fmt=marks, color=colour, label=name, ms=5)
             axis.axvline(1, color=ink.grey, lw=1, ls=":")
         _legend(axes, shifts)
     return figure
 
 
-def dial_alt(records: Sequence[Record]) -> str:
-    """Say what `dial` shows."""
-    runs = [record["dial"] for record in _dialled(records)]
+def scaling_sweep_alt(records: Sequence[Record]) -> str:
+    """Say what `scaling_sweep` shows."""
+    runs = [record["scaling_sweep"] for record in _swept(records)]
     at = [share for share, _, _ in runs[0]]
     whole = at.index(1)
     means = [[100 * fmean(run[i][k] for run in runs) for i in range(len(at))] for k in (1, 2)]
     (target, source), half = means, len(at[: whole + 1]) // 2
     return (
-        "Accuracy while the scaling is turned after training, mean over shifts and seeds: at 0, "
+        "Accuracy while the scaling is changed after training, mean over shifts and seeds: at 0, "
         f"{at[half]:g} and 1 of it the source task has {source[0]:.1f}, {source[half]:.1f} and "
         f"{source[whole]:.1f} %, the target task {target[0]:.1f}, {target[half]:.1f} and "
         f"{target[whole]:.1f} %."
     )
 
 
-def _dialled(records: Sequence[Record]) -> list[Record]:
-    dialled = [record for record in records if "dial" in record]
-    if not dialled:
-        raise LoraRefError("records in figures.dial has no run of lora-8, whose scaling is turned")
-    return dialled
+def _swept(records: Sequence[Record]) -> list[Record]:
+    swept = [record for record in records if "scaling_sweep" in record]
+    if not swept:
+        raise LoraRefError(
+            "records in figures.scaling_sweep has no run of lora-8, whose scaling is changed"
+        )
+    return swept
 
 
 def spectrum(records: Sequence[Record], *, theme: str = "light") -> "Figure":
-    """Draw how much of the full fine-tuning update its best rank-r approximation holds.
-
-    Raises
-    ------
-    LoraRefError
-        If no record has a spectrum.
-    """
+    """Draw how much of the full fine-tuning update its best rank-r approximation holds."""
     full = _spectra(records)
     shifts = list(dict.fromkeys(record["shift"] for record in full))
     with style(theme) as ink:
@@ -221,7 +215,7 @@ def spectrum_alt(records: Sequence[Record]) -> str:
 
 
 def _spectra(records: Sequence[Record]) -> list[Record]:
-    full = [record for record in records if "spectrum" in record]
+    full = [record for record in records if record["method"] == "full"]
     if not full:
         raise LoraRefError("records in figures.spectrum has no run of full fine-tuning")
     return full

@@ -18,7 +18,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 DOTS_PER_INCH = 160
 """Of a PNG: 1280 pixels for the width of a slide."""
 
-STUDY = ("forgetting", "dial", "spectrum")
+STUDY = ("forgetting", "scaling-sweep", "spectrum")
 """The figures that can be drawn from the records of any study."""
 
 PAGES = ("two-paths",)

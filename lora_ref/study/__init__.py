@@ -7,7 +7,6 @@
 
 from lora_ref.study.findings import Finding, judge_claims, judge_popular
 from lora_ref.study.methods import DEFAULT_METHODS, METHODS
-from lora_ref.study.page import as_page
 from lora_ref.study.records import Record, as_results, committed, rows
 from lora_ref.study.report import as_json, as_markdown, as_text
 from lora_ref.study.runs import DEFAULT_SEEDS, run
@@ -24,7 +23,6 @@ __all__ = [
     "Record",
     "as_json",
     "as_markdown",
-    "as_page",
     "as_results",
     "as_text",
     "committed",

@@ -1,11 +1,13 @@
-"""What the runs say of the article's measured claims, and of other sentences that one hears.
+"""What the runs say of the article's measured claims, and of other common sentences.
 
-The rule, the same for each: a sentence is turned into a number for every seed, positive where the
+The rule is the same for each. A sentence is turned into a number for every seed, positive where the
 seed speaks for it. On a shift it *holds* if the mean over seeds exceeds two standard errors; in all
 it ``holds`` if it does so on every shift, holds ``partly`` if on some, and ``fails`` if on none;
 where the contrary holds on every shift it is the ``opposite``.
 
-The definitions below have not changed since the first results; those marked with a † joined later.
+Like is compared with like. Where LoRA meets the training of whole matrices, biases are frozen in
+both (``lora-r`` and ``weights``) or train in both (``lora-r-bias`` and ``full``). A claim holds, or
+its contrary does, on a shift where it does so in both pairs.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +18,11 @@ from typing import Literal, NamedTuple
 from lora_ref.errors import LoraRefError
 from lora_ref.study.records import Record
 
-SMALL = "lora-4"
-"""What "a small rank" means here: the middle one of 1, 2, 4, 8, 16, chosen beforehand."""
+SMALL, LARGE = 4, 16
+"""What "a small rank" and "a large rank" mean: the middle and the last of 1, 2, 4, 8, 16."""
 
-LARGE = "lora-16"
+PAIRS = {"biases frozen": ("lora-{}", "weights"), "biases trained": ("lora-{}-bias", "full")}
+"""LoRA at a rank, and the method that trains the whole of what LoRA updates."""
 
 MARGIN = 0.01
 """One point: what "as good as" and "keeps" may lose. About the sampling error of 697 images."""
@@ -98,11 +101,11 @@ class Runs:
         )
 
     def source(self, better: str, worse: str, margin: float = 0.0) -> dict[str, Paired]:
-        """Do the same for the source accuracy, adapter attached."""
+        """Do the same for the source accuracy, adapter on."""
         return self.paired(
             lambda shift, seed: (
-                self.at(shift, better, seed)["source_attached"]
-                - self.at(shift, worse, seed)["source_attached"]
+                self.at(shift, better, seed)["source_on"]
+                - self.at(shift, worse, seed)["source_on"]
                 + margin
             )
         )
@@ -112,12 +115,12 @@ class Runs:
         return self.paired(lambda shift, seed: self._gap(shift, larger, seed)
                            - self._gap(shift, smaller, seed))  # fmt: skip
 
-    def over_cut(self, r: int) -> dict[str, Paired]:
-        """Return by how much LoRA, trained at rank r, exceeds the full update cut to rank r."""
+    def over_truncated(self, trained: str, whole: str, r: int) -> dict[str, Paired]:
+        """Return by how much a method of rank r exceeds a whole update truncated to that rank."""
         return self.paired(
             lambda shift, seed: (
-                self.at(shift, f"lora-{r}", seed)["target"]
-                - self.at(shift, "full", seed)["cut"][str(r)]
+                self.at(shift, trained, seed)["target"]
+                - self.at(shift, whole, seed)["truncated"][str(r)]
             )
         )
 
@@ -138,61 +141,72 @@ def _of_pairs(pairs: Mapping[str, Paired]) -> FindingName:
     return finding((p.holds for p in pairs.values()), (p.opposes for p in pairs.values()))
 
 
+def _of_both(both: Mapping[str, Mapping[str, Paired]]) -> FindingName:
+    """Return what comes of two comparisons: each has to hold, or its contrary has to."""
+    one, other = both.values()
+    return finding(
+        (one[shift].holds and other[shift].holds for shift in one),
+        (one[shift].opposes and other[shift].opposes for shift in one),
+    )
+
+
 def judge_claims(results: Iterable[Record]) -> dict[str, Finding]:
     """Judge the article's claims about forgetting, overfitting and small ranks.
 
     ``full-forgets``
         The source accuracy falls by full fine-tuning: pretrained less fine-tuned, above 0.
     ``lora-keeps``, ``adapter-keeps``
-        Attached, at r = 4 and m = 4: the source accuracy stays within one point of the pretrained,
-        so adapted less (pretrained - 0.01), above 0. Detached, whether every run gives back the
-        pretrained accuracy and W0's bytes; the text says so, the finding is about attached.
+        With the adapter on, at r = 4 and m = 4, the source accuracy stays within one point of the
+        pretrained: adapted less (pretrained - 0.01), above 0. The text also says whether, with the
+        adapter off, every run gives back the pretrained accuracy and W0's bytes.
     ``low-rank-regularizes``
         *Overfitting* is the gap between the accuracy on the 100 target training images and that on
-        the test images. The gap of full fine-tuning less that of LoRA at r = 4, above 0. A smaller
+        the test images. The gap of whole matrices less that of LoRA at r = 4, above 0. A smaller
         gap that comes from learning less is no gain, so a shift counts only if LoRA's target
-        accuracy is not below full fine-tuning's by more than two standard errors. The text also
-        has r = 16 less r = 4, which asks whether it is the *rank* that does it.
+        accuracy is not lower by more than two standard errors. The text also has r = 16 less
+        r = 4, which asks whether it is the *rank* that does it.
     ``low-rank-suffices``
-        LoRA at r = 4 reaches full fine-tuning on the target within one point: its accuracy less
-        (full - 0.01), above 0. The text also has what the update cut to rank 4 gives.
+        LoRA at r = 4 reaches the whole matrices on the target within one point: its accuracy less
+        (whole - 0.01), above 0. The text also compares with the whole update truncated to rank 4.
 
     Parameters
     ----------
     results : iterable of Record
-        Such as `lora_ref.study.committed` returns.
-
-    Raises
-    ------
-    LoraRefError
-        If a run is missing that a claim is judged from, or there is one seed only.
+        Such as `lora_ref.study.committed` returns; of two seeds or more.
     """
     runs = Runs(results)
     forgets = runs.source("untouched", "full")
-    suffices = runs.target(SMALL, "full", MARGIN)
-    gaps, not_worse = runs.gap(SMALL, "full"), runs.target("full", SMALL)
-    regularises = [gaps[s].holds and not not_worse[s].holds for s in runs.shifts]
-    by_rank = runs.gap(SMALL, LARGE)
-    cut = runs.over_cut(4)
+    both = {name: (lora.format(SMALL), whole) for name, (lora, whole) in PAIRS.items()}
+    suffices = {name: runs.target(*pair, MARGIN) for name, pair in both.items()}
+    truncated = {name: runs.over_truncated(*pair, SMALL) for name, pair in both.items()}
+    gaps = {name: runs.gap(*pair) for name, pair in both.items()}
+    above = {name: runs.target(*pair) for name, pair in both.items()}
+    counted = {
+        name: {
+            shift: gap._replace(mean=min(gap.mean, 0.0)) if above[name][shift].opposes else gap
+            for shift, gap in pairs.items()
+        }
+        for name, pairs in gaps.items()
+    }
+    by_rank = runs.gap(f"lora-{SMALL}", f"lora-{LARGE}")
     return {
         "full-forgets": Finding(
             _of_pairs(forgets),
             f"full fine-tuning costs the source accuracy, in points: {listed(forgets)}",
         ),
-        "lora-keeps": _keeps(runs, SMALL, "LoRA at r = 4"),
+        "lora-keeps": _keeps(runs, f"lora-{SMALL}", f"LoRA at r = {SMALL}"),
         "adapter-keeps": _keeps(runs, "adapter-4", "an adapter of m = 4"),
         "low-rank-regularizes": Finding(
-            finding(regularises, (gaps[s].opposes for s in runs.shifts)),
-            "the train/test gap of LoRA at r = 4 lies below that of full fine-tuning, in points: "
-            f"{listed(gaps)}{_against(gaps)}; its target accuracy is above by: "
-            f"{listed(_negated(not_worse))}; "
-            f"the gap at r = 4 lies below that at r = 16 by: {listed(by_rank)}{_against(by_rank)}",
+            _of_both(counted),
+            f"the train/test gap of LoRA at r = {SMALL} lies below that of whole matrices, in "
+            f"points: {_twice(gaps)}; its target accuracy is above by: {_twice(above)}; the gap at "
+            f"r = {SMALL} lies below that at r = {LARGE} by: {listed(by_rank)}{_against(by_rank)}",
         ),
         "low-rank-suffices": Finding(
-            _of_pairs(suffices),
-            "target accuracy of LoRA at r = 4, above full fine-tuning less one point, in points: "
-            f"{listed(suffices)}{_against(suffices)}; above the full update cut to rank 4: "
-            f"{listed(cut)}",
+            _of_both(suffices),
+            f"target accuracy of LoRA at r = {SMALL}, above whole matrices less one point, in "
+            f"points: {_twice(suffices)}; above the whole update truncated to rank {SMALL}: "
+            f"{_twice(truncated)}",
         ),
     }
 
@@ -206,46 +220,54 @@ def _keeps(runs: Runs, method: str, name: str) -> Finding:
         for seed in runs.seeds
     ]
     back = sum(
-        run["w0_unchanged"] and run["source_detached"] == before["source_attached"]
-        for run, before in pairs
+        run["w0_unchanged"] and run["source_off"] == before["source_on"] for run, before in pairs
     )
     return Finding(
         _of_pairs(kept),
-        f"attached, {name} moves the source accuracy, in points: {listed(moved)}; detached, "
-        f"{back} of {len(pairs)} runs give back the pretrained accuracy exactly and W0's bytes",
+        f"on, {name} moves the source accuracy, in points: {listed(moved)}; off, {back} of "
+        f"{len(pairs)} runs give back the pretrained accuracy exactly and W0's bytes",
     )
 
 
 POPULAR: Mapping[str, Callable[[Runs], dict[str, Paired]]] = {
     "LoRA (r = 8) beats training the head alone": lambda runs: runs.target("lora-8", "head"),
     "LoRA (r = 8) beats training from scratch": lambda runs: runs.target("lora-8", "scratch"),
-    "LoRA (r = 8) is within a point of full fine-tuning": lambda runs: runs.target(
-        "lora-8", "full", MARGIN
+    "LoRA (r = 8) is within a point of whole matrices, biases frozen": lambda runs: runs.target(
+        "lora-8", "weights", MARGIN
     ),
-    "LoRA (r = 8), attached, forgets less than full fine-tuning": lambda runs: runs.source(
-        "lora-8", "full"
+    "LoRA (r = 8) is within a point of full fine-tuning, biases trained": lambda runs: runs.target(
+        "lora-8-bias", "full", MARGIN
     ),
-    "LoRA (r = 1), attached, forgets less than at r = 16": lambda runs: runs.source(
-        "lora-1", LARGE
+    "LoRA (r = 8), on, forgets less than whole matrices, biases frozen": lambda runs: runs.source(
+        "lora-8", "weights"
     ),
-    "a larger rank is better: r = 16 beats r = 1": lambda runs: runs.target(LARGE, "lora-1"),
-    "rank-stabilized LoRA beats LoRA (r = 8)": lambda runs: runs.target("rslora", "lora-8"),
+    "LoRA (r = 8), on, forgets less than full fine-tuning, biases trained": lambda runs: (
+        runs.source("lora-8-bias", "full")
+    ),
+    "LoRA (r = 1), on, forgets less than at r = 16": lambda runs: runs.source("lora-1", "lora-16"),
+    "a larger rank is better: r = 16 beats r = 1": lambda runs: runs.target("lora-16", "lora-1"),
+    "training the biases too helps LoRA (r = 8)": lambda runs: runs.target("lora-8-bias", "lora-8"),
+    "rank-stabilised LoRA beats LoRA (r = 8)": lambda runs: runs.target("rslora", "lora-8"),
     "DoRA beats LoRA (r = 8)": lambda runs: runs.target("dora", "lora-8"),
     "a PiSSA start beats LoRA's (r = 8)": lambda runs: runs.target("pissa", "lora-8"),
     "QLoRA is within a point of LoRA (r = 8)": lambda runs: runs.target("qlora", "lora-8", MARGIN),
-    "an adapter (m = 16) beats LoRA (r = 8)": lambda runs: runs.target("adapter-16", "lora-8"),
+    "a bottleneck adapter (m = 16) beats LoRA with biases (r = 8)": lambda runs: runs.target(
+        "adapter-16", "lora-8-bias"
+    ),
     "biases alone are within a point of LoRA (r = 8)": lambda runs: runs.target(
         "biases", "lora-8", MARGIN
     ),
-    "an update trained at rank 8 beats the full one cut to rank 8 †": lambda runs: runs.over_cut(8),
-    "LoRA with a PiSSA start (r = 8) is within a point of full fine-tuning †": lambda runs: (
-        runs.target("pissa", "full", MARGIN)
+    "trained at rank 8 beats truncated to rank 8, biases frozen": lambda runs: runs.over_truncated(
+        "lora-8", "weights", 8
+    ),
+    "trained at rank 8 beats truncated to rank 8, biases trained": lambda runs: runs.over_truncated(
+        "lora-8-bias", "full", 8
+    ),
+    "LoRA with a PiSSA start (r = 8) is within a point of whole matrices": lambda runs: runs.target(
+        "pissa", "weights", MARGIN
     ),
 }
-"""Sentences that one hears, as differences that are positive where a run speaks for them.
-
-Those with a † were added after a first run had made one ask.
-"""
+"""Common sentences, as differences that are positive where a run speaks for them."""
 
 
 def judge_popular(results: Iterable[Record]) -> dict[str, tuple[FindingName, dict[str, Paired]]]:
@@ -269,5 +291,6 @@ def _against(pairs: Mapping[str, Paired]) -> str:
     return f" (the opposite holds on {', '.join(shifts)})" if shifts else ""
 
 
-def _negated(pairs: Mapping[str, Paired]) -> Mapping[str, Paired]:
-    return {shift: pair._replace(mean=-pair.mean) for shift, pair in pairs.items()}
+def _twice(both: Mapping[str, Mapping[str, Paired]]) -> str:
+    """Return what both comparisons gave, for a sentence."""
+    return "; ".join(f"{name}, {listed(pairs)}{_against(pairs)}" for name, pairs in both.items())

@@ -1,7 +1,8 @@
 """The methods: how each one prepares the pretrained network, and what is left when it is off.
 
-Every LoRA has alpha = 2 r on every layer and frozen biases; the four variants have r = 8. ``full``
-and ``scratch`` train biases too. Adapters follow every linear layer but are no part of W0.
+Every LoRA has alpha = 2 r on every layer; the four variants have r = 8. Like is compared with like:
+``lora-r`` and ``weights`` freeze the biases, ``lora-r-bias`` and ``full`` train them. Adapters
+follow every linear layer and are no part of W0.
 """
 
 import json
@@ -29,6 +30,7 @@ LINEARS = ("fc1", "fc2", "fc3")
 VARIANT_RANK = 8
 RANKS = (1, 2, 4, 8, 16)
 WIDTHS = (4, 16)
+WITH_BIAS = ("A", "B", "bias")
 
 Build = Callable[[Network, np.random.Generator], Network]
 """From the pretrained network to the one that trains."""
@@ -37,10 +39,10 @@ Build = Callable[[Network, np.random.Generator], Network]
 class Method(NamedTuple):
     """A way to adapt: how it begins, and how to take it off again."""
 
-    says: str
+    text: str
     build: Build
-    detach: Callable[[Network, Network], Network] | None = None
-    """From the adapted and the pretrained network to what remains with the adapter off."""
+    switch_off: Callable[[Network, Network], Network] | None = None
+    """From the adapted and the pretrained network to the one with the adapter off."""
 
 
 def _scratch(network: Network, rng: np.random.Generator) -> Network:
@@ -53,6 +55,10 @@ def _head(network: Network, rng: np.random.Generator) -> Network:
 
 def _biases(network: Network, rng: np.random.Generator) -> Network:
     return network.train_only(dict.fromkeys(LINEARS, ("bias",)))
+
+
+def _weights(network: Network, rng: np.random.Generator) -> Network:
+    return network.train_only(dict.fromkeys(LINEARS, ("W",)))
 
 
 def _full(network: Network, rng: np.random.Generator) -> Network:
@@ -90,10 +96,11 @@ def _off(adapted: Network, pretrained: Network) -> Network:
     bare = {}
     for name in LINEARS:
         layer = adapted[name]
+        bias = pretrained.linears[name].bias
         if isinstance(layer, QLoRALinear):
-            bare[name] = Linear(layer.W0.dequantize(np.dtype(np.float32)), layer.bias)
+            bare[name] = Linear(layer.W0.dequantize(np.dtype(np.float32)), bias)
         elif isinstance(layer, LoRALinear | DoRALinear):
-            bare[name] = Linear(layer.W0, layer.bias)
+            bare[name] = Linear(layer.W0, bias)
         else:  # a bottleneck adapter stands beside its linear layer
             bare[name] = adapted.linears[name]
     return pretrained.replaced(bare)
@@ -109,8 +116,13 @@ METHODS: Mapping[str, Method] = {
     "scratch": Method("a new network, trained on the target images alone", _scratch),
     "head": Method("weight and bias of the last layer", _head),
     "biases": Method("the biases of all layers", _biases),
+    "weights": Method("all weights; biases frozen", _weights),
     "full": Method("all weights and biases", _full),
     **{f"lora-{r}": Method(f"LoRA, r = {r}", _lora(r), _off) for r in RANKS},
+    **{
+        f"lora-{r}-bias": Method(f"LoRA, r = {r}, biases train", _lora(r, train=WITH_BIAS), _off)
+        for r in RANKS
+    },
     "rslora": Method(
         "LoRA, r = 8, scaling alpha / sqrt(r)", _lora(VARIANT_RANK, rank_stabilized=True), _off
     ),

@@ -21,7 +21,7 @@ FEW = 8
 
 @contextmanager
 def workers(processes: int | None, jobs: int) -> "Iterator[Executor | None]":
-    """Start processes for `each`, or None where this process does the work itself.
+    """Start processes for `map_unordered`, or None where this process does the work itself.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def _pool(processes: int) -> "Iterator[Executor]":
             ) from None
 
 
-def each(
+def map_unordered(
     work: Callable[..., T],
     jobs: Sequence[tuple[Any, ...]],
     pool: "Executor | None",

@@ -1,12 +1,13 @@
-"""What a finished run is asked further: its spectrum, what a cut leaves, and the dial."""
+"""What is measured of a trained network besides its accuracy: spectrum, truncations, scaling."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from lora_ref.checks import Array
 from lora_ref.layers.linear import Linear
 from lora_ref.lowrank import truncated_svd
 from lora_ref.study.methods import LINEARS, RANKS, SIZES, delta_w
@@ -16,7 +17,7 @@ KEPT = 32
 """Singular values of a layer that a record keeps; the share of the rest is in its norm."""
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
-"""Shares of the trained scaling that the dial is turned to."""
+"""Shares of the trained scaling at which accuracy is measured."""
 
 
 def spectrum(adapted: Network, pretrained: Network) -> dict[str, list[float]]:
@@ -38,11 +39,36 @@ def lengths() -> dict[str, int]:
     return {name: min(KEPT, *sides) for name, sides in zip(LINEARS, pairwise(SIZES), strict=True)}
 
 
-def cut(adapted: Network, pretrained: Network) -> dict[int, Network]:
-    """Return the fully fine-tuned network with the update of each layer cut to rank r.
+def truncate_update(adapted: Network, pretrained: Network) -> dict[int, Network]:
+    """Return the fully fine-tuned network with the update of each layer truncated to rank r.
 
-    The biases keep what they learnt. A rank beyond a layer's smaller side keeps its whole update.
+    The biases keep their trained values. A rank beyond a layer's smaller side keeps its whole
+    update.
     """
+    return _with_updates(adapted, pretrained, lambda U, s, Vh: (U * s) @ Vh)
+
+
+def randomize_update(
+    adapted: Network, pretrained: Network, rng: np.random.Generator
+) -> dict[int, Network]:
+    """Return the same networks with a random update in place of each truncated one.
+
+    It has the same rank and the same singular values, in directions drawn uniformly: the control,
+    which says how much of a truncated update is its size alone.
+    """
+
+    def drawn(U: Array, s: Array, Vh: Array) -> Array:
+        left, right = (np.linalg.qr(rng.standard_normal(M.shape))[0] for M in (U, Vh.T))
+        control: Array = ((left * s) @ right.T).astype(U.dtype)
+        return control
+
+    return _with_updates(adapted, pretrained, drawn)
+
+
+def _with_updates(
+    adapted: Network, pretrained: Network, update: Callable[[Array, Array, Array], Array]
+) -> dict[int, Network]:
+    """Return a network for each rank, with an update made of the r largest singular triplets."""
     parts = {
         name: truncated_svd(M, min(M.shape)) for name, M in delta_w(adapted, pretrained).items()
     }
@@ -50,14 +76,14 @@ def cut(adapted: Network, pretrained: Network) -> dict[int, Network]:
     for r in RANKS:
         layers = {}
         for name, (U, s, Vh) in parts.items():
-            kept = (U[:, :r] * s[:r]) @ Vh[:r]
-            layers[name] = Linear(pretrained.linears[name].W + kept, adapted.linears[name].bias)
+            W = pretrained.linears[name].W + update(U[:, :r], s[:r], Vh[:r])
+            layers[name] = Linear(W, adapted.linears[name].bias)
         networks[r] = adapted.replaced(layers)
     return networks
 
 
-def dial(adapted: Network) -> Iterator[tuple[float, Network]]:
-    """Yield shares of the scaling, and a network of LoRA layers turned to each of them.
+def scaling_sweep(adapted: Network) -> Iterator[tuple[float, Network]]:
+    """Yield shares of the scaling, and a network of LoRA layers with each of them.
 
     At 0 the pretrained network is left, at 1 the trained one.
     """

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
+from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from sys import float_info
@@ -14,12 +15,19 @@ from lora_ref.study.methods import LINEARS, METHODS, RANKS
 from lora_ref.study.probes import SHARES, lengths
 from lora_ref.study.shifts import SHIFTS
 
-SCHEMA = 1
+SCHEMA = 2
 
-DIALLED = "lora-8"
+SWEPT = "lora-8"
 """The method whose scaling is turned after training."""
 
-FURTHER = {DIALLED: {"dial"}, "full": {"spectrum", "cut"}}
+TRUNCATED = {"weights": "lora-{r}", "full": "lora-{r}-bias"}
+"""The full updates that are truncated, each with the LoRA that trains what it trains at rank r."""
+
+FURTHER = {
+    SWEPT: {"scaling_sweep"},
+    "untouched": {"solution", "first_layer", "changes"},
+    **{method: {"spectrum", "truncated", "random"} for method in TRUNCATED},
+}
 """What the record of a method has besides."""
 
 
@@ -31,17 +39,21 @@ class Record(TypedDict):
     method: str
     seed: int
     settings: str  # fingerprint of the setting; records of another one do not mix with these
-    trained: int
+    parameters: int  # that train
     learning_rate: float | None
     target: float
     train: float  # on the target training images
-    source_attached: float
-    source_detached: float | None  # None where there is nothing to switch off
+    source_on: float  # the source task, adapter on
+    source_off: float | None  # adapter off; None where there is nothing to switch off
     w0_unchanged: bool
     seconds: float
-    dial: NotRequired[list[list[float]]]  # share of the scaling, target, source
+    solution: NotRequired[float]  # target of the exact solution
+    first_layer: NotRequired[dict[str, float]]  # of the best update of rank r of fc1
+    changes: NotRequired[dict[str, list[int]]]  # by layer: rank of the solution's change, of b too
+    scaling_sweep: NotRequired[list[list[float]]]  # share of the scaling, target, source
     spectrum: NotRequired[dict[str, list[float]]]  # of the full update, a list a layer
-    cut: NotRequired[dict[str, float]]  # target of the full update cut to rank r
+    truncated: NotRequired[dict[str, float]]  # target of the update truncated to rank r
+    random: NotRequired[dict[str, float]]  # of a random update of that rank and norm
 
 
 def committed() -> list[Record]:
@@ -116,7 +128,7 @@ def _is_share(value: object) -> bool:
     return _is_number(value, 1)
 
 
-def _is_dial(value: object) -> bool:
+def _is_sweep(value: object) -> bool:
     return (
         isinstance(value, list)
         and all(isinstance(row, list) and len(row) == 3 for row in value)
@@ -135,7 +147,7 @@ def _is_spectrum(value: object) -> bool:
     )
 
 
-def _is_cut(value: object) -> bool:
+def _is_by_rank(value: object) -> bool:
     return (
         isinstance(value, dict)
         and value.keys() == {str(r) for r in RANKS}
@@ -143,52 +155,74 @@ def _is_cut(value: object) -> bool:
     )
 
 
+def _is_changes(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == set(LINEARS)
+        and all(isinstance(pair, list) and len(pair) == 2 for pair in value.values())
+        and all(isinstance(n, int) and _is_number(n) for pair in value.values() for n in pair)
+    )
+
+
 _SHARE = (_is_share, "a number from 0 to 1")
+_BY_RANK = (
+    _is_by_rank,
+    f"an accuracy for each of the ranks {', '.join(map(str, RANKS))}",
+)
 
 FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "trained": (lambda v: _is_number(v) and isinstance(v, int), "a whole number of at least 0"),
+    "parameters": (lambda v: _is_number(v) and isinstance(v, int), "a whole number of at least 0"),
     "learning_rate": (
         lambda v: v is None or (_is_number(v) and v > 0),
         "null or a positive number",
     ),
     "target": _SHARE,
     "train": _SHARE,
-    "source_attached": _SHARE,
-    "source_detached": (lambda v: v is None or _is_share(v), "null or a number from 0 to 1"),
+    "source_on": _SHARE,
+    "source_off": (lambda v: v is None or _is_share(v), "null or a number from 0 to 1"),
     "w0_unchanged": (lambda v: isinstance(v, bool), "true or false"),
     "seconds": (_is_number, "a finite number of at least 0"),
-    "dial": (
-        _is_dial,
+    "scaling_sweep": (
+        _is_sweep,
         f"a share, target and source accuracy for each of {', '.join(map(str, SHARES))}",
     ),
     "spectrum": (_is_spectrum, f"a list of shares for each of {', '.join(LINEARS)}"),
-    "cut": (_is_cut, f"an accuracy for each of the ranks {', '.join(map(str, RANKS))}"),
+    "solution": _SHARE,
+    "first_layer": _BY_RANK,
+    "changes": (_is_changes, f"two whole numbers for each of {', '.join(LINEARS)}"),
+    "truncated": _BY_RANK,
+    "random": _BY_RANK,
 }
 """What may stand in a record that is read, beside what names the run."""
 
 
 def rows(records: Iterable[Record]) -> list[dict[str, Any]]:
-    """Return mean and deviation over seeds, one row for each shift and method.
+    """Return mean and standard error over seeds, one row for each shift and method.
 
     Returns
     -------
     list of dict
-        ``shift``, ``method``, ``trained`` (trainable parameters), ``target_mean``, ``target_std``,
-        ``source_attached_mean``, ``source_attached_std``, ``source_detached_mean``,
+        ``shift``, ``method``, ``parameters`` (that train), ``target_mean``, ``target_error``,
+        ``source_on_mean``, ``source_on_error``, ``source_off_mean``,
         ``w0_unchanged`` (in every run) and ``seconds`` (of training, mean). Accuracies are shares
-        of 1; a deviation divides by n - 1 and is None for a single seed.
+        of 1; the standard error of a mean is None for a single seed.
 
-        ``source_detached_mean`` is None where there is no adapter to switch off. ``w0_unchanged``
+        ``source_off_mean`` is None where there is no adapter to switch off. ``w0_unchanged``
         compares the bytes of every weight matrix the run started from, before and after training;
         for PiSSA these are the reduced matrices, for QLoRA the codes and constants.
     """
     table = []
     for (shift, method), group in grouped(records).items():
-        detached = [r["source_detached"] for r in group if r["source_detached"] is not None]
-        row: dict[str, Any] = {"shift": shift, "method": method, "trained": group[0]["trained"]}
-        for name, key in (("target", "target"), ("source_attached", "source_attached")):
-            row[f"{name}_mean"], row[f"{name}_std"] = mean_std([r[key] for r in group])  # type: ignore[literal-required]
-        row["source_detached_mean"] = fmean(detached) if detached else None
+        off = [r["source_off"] for r in group if r["source_off"] is not None]
+        row: dict[str, Any] = {
+            "shift": shift,
+            "method": method,
+            "parameters": group[0]["parameters"],
+        }
+        for name in ("target", "source_on"):
+            values = [r[name] for r in group]
+            row[f"{name}_mean"], row[f"{name}_error"] = mean_error(values)
+        row["source_off_mean"] = fmean(off) if off else None
         row["w0_unchanged"] = all(r["w0_unchanged"] for r in group)
         row["seconds"] = fmean(r["seconds"] for r in group)
         table.append(row)
@@ -203,9 +237,10 @@ def grouped(records: Iterable[Record]) -> Mapping[tuple[str, str], Sequence[Reco
     return groups
 
 
-def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean, and the deviation that divides by n - 1, or None for a single value."""
-    return fmean(values), stdev(values) if len(values) > 1 else None
+def mean_error(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and its standard error, None for a single value."""
+    error = stdev(values) / sqrt(len(values)) if len(values) > 1 else None
+    return fmean(values), error
 
 
 def _sorted(records: Iterable[Record]) -> list[Record]:

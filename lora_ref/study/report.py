@@ -6,24 +6,16 @@ from typing import Any
 
 from lora_ref.study.records import SCHEMA, Record, rows
 
-HEADS = (
-    "method",
-    "trained",
-    "target",
-    "source, attached",
-    "source, detached",
-    "W0 same",
-    "seconds",
-)
+HEADS = ("method", "parameters", "target", "source, on", "source, off", "W0 same", "seconds")
 
 
 def as_json(records: Iterable[Record]) -> str:
-    """Return ``{"schema": 1, "rows": [...]}``, the rows as `rows` has them."""
+    """Return ``{"schema": 2, "rows": [...]}``, the rows as `rows` has them."""
     return json.dumps({"schema": SCHEMA, "rows": rows(records)}, indent=2)
 
 
 def as_text(records: Iterable[Record]) -> str:
-    """Return a table for each shift, accuracies in per cent with their deviation over seeds."""
+    """Return a table for each shift, accuracies in per cent with their standard error."""
     records = list(records)
     seeds = len({record["seed"] for record in records})
     blocks = []
@@ -39,9 +31,9 @@ def as_text(records: Iterable[Record]) -> str:
         ]
         blocks.append("\n".join([f"shift: {shift}", "", lines[0], "-" * len(lines[0]), *lines[1:]]))
     blocks.append(
-        f"Accuracies in per cent of the test images, mean and deviation over {seeds} "
+        f"Accuracies in per cent of the test images, mean ± standard error over {seeds} "
         f"seed{'s' * (seeds != 1)}.\n"
-        "Attached: the adapted network on the source task; detached: with the adapter off."
+        "On: the adapted network on the source task; off: the same with the adapter switched off."
     )
     return "\n\n".join(blocks)
 
@@ -63,11 +55,11 @@ def table(heads: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
     ]
 
 
-def percent(mean: float | None, std: float | None = None) -> str:
-    """Return ``97.3 ± 0.4``; a mean alone where there is no deviation, a dash for nothing."""
+def percent(mean: float | None, error: float | None = None) -> str:
+    """Return ``97.3 ± 0.4``; a mean alone where there is no error, a dash for nothing."""
     if mean is None:
         return "-"
-    return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+    return f"{100 * mean:.1f}" + ("" if error is None else f" ± {100 * error:.1f}")
 
 
 def _tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
@@ -80,10 +72,10 @@ def _tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
         row["method"],
-        f"{row['trained']:,}",
-        percent(row["target_mean"], row["target_std"]),
-        percent(row["source_attached_mean"], row["source_attached_std"]),
-        percent(row["source_detached_mean"]),
+        f"{row['parameters']:,}",
+        percent(row["target_mean"], row["target_error"]),
+        percent(row["source_on_mean"], row["source_on_error"]),
+        percent(row["source_off_mean"]),
         "yes" if row["w0_unchanged"] else "no",
         f"{row['seconds']:.2f}",
     )

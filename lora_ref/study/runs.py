@@ -15,15 +15,17 @@ from lora_ref.study.digits import Images, split
 from lora_ref.study.methods import (
     DEFAULT_METHODS,
     METHODS,
+    RANKS,
     SIZES,
     Method,
     base_weights,
     learning_rates,
 )
-from lora_ref.study.parallel import each, workers
-from lora_ref.study.probes import cut, dial, spectrum
-from lora_ref.study.records import DIALLED, SCHEMA, Record, path_of, read, write
+from lora_ref.study.parallel import map_unordered, workers
+from lora_ref.study.probes import randomize_update, scaling_sweep, spectrum, truncate_update
+from lora_ref.study.records import SCHEMA, SWEPT, TRUNCATED, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
+from lora_ref.study.solutions import best_first_layer, changes, solution
 from lora_ref.training import AdamW, Network, accuracy, cosine, train
 
 PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
@@ -104,9 +106,9 @@ def run(
     left = [job for job in jobs if job not in done]
     with workers(processes, len(left)) as pool:
         fresh = [(seed,) for seed in sorted({seed for *_, seed in left})]
-        networks = dict(each(pretrain, fresh, pool))
+        networks = dict(map_unordered(pretrain, fresh, pool))
         work = [(*job, rates.get(job[1]), networks[job[2]]) for job in left]
-        for record in each(one, work, pool, "study, runs" if progress else None):
+        for record in map_unordered(run_one, work, pool, "study, runs" if progress else None):
             job = record["shift"], record["method"], record["seed"]
             done[job] = record
             if folder is not None:
@@ -114,10 +116,11 @@ def run(
     return [done[job] for job in jobs]
 
 
-def one(shift: str, method: str, seed: int, lr: float | None, before: Network) -> Record:
+def run_one(shift: str, method: str, seed: int, lr: float | None, before: Network) -> Record:
     """Adapt `before`, the pretrained network of the seed, to a shift by one method, and measure."""
     parts = split(seed)
     way, target = METHODS[method], SHIFTS[shift]
+    off = way.switch_off
     start, adapted, seconds = adapt(way, before, target(parts.target), seed, lr)
     test = target(parts.test)
     record = Record(
@@ -126,27 +129,32 @@ def one(shift: str, method: str, seed: int, lr: float | None, before: Network) -
         method=method,
         seed=seed,
         settings=SETTINGS,
-        trained=0 if lr is None else sum(array.size for array in start.trainable.values()),
+        parameters=0 if lr is None else sum(array.size for array in start.trainable.values()),
         learning_rate=lr,
         target=_accuracy(adapted, test),
         train=_accuracy(adapted, target(parts.target)),
-        source_attached=_accuracy(adapted, parts.test),
-        source_detached=(
-            None if way.detach is None else _accuracy(way.detach(adapted, before), parts.test)
-        ),
+        source_on=_accuracy(adapted, parts.test),
+        source_off=None if off is None else _accuracy(off(adapted, before), parts.test),
         w0_unchanged=base_weights(start) == base_weights(adapted),
         seconds=round(seconds, 4),
     )
-    if method == DIALLED:
-        record["dial"] = [
-            [share, _accuracy(turned, test), _accuracy(turned, parts.test)]
-            for share, turned in dial(adapted)
-        ]
-    if method == "full":
-        record["spectrum"] = spectrum(adapted, before)
-        record["cut"] = {
-            str(r): _accuracy(network, test) for r, network in cut(adapted, before).items()
+    if method == "untouched":
+        record["solution"] = _accuracy(solution(shift, before), test)
+        record["first_layer"] = {
+            str(r): _accuracy(best_first_layer(shift, before, parts.source, r), test) for r in RANKS
         }
+        record["changes"] = changes(shift, before)
+    if method == SWEPT:
+        record["scaling_sweep"] = [
+            [share, _accuracy(scaled, test), _accuracy(scaled, parts.test)]
+            for share, scaled in scaling_sweep(adapted)
+        ]
+    if method in TRUNCATED:
+        rng = np.random.default_rng([seed, 4])
+        truncated, drawn = truncate_update(adapted, before), randomize_update(adapted, before, rng)
+        record["spectrum"] = spectrum(adapted, before)
+        record["truncated"] = {str(r): _accuracy(n, test) for r, n in truncated.items()}
+        record["random"] = {str(r): _accuracy(n, test) for r, n in drawn.items()}
     return record
 
 

@@ -19,6 +19,9 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.study.digits import CLASSES, SIZE, Images
 
+CONTRAST, GREY = 0.3, 0.4
+"""Of the shifts ``near`` and ``middle``."""
+
 
 def turn(x: Array, degrees: float) -> Array:
     """Turn images counter-clockwise about their middle, bilinear between pixels, black outside.
@@ -51,7 +54,7 @@ def turn(x: Array, degrees: float) -> Array:
 
 
 def _near(images: Images) -> Images:
-    return images._replace(x=0.3 * images.x + 0.4)
+    return images._replace(x=CONTRAST * images.x + GREY)
 
 
 def _middle(images: Images) -> Images:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lora_ref.study.digits import split
 from lora_ref.study.methods import METHODS
-from lora_ref.study.parallel import each, workers
+from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.study.runs import adapt, known, pretrain
 from lora_ref.study.shifts import SHIFTS
 from lora_ref.training import DivergedError, Network, accuracy
@@ -48,9 +48,11 @@ def tune(
     jobs = list(product(TUNING_SEEDS, SHIFTS, names, GRID))
     tried: dict[str, dict[float, list[float]]] = {name: {lr: [] for lr in GRID} for name in names}
     with workers(processes, len(jobs)) as pool:
-        networks = dict(each(pretrain, [(seed,) for seed in TUNING_SEEDS], pool))
+        networks = dict(map_unordered(pretrain, [(seed,) for seed in TUNING_SEEDS], pool))
         work = [(*job, networks[job[0]]) for job in jobs]
-        for method, lr, found in each(attempt, work, pool, "tuning, runs" if progress else None):
+        for method, lr, found in map_unordered(
+            attempt, work, pool, "tuning, runs" if progress else None
+        ):
             tried[method][lr].append(found)
     means = {
         name: {f"{lr:g}": round(fmean(sorted(found)), 6) for lr, found in by_rate.items()}
@@ -86,6 +88,13 @@ def best(by_rate: Mapping[str, float]) -> float:
     0.001
     """
     return min((-found, float(lr)) for lr, found in by_rate.items())[1]
+
+
+def merged(before: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was tuned, with what was tuned before for the other methods."""
+    parts = {name: before[name] | tuned[name] for name in ("validation", "chosen")}
+    known = {part: {m: rates[m] for m in METHODS if m in rates} for part, rates in parts.items()}
+    return {**tuned, **known}
 
 
 def as_file(tuned: Mapping[str, Any]) -> str:

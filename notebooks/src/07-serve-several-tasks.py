@@ -44,7 +44,7 @@ print(layer)
 print(f"A_t B_t: {A.shape[1]} columns meet {B.shape[0]} rows;  B_t A_t: {(B @ A).shape}, as W0")
 
 # %% [markdown]
-# The factors here are drawn and not trained: apart from the dial below, this notebook is about
+# The factors here are drawn and not trained: apart from the scaling below, this notebook is about
 # what adapters compute, and not about how well.
 #
 # The tasks may have different ranks and different alphas. They must have the same W0, which is
@@ -169,7 +169,7 @@ for T in (1, 10, 100, 1000):
 # 64 here.
 
 # %% [markdown]
-# ## The scaling is a dial
+# ## The scaling after training
 #
 # > 训练之后缩放系数仍可调：为 0 时恰是原网络；调大时新任务先升后降，旧任务则一路遗忘。
 #
@@ -179,7 +179,7 @@ for T in (1, 10, 100, 1000):
 
 # %%
 # to 1e-6
-FIGURES["dial"].picture()
+FIGURES["scaling-sweep"].picture()
 
 # %% [markdown]
 # At 0 the network is the pretrained one, and at 1 the trained one. In between, one task is traded
@@ -188,14 +188,15 @@ FIGURES["dial"].picture()
 
 # %%
 # to 1e-9
-near = [run["dial"] for run in study.committed() if run["shift"] == "near" and "dial" in run]
+swept = [run for run in study.committed() if "scaling_sweep" in run]
+near = [run["scaling_sweep"] for run in swept if run["shift"] == "near"]
 print("share of the scaling  target  source")
 for share, target, source in np.mean(near, axis=0):
     print(f"{share:>20.2f} {100 * target:>7.1f} {100 * source:>7.1f}")
 
 # %% [markdown]
 # At three quarters, the target is no worse here than at full strength and the source is better.
-# But these are test images. To set the dial, keep a validation set, or the best share is picked
+# But these are test images. To choose a share, keep a validation set, or the best share is picked
 # by luck.
 
 # %% [markdown]

@@ -362,7 +362,7 @@ FIGURES["memory"].picture(models={llama.title: ways})
 # to 1e-9
 records = study.committed()
 found = {(row["shift"], row["method"]): row for row in study.rows(records)}
-before, rounded = (found["near", way]["source_detached_mean"] for way in ("lora-8", "qlora"))
+before, rounded = (found["near", way]["source_off_mean"] for way in ("lora-8", "qlora"))
 print(f"old task: W0 {100 * before:.1f} %, W0 in 4 bits {100 * rounded:.1f} %")
 for shift, pair in Runs(records).target("qlora", "lora-8").items():
     print(f"new task, {shift:<10}: {100 * pair.mean:+z.1f} ± {100 * pair.error:.1f} points")

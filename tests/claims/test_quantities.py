@@ -313,7 +313,7 @@ def areas():
 
 def points_lost():
     def mean(shift, method):
-        found = [record["source_attached"] for record in committed()
+        found = [record["source_on"] for record in committed()
                  if (record["shift"], record["method"]) == (shift, method)]  # fmt: skip
         return 100 * np.mean(found)
 

@@ -539,18 +539,18 @@ def test_study_writes_tables_figures_and_runs_and_resumes(capsys, tmp_path, monk
     assert cli.main([*arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     body = json.loads(out)
-    assert body["schema"] == 1
+    assert body["schema"] == 2
     (row,) = body["rows"]
     assert set(row) == {
-        "shift", "method", "trained", "target_mean", "target_std", "source_attached_mean",
-        "source_attached_std", "source_detached_mean", "w0_unchanged", "seconds",
+        "shift", "method", "parameters", "target_mean", "target_error", "source_on_mean",
+        "source_on_error", "source_off_mean", "w0_unchanged", "seconds",
     }  # fmt: skip
     assert "forgetting.png" in err
     assert (tmp_path / "forgetting.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "tables.md").read_text(encoding="utf-8").startswith("### middle")
-    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["schema"] == 1
+    assert json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["schema"] == 2
     assert len(list((tmp_path / "runs").iterdir())) == 2
-    monkeypatch.setattr("lora_ref.study.runs.one", None)  # nothing is run again
+    monkeypatch.setattr("lora_ref.study.runs.run_one", None)  # nothing is run again
     assert cli.main(arguments) == 0
     assert "untouched" in capsys.readouterr().out
 

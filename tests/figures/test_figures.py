@@ -16,6 +16,7 @@ from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, tally
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import FIGURES, counts, write
+from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.layers import LoRALinear
 from lora_ref.quantize import LEVELS
@@ -444,32 +445,32 @@ def test_a_figure_has_a_panel_for_each_shift(name):
     assert [axis.get_title() for axis in draw(name, records=SOME).figure.axes] == ["near", "far"]
 
 
-def test_forgetting_shows_each_method_at_its_mean_over_seeds():
+def test_forgetting_shows_both_tasks_at_their_means_with_standard_errors():
     picture = draw("forgetting", records=SOME)
     near = picture.figure.axes[0]
     shown = {}
-    for dots, _, (across, up) in near.containers:
-        spans = zip(across.get_segments(), up.get_segments(), strict=True)
-        for x, y, (wide, high) in zip(*data(dots), spans, strict=True):
-            shown[round(x, 6), round(y, 6)] = np.ptp(wide[:, 0]) / 2, np.ptp(high[:, 1]) / 2
-    methods = {r["method"] for r in SOME} - {"untouched"}
-    assert len(shown) == len(methods), "every method but the untouched one"
-    for method in methods:
+    for dots, _, (up,) in near.containers:
+        ((x, y),), (high,) = zip(*data(dots), strict=True), up.get_segments()
+        shown.setdefault(round(x), []).append((y, np.ptp(high[:, 1]) / 2))
+    for x, method in enumerate(SHOWN.values()):
         runs = [r for r in SOME if r["shift"] == "near" and r["method"] == method]
-        found = np.array([[100 * r[k] for k in ("source_attached", "target")] for r in runs])
-        deviations = shown[tuple(round(float(v), 6) for v in found.mean(axis=0))]
-        assert_allclose(deviations, found.std(axis=0, ddof=1))
-    full = [100 * r["target"] for r in SOME if (r["shift"], r["method"]) == ("near", "full")]
-    assert f"full has {np.mean(full):.1f} %" in picture.alt
+        found = np.array([[100 * r[key] for key in ("target", "source_on")] for r in runs])
+        means, errors = found.mean(axis=0), found.std(axis=0, ddof=1) / len(runs) ** 0.5
+        assert_allclose(shown[x], np.column_stack([means, errors]))
+    assert [label.get_text() for label in near.get_xticklabels()] == list(SHOWN)
+    weights = [100 * r["target"] for r in SOME if (r["shift"], r["method"]) == ("near", "weights")]
+    assert f"all weights have {np.mean(weights):.1f} %" in picture.alt
 
 
-def test_the_dial_shows_both_tasks():
-    picture = draw("dial", records=SOME)
+def test_the_scaling_sweep_shows_both_tasks():
+    picture = draw("scaling-sweep", records=SOME)
     target, source = picture.figure.axes[0].containers
-    runs = np.array([r["dial"] for r in SOME if r["shift"] == "near" and "dial" in r])
+    runs = np.array(
+        [r["scaling_sweep"] for r in SOME if r["shift"] == "near" and "scaling_sweep" in r]
+    )
     assert_allclose(data(target[0])[1], 100 * runs.mean(axis=0)[:, 1])
     assert_allclose(data(source[0])[1], 100 * runs.mean(axis=0)[:, 2])
-    both = np.array([r["dial"] for r in SOME if "dial" in r]).mean(axis=0)
+    both = np.array([r["scaling_sweep"] for r in SOME if "scaling_sweep" in r]).mean(axis=0)
     whole = list(both[:, 0]).index(1)
     assert f"and {100 * both[whole, 2]:.1f} %, the target" in picture.alt
 

@@ -27,7 +27,7 @@ DRAWN_DARK = (
     "start-up",
     "parameters",
     "nf4",
-    "dial",
+    "scaling-sweep",
 )  # one of each kind: time
 
 
@@ -125,7 +125,7 @@ def test_the_colours_of_letters_stand_out_and_no_two_colours_are_alike():
 
 def test_an_unknown_theme_is_a_sentence():
     with pytest.raises(LoraRefError, match="'drak', expected one of: light, dark; the nearest: da"):
-        draw("dial", "drak")
+        draw("scaling-sweep", "drak")
 
 
 def test_other_numbers_of_a_figure_can_be_given_all_or_some():
@@ -224,7 +224,7 @@ def test_an_unknown_figure_is_wrong_usage_and_nothing_is_drawn(main, tmp_path):
     assert not out.exists()
     assert main("--list", "--only", "pallete") == (2, "", error)
     with pytest.raises(LoraRefError, match="no figure 'blocs'; the nearest: blocks"):
-        figures.save_figures(out, ["dial", "blocs"])
+        figures.save_figures(out, ["scaling-sweep", "blocs"])
     assert not out.exists()
 
 
@@ -245,5 +245,5 @@ def test_a_notebook_gets_the_picture_and_its_alt_text():
     assert base64.b64decode(shown["image/png"]).startswith(b"\x89PNG")
     assert shown["text/plain"] == f"Figure: {picture.alt}"
     assert metadata["image/png"]["alt"] == picture.alt
-    with pytest.raises(LoraRefError, match="alt is 'dial', expected a sentence"):
-        figures.Picture(picture.figure, "dial")
+    with pytest.raises(LoraRefError, match="alt is 'scaling', expected a sentence"):
+        figures.Picture(picture.figure, "scaling")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from lora_ref import study
 from lora_ref.errors import LoraRefError
-from lora_ref.study import digits, page, runs, tuning
+from lora_ref.study import digits, probes, runs, solutions, tuning
 from lora_ref.study.methods import METHODS, base_weights, learning_rates
 from lora_ref.study.shifts import SHIFTS, turn
 
@@ -92,43 +93,90 @@ def test_a_small_part_of_the_study_comes_out_as_committed(records):
     for record in again:
         before = known[record["shift"], record["method"], record["seed"]]
         assert record.keys() == before.keys()
-        for name in ("target", "train", "source_attached", "source_detached"):
+        for name in ("target", "train", "source_on", "source_off"):
             assert record[name] == pytest.approx(before[name], abs=TOLERANCE), name
-        for name in ("trained", "w0_unchanged", "settings", "learning_rate"):
+        for name in ("parameters", "w0_unchanged", "settings", "learning_rate"):
             assert record[name] == before[name]
 
 
-def test_detached_is_the_pretrained_network_exactly_but_for_qlora(records):
+def test_off_is_the_pretrained_network_exactly_but_for_qlora(records):
     untouched = {
-        (r["shift"], r["seed"]): r["source_attached"] for r in records if r["method"] == "untouched"
+        (r["shift"], r["seed"]): r["source_on"] for r in records if r["method"] == "untouched"
     }
     for r in records:
         before = untouched[r["shift"], r["seed"]]
-        if METHODS[r["method"]].detach is None:
-            assert r["source_detached"] is None
+        if METHODS[r["method"]].switch_off is None:
+            assert r["source_off"] is None
         elif r["method"] == "qlora":
-            assert abs(r["source_detached"] - before) < TOLERANCE
+            assert abs(r["source_off"] - before) < TOLERANCE
         else:
-            assert r["source_detached"] == before
+            assert r["source_off"] == before
 
 
 def test_w0_keeps_its_bytes_in_every_method_that_freezes_it(records):
     moved = {r["method"] for r in records if not r["w0_unchanged"]}
-    assert moved == {"scratch", "head", "full"}
+    assert moved == {"scratch", "head", "weights", "full"}
 
 
-def test_the_dial_ends_at_the_pretrained_and_passes_the_trained_network(records):
+def test_the_sweep_ends_at_the_pretrained_and_passes_the_trained_network(records):
     untouched = {(r["shift"], r["seed"]): r for r in records if r["method"] == "untouched"}
-    dialled = [r for r in records if "dial" in r]
-    assert len(dialled) == 25
-    for r in dialled:
-        at = {share: (target, source) for share, target, source in r["dial"]}
+    swept = [r for r in records if "scaling_sweep" in r]
+    assert len(swept) == 25
+    for r in swept:
+        at = {share: (target, source) for share, target, source in r["scaling_sweep"]}
         before = untouched[r["shift"], r["seed"]]
-        assert at[0.0] == (before["target"], before["source_attached"])
-        assert at[1.0] == (r["target"], r["source_attached"])
+        assert at[0.0] == (before["target"], before["source_on"])
+        assert at[1.0] == (r["target"], r["source_on"])
 
 
-def test_a_cut_at_full_rank_would_lose_nothing_and_shares_grow_to_one(records):
+def test_an_exact_solution_does_on_the_shift_what_the_network_does_on_the_source(records):
+    untouched = [r for r in records if r["method"] == "untouched"]
+    for r in untouched:
+        assert abs(r["solution"] - r["source_on"]) < 2 / 697, r["shift"]  # rounding may move one
+        assert r["target"] < r["solution"]
+    changes = {r["shift"]: r["changes"] for r in untouched if r["seed"] == 0}
+    assert changes == {
+        "near": {"fc1": [0, 1], "fc2": [0, 1], "fc3": [0, 1]},
+        "middle": {"fc1": [64, 1], "fc2": [0, 0], "fc3": [0, 0]},
+        "far": {"fc1": [48, 0], "fc2": [0, 0], "fc3": [0, 0]},
+        "inverted": {"fc1": [64, 1], "fc2": [0, 0], "fc3": [0, 0]},
+        "relabelled": {"fc1": [0, 0], "fc2": [0, 0], "fc3": [9, 1]},
+    }
+
+
+def test_the_logits_of_an_exact_solution_are_those_of_the_network(short):
+    _, network = runs.pretrain(0)
+    images = digits.split(0).test
+    logits, _ = network.forward(images.x)
+    expected = {"near": 0.3 * logits, "relabelled": np.roll(logits, 1, axis=1)}
+    for name, shift in SHIFTS.items():
+        solved, _ = solutions.solution(name, network).forward(shift(images).x)
+        if name == "middle":  # the corners leave the frame, so it is not exact
+            assert np.mean(solved.argmax(axis=1) == logits.argmax(axis=1)) > 0.98
+            continue
+        missed = np.abs(solved - expected.get(name, logits)).max()
+        assert missed < 1e-4 * np.abs(logits).max(), name
+
+
+def test_the_control_has_the_rank_and_the_size_of_what_it_stands_in_for(short):
+    rng = np.random.default_rng(0)
+    _, before = runs.pretrain(0)
+    way, images = METHODS["full"], digits.split(0).target
+    _, adapted, _ = runs.adapt(way, before, images, 0, 0.01)
+    truncated, drawn = (
+        probes.truncate_update(adapted, before),
+        probes.randomize_update(adapted, before, rng),
+    )
+    for r in (1, 8):
+        for name in ("fc1", "fc2", "fc3"):
+            base = before.linears[name].W
+            one, other = (n[r].linears[name].W - base for n in (truncated, drawn))
+            s, t = (np.linalg.svd(M.astype(float), compute_uv=False) for M in (one, other))
+            assert np.allclose(s, t, atol=1e-5 * s[0] + 1e-7)
+            assert abs(np.vdot(one, other)) < 0.5 * np.vdot(one, one)
+
+
+def test_at_full_rank_truncating_would_lose_nothing_and_shares_grow_to_one(records):
     for r in (r for r in records if "spectrum" in r):
         for shares in r["spectrum"].values():
             assert shares == sorted(shares)
@@ -138,7 +186,8 @@ def test_a_cut_at_full_rank_would_lose_nothing_and_shares_grow_to_one(records):
 
 def test_the_page_is_written_from_the_committed_results(records):
     committed = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
-    assert committed == page.as_page(records)
+    page = runpy.run_path(str(ROOT / "docs" / "study_page.py"))
+    assert committed == page["as_page"](records)
 
 
 def test_the_chosen_rates_are_the_best_of_the_committed_validation():
@@ -164,13 +213,13 @@ def test_a_run_leaves_the_pretrained_network_as_it_was(short):
     _, before = runs.pretrain(0)
     kept = base_weights(before), {n: a.copy() for n, a in before.trainable.items()}
     for method in METHODS:
-        runs.one("near", method, 0, None if method == "untouched" else 0.01, before)
+        runs.run_one("near", method, 0, None if method == "untouched" else 0.01, before)
     assert base_weights(before) == kept[0]
     assert all(np.array_equal(a, kept[1][n]) for n, a in before.trainable.items())
 
 
 def test_interrupted_work_is_kept_and_resumed(short, tmp_path, monkeypatch):
-    methods, one, ran = ["head", "biases", "lora-1"], runs.one, []
+    methods, one, ran = ["head", "biases", "lora-1"], runs.run_one, []
 
     def dies_at_the_third(*job):
         if len(ran) == 2:
@@ -178,11 +227,11 @@ def test_interrupted_work_is_kept_and_resumed(short, tmp_path, monkeypatch):
         ran.append(job)
         return one(*job)
 
-    monkeypatch.setattr(runs, "one", dies_at_the_third)
+    monkeypatch.setattr(runs, "run_one", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         study.run(["near"], methods, 1, directory=tmp_path, processes=1)
     assert len(list(tmp_path.iterdir())) == 2
-    monkeypatch.setattr(runs, "one", lambda *job: ran.append(job) or one(*job))
+    monkeypatch.setattr(runs, "run_one", lambda *job: ran.append(job) or one(*job))
     resumed = study.run(["near"], methods, 1, directory=tmp_path, processes=1)
     assert [method for _, method, *_ in ran] == methods  # each was run once
     whole = study.run(["near"], methods, 1, processes=1)
@@ -193,7 +242,7 @@ def test_interrupted_work_is_kept_and_resumed(short, tmp_path, monkeypatch):
     ("text", "says"),
     [
         ("", "cannot be read"),
-        ('{"schema": 1, "shift"', "cannot be read"),
+        ('{"schema": 2, "shift"', "cannot be read"),
         ("[1, 2]", "holds a list"),
         ("[" * 200_000, r"cannot be read \(RecursionError\)"),
         ('{"title": "a recipe"}', "it has no"),
@@ -212,17 +261,26 @@ def test_a_damaged_or_foreign_file_is_a_sentence(short, tmp_path, text, says):
 NAN, INFINITE = float("nan"), float("inf")
 DAMAGE = {
     "lora-8": {
-        "trained": ["8784", None, 8784.0, True, NAN, -1],
+        "parameters": ["8784", None, 8784.0, True, NAN, -1],
         "seconds": ["1", None, [1.0], False, NAN, INFINITE, -0.5],
         "learning_rate": ["0.01", NAN, 0.02],
         "target": [NAN, -0.1, 1.1, True],
         "w0_unchanged": ["yes", 1, None],
         "seed": [0.0, False],
-        "dial": [None, 3, {}, [], [[0.0, 0.5]], [0.0] * 6, [["0", 1, 1]] * 6, [[NAN, 1, 1]] * 6],
+        "scaling_sweep": [
+            None,
+            3,
+            {},
+            [],
+            [[0.0, 0.5]],
+            [0.0] * 6,
+            [["0", 1, 1]] * 6,
+            [[NAN, 1, 1]] * 6,
+        ],
     },
     "full": {
         "spectrum": [None, [], {}, {"fc1": [1.0]}, {"fc1": 1, "fc2": 1, "fc3": 1}, "spectrum"],
-        "cut": [None, [0.5], {}, {"1": 0.5}, dict.fromkeys(("1", "2", "4", "8", "16"), NAN)],
+        "truncated": [None, [0.5], {}, {"1": 0.5}, dict.fromkeys(("1", "2", "4", "8", "16"), NAN)],
     },
 }
 
@@ -242,7 +300,11 @@ def test_a_value_that_no_run_writes_is_a_sentence_with_its_name(records, tmp_pat
 
 
 def test_a_record_without_what_its_method_adds_is_a_sentence(records, tmp_path):
-    for method, name in (("lora-8", "dial"), ("full", "spectrum"), ("full", "cut")):
+    for method, name in (
+        ("lora-8", "scaling_sweep"),
+        ("full", "spectrum"),
+        ("weights", "truncated"),
+    ):
         one = next(r for r in records if (r["shift"], r["method"]) == ("near", method))
         left = {key: value for key, value in one.items() if key != name}
         (tmp_path / f"near--{method}--0.json").write_text(json.dumps(left))
@@ -292,11 +354,11 @@ def test_rows_have_mean_and_sample_deviation_by_hand(records):
     (row,) = study.rows(chosen)
     targets = np.array([r["target"] for r in chosen])
     assert row["target_mean"] == pytest.approx(targets.sum() / 5)
-    by_hand = (np.square(targets - targets.sum() / 5).sum() / 4) ** 0.5
-    assert row["target_std"] == pytest.approx(by_hand)
-    assert study.rows(chosen[:1])[0]["target_std"] is None
+    by_hand = (np.square(targets - targets.sum() / 5).sum() / 4 / 5) ** 0.5
+    assert row["target_error"] == pytest.approx(by_hand)
+    assert study.rows(chosen[:1])[0]["target_error"] is None
     body = json.loads(study.as_json(chosen))
-    assert (body["schema"], body["rows"]) == (1, [row])
+    assert (body["schema"], body["rows"]) == (2, [row])
 
 
 def test_text_and_markdown_have_a_line_for_every_row(records):
@@ -307,21 +369,25 @@ def test_text_and_markdown_have_a_line_for_every_row(records):
             assert sum(line.startswith(starts) for line in text.splitlines()) == 2
 
 
-def changed(records, method, **values):
-    """Return the records with other numbers for one method; a value may depend on the record."""
+def changed(records, *methods, **values):
+    """Return the records with other numbers for some methods; a value may depend on the record."""
     return [
-        {**r, **{k: v(r) for k, v in values.items()}} if r["method"] == method else r
+        {**r, **{k: v(r) for k, v in values.items()}} if r["method"] in methods else r
         for r in records
     ]
 
 
+LORA, WHOLE = ("lora-4", "lora-4-bias"), ("weights", "full")
+"""Two pairs: biases frozen in both, and trained in both."""
+
+
 def test_forgetting_follows_the_source_accuracy(records):
     def finding(by):
-        mutated = changed(records, "full", source_attached=by)
+        mutated = changed(records, "full", source_on=by)
         return study.judge_claims(mutated)["full-forgets"].finding
 
     untouched = {
-        (r["shift"], r["seed"]): r["source_attached"] for r in records if r["method"] == "untouched"
+        (r["shift"], r["seed"]): r["source_on"] for r in records if r["method"] == "untouched"
     }
     kept = lambda r: untouched[r["shift"], r["seed"]]  # noqa: E731
     assert finding(lambda r: kept(r) - 0.05) == "holds"
@@ -331,35 +397,39 @@ def test_forgetting_follows_the_source_accuracy(records):
     assert finding(lambda r: kept(r) - (0.25 if r["seed"] == 0 else 0)) == "fails"
 
 
-def test_small_ranks_suffice_where_they_come_within_a_point(records):
-    def finding(lead):
-        full = {(r["shift"], r["seed"]): r["target"] for r in records if r["method"] == "full"}
-        moved = changed(records, "lora-4", target=lambda r: full[r["shift"], r["seed"]] + lead(r))
+def test_small_ranks_suffice_where_they_come_within_a_point_in_both_pairs(records):
+    level = changed(records, *WHOLE, target=lambda r: 0.9)
+
+    def finding(lead, *methods):
+        moved = changed(level, *LORA, target=lambda r: 0.8)
+        moved = changed(moved, *methods, target=lambda r: 0.9 + lead(r))
         return study.judge_claims(moved)["low-rank-suffices"].finding
 
-    assert finding(lambda r: -0.005) == "holds"
-    assert finding(lambda r: -0.005 if r["shift"] == "near" else -0.02) == "partly"
-    assert finding(lambda r: -0.02) == "opposite"
-    assert finding(lambda r: -0.01 if r["shift"] == "near" else -0.02) == "fails"
+    assert finding(lambda r: -0.005, *LORA) == "holds"
+    assert finding(lambda r: -0.005, "lora-4") == "fails"  # and not with biases
+    assert finding(lambda r: -0.005 if r["shift"] == "near" else -0.02, *LORA) == "partly"
+    assert finding(lambda r: -0.02, *LORA) == "opposite"
+    assert finding(lambda r: -0.01 if r["shift"] == "near" else -0.02, *LORA) == "fails"
 
 
 def test_a_smaller_gap_does_not_count_where_less_was_learnt(records):
-    def finding(train, target):
-        moved = changed(records, "full", train=lambda r: 1.0, target=lambda r: 0.8)
-        moved = changed(moved, "lora-4", train=lambda r: train, target=lambda r: target)
+    def finding(train, target, *methods):
+        moved = changed(records, *WHOLE, *LORA, train=lambda r: 1.0, target=lambda r: 0.8)
+        moved = changed(moved, *methods, train=lambda r: train, target=lambda r: target)
         return study.judge_claims(moved)["low-rank-regularizes"].finding
 
-    assert finding(0.9, 0.8) == "holds"
-    assert finding(0.7, 0.7) == "fails"  # no gap at all, and worse
-    assert finding(1.0, 0.8) == "fails"  # as good, with the same gap
+    assert finding(0.9, 0.8, *LORA) == "holds"
+    assert finding(0.9, 0.8, "lora-4") == "fails"  # not where biases train
+    assert finding(0.7, 0.7, *LORA) == "fails"  # no gap at all, and worse
+    assert finding(1.0, 0.8, *LORA) == "fails"  # as good, with the same gap
 
 
 def test_keeping_is_judged_attached_and_counted_detached(records):
     untouched = {
-        (r["shift"], r["seed"]): r["source_attached"] for r in records if r["method"] == "untouched"
+        (r["shift"], r["seed"]): r["source_on"] for r in records if r["method"] == "untouched"
     }
-    kept = changed(records, "lora-4", source_attached=lambda r: untouched[r["shift"], r["seed"]])
-    lost = changed(kept, "lora-4", source_detached=lambda r: 0.1)
+    kept = changed(records, "lora-4", source_on=lambda r: untouched[r["shift"], r["seed"]])
+    lost = changed(kept, "lora-4", source_off=lambda r: 0.1)
     assert study.judge_claims(kept)["lora-keeps"].finding == "holds"
     assert "25 of 25 runs" in study.judge_claims(kept)["lora-keeps"].text
     assert " 0 of 25 runs" in study.judge_claims(lost)["lora-keeps"].text

@@ -1,0 +1,326 @@
+"""Write ``docs/study.md``: every number on it is computed from the committed records."""
+
+import json
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lora_ref.study.findings import Paired, Runs, judge_claims, judge_popular, listed
+from lora_ref.study.methods import LINEARS, METHODS, RANKS
+from lora_ref.study.records import SWEPT, TRUNCATED, Record, committed, grouped, mean_error
+from lora_ref.study.report import as_markdown, percent, table
+from lora_ref.study.runs import SETTINGS
+from lora_ref.study.tuning import GRID
+
+PAGE = Path(__file__).parent / "study.md"
+
+COMMAND = "python docs/study_page.py"
+
+INTRODUCTION = """\
+# The study: every way to adapt, on real data
+
+Written by `{command}` from `lora_ref/study/results.json`; do not edit.
+
+A perceptron learns the digits (1,797 images of 8 x 8; source, authors and licence stand in
+`lora_ref/study/SOURCE.md`). It is then adapted to a shifted version of the task on {target} other
+images, in every way the article names and some more. The runs have {seeds} seeds; each splits the
+images anew into 900 for the source task, 100 for the target, 100 for validation and 697 for
+testing, and is shared by all methods.
+
+**± is one standard error of the mean over the {seeds} seeds, everywhere on this page.** The
+sampling error of 697 images is about one point.
+"""
+
+SETTING = """\
+Setting: {settings}. LoRA on every layer, alpha = 2 r. One learning rate a method, chosen on
+validation images of two other seeds (`lora_ref/study/learning_rates.json`; the splits are of the
+same 1,797 images, so an image validated there may be tested here).
+
+Like is compared with like. `lora-r` freezes the biases, and so does `weights`, which trains every
+weight; `lora-r-bias` trains the biases, and so does `full`. *Source, on* is the source task with
+the adapter on, *off* with it switched off: a dash where there is nothing to switch off. For
+PiSSA, off means the original network, since the W0 that it freezes is what is left of the
+original; for QLoRA it means W0 rounded to 4 bits. *W0 same* compares the bytes of every weight
+matrix before and after training. Seconds depend on the machine and on who shares it.
+"""
+
+RULE = """\
+A sentence is turned into a difference for every seed, positive where the seed speaks for it. On a
+shift it holds if the mean exceeds two standard errors. It **holds** if it does so on every shift,
+holds **partly** if on some, **fails** if on none, and where the contrary holds on every shift by
+the same rule it is the **opposite**. A sentence about LoRA and whole matrices has to hold twice,
+with biases frozen in both and trained in both. On relabelled, source and target contradict each
+other: the same images with other labels, so whoever learns the one must forget the other. The
+definitions stand in `lora_ref/study/findings.py`.
+"""
+
+ASKS = """\
+Before any result: what would a perfect adaptation have to change? For each shift there is a
+network that does on shifted images exactly what the pretrained one does on the images themselves,
+written down without looking at one shifted image (`lora_ref/study/solutions.py` has the
+formulas).
+
+- **near**, contrast `0.3 x + 0.4`: biases alone. With `b1 := 0.3 b1 - 0.4 W1 1`, `b2 := 0.3 b2`
+  and `b3 := 0.3 b3` every logit is multiplied by 0.3, and the largest stays the largest.
+- **middle**, the same after a turn by 30 degrees: `W1` times the pseudo-inverse of the turn, and
+  `b1`. Exact but for the corners, which leave the frame; digits have next to nothing there.
+- **far**, a turn by 90 degrees: the columns of `W1` change places. No bias.
+- **inverted**, `1 - x`: `W1` becomes `-W1`, and `b1` becomes `b1 + W1 1`.
+- **relabelled**, every label moves on by one: the rows of `W3` and the entries of `b3` move on.
+
+*Rank* is that of the change of each weight, and `b` says that the bias changes. A full rank is
+what a low-rank update cannot give; how much it costs stands in the right half: the accuracy with
+the best update of rank r of the first weight alone, in closed form (`lowrank.best_update`, fitted
+to the first layer's outputs on the 900 source images and their shifted twins; biases as they
+were). Nothing there is trained, and it uses nine times as many images as the runs below have.
+"""
+
+
+def as_page(records: Iterable[Record]) -> str:
+    """Return the whole page."""
+    records = list(records)
+    shifts = list(dict.fromkeys(shift for shift, _ in grouped(records)))
+    seeds = sorted({record["seed"] for record in records})
+    sections = [
+        INTRODUCTION.format(command=COMMAND, seeds=len(seeds), target=100),
+        "## In six sentences\n",
+        _summary(records, shifts),
+        "## What each shift asks of W and b\n",
+        ASKS,
+        _asks(records, shifts),
+        "## The setting\n",
+        SETTING.format(settings=SETTINGS),
+        "## What became of the claims\n",
+        RULE,
+        _claims(records),
+        "## Common sentences\n",
+        "In points; **bold** where the sentence holds, *italic* where the opposite does.\n",
+        _popular(records, shifts),
+        "## In pictures\n",
+        _pictures(records),
+        "## Trained at a rank, or truncated to it\n",
+        "Target accuracy of LoRA trained at rank r; of whole matrices trained and their update "
+        "truncated to rank r, layer by layer, biases kept; and of the control, a random update of "
+        "the same rank and singular values instead. The last column is the whole update.\n",
+        _truncations(records, shifts),
+        "Share of the squared norm of W - W0, in `full`, that the best matrix of rank r holds, in "
+        "per cent, mean over seeds.\n",
+        _spectra(records, shifts),
+        "## All methods on all shifts\n",
+        as_markdown(records),
+        "## The gap between training and test\n",
+        "Accuracy on the 100 target training images less accuracy on the test images, in points.\n",
+        _gaps(records, shifts),
+        "## The scaling after training\n",
+        f"`{SWEPT}` is trained, then its scaling is changed: accuracy on target / source, in per "
+        "cent, mean over seeds.\n",
+        _sweeps(records, shifts),
+        "## The learning rates\n",
+        "Accuracy on the shifted validation images, in per cent, mean over shifts and the two "
+        "tuning seeds; the chosen rate in bold. One rate serves all shifts: where it is high for "
+        "one of them, a seed may go astray, as with `lora-4-bias` on inverted.\n",
+        _rates(),
+        "## The methods\n",
+        "\n".join(f"- `{name}`: {method.text}" for name, method in METHODS.items()) + "\n",
+    ]
+    return "\n".join(sections)
+
+
+def _summary(records: list[Record], shifts: list[str]) -> str:
+    """Return what a teacher can say, with the numbers it rests on."""
+    runs = Runs(records)
+
+    def mean(shift: str, method: str, key: str = "target") -> float:
+        return 100 * fmean(r[key] for r in grouped(records)[shift, method])  # type: ignore[literal-required]
+
+    ranks = [mean("inverted", f"lora-{r}-bias") for r in RANKS]
+    trained = {
+        r: [runs.over_truncated(lora.format(r=r), whole, r) for whole, lora in TRUNCATED.items()]
+        for r in RANKS
+    }
+    ahead = {r: sum(p.holds for each in both for p in each.values()) for r, both in trained.items()}
+    total = 2 * len(shifts)
+    behind = {
+        r: sum(p.opposes for each in both for p in each.values()) for r, both in trained.items()
+    }
+    bias = runs.target("lora-8-bias", "lora-8")
+    closed = 100 * fmean(r["first_layer"]["8"] for r in grouped(records)["far", "untouched"])
+    helped = [shift for shift, pair in bias.items() if pair.holds]
+    outcome = {
+        "holds": "holds on every shift",
+        "partly": "holds on some shifts",
+        "fails": "is not shown on any shift",
+        "opposite": "is contradicted on every shift",
+    }[judge_claims(records)["lora-keeps"].finding]
+    near, far, inverted = (_number(mean(at, "biases")) for at in ("near", "far", "inverted"))
+    lines = [
+        "**What a shift asks decides which method is enough.** Biases alone solve `near` exactly; "
+        f"trained, their 522 numbers reach {near} %. On `far` and `inverted`, where the change has "
+        f"rank 48 and 64, they reach {far} and {inverted} %.",
+        "**A higher rank helps where the change has a high rank.** On `inverted` LoRA with biases "
+        f"rises from {_number(ranks[0])} % at r = 1 to {_number(ranks[-1])} % at r = 16; full "
+        f"fine-tuning has {_number(mean('inverted', 'full'))} %.",
+        "**Biases trained in both, or in neither.** Full fine-tuning trains them and LoRA as it is "
+        "mostly used does not. Here that is not what LoRA lacks: training them too helps LoRA at "
+        f"r = 8 on {', '.join(helped) or 'no shift'} ({listed(bias)}).",
+        "**A rank that holds a solution may not find it.** On `far` a rank-8 update of the first "
+        f"weight, computed in closed form from pairs of images, reaches {_number(closed)} %; LoRA "
+        f"at r = 8, trained on 100 images, {_number(mean('far', 'lora-8'))} %.",
+        "**To train at a rank is not to truncate to it.** At r = 1 the trained update is better in "
+        f"{ahead[1]} of {total} comparisons and worse in {behind[1]}; at r = 16 better in "
+        f"{ahead[16]} and worse in {behind[16]}.",
+        "**Frozen is not kept.** With the adapter off every run gives back the pretrained network. "
+        f"With it on, that LoRA (r = 4) keeps the source task within a point {outcome} "
+        f"({listed(runs.source('lora-4', 'untouched'))}).",
+    ]
+    return "\n".join(f"{i}. {line}" for i, line in enumerate(lines, start=1)) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}"
+
+
+def _asks(records: list[Record], shifts: list[str]) -> str:
+    groups = grouped(records)
+    body = []
+    for shift in shifts:
+        runs = groups[shift, "untouched"]
+        parts = [f"{rank}{' b' * bias}" for rank, bias in runs[0]["changes"].values()]
+        best = [percent(*mean_error([r["first_layer"][str(k)] for r in runs])) for k in RANKS]
+        if shift == "relabelled":
+            best = ["-"] * len(RANKS)  # its first layer has nothing to change
+        body.append((shift, *parts, percent(*mean_error([r["solution"] for r in runs])), *best))
+    heads = ("shift", *(f"{name}: rank" for name in LINEARS), "exact solution")
+    return _text(table((*heads, *(f"fc1 at r = {r}" for r in RANKS)), body))
+
+
+def _pictures(records: list[Record]) -> str:
+    """Return the figures, each with what it shows as its alternative text."""
+    found = judge_claims(records)
+    runs = [record["scaling_sweep"] for record in records if "scaling_sweep" in record]
+    kept = [fmean(run[i][2] for run in runs) for i in (0, 2, 4)]
+    full = [r for r in records if r["method"] == "full"]
+    first = [shares[0] for r in full for shares in r["spectrum"].values()]
+    texts = {
+        "forgetting": "Target accuracy against source accuracy for every method, a panel a shift: "
+        f"{found['full-forgets'].text}.",
+        "scaling-sweep": "Target and source accuracy against the share of the scaling: at 0, 0.5 "
+        "and 1 of it the source accuracy, mean over shifts, is "
+        f"{', '.join(percent(k) for k in kept)} per cent.",
+        "spectrum": "Share of the full update that its best rank-r approximation holds: rank 1 "
+        f"holds {percent(min(first))} to {percent(max(first))} per cent.",
+    }
+    return "\n\n".join(f"![{text}](figures/{name}.png)" for name, text in texts.items()) + "\n"
+
+
+def _claims(records: list[Record]) -> str:
+    lines = []
+    for claim, found in judge_claims(records).items():
+        lines += [f"- `{claim}` **{found.finding}**: {found.text}."]
+    return "\n".join(lines) + "\n"
+
+
+def _popular(records: list[Record], shifts: list[str]) -> str:
+    body = []
+    for sentence, (name, pairs) in judge_popular(records).items():
+        body.append((sentence, name, *(_marked(pairs[shift]) for shift in shifts)))
+    return _text(table(("sentence", "finding", *shifts), body))
+
+
+def _marked(pair: Paired) -> str:
+    if pair.holds:
+        return f"**{pair}**"
+    return f"*{pair}*" if pair.opposes else str(pair)
+
+
+def _truncations(records: list[Record], shifts: list[str]) -> str:
+    groups = grouped(records)
+    body = []
+    for shift in shifts:
+        for whole, lora in TRUNCATED.items():
+            runs = groups[shift, whole]
+            biases = "biases trained" if whole == "full" else "biases frozen"
+            trained = [[r["target"] for r in groups[shift, lora.format(r=r_)]] for r_ in RANKS]
+            body += [
+                (
+                    f"{shift}, {biases}: trained",
+                    *(percent(*mean_error(found)) for found in trained),
+                    "",
+                ),
+                (
+                    "truncated",
+                    *(percent(*mean_error([r["truncated"][str(k)] for r in runs])) for k in RANKS),
+                    percent(*mean_error([r["target"] for r in runs])),
+                ),
+                (
+                    "random",
+                    *(percent(*mean_error([r["random"][str(k)] for r in runs])) for k in RANKS),
+                    "",
+                ),
+            ]
+    return _text(table(("shift", *(f"r = {r}" for r in RANKS), "whole"), body))
+
+
+def _gaps(records: list[Record], shifts: list[str]) -> str:
+    groups = grouped(records)
+    body = []
+    for method in (name for name in METHODS if name != "untouched"):
+        cells = []
+        for shift in shifts:
+            gaps = [r["train"] - r["target"] for r in groups[shift, method]]
+            cells.append(percent(*mean_error(gaps)))
+        body.append((method, *cells))
+    return _text(table(("method", *shifts), body))
+
+
+def _spectra(records: list[Record], shifts: list[str]) -> str:
+    groups = grouped(records)
+    body = []
+    for shift in shifts:
+        spectra = [r["spectrum"] for r in groups[shift, "full"]]
+        for layer in spectra[0]:
+            shares = [fmean(s[layer][min(r, len(s[layer])) - 1] for s in spectra) for r in RANKS]
+            body.append((f"{shift}, {layer}", *map(percent, shares)))
+    return _text(table(("shift, layer", *(f"r = {r}" for r in RANKS)), body))
+
+
+def _sweeps(records: list[Record], shifts: list[str]) -> str:
+    groups = grouped(records)
+    body, heads = [], ["shift"]
+    for shift in shifts:
+        sweeps = [r["scaling_sweep"] for r in groups[shift, SWEPT]]
+        columns = list(zip(*sweeps, strict=True))  # a tuple of seeds for each share
+        heads = ["shift", *(f"{column[0][0]:g}" for column in columns)]
+        cells = [
+            f"{percent(fmean(c[1] for c in column))} / {percent(fmean(c[2] for c in column))}"
+            for column in columns
+        ]
+        body.append((shift, *cells))
+    return _text(table(heads, body))
+
+
+def _rates() -> str:
+    text = (files("lora_ref.study") / "learning_rates.json").read_text(encoding="utf-8")
+    tuned: Mapping[str, Any] = json.loads(text)
+    edges = [name for name, lr in tuned["chosen"].items() if lr in (GRID[0], GRID[-1])]
+    body = []
+    for method, by_rate in tuned["validation"].items():
+        cells = [percent(by_rate[f"{lr:g}"]) for lr in GRID]
+        chosen = GRID.index(tuned["chosen"][method])
+        cells[chosen] = f"**{cells[chosen]}**"
+        body.append((method, *cells))
+    page = _text(table(("method", *(f"{lr:g}" for lr in GRID)), body))
+    if edges:
+        names = ", ".join(f"`{name}`" for name in edges)
+        page += f"\nChosen at an edge of the grid, so perhaps better beyond it: {names}.\n"
+    return page
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(as_page(committed()), encoding="utf-8")

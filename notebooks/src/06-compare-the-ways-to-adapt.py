@@ -249,11 +249,11 @@ print(f"adapter off: {sum(back)} of {len(back)} runs give the source accuracy ba
 
 # %% [markdown]
 # With the adapter on, LoRA at r = 8 forgets more than the training of all weights on `near` and
-# `middle`, by about a point on `relabelled`, and on no shift is it shown to forget less. So
-# "LoRA keeps it entirely" is true of W0, and false of the network that is in use. What LoRA does
-# have is the way back. But with the adapter off the new task is gone too: off, the network is the old one. And
-# forgetting has to be read beside learning: biases keep most on `middle` and on the last two
-# shifts, where they also learn least.
+# `middle`, by about a point on `relabelled`, and on no shift is it shown to forget less. So "LoRA
+# keeps it entirely" is true of W0, and false of the network that is in use. What LoRA does have
+# is the way back. But with the adapter off the new task is gone too: off, the network is the old
+# one. And forgetting has to be read beside learning: biases keep most on `middle` and on the last
+# two shifts, where they also learn least.
 #
 # To train little is not to forget little. The head has about a thirtieth of the parameters, and
 # on every shift it forgets more than full fine-tuning. Full fine-tuning less head, in points:

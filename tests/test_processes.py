@@ -8,13 +8,13 @@ import sys
 import pytest
 
 from lora_ref.errors import LoraRefError
-from lora_ref.study.parallel import each, workers
+from lora_ref.study.parallel import map_unordered, workers
 
 ENDS_ITSELF = """
 import os, signal, time
-from lora_ref.study.parallel import each, workers
+from lora_ref.study.parallel import map_unordered, workers
 with workers(2, 2) as pool:
-    list(each(os.write, [(1, b"up ")] * 2, pool))
+    list(map_unordered(os.write, [(1, b"up ")] * 2, pool))
     os.kill(os.getpid(), signal.{name})
     time.sleep(600)
 """
@@ -33,4 +33,4 @@ def test_no_worker_outlives_a_study_that_is_ended(name):
 def test_a_worker_that_is_killed_is_a_sentence():
     expected = "a process of the study ended before its run, .* expected 2 that stay"
     with pytest.raises(LoraRefError, match=expected), workers(2, 2) as pool:
-        list(each(os._exit, [(7,), (7,)], pool))
+        list(map_unordered(os._exit, [(7,), (7,)], pool))

@@ -7,7 +7,7 @@ from lora_ref.errors import LoraRefError, ShapeError
 if TYPE_CHECKING:
     from lora_ref.layers import Linear, LoRALinear
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Linear", "LoRALinear", "LoraRefError", "ShapeError", "__version__"]
 

@@ -68,7 +68,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "figures.*",
         "exercises.*",
     ),  # the modules of a folder, at one place; circles are refused below
-    "door": ("", "cli.*", "__main__"),  # "" is lora_ref itself, what `import lora_ref` runs
+    "command line": ("", "cli.*", "__main__"),  # "" is lora_ref itself, what `import lora_ref` runs
 }
 ORDER = [f"lora_ref.{name}".rstrip(".") for names in LEVELS.values() for name in names]
 

@@ -1,4 +1,4 @@
-"""What may come in, and the sentence that says why something may not."""
+"""Argument checks: what is accepted, and the sentence for what is not."""
 
 import warnings
 from collections.abc import Callable
@@ -44,9 +44,9 @@ def as_matrix(array: Any) -> Any:
         return np.asmatrix(array)
 
 
-# ---------------------------------------------------------------------- every door, every refusal
+# ---------------------------------------------------------------------- every entry, every refusal
 
-DOORS: dict[str, tuple[Any, Callable[[Any], object]]] = {
+ENTRIES: dict[str, tuple[Any, Callable[[Any], object]]] = {
     "W in Linear": (W0, Linear),
     "bias in Linear": (BIAS, lambda bad: Linear(W0, bad)),
     "x in Linear.forward": (X, LINEAR.forward),
@@ -68,7 +68,7 @@ DOORS: dict[str, tuple[Any, Callable[[Any], object]]] = {
 """Where arrays come in, with an array that may."""
 
 FIRST = {"W in Linear", "W0 in LoRALinear", "W0 in LoRALinear.init"}
-"""Doors that set the dtype of the layer instead of being held to it."""
+"""Entries that set the dtype of the layer instead of being held to it."""
 
 NOT_FLOAT = "expected a floating-point dtype; convert it on purpose, e.g. with .astype(np.float64)"
 OTHER_RULES = "expected a plain NumPy array: its products would follow other rules"
@@ -87,38 +87,38 @@ REFUSALS: dict[str, tuple[Callable[[Any], object], str]] = {
 }
 
 
-@over({f"{door}-{kind}": (door, kind) for door in DOORS for kind in REFUSALS})
+@over({f"{entry}-{kind}": (entry, kind) for entry in ENTRIES for kind in REFUSALS})
 def test_no_door_lets_in_what_is_not_a_float_array(case: tuple[str, str]) -> None:
-    door, kind = case
-    good, enter = DOORS[door]
+    entry, kind = case
+    good, enter = ENTRIES[entry]
     make, sentence = REFUSALS[kind]
     said = refusal(lambda: enter(make(good)))
-    assert said == f"{door} {sentence.format(empty=(0, *good.shape[1:]))}"
+    assert said == f"{entry} {sentence.format(empty=(0, *good.shape[1:]))}"
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_lets_in_a_good_array(door: str) -> None:
-    good, enter = DOORS[door]
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_every_door_lets_in_a_good_array(entry: str) -> None:
+    good, enter = ENTRIES[entry]
     assert enter(good) is not None
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_no_door_lets_in_the_byte_order_of_another_machine(door: str) -> None:
-    good, enter = DOORS[door]
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_no_door_lets_in_the_byte_order_of_another_machine(entry: str) -> None:
+    good, enter = ENTRIES[entry]
     swapped = good.astype(good.dtype.newbyteorder())
     said = refusal(lambda: enter(swapped))
-    if door in FIRST:
-        assert said == f"{door} has the byte order of another machine, expected the native one"
+    if entry in FIRST:
+        assert said == f"{entry} has the byte order of another machine, expected the native one"
     else:
-        assert said == f"{door} has dtype {swapped.dtype}, expected float64: nothing is cast here"
+        assert said == f"{entry} has dtype {swapped.dtype}, expected float64: nothing is cast here"
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("door", sorted(DOORS.keys() - FIRST))
-def test_no_door_casts_to_the_dtype_of_the_layer(door: str, dtype: Any) -> None:
-    good, enter = DOORS[door]
+@pytest.mark.parametrize("entry", sorted(ENTRIES.keys() - FIRST))
+def test_no_door_casts_to_the_dtype_of_the_layer(entry: str, dtype: Any) -> None:
+    good, enter = ENTRIES[entry]
     said = refusal(lambda: enter(good.astype(dtype)))
-    assert said == f"{door} has dtype {np.dtype(dtype)}, expected float64: nothing is cast here"
+    assert said == f"{entry} has dtype {np.dtype(dtype)}, expected float64: nothing is cast here"
 
 
 def test_a_float32_layer_refuses_float64_rows() -> None:
@@ -201,10 +201,10 @@ SHAPES: dict[str, tuple[str, Any, str]] = {
 
 @pytest.mark.parametrize("case", SHAPES)
 def test_a_wrong_shape_is_refused_with_both_shapes(case: str) -> None:
-    door, bad, sentence = SHAPES[case]
+    entry, bad, sentence = SHAPES[case]
     with pytest.raises(ShapeError) as info:
-        DOORS[door][1](bad)
-    assert str(info.value) == f"{door} has shape {sentence}"
+        ENTRIES[entry][1](bad)
+    assert str(info.value) == f"{entry} has shape {sentence}"
 
 
 @given(
@@ -240,24 +240,24 @@ def test_rows_are_the_same_memory_under_two_axes(leading: list[int], width: int)
 # ---------------------------------------------------------------------- values
 
 SCANNED = [
-    door
-    for door in DOORS
-    if not any(passes in door for passes in ("forward", "backward", "with_params"))
+    entry
+    for entry in ENTRIES
+    if not any(passes in entry for passes in ("forward", "backward", "with_params"))
 ]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
-@pytest.mark.parametrize("door", SCANNED)
-def test_a_check_says_where_the_first_value_is_that_is_not_finite(door: str, value: float) -> None:
-    good, enter = DOORS[door]
+@pytest.mark.parametrize("entry", SCANNED)
+def test_a_check_says_where_the_first_value_is_that_is_not_finite(entry: str, value: float) -> None:
+    good, enter = ENTRIES[entry]
     bad = good.copy()
     bad[-1, ...] = value  # a whole row, or the last entry of a bias
     last, count = good.shape[0] - 1, good[-1, ...].size
     where = (last, *(0 for _ in good.shape[1:]))
-    if not door.endswith("init"):
+    if not entry.endswith("init"):
         assert enter(bad) is not None  # a constructor does not scan
     assert refusal(lambda: enter(bad).check()) == (
-        f"{door} holds {value} at {where}, expected finite entries; {count} of {bad.size} are not"
+        f"{entry} holds {value} at {where}, expected finite entries; {count} of {bad.size} are not"
     )
 
 

@@ -321,13 +321,13 @@ def test_a_row_of_norm_zero_is_an_error(where: str, rng: np.random.Generator) ->
     short = start.with_params({"B": B})  # values are not scanned in a training step
     gone = W0.copy()
     gone[3] = 0
-    door: dict[str, Callable[[], object]] = {
+    passes: dict[str, Callable[[], object]] = {
         "forward": lambda: short.forward(np.ones((1, 7))),
         "merge": short.merge,
         "init": lambda: DoRALinear.init(gone, 2, 2.0, rng),
     }
     with pytest.raises(LoraRefError, match=said):
-        door[where]()
+        passes[where]()
 
 
 @pytest.mark.parametrize("entry", [1e30, 1e-30, 1e-20])
@@ -347,7 +347,7 @@ def test_a_layer_that_diverged_says_so(rng: np.random.Generator) -> None:
         lost.forward(np.ones((1, 7)))
 
 
-# ---------------------------------------------------------------------- the door, and memory
+# ---------------------------------------------------------------------- argument checks, and memory
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(rng: np.random.Generator) -> None:

@@ -1,4 +1,4 @@
-"""The laws of Low-Rank Adaptation, each a sentence that can be false."""
+"""Properties of Low-Rank Adaptation, each a sentence that can be false."""
 
 import tracemalloc
 from collections.abc import Callable, Iterator

@@ -398,7 +398,7 @@ def test_training_one_task_leaves_the_bytes_of_W0_and_of_the_others(
     assert {name for name in before if before[name] != after[name]} == {"1.A", "1.B"}
 
 
-# ---------------------------------------------------------------------- the door, and memory
+# ---------------------------------------------------------------------- argument checks, and memory
 
 
 def test_tasks_on_another_W0_are_refused_in_a_sentence(rng: np.random.Generator) -> None:

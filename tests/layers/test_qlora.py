@@ -334,7 +334,7 @@ def test_a_bias_is_part_of_every_merge(rng: np.random.Generator) -> None:
     assert max(merge_errors(layer, W0, x).values()) < 0.05
 
 
-# the door
+# argument checks
 
 
 def test_its_repr_is_one_short_line(rng: np.random.Generator) -> None:

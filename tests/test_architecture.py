@@ -25,6 +25,8 @@ LEVELS: dict[str, tuple[str, ...]] = {
     "mathematics": (
         "exact",
         "lowrank",
+        "quantize.levels",
+        "quantize.array",
         "quantize",
         "ops.activations",
         "ops.normalization",

@@ -1,66 +1,23 @@
-"""Codes and block constants: NF4 derived, nearest levels, bounds on the error, bits in memory."""
+"""Codes and block constants: nearest levels, bounds on the error, bits in memory."""
 
 import copy
 import pickle
-from collections.abc import Callable
 from dataclasses import replace
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from strategies import seeds
 
-import lora_ref.quantize as module
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck.passes import in_float64
-from lora_ref.quantize import LEVELS, QuantizedArray, bits_per_weight, nf4_levels, quantize
-
-# bitsandbytes `functional.py`, get_4bit_type("nf4"); QLoRA (arXiv 2305.14314), appendix E
-PUBLISHED = np.float32(
-    [
-        -1.0,
-        -0.6961928009986877,
-        -0.5250730514526367,
-        -0.39491748809814453,
-        -0.28444138169288635,
-        -0.18477343022823334,
-        -0.09105003625154495,
-        0.0,
-        0.07958029955625534,
-        0.16093020141124725,
-        0.24611230194568634,
-        0.33791524171829224,
-        0.44070982933044434,
-        0.5626170039176941,
-        0.7229568362236023,
-        1.0,
-    ]
-)
-# bitsandbytes `csrc/kernels.cu`, dQuantizeNF4: x above one of these has at least the next code
-PUBLISHED_THRESHOLDS = np.float32(
-    [
-        -0.8480964004993439,
-        -0.6106329262256622,
-        -0.4599952697753906,
-        -0.33967943489551544,
-        -0.23460740596055984,
-        -0.13791173323988914,
-        -0.045525018125772476,
-        0.03979014977812767,
-        0.1202552504837513,
-        0.2035212516784668,
-        0.2920137718319893,
-        0.3893125355243683,
-        0.5016634166240692,
-        0.6427869200706482,
-        0.8614784181118011,
-    ]
-)
+from lora_ref.quantize import LEVELS, QuantizedArray, bits_per_weight, quantize
+from lora_ref.quantize import array as module
+from lora_ref.quantize.levels import NF4_THRESHOLDS
 
 EPS = float(np.finfo(np.float32).eps)
 SUBNORMAL = {np.float16: 2.0**-24, np.float32: 2.0**-149}
@@ -93,81 +50,6 @@ def one_block(*values: float) -> Array:
     return np.array(values, np.float32)
 
 
-# the codebook
-
-
-def test_derived_levels_are_the_published_float32_values_bit_for_bit() -> None:
-    assert nf4_levels().dtype == np.float32
-    assert_array_equal(nf4_levels().view(np.uint32), PUBLISHED.view(np.uint32))
-    assert_array_equal(LEVELS["nf4"], PUBLISHED)
-
-
-def test_the_thresholds_are_the_published_ones_bit_for_bit() -> None:
-    assert_array_equal(module._NF4_THRESHOLDS, PUBLISHED_THRESHOLDS)
-
-
-def one_sided(start: float, stop: float, count: int) -> Array:
-    first, last = np.float32(start), np.float32(stop)
-    return first + (last - first) / np.float32(count - 1) * np.arange(count, dtype=np.float32)
-
-
-def rounded_from_float64(start: float, stop: float, count: int) -> Array:
-    return np.linspace(start, stop, count, dtype=np.float32)
-
-
-@pytest.mark.parametrize(
-    ("steps", "matches"),
-    [(module._even_steps, 16), (rounded_from_float64, 15), (one_sided, 13), (np.linspace, 8)],
-    ids=["two-sided", "rounded", "one-sided", "float64"],
-)
-def test_other_steps_give_other_bits(
-    steps: Callable[..., Array], matches: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_even_steps", steps)
-    assert np.count_nonzero(nf4_levels() == PUBLISHED) == matches
-    assert_allclose(nf4_levels(), PUBLISHED, atol=2.5e-7)
-
-
-def test_the_offset_before_it_was_rounded_gives_other_bits() -> None:
-    exact = 1 - (1 / 64 + 1 / 60)
-    assert round(exact, 7) == module.NF4_OFFSET
-    assert np.count_nonzero(nf4_levels(exact) == PUBLISHED) == 4
-
-
-@pytest.mark.parametrize("offset", [1.0, 0.5, 0.0, float("nan")])
-def test_equation_4_of_the_paper_asks_for_infinite_levels_and_is_refused(offset: float) -> None:
-    with pytest.raises(LoraRefError, match="offset in nf4_levels is"):
-        nf4_levels(offset)
-
-
-def test_seven_levels_are_negative_eight_positive_and_one_is_zero() -> None:
-    assert [np.count_nonzero(s) for s in (PUBLISHED < 0, PUBLISHED == 0, PUBLISHED > 0)] == [
-        7,
-        1,
-        8,
-    ]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_levels_ascend_from_minus_one_to_one_through_zero_and_are_read_only(kind: str) -> None:
-    levels = LEVELS[kind]
-    assert levels[0] == -1
-    assert levels[-1] == 1
-    assert levels[ZERO[kind]] == 0
-    assert (np.diff(levels) > 0).all()
-    with pytest.raises(ValueError, match="read-only"):
-        levels[0] = 0
-
-
-def test_bins_of_nf4_have_not_the_equal_area_that_bitsandbytes_claims() -> None:
-    # its docstring: each bin has equal area under N(0, 1); 1/16 is 6.25 %
-    normal = NormalDist()
-    scale = normal.inv_cdf(module.NF4_OFFSET)
-    edges = [0.0, *(normal.cdf(scale * float(t)) for t in PUBLISHED_THRESHOLDS), 1.0]
-    areas = np.diff(edges)
-    assert f"{100 * areas.min():.1f} to {100 * areas.max():.1f} %" == "5.6 to 7.1 %"
-
-
 def test_levels_are_not_used_equally_on_normal_data(rng: np.random.Generator) -> None:
     q = quantize(rng.standard_normal((1000, 1280), dtype=np.float32))
     usage = np.bincount(q.indices.reshape(-1), minlength=16) / q.size
@@ -198,9 +80,9 @@ def test_every_code_is_the_nearest_level(problem: tuple[Array, int]) -> None:
 
 
 def test_halfway_between_two_levels_nf4_takes_the_lower() -> None:
-    q = quantize(np.append(PUBLISHED_THRESHOLDS, np.float32(1)))
+    q = quantize(np.append(NF4_THRESHOLDS, np.float32(1)))
     assert_array_equal(q.indices, np.append(np.arange(15), 15))
-    above = np.nextafter(PUBLISHED_THRESHOLDS, np.float32(2))
+    above = np.nextafter(NF4_THRESHOLDS, np.float32(2))
     assert_array_equal(quantize(np.append(above, np.float32(1))).indices[:-1], np.arange(1, 16))
 
 
@@ -245,7 +127,7 @@ def test_chunks_do_not_show(
     array = rng.standard_normal(size).astype(np.float32)
     whole = quantize(array, kind, block_size=block_size, double=True)
     back = whole.dequantize()
-    monkeypatch.setattr(module, "_CHUNK", 9)  # three blocks of 3: an odd number of both
+    monkeypatch.setattr(module, "CHUNK", 9)  # three blocks of 3: an odd number of both
     parts = quantize(array, kind, block_size=block_size, double=True)
     assert_array_equal(parts.codes, whole.codes)
     assert_array_equal(parts.block_absmax, whole.block_absmax)
@@ -254,10 +136,10 @@ def test_chunks_do_not_show(
 
 def test_a_large_matrix_is_worked_on_in_several_chunks(rng: np.random.Generator) -> None:
     array = rng.standard_normal((501, 263)).astype(np.float32)
-    assert array.size > 2 * module._CHUNK
+    assert array.size > 2 * module.CHUNK
     q = quantize(array)
     assert_array_equal(q.block_absmax[-1], np.abs(array.reshape(-1)[-(array.size % 64) :]).max())
-    assert np.abs(q.dequantize() - array).max() <= reach(PUBLISHED).max() * np.abs(array).max()
+    assert np.abs(q.dequantize() - array).max() <= reach(LEVELS["nf4"]).max() * np.abs(array).max()
     assert_array_equal(q.indices[0, :64], quantize(array[0, :64]).indices)
     assert_array_equal(
         q.indices.reshape(-1)[-(array.size % 64) :],
@@ -288,9 +170,9 @@ def test_error_stays_below_the_reach_of_the_level(problem: tuple[Array, int]) ->
 
 def test_the_widest_gap_of_nf4_is_met() -> None:
     # halfway between -1 and the next level: no bound below half of that gap would hold
-    q = quantize(one_block(1, PUBLISHED_THRESHOLDS[0]))
-    error = abs(float(q.dequantize()[1]) - float(PUBLISHED_THRESHOLDS[0]))
-    assert error == pytest.approx(reach(PUBLISHED).max(), rel=1e-6)
+    q = quantize(one_block(1, NF4_THRESHOLDS[0]))
+    error = abs(float(q.dequantize()[1]) - float(NF4_THRESHOLDS[0]))
+    assert error == pytest.approx(reach(LEVELS["nf4"]).max(), rel=1e-6)
     assert error == pytest.approx(0.152, abs=0.0005)
 
 

@@ -1,4 +1,4 @@
-"""NF4 of a large matrix: quantising beside a search for each value, dequantising beside a gather.
+"""NF4 of a large matrix: quantizing beside a search for each value, dequantizing beside a gather.
 
 Where bitsandbytes is installed, with torch, its own kernels for the processor run too. It
 multiplies by 1/absmax where lora_ref divides, so a few values in a million that lie on a threshold
@@ -141,8 +141,8 @@ def here(*names: str) -> list[str]:
     return [name for name in names if installed or not name.startswith("bitsandbytes")]
 
 
-def quantising() -> Iterator[Row]:
-    """Yield the row of quantising."""
+def quantizing() -> Iterator[Row]:
+    """Yield the row of quantizing."""
     figures, seconds = over_ours(QUANTIZE, *here(SEARCH, ARGMIN, THEIR_QUANTIZE), rounds=4)
     yield Row(
         "nf4-quantize",
@@ -154,8 +154,8 @@ def quantising() -> Iterator[Row]:
     )
 
 
-def dequantising() -> Iterator[Row]:
-    """Yield the row of dequantising."""
+def dequantizing() -> Iterator[Row]:
+    """Yield the row of dequantizing."""
     figures, seconds = over_ours(DEQUANTIZE, *here(GATHER, THEIR_DEQUANTIZE), rounds=8)
     yield Row(
         "nf4-dequantize",
@@ -168,5 +168,5 @@ def dequantising() -> Iterator[Row]:
 
 def rows() -> Iterator[Row]:
     """Yield both rows."""
-    yield from quantising()
-    yield from dequantising()
+    yield from quantizing()
+    yield from dequantizing()

@@ -1,4 +1,4 @@
-"""Low rank, by hand: nearest matrices, their number of dimensions, subspaces, the best update."""
+"""Low-rank matrices: nearest matrices, their number of dimensions, subspaces, the best update."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -16,9 +16,9 @@ from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers import LoRALinear
 from lora_ref.lowrank import (
+    balanced_factors,
     best_update,
     effective_rank,
-    factors,
     numerical_rank,
     outer_products,
     principal_angles,
@@ -26,9 +26,9 @@ from lora_ref.lowrank import (
     randomized_svd,
     rank_set_dimension,
     subspace_overlap,
-    tail,
     truncate,
     truncated_svd,
+    truncation_error,
 )
 
 Problem = tuple[Array, int, np.random.Generator]
@@ -67,18 +67,18 @@ def distances(M: Array, other: Array) -> tuple[float, float]:
 
 
 @given(matrices((np.float32, np.float64)))
-def test_truncation_misses_by_the_tail_in_both_norms(problem: Problem) -> None:
+def test_truncation_misses_by_the_truncation_error_in_both_norms(problem: Problem) -> None:
     M, r, _ = problem
     nearest = truncate(M, r)
     assert (nearest.shape, nearest.dtype) == (M.shape, M.dtype)
     assert numerical_rank(nearest) <= r
-    assert_allclose(distances(M, nearest), tail(M, r), rtol=0, atol=rounding(M))
+    assert_allclose(distances(M, nearest), truncation_error(M, r), rtol=0, atol=rounding(M))
 
 
 @given(matrices())
 def test_no_drawn_matrix_of_rank_r_is_nearer_in_either_norm(problem: Problem) -> None:
     M, r, rng = problem
-    B, A = factors(M, r)
+    A, B = balanced_factors(M, r)
     rivals = []
     for step in (1e-6, 1e-3, 0.1, 1.0):
         near = B + step * rng.standard_normal(B.shape), A + step * rng.standard_normal(A.shape)
@@ -87,32 +87,32 @@ def test_no_drawn_matrix_of_rank_r_is_nearer_in_either_norm(problem: Problem) ->
     rivals.append(M @ np.linalg.pinv(drawn) @ drawn)  # with the best B for a random A
     rivals.append(rng.standard_normal(B.shape) @ drawn)
     for rival in rivals:
-        for distance, bound in zip(distances(M, rival), tail(M, r), strict=True):
+        for distance, bound in zip(distances(M, rival), truncation_error(M, r), strict=True):
             assert distance >= bound - rounding(M)
 
 
 @given(matrices())
-def test_tail_begins_with_the_norms_falls_and_ends_at_zero(problem: Problem) -> None:
+def test_truncation_error_begins_with_the_norms_falls_and_ends_at_zero(problem: Problem) -> None:
     M = problem[0]
-    tails = [tail(M, r) for r in range(min(M.shape) + 1)]
-    assert tails[0] == pytest.approx((np.linalg.norm(M), np.linalg.norm(M, 2)), rel=1e-12)
-    assert tails[-1] == (0.0, 0.0)
-    for before, after in pairwise(tails):
+    errors = [truncation_error(M, r) for r in range(min(M.shape) + 1)]
+    assert errors[0] == pytest.approx((np.linalg.norm(M), np.linalg.norm(M, 2)), rel=1e-12)
+    assert errors[-1] == (0.0, 0.0)
+    for before, after in pairwise(errors):
         assert after.frobenius <= before.frobenius
         assert after.spectral <= before.spectral
         step = before.frobenius**2 - after.frobenius**2  # the singular value that r keeps
         assert step == pytest.approx(before.spectral**2, rel=1e-9, abs=1e-12)
-    assert {type(number) for pair in tails for number in pair} == {float}
+    assert {type(number) for pair in errors for number in pair} == {float}
 
 
-def test_tail_of_huge_entries_does_not_overflow() -> None:
+def test_truncation_error_of_huge_entries_does_not_overflow() -> None:
     M = np.array([[3e200, 0.0, 0.0], [0.0, 4e200, 0.0]])
-    assert tail(M, 0).frobenius == pytest.approx(5e200, rel=1e-14)
+    assert truncation_error(M, 0).frobenius == pytest.approx(5e200, rel=1e-14)
 
 
 def test_tied_singular_values_leave_the_error_alone() -> None:
     M = np.eye(5, 7)
-    assert tail(M, 2) == pytest.approx((3**0.5, 1.0), rel=1e-14)
+    assert truncation_error(M, 2) == pytest.approx((3**0.5, 1.0), rel=1e-14)
     assert_allclose(distances(M, truncate(M, 2)), (3**0.5, 1.0), rtol=1e-14)
 
 
@@ -131,7 +131,7 @@ def test_truncated_svd_is_orthonormal_and_falls(problem: Problem) -> None:
 @given(matrices((np.float32, np.float64)))
 def test_factors_multiply_to_the_truncation_and_share_its_size(problem: Problem) -> None:
     M, r, _ = problem
-    B, A = factors(M, r)
+    A, B = balanced_factors(M, r)
     assert (B.shape, A.shape, B.dtype, A.dtype) == (
         (len(M), r), (r, M.shape[1]), M.dtype, M.dtype,
     )  # fmt: skip
@@ -146,7 +146,7 @@ def test_a_layer_that_takes_the_factors_with_alpha_r_has_the_truncation_as_updat
     problem: Problem,
 ) -> None:
     M, r, _ = problem
-    B, A = factors(M, r)
+    A, B = balanced_factors(M, r)
     layer = LoRALinear(np.zeros_like(M), A, B, alpha=r)
     assert_allclose(layer.delta_w, truncate(M, r), rtol=0, atol=rounding(M))
 
@@ -173,7 +173,7 @@ def test_randomized_svd_is_exact_where_its_space_is_the_whole_space(problem: Pro
     M, r, rng = problem
     U, s, Vh = randomized_svd(M, r, rng, oversampling=6)
     assert_allclose(s, truncated_svd(M, r)[1], rtol=0, atol=rounding(M))
-    assert_allclose(distances(M, (U * s) @ Vh), tail(M, r), rtol=0, atol=rounding(M))
+    assert_allclose(distances(M, (U * s) @ Vh), truncation_error(M, r), rtol=0, atol=rounding(M))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -195,12 +195,12 @@ def test_randomized_svd_of_a_1_over_i_spectrum_is_within_a_thousandth_of_optimal
 def test_randomized_svd_is_near_optimal_in_the_spectral_norm_too(rng: np.random.Generator) -> None:
     M = np.diag(1 / np.arange(1, 201))[:, :180]
     U, s, Vh = randomized_svd(M, 8, rng)
-    assert distances(M, (U * s) @ Vh)[1] < 1.001 * tail(M, 8).spectral
+    assert distances(M, (U * s) @ Vh)[1] < 1.001 * truncation_error(M, 8).spectral
 
 
 def test_more_iterations_help_where_the_spectrum_hardly_falls() -> None:
     M = np.random.default_rng(5).standard_normal((160, 200))
-    best = tail(M, 8).frobenius
+    best = truncation_error(M, 8).frobenius
     excess = []
     for iterations in (0, 2, 8):
         U, s, Vh = randomized_svd(M, 8, np.random.default_rng(0), iterations=iterations)
@@ -234,7 +234,7 @@ def test_outer_products_are_columns_times_rows_and_sum_to_the_product(
 ) -> None:
     rng = np.random.default_rng(seed)
     B, A = rng.standard_normal((out_features, r)), rng.standard_normal((r, in_features))
-    terms = outer_products(B, A)
+    terms = outer_products(A, B)
     assert terms.shape == (r, out_features, in_features)
     assert_allclose(terms.sum(axis=0), B @ A, rtol=1e-12, atol=1e-12)
     for k, term in enumerate(terms):
@@ -279,7 +279,7 @@ def test_the_jacobian_has_the_rank_that_the_dimension_formula_says(
 ) -> None:
     rng = np.random.default_rng(seed)
     B, A = rng.standard_normal((out_features, r)), rng.standard_normal((r, in_features))
-    J = product_jacobian(B, A)
+    J = product_jacobian(A, B)
     assert numerical_rank(J) == rank_set_dimension(out_features, in_features, r)
 
 
@@ -292,9 +292,9 @@ def test_the_jacobian_is_the_difference_quotient_of_the_product(
     along_B, along_A = rng.standard_normal(B.shape), rng.standard_normal(A.shape)
     # exact at every step: what is left out is of third order, and the product has only two
     rise = ((B + along_B) @ (A + along_A) - (B - along_B) @ (A - along_A)) / 2
-    J = product_jacobian(B, A)
+    J = product_jacobian(A, B)
     assert J.shape == (out_features * in_features, r * (out_features + in_features))
-    along = np.concatenate([along_B.ravel(), along_A.ravel()])
+    along = np.concatenate([along_A.ravel(), along_B.ravel()])
     assert_allclose(J @ along, rise.ravel(), rtol=1e-12, atol=1e-12)
 
 
@@ -305,8 +305,8 @@ def test_the_jacobian_does_not_see_a_change_of_basis_between_the_factors(
     rng = np.random.default_rng(seed)
     B, A = rng.standard_normal((out_features, r)), rng.standard_normal((r, in_features))
     G = rng.standard_normal((r, r))  # B (I + tG) and inv(I + tG) A, to first order in t
-    along = np.concatenate([(B @ G).ravel(), (-G @ A).ravel()])
-    assert_allclose(product_jacobian(B, A) @ along, 0, atol=1e-12)
+    along = np.concatenate([(-G @ A).ravel(), (B @ G).ravel()])
+    assert_allclose(product_jacobian(A, B) @ along, 0, atol=1e-12)
 
 
 # subspaces
@@ -452,7 +452,7 @@ def test_no_other_update_of_rank_r_fits_better(
     task: tuple[Array, Array, Array, int, np.random.Generator],
 ) -> None:
     x, y, W0, r, rng = task
-    B, A = best_update(x, y, W0, r)
+    A, B = best_update(x, y, W0, r)
     best = loss(x, y, W0 + B @ A)
     rivals = [truncate(delta, r) for delta in (unrestricted(x, y, W0),) if delta.any()]
     for step in (1e-6, 1e-3, 0.1, 1.0):
@@ -465,15 +465,15 @@ def test_no_other_update_of_rank_r_fits_better(
 
 
 @given(tasks())
-def test_the_best_loss_is_what_no_update_reaches_plus_the_tail_of_the_whitened_one(
+def test_the_best_loss_is_what_no_update_reaches_plus_the_truncation_error_of_the_whitened_one(
     task: tuple[Array, Array, Array, int, np.random.Generator],
 ) -> None:
     x, y, W0, r, _ = task
-    B, A = best_update(x, y, W0, r)
+    A, B = best_update(x, y, W0, r)
     free = unrestricted(x, y, W0)
     fitted = x @ free.T
     floor = loss(x, y, W0 + free)
-    missed = tail(fitted, r).frobenius ** 2 if r < min(fitted.shape) else 0.0
+    missed = truncation_error(fitted, r).frobenius ** 2 if r < min(fitted.shape) else 0.0
     assert loss(x, y, W0 + B @ A) == pytest.approx(floor + missed, rel=1e-9, abs=1e-9)
 
 
@@ -482,7 +482,7 @@ def test_the_factors_of_the_best_update_are_balanced_as_x_sees_them(
     task: tuple[Array, Array, Array, int, np.random.Generator],
 ) -> None:
     x, y, W0, r, _ = task
-    B, A = best_update(x, y, W0, r)
+    A, B = best_update(x, y, W0, r)
     assert (B.shape, A.shape) == ((len(W0), r), (r, W0.shape[1]))
     h = x @ A.T
     scale = 1e-9 * (1 + float(np.linalg.norm(y)))
@@ -496,7 +496,7 @@ def test_truncating_the_free_update_is_worse_for_anisotropic_x_and_as_good_for_w
     W0, target = rng.standard_normal((2, 5, 6))
     for x, least, most in ((white, 1 - 1e-9, 1 + 1e-9), (white * 4.0 ** np.arange(6), 2, np.inf)):
         y = x @ target.T + rng.standard_normal((20, 5))
-        B, A = best_update(x, y, W0, 2)
+        A, B = best_update(x, y, W0, 2)
         naive = truncate(unrestricted(x, y, W0), 2)
         assert least < loss(x, y, W0 + naive) / loss(x, y, W0 + B @ A) < most
 
@@ -506,7 +506,7 @@ def test_a_direction_that_x_lacks_gets_no_update() -> None:
     seen = orthonormal(rng, 6, 2)
     x = rng.standard_normal((9, 2)) @ seen.T  # rank 2 in six inputs
     y, W0 = rng.standard_normal((9, 5)), rng.standard_normal((5, 6))
-    B, A = best_update(x, y, W0, 4)
+    A, B = best_update(x, y, W0, 4)
     assert_allclose(A @ seen @ seen.T, A, atol=1e-13)
     assert not B[:, 2:].any()
     assert not A[2:].any()
@@ -514,7 +514,7 @@ def test_a_direction_that_x_lacks_gets_no_update() -> None:
     assert loss(x, y, W0 + B @ A) == pytest.approx(
         loss(x, y, W0 + unrestricted(x, y, W0)), rel=1e-12
     )
-    B, A = best_update(np.zeros((4, 6)), np.ones((4, 5)), W0, 2)
+    A, B = best_update(np.zeros((4, 6)), np.ones((4, 5)), W0, 2)
     assert not B.any()
     assert not A.any()
 
@@ -522,10 +522,10 @@ def test_a_direction_that_x_lacks_gets_no_update() -> None:
 def test_best_update_keeps_float32() -> None:
     rng = np.random.default_rng(14)
     x, y, W0 = rng.standard_normal((9, 6)), rng.standard_normal((9, 5)), np.zeros((5, 6))
-    B, A = best_update(*(array.astype(np.float32) for array in (x, y, W0)), 2)
+    A, B = best_update(*(array.astype(np.float32) for array in (x, y, W0)), 2)
     assert (B.dtype, A.dtype) == (np.float32, np.float32)
     exact = best_update(x, y, W0, 2)
-    assert_allclose(B @ A, exact[0] @ exact[1], atol=1e-5)
+    assert_allclose(B @ A, exact[1] @ exact[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -535,7 +535,7 @@ def test_a_trained_B_A_reaches_the_closed_form(seed: int) -> None:
     x = rng.standard_normal((n, 6)) * np.array([2.0, 1.5, 1.0, 1.0, 0.7, 0.5])
     W0, target = rng.standard_normal((2, 5, 6))
     y = x @ target.T + 0.1 * rng.standard_normal((n, 5))
-    B, A = best_update(x, y, W0, 2)
+    A, B = best_update(x, y, W0, 2)
     best = loss(x, y, W0 + B @ A)
 
     layer = LoRALinear.init(W0, 2, 3.0, rng)  # B = 0, scaling 1.5
@@ -558,8 +558,8 @@ RNG = np.random.default_rng(0)
 TAKES_M: dict[str, Callable[[Any], Any]] = {
     "truncated_svd": lambda M: truncated_svd(M, 1),
     "truncate": lambda M: truncate(M, 1),
-    "factors": lambda M: factors(M, 1),
-    "tail": lambda M: tail(M, 1),
+    "balanced_factors": lambda M: balanced_factors(M, 1),
+    "truncation_error": lambda M: truncation_error(M, 1),
     "randomized_svd": lambda M: randomized_svd(M, 1, RNG),
     "numerical_rank": numerical_rank,
     "effective_rank": effective_rank,
@@ -580,7 +580,7 @@ def says(sentence: str, call: Callable[[], Any], error: type = LoraRefError) -> 
 def test_what_lapack_cannot_take_is_refused_in_a_sentence(where: str) -> None:
     call, name = TAKES_M[where], f"{FIRST.get(where, 'M')} in {where}"
     for dtype in (np.float16, np.longdouble):
-        what = f"{name} has dtype {np.dtype(dtype)}, expected float32 or float64: LAPACK, which"
+        what = f"{name} has dtype {np.dtype(dtype)}, expected float32 or float64, for which"
         says(what, lambda dtype=dtype: call(M.astype(dtype)))
     says(f"{name} is a list", lambda: call(M.tolist()))
     says(f"{name} has dtype int64, expected a floating-point", lambda: call(M.astype(np.int64)))
@@ -588,14 +588,16 @@ def test_what_lapack_cannot_take_is_refused_in_a_sentence(where: str) -> None:
     says(f"{name} holds nan at (0, 0)", lambda: call(M * np.nan))
 
 
-@pytest.mark.parametrize("where", ["truncated_svd", "truncate", "factors", "tail"])
+@pytest.mark.parametrize(
+    "where", ["truncated_svd", "truncate", "balanced_factors", "truncation_error"]
+)
 def test_a_rank_out_of_range_is_refused_in_a_sentence(where: str) -> None:
     function = getattr(lowrank, where)
     says(
         f"r in {where} is 6, expected at most 5, the smaller side of (5, 7)",
         lambda: function(M, 6),
     )
-    least = 0 if where == "tail" else 1
+    least = 0 if where == "truncation_error" else 1
     says(f"r in {where} is {least - 1}, expected a whole", lambda: function(M, least - 1))
     says(f"r in {where} is 2.0, expected a whole", lambda: function(M, 2.0))
 
@@ -629,10 +631,10 @@ def test_factors_that_do_not_fit_are_refused_in_a_sentence(
 ) -> None:
     B, A, where = M[:, :2], M[:2], function.__name__
     sentence = f"B in {where} has shape (2, 5), expected (out_features, r=2); its transpose fits"
-    says(sentence, lambda: function(B.T, A), ShapeError)
-    says(f"A in {where} has shape (7,), expected (r, in", lambda: function(B, A[0]), ShapeError)
-    says(f"B in {where} has dtype float32", lambda: function(B.astype(np.float32), A))
-    assert function(*(factor.astype(np.float16) for factor in (B, A))).dtype == np.float16
+    says(sentence, lambda: function(A, B.T), ShapeError)
+    says(f"A in {where} has shape (7,), expected (r, in", lambda: function(A[0], B), ShapeError)
+    says(f"B in {where} has dtype float32", lambda: function(A, B.astype(np.float32)))
+    assert function(*(factor.astype(np.float16) for factor in (A, B))).dtype == np.float16
 
 
 def test_subspaces_that_cannot_be_compared_are_refused_in_a_sentence() -> None:
@@ -684,6 +686,6 @@ def test_nothing_that_comes_in_is_changed() -> None:
         TAKES_M[where](arrays["M"])
     best_update(arrays["x"], arrays["y"], arrays["M"], 2)
     for function in (outer_products, product_jacobian):
-        function(arrays["B"], arrays["A"])
+        function(arrays["A"], arrays["B"])
     for name, array in arrays.items():
         assert_array_equal(array, before[name])

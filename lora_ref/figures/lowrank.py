@@ -9,7 +9,7 @@ from lora_ref.checks import Array, as_count, check_array, check_generator
 from lora_ref.counting import break_even_rank, full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, panels, style, whole
-from lora_ref.lowrank import Tail, rank_set_dimension, tail, truncate
+from lora_ref.lowrank import Norms, rank_set_dimension, truncate, truncation_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -166,10 +166,10 @@ def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Ge
     if not ranks:
         raise LoraRefError("ranks in figures.errors_by_rank is empty, expected at least one rank")
 
-    def distance(N: Array) -> Tail:
-        return tail(M - N, 0)
+    def distance(N: Array) -> Norms:
+        return truncation_error(M - N, 0)
 
-    bound = [tail(M, r) for r in ranks]
+    bound = [truncation_error(M, r) for r in ranks]
     truncated = [distance(truncate(M, r)) for r in ranks]
     drawn = []
     for r in ranks:

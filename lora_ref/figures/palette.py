@@ -9,7 +9,7 @@ from lora_ref.checks import Array, as_finite, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, signed, style, whole
 from lora_ref.layers import LoRALinear
-from lora_ref.lowrank import factors, outer_products
+from lora_ref.lowrank import balanced_factors, outer_products
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,7 +96,7 @@ def _painted(
     W0: Array, B: Array, A: Array, strengths: Sequence[float]
 ) -> tuple[list[Array], Array]:
     check_array("W0 in figures.palette", W0, out_features=None, in_features=None)
-    terms = outer_products(B, A)
+    terms = outer_products(A, B)
     if not (3 <= len(strengths) <= 5 and len(terms) <= 4):
         raise LoraRefError(
             f"strengths in figures.palette are {len(strengths)} and r is {len(terms)}, expected 3 "
@@ -110,5 +110,5 @@ def _painted(
 def dusk(r: int) -> tuple[Array, Array, Array]:
     """Return a picture, and the factors B and A of the update that brings its evening nearest."""
     day, late = evening()
-    B, A = factors(late - day, r)
+    A, B = balanced_factors(late - day, r)
     return day, B, A

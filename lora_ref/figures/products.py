@@ -152,7 +152,7 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
     LoraRefError
         For factors that do not fit each other, or have too many rows or columns.
     """
-    terms = outer_products(B, A)
+    terms = outer_products(A, B)
     r, m, n = terms.shape
     if max(m, n) > LARGEST or r > 3:
         raise LoraRefError(
@@ -184,7 +184,7 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
 
 def outer_product_sum_alt(B: Array, A: Array) -> str:
     """Say what `outer_product_sum` shows."""
-    terms = outer_products(B, A)
+    terms = outer_products(A, B)
     product = terms.sum(axis=0)
     firsts = [f"{term[0, 0]:.2f}" for term in terms]
     ranks = [str(numerical_rank(term)) for term in terms]

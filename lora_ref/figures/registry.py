@@ -181,7 +181,7 @@ def _descents() -> Numbers:
             Network({"layer": start}), x, y, optimizer=SGD(lr=0.4), steps=201, batch=n,
             rng=np.random.default_rng(2), loss=loss,
         )  # fmt: skip
-        B, A = best_update(x, y, W0, r)
+        A, B = best_update(x, y, W0, r)
         losses[f"r = {r}"] = history.losses
         floors[f"r = {r}"], _ = mean_squared_error(x @ (W0 + B @ A).T, y)
     return {"losses": losses, "floors": floors}

@@ -35,7 +35,7 @@ from lora_ref.checks import (
     check_shape,
 )
 from lora_ref.errors import LoraRefError
-from lora_ref.lowrank import factors
+from lora_ref.lowrank import balanced_factors
 
 Initializer: TypeAlias = Callable[
     [Array, int, float, "np.random.Generator"],
@@ -127,8 +127,8 @@ def from_delta_w(delta_w: Array) -> Initializer:
     """Return an initializer whose update is the matrix of rank at most r nearest to `delta_w`.
 
     With ``delta_w = W - W0`` of a full fine-tuning this extracts a LoRA from it: A and B share the
-    singular values of delta_w, and scaling is divided out. What is lost is the truncation error of
-    delta_w at r. Nothing is drawn.
+    singular values of delta_w, and scaling is divided out. What is lost is
+    ``lowrank.truncation_error(delta_w, r)``. Nothing is drawn.
 
     A term beyond the rank of delta_w is zero in A *and* in B, or rounding: it does not train.
 
@@ -190,6 +190,6 @@ def _factors_of(where: str, M: Array, r: int, scaling: float) -> tuple[Array, Ar
         )
     if scaling == 0:
         raise LoraRefError(f"scaling in {where} is 0, expected another number: it is divided out")
-    B, A = factors(M, r)
+    A, B = balanced_factors(M, r)
     root = abs(scaling) ** 0.5
     return A / root, B / (root if scaling > 0 else -root)

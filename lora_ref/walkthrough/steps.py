@@ -158,9 +158,9 @@ def _article_steps(start: _Stage, trained: _Stage) -> dict[str, tuple[dict[str, 
     eight = Root((printed_ab**2).sum())
     products = EXACT_A[0] * EXACT_B[:, 0]
     outer = [np.outer(b, a) for b, a in zip(EXACT_B.T, EXACT_A, strict=True)]
-    in_floats = lowrank.outer_products(layer.B, layer.A)
+    in_floats = lowrank.outer_products(layer.A, layer.B)
     space, dimension = d * d, lowrank.rank_set_dimension(d, d, R)
-    jacobian = lowrank.product_jacobian(layer.B, layer.A)
+    jacobian = lowrank.product_jacobian(layer.A, layer.B)
     return {
         "pretrained": (
             {

@@ -71,7 +71,7 @@ FIGURES["outer-products"].picture()
 # %%
 # exact
 example = article_layer()
-terms = lowrank.outer_products(example.B, example.A)
+terms = lowrank.outer_products(example.A, example.B)
 print("terms:", terms.shape, " ranks:", [lowrank.numerical_rank(term) for term in terms])
 print("their sum is B A:", np.allclose(terms.sum(axis=0), example.B @ example.A))
 
@@ -155,7 +155,7 @@ FIGURES["singular-values"].picture()
 # to 1e-9
 for r in range(5):
     cut = lowrank.truncate(W0, r) if r else np.zeros_like(W0)
-    measured, told = np.linalg.norm(W0 - cut), lowrank.tail(W0, r)
+    measured, told = np.linalg.norm(W0 - cut), lowrank.truncation_error(W0, r)
     tails = f"tail {told.frobenius:.4f}, spectral {told.spectral:.4f}"
     print(f"r = {r}: measured {measured:.4f}, {tails}")
 
@@ -187,7 +187,7 @@ m, n = 4, 4
 rng = np.random.default_rng(0)
 for r in (1, 2, 3, 4):
     B, A = rng.standard_normal((m, r)), rng.standard_normal((r, n))
-    measured = lowrank.numerical_rank(lowrank.product_jacobian(B, A))
+    measured = lowrank.numerical_rank(lowrank.product_jacobian(A, B))
     formula = lowrank.rank_set_dimension(m, n, r)
     print(f"r = {r}: {r * (m + n):>2} numbers, {measured:>2} dimensions, formula {formula:>2}")
 
@@ -263,8 +263,8 @@ check("tail", tail)
 # > 实践：在大矩阵上用随机化 SVD；先看奇异值，再选秩。
 #
 # - To turn a full fine-tune into a LoRA, take the SVD of `W - W0`, look at the singular values,
-#   choose r, and keep `lowrank.factors(W - W0, r)`. [Question 15](../docs/questions.md) has the
-#   cell.
+#   choose r, and keep `lowrank.balanced_factors(W - W0, r)`. [Question 15](../docs/questions.md)
+#   has the cell.
 # - Of a large matrix only the first triplets are needed (a singular value with its column and
 #   row). `lowrank.randomized_svd` finds them with a few products; how near it comes can be
 #   measured:
@@ -275,7 +275,7 @@ big = rng.standard_normal((300, 12)) @ rng.standard_normal((12, 200)) + rng.stan
     (300, 200)
 )
 U, s8, Vh = lowrank.randomized_svd(big, 8, rng)
-reached, best = np.linalg.norm(big - U * s8 @ Vh), lowrank.tail(big, 8).frobenius
+reached, best = np.linalg.norm(big - U * s8 @ Vh), lowrank.truncation_error(big, 8).frobenius
 print(f"error {reached:.3f}, the least possible {best:.3f}")
 
 # %% [markdown]

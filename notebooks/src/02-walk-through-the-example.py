@@ -244,9 +244,10 @@ for name, part in STEPS["norm"].parts.items():
 
 # %%
 # to 1e-9
-terms = lowrank.outer_products(layer.B, layer.A)
+terms = lowrank.outer_products(layer.A, layer.B)
 for r in range(layer.r + 1):
-    size, error = np.linalg.norm(terms[:r].sum(axis=0)), lowrank.tail(layer.W0, r).frobenius
+    size = np.linalg.norm(terms[:r].sum(axis=0))
+    error = lowrank.truncation_error(layer.W0, r).frobenius
     print(f"r = {r}: norm of the update {size:.4f}, from W0 to rank r {error:.4f}")
 
 # %% [markdown]

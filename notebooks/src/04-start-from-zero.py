@@ -123,7 +123,7 @@ for name, rows in {"equal rows": equal, "nearly equal": nearly, "random rows": A
 # depends on the seed
 floors = {}
 for name, r in (("equal rows", 1), ("random rows", 2)):
-    best_B, best_A = best_update(x, target, W0, r)
+    best_A, best_B = best_update(x, target, W0, r)
     floors[name], _ = mean_squared_error(x @ (W0 + best_B @ best_A).T, target)
 Picture(descent(losses, floors), descent_alt(losses, floors))
 

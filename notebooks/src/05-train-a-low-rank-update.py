@@ -59,7 +59,7 @@ fresh_target = fresh_x @ (W0 + shift).T + rng.standard_normal((4000, 12)) / 20
 print(f"full: {full_params(16, 12)} numbers")
 print(" r  numbers  least loss  on fresh rows")
 for r in (1, 2, 3, 4, 5, 6, 7, 8, 12):
-    B, A = best_update(x, target, W0, r)
+    A, B = best_update(x, target, W0, r)
     here, _ = mean_squared_error(x @ (W0 + B @ A).T, target)
     there, _ = mean_squared_error(fresh_x @ (W0 + B @ A).T, fresh_target)
     print(f"{r:>2} {lora_params(16, 12, r):>8} {here:>11.4f} {there:>14.4f}")
@@ -90,7 +90,7 @@ for r in (1, 2, 4):
 for name, r in (("r = 1", 1), ("r = 2", 2), ("r = 4", 4), ("full", 12)):
     network, history = train(Network({"layer": layers[name]}), x, target, **options)
     layers[name], losses[name] = network["layer"], history.losses
-    B, A = best_update(x, target, W0, r)
+    A, B = best_update(x, target, W0, r)
     floors[name], _ = mean_squared_error(x @ (W0 + B @ A).T, target)
 
 # %%
@@ -113,7 +113,7 @@ Picture(descent(losses, floors), descent_alt(losses, floors))
 # depends on the seed
 start = Network({"layer": LoRALinear.init(W0, 4, 8, np.random.default_rng(1))})
 _, history = train(start, x, target, callback=lambda step, now: now["layer"].delta_w, **options)
-B, A = best_update(x, target, W0, 4)
+A, B = best_update(x, target, W0, 4)
 path = {f"step {step}": update for step, update in history.evaluations}
 names = [f"step {step}" for step in (1, 5, 10, 20, 40, 80, 160, 400)]
 for name, update in {**{name: path[name] for name in names}, "the best": B @ A}.items():
@@ -137,7 +137,7 @@ for name, update in {**{name: path[name] for name in names}, "the best": B @ A}.
 # depends on the seed
 start = LoRALinear.init(W0, 2, 4, np.random.default_rng(2))
 again = train(Network({"layer": start}), x, target, **options)[0]["layer"]
-one, (B, A) = layers["r = 2"], best_update(x, target, W0, 2)
+one, (A, B) = layers["r = 2"], best_update(x, target, W0, 2)
 for name, mine, other in (
     ("A and the other A", one.A, again.A),
     ("B and the other B", one.B, again.B),
@@ -219,12 +219,12 @@ for name in ("r = 1", "r = 2", "r = 4"):
 print("rows         r  loss: trained     cut  distance: trained     cut")
 for name, rows in (("as they are", x), ("white", 8 * np.linalg.qr(x)[0])):
     goal = rows @ (W0 + shift).T + noise
-    B, A = best_update(rows, goal, W0, 12)
+    A, B = best_update(rows, goal, W0, 12)
     F = B @ A
     for r in (1, 2, 4):
         layer = LoRALinear.init(W0, r, 2 * r, np.random.default_rng(1))
         layer = train(Network({"layer": layer}), rows, goal, **options)[0]["layer"]
-        (B, A), cut = best_update(rows, goal, W0, r), truncate(F, r)
+        (A, B), cut = best_update(rows, goal, W0, r), truncate(F, r)
         updates = B @ A, layer.delta_w, cut
         least, a, b = (mean_squared_error(rows @ (W0 + M).T, goal)[0] for M in updates)
         c, d = (np.linalg.norm(F - M) for M in updates[1:])

@@ -273,13 +273,14 @@ for alpha in (1, 16, 256):
 # %% [markdown]
 # What can make up for the error is a trained A and B, whatever alpha is, and in norm only for a
 # little of it. The rounding errors of these weights look like noise, which no few directions
-# hold. The least of the error that an update of rank r leaves (`lowrank.tail`, notebook 01):
+# hold. The least of the error that an update of rank r leaves (`lowrank.truncation_error`, notebook
+# 01):
 
 # %%
 # depends on the seed
 E = layer.W0.dequantize() - W0
 for r in (1, 8, 32, 128, 256):
-    left = lowrank.tail(E, r).frobenius if r < min(E.shape) else 0.0
+    left = lowrank.truncation_error(E, r).frobenius if r < min(E.shape) else 0.0
     print(f"r = {r:>3}: {100 * left / np.linalg.norm(E):5.1f} % of the error is left")
 
 # %% [markdown]

@@ -161,7 +161,7 @@ def test_singular_values_and_their_tail(rng):
     s = np.linalg.svd(M, compute_uv=False)
     assert_allclose(np.concatenate([data(kept)[1], data(cut)[1]]), s)
     assert len(data(kept)[1]) == 2
-    left = [100 * lowrank.tail(M, r).frobenius / np.linalg.norm(M) for r in range(7)]
+    left = [100 * lowrank.truncation_error(M, r).frobenius / np.linalg.norm(M) for r in range(7)]
     assert_allclose(data(tails.lines[0])[1], left, atol=1e-9)
     assert_allclose(data(tails.lines[1])[1], left[2])
     assert f"tail is {left[2]:.1f} %" in picture.alt
@@ -177,7 +177,7 @@ def test_nothing_lies_below_the_bound_and_the_truncation_on_it(rng):
     picture = draw("error-by-rank", errors=errors)
     for k, axes in enumerate(picture.figure.axes):
         bound, truncated, drawn = (data(line)[1] for line in axes.lines)
-        assert_allclose(bound, [lowrank.tail(M, r)[k] for r in (1, 3, 5)])
+        assert_allclose(bound, [lowrank.truncation_error(M, r)[k] for r in (1, 3, 5)])
         assert_allclose(truncated, bound)
         assert len(drawn) == 12
         assert (drawn > np.repeat(bound, 4)).all()
@@ -511,7 +511,7 @@ def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
     assert {"r = 1\n16 numbers", "r = 3\n48 numbers", "whole\n63 numbers"} <= set(
         words(picture.figure)
     )
-    left = 100 * lowrank.tail(M, 3).frobenius / np.linalg.norm(M)
+    left = 100 * lowrank.truncation_error(M, 3).frobenius / np.linalg.norm(M)
     assert f"{left:.0f} % at r = 3 (48)" in picture.alt
 
 

@@ -25,7 +25,7 @@ from lora_ref.layers.initializers import (
     orthogonal,
     pissa,
 )
-from lora_ref.lowrank import tail, truncate
+from lora_ref.lowrank import truncate, truncation_error
 
 OUT, IN, N = 6, 9, 4
 
@@ -255,7 +255,7 @@ def test_merging_a_pissa_start_gives_W0_back_to_rounding(alpha: float, seed: int
 def test_an_extracted_LoRA_loses_the_tail_and_no_more(alpha: float, r: int, seed: int) -> None:
     _, delta_w, layer = begun("from_delta_w", np.random.default_rng(seed), r=r, alpha=alpha)
     lost = np.linalg.norm(layer.delta_w - delta_w)
-    assert lost == pytest.approx(tail(delta_w, r).frobenius, rel=1e-9, abs=1e-12)
+    assert lost == pytest.approx(truncation_error(delta_w, r).frobenius, rel=1e-9, abs=1e-12)
 
 
 def test_a_full_fine_tuning_of_rank_r_is_extracted_whole(rng: np.random.Generator) -> None:

@@ -104,7 +104,7 @@ def test_a_fault_in_the_outer_products_moves_the_terms_and_no_fraction(monkeypat
     monkeypatch.setattr(
         lowrank,
         "outer_products",
-        lambda B, A: np.array([np.outer(a, b) for a, b in zip(A, B.T, strict=True)]),
+        lambda A, B: np.array([np.outer(a, b) for a, b in zip(A, B.T, strict=True)]),
     )
     faulty = {step.name: step for step in walkthrough.all_steps()}["terms"]
     for name, part in STEPS["terms"].parts.items():

@@ -221,7 +221,8 @@ def truncation_error(
     matrix = _ranked(of, r)
     if _eliminated(of)[0] <= r:
         return Fraction(0)
-    return rounded(getattr(lowrank.tail(matrix, r), norm), lowrank.tail(matrix, 0).spectral)
+    error = getattr(lowrank.truncation_error(matrix, r), norm)
+    return rounded(error, lowrank.truncation_error(matrix, 0).spectral)
 
 
 @quantity(TOPIC)

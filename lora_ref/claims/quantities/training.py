@@ -171,9 +171,9 @@ def directions_turned(
 
     The loss is half the squared distance of y to a target, and alpha is r.
     """
-    before = lowrank.outer_products(floats(B), floats(A))
+    before = lowrank.outer_products(floats(A), floats(B))
     stepped = _one_step(W0, A, B, x, target, lr)
-    after = lowrank.outer_products(stepped.B, stepped.A)
+    after = lowrank.outer_products(stepped.A, stepped.B)
     degrees = []
     for u, v in zip(before, after, strict=True):
         cosine = float(np.vdot(u, v) / (np.linalg.norm(u) * np.linalg.norm(v)))
@@ -244,7 +244,7 @@ def jacobian_rank(A: Matrix = "A", B: Matrix = "B") -> OneNumber:
 
     It is in how many directions the update can move.
     """
-    return numerical_rank(lowrank.product_jacobian(floats(B), floats(A)))
+    return numerical_rank(lowrank.product_jacobian(floats(A), floats(B)))
 
 
 @quantity(TOPIC)
@@ -276,7 +276,7 @@ def _fitted(r: int, steps: int) -> tuple[float, float]:
     for _ in range(steps):
         layer, _ = sgd_step(layer, x, layer.forward(x)[0] - target.T, 0.3)
     distance = float(np.linalg.norm(layer.delta_w - target))
-    return distance, lowrank.tail(target, r).frobenius
+    return distance, lowrank.truncation_error(target, r).frobenius
 
 
 def _one_step(W0: Any, A: Any, B: Any, x: Any, target: Any, lr: Any) -> LoRALinear:

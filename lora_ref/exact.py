@@ -1,11 +1,10 @@
 """Matrices of fractions: products, ranks, determinants and roots with nothing rounded.
 
-A product or sum that its shapes do not allow raises `ShapeError`; nothing is tiled or broadcast.
+Shapes that do not fit raise `ShapeError`; nothing is broadcast.
 """
 
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import reduce
 from math import isqrt, lcm, prod
 from typing import Any, TypeAlias
 
@@ -39,40 +38,27 @@ def floats(matrix: Any) -> Array:
 
 
 def product(*factors: Any) -> Any:
-    """Multiply matrices, the last perhaps a column vector, from left to right.
-
-    Raises
-    ------
-    ShapeError
-        Where the columns on the left are not as many as the rows on the right.
-    """
-
-    def times(left: Any, right: Any) -> Any:
-        if left.shape[-1] != right.shape[0]:
+    """Multiply matrices from left to right; the last may be a vector, taken as a column."""
+    result, *others = factors
+    for right in others:
+        if result.shape[-1] != right.shape[0]:
             raise ShapeError(
-                f"no product of shapes {left.shape} and {right.shape}: "
-                f"{left.shape[-1]} columns meet {right.shape[0]} rows"
+                f"no product of shapes {result.shape} and {right.shape}: "
+                f"{result.shape[-1]} columns meet {right.shape[0]} rows"
             )
-        return left @ right
-
-    return reduce(times, factors)
+        result = result @ right
+    return result
 
 
 def added(left: Any, right: Any) -> Any:
-    """Add two arrays of one shape.
-
-    Raises
-    ------
-    ShapeError
-        For two shapes.
-    """
+    """Add two arrays of one shape."""
     if left.shape != right.shape:
         raise ShapeError(f"no sum of shapes {left.shape} and {right.shape}")
     return left + right
 
 
 def root(square: Fraction | int) -> Fraction:
-    """Return the square root of a number that is not negative: exact, or to 60 digits and more.
+    """Return the square root of a non-negative number: exact, or to at least 60 digits.
 
     Examples
     --------
@@ -88,10 +74,10 @@ def root(square: Fraction | int) -> Fraction:
 
 
 def rank_and_determinant(matrix: ExactArray) -> tuple[int, Fraction]:
-    """Return the rank of any matrix, and the determinant if it is square, 0 otherwise.
+    """Return the rank, and the determinant, which is 0 here if the matrix is not square.
 
-    Elimination in whole numbers, where every division leaves no remainder (Bareiss, 1968,
-    Mathematics of Computation 22:565-578).
+    Elimination in whole numbers: every division is exact (Bareiss, 1968, Mathematics of
+    Computation 22:565-578).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Matrices of fractions: nothing is rounded, and no product or sum of other shapes goes through."""
+"""Matrices of fractions: nothing is rounded, and shapes that do not fit raise."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Where gradients begin: softmax cross-entropy and the mean squared error."""
+"""Losses: softmax cross-entropy and the mean squared error."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -17,14 +17,14 @@ from lora_ref.checks import (
 from lora_ref.errors import LoraRefError
 
 Labels: TypeAlias = NDArray[np.integer[Any]]
-"""One integer a row, the number of a class counted from 0."""
+"""The class of each row, an integer counted from 0."""
 
 
 class CrossEntropyCache(NamedTuple):
-    """What `softmax_cross_entropy_backward` needs; n rows are counted."""
+    """What `softmax_cross_entropy_backward` needs; n is the number of rows that count."""
 
     shape: tuple[int, ...]  # of the logits
-    counted: NDArray[np.bool] | None  # one entry a row; None if every row counts
+    counted: NDArray[np.bool] | None  # which rows count; None if all do
     probabilities: Array  # (n, classes)
     labels: Labels  # (n,)
     smoothing: float
@@ -33,37 +33,29 @@ class CrossEntropyCache(NamedTuple):
 def softmax_cross_entropy(
     logits: Array, labels: Labels, *, smoothing: float = 0.0, ignore: int | None = None
 ) -> tuple[float, CrossEntropyCache]:
-    """Return the mean over the counted rows of ``-sum(target * log(softmax(logits)))``.
+    """Return the mean of ``-sum(target * log(softmax(logits)))`` over the rows that count.
 
     The target of a row is ``1 - smoothing`` on its label, plus ``smoothing / classes`` on every
-    class (label smoothing: Szegedy et al., 2015, arXiv 1512.00567). Each row's largest logit is
-    subtracted first, which changes no probability, so that no exponential can overflow.
+    class (label smoothing: Szegedy et al., 2015, arXiv 1512.00567). The largest logit of each row
+    is subtracted first: this changes no probability, and no exponential can overflow.
 
     Parameters
     ----------
     logits : ndarray of shape (n, classes), or with more leading axes
         Scores before the softmax.
     labels : integer ndarray of shape (n,), or with the leading axes of `logits`
-        The right class of each row, from 0 to classes - 1.
+        The correct class of each row, from 0 to classes - 1.
     smoothing : float
         Share of the target spread over all classes, at least 0 and below 1.
     ignore : int, optional
-        Rows with this label, -100 for instance, count neither in the sum nor in its divisor, and
-        get a zero gradient.
-
-    Raises
-    ------
-    LoraRefError
-        For labels that are not integers or name no class, for rows that are all ignored, and for
-        a smoothing outside [0, 1).
-    ShapeError
-        For labels that do not fit the logits.
+        Rows with this label, for example -100, do not count: they are neither in the sum nor in
+        its divisor, and their gradient is zero. At least one row has to count.
 
     Examples
     --------
     >>> logits = np.array([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]])
     >>> loss, cache = softmax_cross_entropy(logits, np.array([0, 2]))
-    >>> f"{loss:.4f}"  # log(3) / 2: the first row is certain and right
+    >>> f"{loss:.4f}"  # log(3) / 2: the first row is certain and correct
     '0.5493'
     >>> softmax_cross_entropy_backward(cache).round(4).tolist()
     [[0.0, 0.0, 0.0], [0.1667, 0.1667, -0.3333]]
@@ -95,7 +87,7 @@ def softmax_cross_entropy(
 
 
 def softmax_cross_entropy_backward(cache: CrossEntropyCache) -> Array:
-    """Return grad_logits, ``(softmax(logits) - target) / n`` in the n counted rows."""
+    """Return grad_logits: ``(softmax(logits) - target) / n`` in the n rows that count, else 0."""
     check_cache("cache in softmax_cross_entropy_backward", cache, CrossEntropyCache)
     shape, counted, probabilities, labels, smoothing = cache
     n, classes = probabilities.shape
@@ -116,7 +108,7 @@ class MeanSquaredErrorCache(NamedTuple):
 
 
 def mean_squared_error(y: Array, target: Array) -> tuple[float, MeanSquaredErrorCache]:
-    """Return the mean of ``(y - target)**2`` over all entries, of every row and column."""
+    """Return the mean of ``(y - target)**2`` over all entries."""
     check_float("y in mean_squared_error", y)
     check_like("target in mean_squared_error", target, y)
     error = y - target
@@ -137,8 +129,7 @@ def _check_labels(
     if labels.dtype.kind not in "iu":
         raise LoraRefError(f"{what} has dtype {labels.dtype}, expected integers")
     check_same_axes(what, labels, shape)
-    wrong = (labels < 0) | (labels >= classes)
-    or_ignore = ""
+    wrong, or_ignore = (labels < 0) | (labels >= classes), ""
     if ignore is not None:
         if isinstance(ignore, bool | np.bool) or not isinstance(ignore, int | np.integer):
             raise LoraRefError(f"the label to ignore is {ignore!r}, expected a whole number")

@@ -26,30 +26,23 @@ from lora_ref.errors import LoraRefError
 
 
 class LayerNormCache(NamedTuple):
-    """What `layer_norm_backward` needs; x itself is not kept."""
+    """What `layer_norm_backward` needs; x itself is not in it."""
 
     leading: tuple[int, ...]  # the axes of x before its last
     normed: Array  # (n, features)
-    inverse_std: Array  # (n, 1)  of float32 where x is float16
+    inverse_std: Array  # (n, 1)  float32 if x is float16
     gain: Array  # (features,)
 
 
 def layer_norm(
     x: Array, gain: Array, bias: Array, *, epsilon: float = 1e-5
 ) -> tuple[Array, LayerNormCache]:
-    """Return ``gain * (x - mean) / sqrt(variance + epsilon) + bias``, each row by itself.
+    """Return ``gain * (x - mean) / sqrt(variance + epsilon) + bias``, for each row by itself.
 
-    Ba, Kiros and Hinton, "Layer Normalization", 2016, arXiv 1607.06450. The variance of a row is
-    the mean of its squared deviations, divided by features and not by features - 1.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, features), or with more leading axes
-        Rows; the axes come back in y.
-    gain, bias : ndarray of shape (features,)
-        Trainable; ones and zeros at the usual start.
-    epsilon : float
-        Positive: keeps a constant row finite, which becomes `bias`.
+    Ba, Kiros and Hinton, 2016, arXiv 1607.06450. x has shape (n, features) or more leading axes,
+    the trainable gain and bias (features,); they usually start at ones and zeros. The variance of a
+    row is divided by features, not by features - 1. The positive epsilon keeps a constant row
+    finite: it becomes `bias`.
     """
     check_float("x in layer_norm", x)
     features, dtype = x.shape[-1], x.dtype
@@ -64,7 +57,7 @@ def layer_norm(
     centred = wide - wide.mean(axis=1, keepdims=True)
     largest = np.abs(centred).max(axis=1, keepdims=True)
     largest[largest == 0] = 1
-    # squares of what is at most 1 cannot overflow, and hypot adds epsilon without squaring
+    # squares of numbers up to 1 cannot overflow, and hypot adds epsilon without squaring
     std = largest * np.sqrt(np.square(centred / largest).mean(axis=1, keepdims=True))
     inverse_std = 1 / np.hypot(std, math.sqrt(epsilon))
     normed = (centred * inverse_std).astype(dtype, copy=False)
@@ -75,8 +68,8 @@ def layer_norm(
 def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Params]:
     """Return grad_x, and the gradients of ``"gain"`` and ``"bias"`` as a layer does.
 
-    A row keeps its output when it is shifted, and nearly when it is stretched: grad_x has mean 0,
-    and what points along `normed` is taken out of it.
+    Shifting a row changes no output, and scaling it nearly none. So each row of grad_x has mean 0
+    and no component along `normed`.
     """
     check_cache("cache in layer_norm_backward", cache, LayerNormCache)
     leading, normed, inverse_std, gain = cache
@@ -93,26 +86,21 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
 def dropout_mask(
     shape: tuple[int, ...], p: float, rng: np.random.Generator, dtype: DTypeLike = np.float64
 ) -> Array:
-    """Draw a mask: each entry 0 with probability p, and 1 / (1 - p) otherwise.
+    """Draw a mask: each entry is 0 with probability p, and 1 / (1 - p) otherwise; its mean is 1.
 
-    Dropout is Hinton et al., 2012, arXiv 1207.0580; "inverted", because what is kept is enlarged in
-    training, where the paper shrinks the weights at test time. The mean of an entry is 1.
+    Dropout is Hinton et al., 2012, arXiv 1207.0580. This is inverted dropout: the kept entries are
+    enlarged in training, where the paper shrinks the weights at test time.
 
     Parameters
     ----------
     shape : tuple of int
-        That of the array to be masked: rows must not share a mask.
+        Shape of the array to be masked: every row needs a mask of its own.
     p : float
-        Share of the entries to drop, at least 0 and below 1.
+        Probability of dropping an entry, at least 0 and below 1.
     rng : numpy.random.Generator
-        Where the mask is drawn from; the same entries are dropped in every dtype.
+        Draws the mask; it drops the same entries in every dtype.
     dtype : dtype
-        That of the array to be masked.
-
-    Raises
-    ------
-    LoraRefError
-        For a p outside [0, 1), an empty shape, or a dtype that is not floating point.
+        Dtype of the array to be masked, floating point.
 
     Examples
     --------
@@ -142,17 +130,14 @@ class DropoutCache(NamedTuple):
 
 
 def dropout(x: Array, mask: Array) -> tuple[Array, DropoutCache]:
-    """Return ``x * mask``, for a mask of `dropout_mask`; in evaluation, leave the call out."""
+    """Return ``x * mask``, for a mask of `dropout_mask`; leave the call out in evaluation."""
     check_float("x in dropout", x)
     check_like("mask in dropout", mask, x)
     return x * mask, DropoutCache(mask)
 
 
 def dropout_backward(grad_y: Array, cache: DropoutCache) -> Array:
-    """Return ``grad_y * mask``: what was dropped gets no gradient, what was kept the enlarged one.
-
-    Forgetting the mask here leaves a network that still trains.
-    """
+    """Return ``grad_y * mask``; a network in which this mask is forgotten still trains."""
     check_cache("cache in dropout_backward", cache, DropoutCache)
     check_like("grad_y in dropout_backward", grad_y, cache.mask)
     return grad_y * cache.mask

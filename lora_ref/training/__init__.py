@@ -1,9 +1,8 @@
-"""Training: layers in a row, optimisers that are functions, and the loop over mini-batches."""
+"""Training: networks, optimizers, schedules, clipping, and the loop over mini-batches."""
 
 from lora_ref.training.clipping import clip_gradients, gradient_norm
 from lora_ref.training.loop import (
     CROSS_ENTROPY,
-    DivergedError,
     History,
     Loss,
     accuracy,
@@ -16,8 +15,8 @@ from lora_ref.training.optimizers import (
     SGD,
     AdamW,
     AdamWState,
+    DivergedError,
     Momentum,
-    MomentumState,
     Optimizer,
 )
 from lora_ref.training.schedule import cosine
@@ -31,7 +30,6 @@ __all__ = [
     "History",
     "Loss",
     "Momentum",
-    "MomentumState",
     "Network",
     "NetworkCache",
     "Optimizer",

@@ -1,4 +1,4 @@
-"""Gradient clipping: the joint norm of all gradients, and its limit."""
+"""Gradient clipping by the joint norm of all gradients."""
 
 import math
 
@@ -9,34 +9,23 @@ from lora_ref.errors import LoraRefError
 
 
 def gradient_norm(grads: Params) -> float:
-    """Return the Euclidean norm of all gradients together; no square in it leaves its dtype.
+    """Return the Euclidean norm of all gradients together; its squares do not overflow.
 
     Examples
     --------
     >>> gradient_norm({"A": np.array([300.0, 400.0], np.float16), "B": np.array([1e-200])})
     500.0
     """
-    with np.errstate(over="ignore"):  # such a norm is taken again, by way of the largest entry
+    with np.errstate(over="ignore"):  # _norm then divides by the largest entry
         return math.hypot(*(_norm(grad) for grad in grads.values()))
 
 
 def clip_gradients(grads: Params, max_norm: float) -> tuple[Params, float]:
-    """Shrink all gradients by one factor, to a joint norm of at most `max_norm`.
+    """Return the gradients times one factor, so that their joint norm is at most `max_norm`.
 
-    Pascanu, Mikolov and Bengio, 2013, arXiv 1211.5063. The direction stays.
-
-    Returns
-    -------
-    grads : mapping of str to ndarray
-        New arrays, or the very ones that came in where their norm is small enough.
-    norm : float
-        The joint norm before.
-
-    Raises
-    ------
-    LoraRefError
-        For a `max_norm` that is not positive, or a norm that is not finite: there is no direction
-        to keep.
+    Also return their joint norm before. Gradients with a smaller norm are returned as they are, not
+    copied. A norm that is not finite is an error. (Pascanu, Mikolov and Bengio, 2013, arXiv
+    1211.5063.)
 
     Examples
     --------
@@ -55,11 +44,11 @@ def clip_gradients(grads: Params, max_norm: float) -> tuple[Params, float]:
 
 
 def _norm(grad: Array) -> float:
-    """Return the Euclidean norm by way of the largest entry, where a plain one would not hold."""
+    """Return the Euclidean norm; divide by the largest entry first if squares would overflow."""
     if grad.dtype.itemsize > 2:
         flat = grad.ravel(order="K")
         norm = math.sqrt(flat.dot(flat))
-        if 1e-12 < norm < math.inf:  # a square that was lost is below 1e-45, in float32
+        if 1e-12 < norm < math.inf:  # squares that underflow in float32 are below 1e-45
             return norm
     largest = float(np.abs(grad).max())
     if largest == 0 or not math.isfinite(largest):
@@ -68,6 +57,6 @@ def _norm(grad: Array) -> float:
 
 
 def _times(grad: Array, factor: float) -> Array:
-    """Return ``factor * grad``, by way of float64 where the factor is too small for the dtype."""
+    """Return ``factor * grad``, in float64 first if the factor is too small for the dtype."""
     dtype = grad.dtype if factor >= np.finfo(grad.dtype).tiny else np.dtype(np.float64)
     return np.multiply(grad, factor, dtype=dtype).astype(grad.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""The loop: batch, forward, loss, backward, optimiser, and again."""
+"""The training loop: batch, forward, loss, backward, optimizer step."""
 
 import math
 import sys
@@ -29,17 +29,17 @@ from lora_ref.ops import (
 )
 from lora_ref.training.clipping import clip_gradients, gradient_norm
 from lora_ref.training.network import Network
-from lora_ref.training.optimizers import Optimizer
+from lora_ref.training.optimizers import DivergedError, Optimizer
 
 Schedule: TypeAlias = Callable[[int, int], float]
-"""From the steps made so far and the steps in all to the factor of the learning rate."""
+"""Maps the number of steps made and the total to a factor of the learning rate."""
 
 Masks: TypeAlias = Callable[[int, np.random.Generator], Mapping[str, Array]]
-"""From the rows of a batch and a generator to the masks of one forward pass, by dotted name."""
+"""Maps the size of a batch and a generator to the masks of one forward pass, by dotted name."""
 
 
 class Loss(NamedTuple):
-    """A loss of `lora_ref.ops` and its backward."""
+    """A loss of `lora_ref.ops` and its backward pass."""
 
     forward: Callable[[Array, Any], tuple[float, Any]]
     backward: Callable[[Any], Array]
@@ -48,22 +48,18 @@ class Loss(NamedTuple):
 CROSS_ENTROPY = Loss(softmax_cross_entropy, softmax_cross_entropy_backward)
 
 
-class DivergedError(LoraRefError):
-    """Training has left the finite numbers; the message says at which step."""
-
-
 @dataclass(frozen=True, repr=False)
 class History:
-    """What happened, step by step.
+    """The record of a training, one entry a step.
 
     Parameters
     ----------
     losses : tuple of float
-        The loss on the batch of each step, before the step moves anything.
+        The loss on the batch of each step, before the step.
     norms : tuple of float
         The joint norm of the gradients in each step, before clipping.
     evaluations : tuple of (int, value)
-        What the callback returned, unless None, with the number of steps made by then.
+        The number of steps made, and what the callback returned then, unless None.
     """
 
     losses: tuple[float, ...]
@@ -71,24 +67,16 @@ class History:
     evaluations: tuple[tuple[int, Any], ...] = ()
 
     def __repr__(self) -> str:
-        """Name the number of steps, and the first and the last loss."""
+        """Show the number of steps, and the first and the last loss."""
         first, last = self.losses[0], self.losses[-1]
         return f"{type(self).__name__}(steps={len(self.losses)}, loss {first:.3g} to {last:.3g})"
 
 
 def minibatches(n: int, batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """Yield the indices of one mini-batch after another, without end.
+    """Yield the indices of one mini-batch after another, endlessly.
 
-    Each epoch has every index once, in an order of its own; its last batch is what is left.
-
-    Parameters
-    ----------
-    n : int
-        Number of examples.
-    batch : int
-        Size of a batch; above `n`, every batch is the whole epoch.
-    rng : numpy.random.Generator
-        Draws the order.
+    Each epoch has all n indices once, in a new order drawn from `rng`. The last batch of an epoch
+    may be smaller than `batch`.
 
     Examples
     --------
@@ -110,19 +98,9 @@ def _minibatches(n: int, batch: int, rng: np.random.Generator) -> Iterator[NDArr
 
 
 def dropout(network: Network, p: float) -> Masks:
-    """Return masks for `train`: dropout before A, in every layer of the network that takes one.
+    """Return `masks` for `train`: dropout before A in every layer of the network that takes a mask.
 
-    Parameters
-    ----------
-    network : Network
-        With low-rank layers in it.
-    p : float
-        Share of the entries to drop, at least 0 and below 1.
-
-    Raises
-    ------
-    LoraRefError
-        For a network in which nothing takes a mask; the masks raise for a `p` that is no share.
+    Each entry is dropped with probability p, at least 0 and below 1.
     """
     like = {
         f"{name}.mask": layer.A
@@ -130,7 +108,7 @@ def dropout(network: Network, p: float) -> Masks:
         if isinstance(layer, LowRankLayer)
     }
     if not like:
-        raise LoraRefError(f"no layer of {network!r} takes a mask, expected at least one to drop")
+        raise LoraRefError(f"no layer of {network!r} takes a mask, expected at least one")
 
     def masks(n: int, rng: np.random.Generator) -> Mapping[str, Array]:
         return {name: dropout_mask((n, A.shape[1]), p, rng, A.dtype) for name, A in like.items()}
@@ -154,44 +132,44 @@ def train(
     callback: Callable[[int, Network], Any] | None = None,
     progress: bool = False,
 ) -> tuple[Network, History]:
-    """Train what is trainable, and return the network that comes of it; the one given stays.
+    """Return the network after training what is trainable in it; the input is not modified.
 
     The same arguments, with a generator in the same state, give the same bits.
 
     Parameters
     ----------
     network : Network
-        Where training begins.
+        The network before the first step; the result shares what is frozen in it.
     x : ndarray of shape (examples, in_features), or with more axes
         One example per entry of the first axis.
-    labels : ndarray whose first axis is that of x
+    labels : ndarray with the first axis of x
         What the loss compares with: classes, or the targets of another loss.
-    optimizer : Optimiser
+    optimizer : Optimizer
         `SGD`, `Momentum` or `AdamW`.
     steps : int
         Number of steps, at least 1.
     batch : int
         Examples in a step.
     rng : numpy.random.Generator
-        Draws the batches, and the masks.
+        Draws the batches and the masks.
     loss : Loss
         ``CROSS_ENTROPY``, or another pair of functions.
     schedule : callable, optional
-        Factor of the learning rate, from the steps made so far and `steps`, such as `cosine`.
+        Factor of the learning rate from the number of steps made and `steps`, such as `cosine`.
     max_norm : float, optional
-        Where the joint norm of the gradients is clipped.
+        The joint norm to which the gradients are clipped.
     masks : callable, optional
         Makes the dropout masks of a step, such as ``dropout(network, 0.1)``.
     callback : callable, optional
-        Called after each step with the number of steps made and a network of its own, which later
-        steps leave alone. What it returns, unless None, is kept in the history.
+        Called after each step with the number of steps made and a network that later steps do not
+        modify. What it returns, unless None, is kept in the history.
     progress : bool
-        Whether to report on stderr, where that is a terminal.
+        Whether to report on stderr, if that is a terminal.
 
     Returns
     -------
     network : Network
-        The network after the last step. What is frozen is shared with the one given.
+        The network after the last step.
     history : History
         Losses, norms and evaluations.
 
@@ -199,17 +177,15 @@ def train(
     ------
     DivergedError
         As soon as the loss, the gradients or the parameters are not finite.
-    LoraRefError
-        For a network with nothing to train, and arguments that do not fit each other.
     """
     _check_network("network in train", network)
-    judge: object = loss
-    if not isinstance(judge, Loss):
-        raise LoraRefError(f"loss in train is {judge!r}, expected a Loss such as CROSS_ENTROPY")
-    if not all(hasattr(optimizer, name) for name in ("lr", "start", "step")):
+    pair: object = loss
+    if not isinstance(pair, Loss):
+        raise LoraRefError(f"loss in train is {pair!r}, expected a Loss such as CROSS_ENTROPY")
+    if not all(hasattr(optimizer, name) for name in ("lr", "init_state", "step")):
         raise LoraRefError(
             f"optimizer in train is {optimizer!r}, expected one such as AdamW(0.01), "
-            "with lr, start and step"
+            "with lr, init_state and step"
         )
     steps = as_count("steps in train", steps)
     check_float("x in train", x)
@@ -222,17 +198,18 @@ def train(
     if not network.trainable:
         raise LoraRefError(f"{network!r} has nothing to train, expected some parameters")
     batches = minibatches(len(x), batch, rng)
-    # buffers of our own, which the optimiser may write into
+    # copies, because the optimizer writes into them
     params: Params = {name: array.copy() for name, array in network.trainable.items()}
-    network, state = network.with_params(params), optimizer.start(params)
+    network, state = network.with_params(params), optimizer.init_state(params)
     losses: list[float] = []
     norms: list[float] = []
     evaluations: list[tuple[int, Any]] = []
     report = _Report(steps, progress)
     for step in range(steps):
         chosen = next(batches)
-        lr = optimizer.lr * _factor(schedule, step, steps)
-        with np.errstate(all="ignore"):  # the sentences below say it, and say where
+        factor = 1.0 if schedule is None else schedule(step, steps)
+        lr = optimizer.lr * as_finite("what schedule returns in train", factor)
+        with np.errstate(all="ignore"):  # what is not finite is an error below
             y, cache = network.forward(
                 x[chosen], keywords=None if masks is None else masks(len(chosen), rng)
             )
@@ -252,9 +229,10 @@ def train(
         losses.append(value)
         norms.append(norm)
         if callback is not None:
-            said = callback(step + 1, _copied(network))
-            if said is not None:
-                evaluations.append((step + 1, said))
+            copied = {name: array.copy() for name, array in params.items()}
+            result = callback(step + 1, network.with_params(copied))
+            if result is not None:
+                evaluations.append((step + 1, result))
         report(step + 1, value)
     for name, array in params.items():
         if not np.isfinite(array).all():
@@ -265,12 +243,7 @@ def train(
 def accuracy(network: Network, x: Array, labels: Labels) -> float:
     """Return the share of the rows of x whose largest logit is that of their label.
 
-    Raises
-    ------
-    LoraRefError
-        If a logit is not finite: a NaN would count as the largest.
-    ShapeError
-        If there is not one label for each row.
+    A logit that is not finite is an error, because a NaN would count as the largest.
     """
     _check_network("network in accuracy", network)
     logits, _ = network.forward(x)
@@ -287,16 +260,6 @@ def _check_network(what: str, network: object) -> None:
         raise LoraRefError(f"{what} is a {type(network).__name__}, expected a Network")
 
 
-def _factor(schedule: Schedule | None, step: int, steps: int) -> float:
-    if schedule is None:
-        return 1.0
-    return as_finite("what schedule returns in train", schedule(step, steps))
-
-
-def _copied(network: Network) -> Network:
-    return network.with_params({name: a.copy() for name, a in network.trainable.items()})
-
-
 def _diverged(what: str, step: int, steps: int, losses: list[float]) -> DivergedError:
     last = f"the last finite loss was {losses[-1]:.6g}" if losses else "no loss was finite before"
     return DivergedError(
@@ -306,11 +269,10 @@ def _diverged(what: str, step: int, steps: int, losses: list[float]) -> Diverged
 
 
 class _Report:
-    """A line on stderr, where that is a terminal; written anew at most ten times a second."""
+    """A line on stderr if that is a terminal, rewritten at most ten times a second."""
 
     def __init__(self, steps: int, wanted: bool) -> None:
-        self.steps, self.wanted = steps, wanted and sys.stderr.isatty()
-        self.next = 0.0
+        self.steps, self.wanted, self.next = steps, wanted and sys.stderr.isatty(), 0.0
 
     def __call__(self, step: int, loss: float) -> None:
         if self.wanted and (step == self.steps or perf_counter() >= self.next):

@@ -7,21 +7,21 @@ from lora_ref.errors import LoraRefError
 
 
 def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> float:
-    """Return the factor of the learning rate: up in a line, down along half a cosine.
+    """Return the factor of the learning rate: a linear rise, then half a cosine down.
 
     Loshchilov and Hutter, "SGDR", 2017, arXiv 1608.03983, without restarts.
 
     Parameters
     ----------
     step : int
-        Steps that were made before this one, from 0 to `steps`.
+        Number of steps made before this one, from 0 to `steps`.
     steps : int
-        Steps in all. The factor is `floor` at ``step == steps``, when the last one is made.
+        Total number of steps. At ``step == steps``, after the last one, the factor is `floor`.
     warmup : int
-        Steps before the factor is 1, fewer than `steps`; the first has the factor
+        Number of steps before the factor is 1, below `steps`; the first factor is
         ``1 / (warmup + 1)``.
     floor : float
-        Where the factor ends, from 0 to 1.
+        The last factor, from 0 to 1.
 
     Examples
     --------

@@ -309,7 +309,7 @@ for optimizer in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
         for r in (4, 16, 64):
             layer = LoRALinear.init(W, r, 16, rng, rank_stabilized=stabilized)
             _, grads = layer.backward(g, layer.forward(x_wide)[1])
-            state = optimizer.start(layer.trainable)
+            state = optimizer.init_state(layer.trainable)
             moved = layer.with_params(optimizer.step(layer.trainable, grads, state)[0])
             fall = -np.sum(g * moved.forward(x_wide)[0])  # y was zero, as W is
             found.append((np.linalg.norm(grads["B"]), fall, np.linalg.norm(moved.delta_w)))

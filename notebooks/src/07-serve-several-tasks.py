@@ -136,7 +136,7 @@ print("zero gradient in the sum:", [name for name, grad in grads.items() if not 
 # %%
 # exact
 optimizer = AdamW(lr=0.01, weight_decay=0.0)
-params, state = layer.trainable, optimizer.start(layer.trainable)
+params, state = layer.trainable, optimizer.init_state(layer.trainable)
 for task in (np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 0, 2, 0, 2])):
     now = layer.with_params(params)
     y, cache = now.forward(x, task=task)

@@ -51,7 +51,7 @@ def make_update(name: str, rows: int, columns: int) -> Call:
 
 def in_place(params: Params, grads: Params) -> Call:
     """Write into the arrays that are there."""
-    state = OPTIMIZER.start(params)
+    state = OPTIMIZER.init_state(params)
 
     def step() -> Sequence[Any]:
         nonlocal state
@@ -63,7 +63,7 @@ def in_place(params: Params, grads: Params) -> Call:
 
 def pure(params: Params, grads: Params) -> Call:
     """Return new arrays."""
-    state = OPTIMIZER.start(params)
+    state = OPTIMIZER.init_state(params)
 
     def step() -> Sequence[Any]:
         nonlocal params, state
@@ -132,7 +132,7 @@ def make_step(name: str) -> Call:
 def numpy_step(network: Network, x: Any, labels: Any) -> Call:
     """Train as `lora_ref.training.train` does."""
     params = network.trainable
-    state = OPTIMIZER.start(params)
+    state = OPTIMIZER.init_state(params)
 
     def step() -> Sequence[Any]:
         nonlocal network, params, state

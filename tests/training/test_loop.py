@@ -117,7 +117,7 @@ def test_W0_and_biases_keep_their_bytes_and_are_absent_from_the_state():
         assert (layer.W0.tobytes(), layer.bias.tobytes()) == before[name]
         assert np.shares_memory(layer.W0, network[name].W)
         assert np.abs(layer.B).min() > 0
-    state = AdamW(0.02).start(adapted.trainable)
+    state = AdamW(0.02).init_state(adapted.trainable)
     assert state.sums.keys() == state.squares.keys() == adapted.trainable.keys()
     assert {name.partition(".")[2] for name in state.sums} == {"A", "B"}
 
@@ -265,6 +265,14 @@ def test_parameters_lost_in_the_last_step_do_not_come_back_as_a_result():
     network, x, labels = task(dtype=np.float32)
     with pytest.raises(DivergedError, match=r"fc\d\.W is not finite at step 1 of 1"):
         fit(network, x, labels, optimizer=SGD(1e300), steps=1)
+
+
+def test_gradients_whose_squares_overflow_stop_the_training():
+    network, x, labels = task(dtype=np.float32)
+    loss = Loss(lambda y, _: (1.0, y), lambda y: np.full_like(y, 1e20))
+    with pytest.raises(DivergedError, match=r"grads of AdamW\.step overflow float32 in step 1, "):
+        fit(network, x, labels, loss=loss)
+    fit(network, x, labels, loss=loss, max_norm=1.0)
 
 
 def test_arguments_that_do_not_fit_are_named(rng):

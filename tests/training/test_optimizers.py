@@ -14,6 +14,7 @@ from lora_ref.training import (
     SGD,
     AdamW,
     AdamWState,
+    DivergedError,
     Momentum,
     clip_gradients,
     cosine,
@@ -46,7 +47,7 @@ def arrays_of(state):
 
 
 def run(optimizer, params, all_grads, lrs):
-    state, seen = optimizer.start(params), []
+    state, seen = optimizer.init_state(params), []
     for grads, lr in zip(all_grads, lrs, strict=True):
         params, state = optimizer.step(params, grads, state, lr=lr)
         seen.append(params)
@@ -88,7 +89,7 @@ def test_adamw_follows_the_published_algorithm_for_20_steps(optimizer, rng):
 def test_adamw_without_epsilons_help_would_divide_zero_by_zero_and_does_not():
     params = {"w": np.ones(3)}
     optimizer = AdamW(0.1, weight_decay=0.0)
-    moved, _ = optimizer.step(params, {"w": np.zeros(3)}, optimizer.start(params))
+    moved, _ = optimizer.step(params, {"w": np.zeros(3)}, optimizer.init_state(params))
     assert_array_equal(moved["w"], params["w"])
 
 
@@ -116,8 +117,8 @@ def test_adamw_in_float16_goes_where_float64_does(scale, rng):
 
 def test_an_epsilon_that_the_dtype_rounds_to_zero_is_refused_at_the_start(rng):
     with pytest.raises(LoraRefError, match="epsilon in AdamW is 1e-50, which is 0 in the float32"):
-        AdamW(0.1, epsilon=1e-50).start(draw(rng, np.float32))
-    AdamW(0.1, epsilon=1e-50).start(draw(rng))
+        AdamW(0.1, epsilon=1e-50).init_state(draw(rng, np.float32))
+    AdamW(0.1, epsilon=1e-50).init_state(draw(rng))
 
 
 def test_momentum_follows_its_recursion_for_20_steps(rng):
@@ -144,7 +145,7 @@ def test_sgd_subtracts_lr_times_the_gradient(rng):
 @every
 def test_lr_of_a_step_stands_in_for_that_of_the_optimiser(optimizer, rng):
     params, grads = draw(rng), draw(rng)
-    state = optimizer.start(params)
+    state = optimizer.init_state(params)
     moved, _ = optimizer.step(params, grads, state)
     same, _ = optimizer.step(params, grads, state, lr=optimizer.lr)
     still, _ = optimizer.step(params, grads, state, lr=0.0)
@@ -164,7 +165,7 @@ def test_a_ratio_multiplies_the_rate_of_the_names_that_end_in_it(kind, rng):
 
     def moved(lr, **ratio):
         optimizer = kind(lr, **ratio)
-        return optimizer.step(params, grads, optimizer.start(params))[0]
+        return optimizer.step(params, grads, optimizer.init_state(params))[0]
 
     plus, slow, fast = moved(0.01, lr_ratio={"B": 16.0}), moved(0.01), moved(0.16)
     for name in params:
@@ -182,7 +183,7 @@ def test_the_longest_end_wins_in_any_order(rng):
 @pytest.mark.parametrize("kind", [SGD, Momentum, AdamW])
 def test_a_ratio_for_no_parameter_is_an_error_at_the_start(kind, rng):
     with pytest.raises(LoraRefError, match=r"'C', which ends no name, .* fc1\.A, fc1\.B"):
-        kind(0.1, lr_ratio={"C": 2.0}).start(draw(rng))
+        kind(0.1, lr_ratio={"C": 2.0}).init_state(draw(rng))
 
 
 # ---------------------------------------------------------------------------------- memory
@@ -222,9 +223,9 @@ def test_equal_optimisers_have_one_hash(optimizer):
 @dtypes
 def test_a_step_in_place_gives_the_same_bits_in_the_same_memory(optimizer, dtype, rng):
     params, all_grads = draw(rng, dtype), [draw(rng, dtype) for _ in range(4)]
-    pure, pure_state = params, optimizer.start(params)
+    pure, pure_state = params, optimizer.init_state(params)
     ours = {name: array.copy() for name, array in params.items()}
-    state = optimizer.start(ours)
+    state = optimizer.init_state(ours)
     memory = [array.ctypes.data for array in [*ours.values(), *arrays_of(state)]]
     for grads in all_grads:
         pure, pure_state = optimizer.step(pure, grads, pure_state)
@@ -239,7 +240,7 @@ def test_a_step_in_place_gives_the_same_bits_in_the_same_memory(optimizer, dtype
 @every
 def test_a_step_without_out_writes_to_nothing_it_was_given(optimizer, rng):
     params, grads = draw(rng), draw(rng)
-    _, state = optimizer.step(params, grads, optimizer.start(params))
+    _, state = optimizer.step(params, grads, optimizer.init_state(params))
     given_arrays = [*params.values(), *grads.values(), *arrays_of(state)]
     before = [array.tobytes() for array in given_arrays]
     for array in given_arrays:
@@ -253,9 +254,9 @@ def test_a_step_without_out_writes_to_nothing_it_was_given(optimizer, rng):
 @every
 def test_a_step_into_other_buffers_leaves_what_went_in(optimizer, rng):
     params, grads = draw(rng), draw(rng)
-    state = optimizer.start(params)
+    state = optimizer.init_state(params)
     before = [array.tobytes() for array in [*params.values(), *arrays_of(state)]]
-    buffers = draw(rng), optimizer.start(params)
+    buffers = draw(rng), optimizer.init_state(params)
     moved, after = optimizer.step(params, grads, state, out=buffers)
     expected, _ = optimizer.step(params, grads, state)
     assert all(moved[name] is buffers[0][name] for name in params)
@@ -271,8 +272,9 @@ def test_a_step_into_other_buffers_leaves_what_went_in(optimizer, rng):
 def test_strided_parameters_count_like_their_copies(optimizer, rng):
     params, grads = draw(rng), draw(rng)
     strided = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in params.items()}
-    expected, _ = optimizer.step(params, grads, optimizer.start(params))
-    optimizer.step(strided, grads, optimizer.start(strided), out=(strided, optimizer.start(params)))
+    expected, _ = optimizer.step(params, grads, optimizer.init_state(params))
+    state, buffers = optimizer.init_state(strided), optimizer.init_state(params)
+    optimizer.step(strided, grads, state, out=(strided, buffers))
     for name in params:
         assert_array_equal(strided[name], expected[name])
 
@@ -280,7 +282,7 @@ def test_strided_parameters_count_like_their_copies(optimizer, rng):
 @every
 def test_gradients_and_buffers_must_be_those_of_the_parameters(optimizer, rng):
     params, grads = draw(rng), draw(rng)
-    state = optimizer.start(params)
+    state = optimizer.init_state(params)
     fewer = {name: grads[name] for name in list(grads)[1:]}
     other = {**grads, "fc1.A": grads["fc1.A"].T}
     for wrong in (fewer, other, draw(rng, np.float32)):
@@ -291,6 +293,58 @@ def test_gradients_and_buffers_must_be_those_of_the_parameters(optimizer, rng):
     params["fc1.B"].flags.writeable = False
     with pytest.raises(LoraRefError, match=r"fc1\.B in params of out .* is read-only"):
         optimizer.step(params, grads, state, out=(params, state))
+
+
+@every
+@pytest.mark.parametrize("wrong", [None, [np.ones(2)], np.ones(2)], ids=repr)
+def test_what_is_no_mapping_of_names_is_named(optimizer, wrong, rng):
+    params, kind = draw(rng), type(optimizer).__name__
+    state, expected = optimizer.init_state(params), "expected a mapping from names to arrays"
+    got = type(wrong).__name__
+    for call, what in (
+        (lambda: optimizer.init_state(wrong), f"params in {kind}"),
+        (lambda: optimizer.step(wrong, params, state), f"params in {kind}"),
+        (lambda: optimizer.step(params, wrong, state), f"grads in {kind}.step"),
+    ):
+        with pytest.raises(LoraRefError) as said:
+            call()
+        assert str(said.value) == f"{what} is a {got}, {expected}"
+
+
+@every
+def test_what_is_no_array_among_the_parameters_or_gradients_is_named(optimizer, rng):
+    params = draw(rng)
+    state, wrong = optimizer.init_state(params), {**params, "fc1.B": [1.0]}
+    with pytest.raises(LoraRefError, match=r"fc1\.B of params in \w+ is a list, expected a NumPy"):
+        optimizer.step(wrong, params, state)
+    with pytest.raises(LoraRefError, match=r"fc1\.B in grads in \w+\.step is a list, expected"):
+        optimizer.step(params, wrong, state)
+
+
+@pytest.mark.parametrize("optimizer", [Momentum(0.1), AdamW(0.1)], ids=str)
+def test_a_state_of_another_kind_is_named(optimizer, rng):
+    params = draw(rng)
+    with pytest.raises(LoraRefError, match=r"^state in \w+\.step is a NoneType, expected "):
+        optimizer.step(params, params, None)
+    out = params, None
+    with pytest.raises(LoraRefError, match=r"^state of out in \w+\.step is a NoneType, expected "):
+        optimizer.step(params, params, optimizer.init_state(params), out=out)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 3e19), (np.float64, 3e154)])
+def test_gradients_whose_squares_overflow_are_named_and_move_nothing(dtype, size):
+    # an infinite square would divide every later gradient: the parameter would never move again
+    optimizer, params = AdamW(0.1), {"A": np.ones(3, dtype), "B": np.ones(2, dtype)}
+    state = optimizer.init_state(params)
+    fits = {"A": np.ones(3, dtype), "B": np.array([1, size / 3], dtype)}
+    params, state = optimizer.step(params, fits, state, out=(params, state))
+    before = {name: array.copy() for name, array in params.items()}
+    grads = {**fits, "B": np.array([1, size], dtype)}
+    sentence = rf"the squares of B in grads of AdamW\.step overflow {np.dtype(dtype)} in step 2, "
+    with pytest.raises(DivergedError, match=sentence), np.errstate(all="ignore"):  # as in train
+        optimizer.step(params, grads, state, out=(params, state))
+    for name, array in params.items():
+        assert_array_equal(array, before[name])
 
 
 @pytest.mark.parametrize(
@@ -311,7 +365,7 @@ def test_a_hyperparameter_out_of_range_is_named(make, what):
         make()
 
 
-# ---------------------------------------------------------------------------------- pace
+# ----------------------------------------------------------------- clipping and schedules
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.1, 1.0, 3.0, 100.0]))

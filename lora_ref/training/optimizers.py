@@ -8,7 +8,7 @@ those of `out`, which is faster and gives the same bits.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Optimizer:
         ``fc1.B``, ``"fc1.B"`` only for that one. The longest end wins. ``{"B": 16.0}`` is LoRA+
         (Hayou, Ghosh and Yu, 2024, arXiv 2402.12354).
     """
+
+    _wide: ClassVar[bool] = False  # whether a state is float32 at least
 
     lr: float
     # not in the hash: a dict has none, and equal optimizers have equal hashes without it
@@ -84,12 +86,16 @@ class Optimizer:
         here = f"{type(self).__name__}.step"
         self._check_params(params)
         _check_like(f"grads in {here}", grads, params)
-        self._check_state(f"state in {here}", state, params)
+        parts = self._parts(f"state in {here}", state)
+        for what, arrays in parts.items():
+            _check_like(what, arrays, params, wide=self._wide)
         if out is None:
             out = {name: np.empty_like(p) for name, p in params.items()}, self.init_state(params)
         else:
             _check_like(f"params of out in {here}", out[0], params, write=True)
-            self._check_state(f"state of out in {here}", out[1], params, write=True)
+            out_parts = self._parts(f"state of out in {here}", out[1])
+            for (what, arrays), old in zip(out_parts.items(), parts.values(), strict=True):
+                _check_like(what, arrays, old, write=True)
         lr = self.lr if lr is None else _at_least_0(f"lr in {here}", lr)
         rates = dict.fromkeys(params, lr)
         for end in sorted(self.lr_ratio, key=len):  # the longest last, so that it wins
@@ -100,8 +106,9 @@ class Optimizer:
         """Write the parameters and the arrays of the state to `out`; return the state."""
         raise NotImplementedError(f"{type(self).__name__} has no formula for a step")
 
-    def _check_state(self, what: str, state: Any, params: Params, *, write: bool = False) -> None:
-        """Raise unless `state` is one for `params`, and with `write` can be written to."""
+    def _parts(self, what: str, state: Any) -> dict[str, Params]:
+        """Return the arrays by name that are in a state, under what to call them in an error."""
+        return {}
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -158,8 +165,8 @@ class Momentum(Optimizer):
             np.subtract(params[name], rate * velocity, out=moved[name])
         return velocities
 
-    def _check_state(self, what: str, state: Any, params: Params, *, write: bool = False) -> None:
-        _check_like(what, state, params, write=write)
+    def _parts(self, what: str, state: Any) -> dict[str, Params]:
+        return {what: state}
 
 
 class AdamWState(NamedTuple):
@@ -205,8 +212,8 @@ class AdamW(Optimizer):
     Raises
     ------
     DivergedError
-        From `step`, for gradients whose squares overflow the state (above 1.8e19 in float32).
-        Arrays of `out` may then be partly written.
+        From `step`, if the state or a parameter overflows: in float32, for a gradient above
+        1.8e19, whose square is infinite. Arrays of `out` may then be partly written.
 
     Examples
     --------
@@ -217,6 +224,8 @@ class AdamW(Optimizer):
     >>> params["w"].round(4).tolist()  # the first step has length lr for every gradient
     [0.9, 1.1]
     """
+
+    _wide: ClassVar[bool] = True
 
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
@@ -257,34 +266,36 @@ class AdamW(Optimizer):
         root = math.sqrt(weight2)
         try:
             with np.errstate(over="raise"):
-                for name, grad in grads.items():
-                    np.multiply(sums[name], beta1, out=new_sums[name])
-                    new_sums[name] += grad
-                    np.multiply(squares[name], beta2, out=new_squares[name])
-                    new_squares[name] += np.square(grad, dtype=squares[name].dtype)
+                for name, rate in rates.items():
+                    total, square, param = new_sums[name], new_squares[name], moved[name]
+                    np.multiply(sums[name], beta1, out=total)
+                    total += grads[name]
+                    term = np.square(grads[name], dtype=square.dtype)
+                    np.multiply(squares[name], beta2, out=square)
+                    square += term
+                    # total / weight1 / (sqrt(square / weight2) + epsilon), with one division of
+                    # arrays; `term` is the only new array
+                    np.sqrt(square, out=term)
+                    term += self.epsilon * root
+                    np.divide(total, term, out=term)
+                    term *= rate * root / weight1
+                    np.multiply(params[name], 1 - rate * self.weight_decay, out=param)
+                    param -= term
         except FloatingPointError:
             raise DivergedError(
-                f"the squares of {name} in grads of AdamW.step overflow {squares[name].dtype} in "
-                f"step {t}, expected smaller gradients: clip them, or use a smaller learning rate"
+                f"{name} overflows {squares[name].dtype} in step {t} of AdamW: its gradient is up "
+                f"to {np.abs(grads[name]).max():.2g}, expected one whose square is finite; clip "
+                "the gradients, or use a smaller learning rate"
             ) from None
-        for name, rate in rates.items():
-            # sums / weight1 / (sqrt(squares / weight2) + epsilon), with one division of arrays
-            term = np.sqrt(new_squares[name])
-            term += self.epsilon * root
-            np.divide(new_sums[name], term, out=term)
-            term *= rate * root / weight1
-            np.multiply(params[name], 1 - rate * self.weight_decay, out=moved[name])
-            moved[name] -= term
         return AdamWState(t, new_sums, new_squares)
 
-    def _check_state(self, what: str, state: Any, params: Params, *, write: bool = False) -> None:
+    def _parts(self, what: str, state: Any) -> dict[str, Params]:
         if not isinstance(state, AdamWState):
             raise LoraRefError(
                 f"{what} is a {type(state).__name__}, expected the AdamWState of init_state or of "
                 "the step before"
             )
-        for name, arrays in (("sums", state.sums), ("squares", state.squares)):
-            _check_like(f"{name} of {what}", arrays, params, wide=True, write=write)
+        return {f"sums of {what}": state.sums, f"squares of {what}": state.squares}
 
 
 def _ends(name: str, end: str) -> bool:
@@ -303,10 +314,12 @@ def _check_like(
         )
     for name, param in params.items():
         array: Any = arrays[name]
-        dtype = at_least_float32(param.dtype) if wide else param.dtype
-        if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (param.shape, dtype):
-            check_float(f"{name} in {what}", array, dtype)
-            check_same_axes(f"{name} in {what}", array, param.shape)
+        if array is not param:
+            dtype = at_least_float32(param.dtype) if wide else param.dtype
+            same = isinstance(array, np.ndarray) and array.dtype == dtype
+            if not same or array.shape != param.shape:
+                check_float(f"{name} in {what}", array, dtype)
+                check_same_axes(f"{name} in {what}", array, param.shape)
         if write and not array.flags.writeable:
             raise LoraRefError(f"{name} in {what} is read-only, expected an array to write into")
 

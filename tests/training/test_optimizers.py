@@ -332,19 +332,18 @@ def test_a_state_of_another_kind_is_named(optimizer, rng):
 
 
 @pytest.mark.parametrize(("dtype", "size"), [(np.float32, 3e19), (np.float64, 3e154)])
-def test_gradients_whose_squares_overflow_are_named_and_move_nothing(dtype, size):
+def test_a_gradient_whose_square_overflows_is_named_and_nothing_is_changed(dtype, size):
     # an infinite square would divide every later gradient: the parameter would never move again
     optimizer, params = AdamW(0.1), {"A": np.ones(3, dtype), "B": np.ones(2, dtype)}
-    state = optimizer.init_state(params)
     fits = {"A": np.ones(3, dtype), "B": np.array([1, size / 3], dtype)}
-    params, state = optimizer.step(params, fits, state, out=(params, state))
-    before = {name: array.copy() for name, array in params.items()}
+    params, state = optimizer.step(params, fits, optimizer.init_state(params))
+    given_arrays = [*params.values(), *arrays_of(state)]
+    before = [array.tobytes() for array in given_arrays]
     grads = {**fits, "B": np.array([1, size], dtype)}
-    sentence = rf"the squares of B in grads of AdamW\.step overflow {np.dtype(dtype)} in step 2, "
+    sentence = rf"^B overflows {np.dtype(dtype)} in step 2 of AdamW: its gradient is up to 3e\+"
     with pytest.raises(DivergedError, match=sentence), np.errstate(all="ignore"):  # as in train
-        optimizer.step(params, grads, state, out=(params, state))
-    for name, array in params.items():
-        assert_array_equal(array, before[name])
+        optimizer.step(params, grads, state)
+    assert [array.tobytes() for array in given_arrays] == before
 
 
 @pytest.mark.parametrize(

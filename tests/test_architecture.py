@@ -49,7 +49,6 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "use": (
         "counting.*",
-        "fast",
         "gradcheck.slopes",
         "gradcheck.passes",
         "gradcheck.differences",
@@ -93,8 +92,8 @@ RULES = {
 class Import(NamedTuple):
     """One import as it stands in a file."""
 
-    source: str  # "lora_ref" in `from lora_ref import fast`; a relative one keeps its dots
-    name: str  # "fast"; "" in `import lora_ref`
+    source: str  # "lora_ref" in `from lora_ref import exact`; a relative one keeps its dots
+    name: str  # "exact"; "" in `import lora_ref`
     line: int
     at_once: bool  # whether it runs when the file is imported
 

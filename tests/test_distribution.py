@@ -25,4 +25,4 @@ def test_a_source_distribution_has_every_folder_that_the_tests_read() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     pytest_reads = settings["tool"]["pytest"]
     paths = [*pytest_reads["testpaths"], *pytest_reads["pythonpath"], "docs"]
-    assert grafted >= {path.split("/")[0] for path in paths} - {"lora_ref"}
+    assert grafted >= {path.split("/")[0] for path in paths} - {"lora_ref", "."}

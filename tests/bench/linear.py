@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.fast import bordered
 from lora_ref.layers import Linear, LoRALinear
+from tests.bench.bordered import BorderedPlan
 from tests.bench.contest import Timing, contest
 from tests.bench.machine import blas_threads
 from tests.bench.row import Row, Target
@@ -71,7 +71,7 @@ def bare_full(W0: Any, A: Any, B: Any, x: Any, grad_y: Any) -> Call:
 
 
 def plan(W0: Any, A: Any, B: Any, x: Any, grad_y: Any) -> Call:
-    made = bordered(LoRALinear(W0, A, B, ALPHA))
+    made = BorderedPlan(LoRALinear(W0, A, B, ALPHA), len(x))
 
     def call() -> Sequence[Any]:
         y = made.forward(x)

@@ -9,7 +9,7 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.style import blank, panels, style
-from lora_ref.quantize import LEVELS, NF4_BLOCK, NF4_OFFSET, Kind, quantize
+from lora_ref.quantize import NF4_BLOCK, NF4_OFFSET, Kind, levels_of, quantize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,12 +55,12 @@ def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
         x = np.linspace(-1.35, 1.35, 400)
         pdf = NormalDist(0.0, SPREAD).pdf
         density.plot(x, [pdf(v) for v in x], color=ink.grey, label=f"N(0, {SPREAD:.3f}²)")
-        levels = LEVELS["nf4"]
+        levels = levels_of("nf4")
         heights = [pdf(float(v)) for v in levels]
         density.vlines(levels, 0, heights, color=ink.blue, lw=2)
         density.plot(levels, heights, "o", color=ink.blue, label="NF4: 16 levels, one is 0")
         density.plot(
-            LEVELS["int4"], np.full(len(LEVELS["int4"]), 0.035), "^", color=ink.vermillion,
+            levels_of("int4"), np.full(len(levels_of("int4")), 0.035), "^", color=ink.vermillion,
             label="int4: 15 even levels",
         )  # fmt: skip
         density.set(ylabel="density", ylim=(0, 1.16 * max(heights)))
@@ -71,7 +71,7 @@ def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
         )
         for kind, colour, hatch, sign in looks:
             shares.bar(
-                LEVELS[kind], sign * 100 * used[kind].shares, width=0.05, label=f"use of {kind}",
+                levels_of(kind), sign * 100 * used[kind].shares, width=0.05, label=f"use of {kind}",
                 color=ink.paper if hatch else colour, edgecolor=colour, hatch=hatch,
             )  # fmt: skip
         shares.axhline(0, color=ink.grey, lw=1)
@@ -85,7 +85,7 @@ def nf4_alt(used: Mapping[Kind, Use]) -> str:
     """Say what `nf4` shows."""
     _check_used(used)
     ours, even = used["nf4"], used["int4"]
-    gaps = np.diff(LEVELS["nf4"])
+    gaps = np.diff(levels_of("nf4"))
     shares = {
         kind: f"{100 * use.shares.min():.1f} to {100 * use.shares.max():.1f} %"
         for kind, use in used.items()

@@ -16,16 +16,16 @@ A code is an index into the levels, so the integer of ``int4`` is its code minus
 """
 
 from lora_ref.quantize.array import ABSMAX_BLOCK, QuantizedArray, bits_per_weight, quantize
-from lora_ref.quantize.levels import LEVELS, NF4_BLOCK, NF4_OFFSET, Kind, nf4_levels
+from lora_ref.quantize.levels import NF4_BLOCK, NF4_OFFSET, Kind, levels_of, nf4_levels
 
 __all__ = [
     "ABSMAX_BLOCK",
-    "LEVELS",
     "NF4_BLOCK",
     "NF4_OFFSET",
     "Kind",
     "QuantizedArray",
     "bits_per_weight",
+    "levels_of",
     "nf4_levels",
     "quantize",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from lora_ref.checks import (
     frozen,
 )
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.quantize.levels import LEVELS, NF4_BLOCK, NF4_THRESHOLDS, Kind, check_kind
+from lora_ref.quantize.levels import NF4_BLOCK, Kind, check_kind, levels_of, nf4_thresholds
 
 ABSMAX_BLOCK = 256
 """Values of absmax that share a constant when absmax is quantized in turn."""
@@ -88,7 +89,7 @@ class QuantizedArray:
     @property
     def levels(self) -> Array:
         """The float32 values in [-1, 1] that a code may stand for, ascending."""
-        return LEVELS[self.kind]
+        return levels_of(self.kind)
 
     @property
     def size(self) -> int:
@@ -141,7 +142,7 @@ class QuantizedArray:
         target = self.dtype if dtype is None else _as_float("dtype in dequantize", dtype)
         absmax = self.block_absmax
         as_finite("the largest absmax in dequantize", absmax.max(), target)
-        table, per_byte = _TABLES[self.kind], _CODES_PER_BYTE[self.kind]
+        table, per_byte = _table(self.kind), _CODES_PER_BYTE[self.kind]
         width = min(self.block_size, self.size)
         # whole blocks in whole bytes: what a short last block leaves empty is cut off at the end
         out = np.zeros(-(-len(absmax) * width // per_byte), table.dtype)
@@ -294,10 +295,10 @@ def _nearest(kind: str, x: Array) -> NDArray[np.uint8]:
     if kind == "nf4":
         # 15 comparisons of whole arrays are several times as fast as a search for each value
         codes = np.zeros(x.shape, np.uint8)
-        for threshold in NF4_THRESHOLDS:
+        for threshold in nf4_thresholds():
             codes += (x > threshold).view(np.uint8)
         return codes
-    largest = len(LEVELS[kind]) // 2
+    largest = len(levels_of(kind)) // 2
     x *= largest
     np.rint(x, out=x)
     x += largest
@@ -314,20 +315,19 @@ def _chunks(blocks: int, width: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + step, blocks)
 
 
+@cache
 def _table(kind: str) -> NDArray[Any]:
     """Return what each byte of codes stands for: a level, or a pair of levels.
 
     A pair is stored as one complex64, because NumPy looks that up in one piece.
     """
-    levels = LEVELS[kind]
+    levels = levels_of(kind)
     if _CODES_PER_BYTE[kind] == 1:
         return levels
     byte = np.arange(256)
     padded = np.resize(levels, 16)  # int4 has no level 15, and no code 15 either
-    return np.stack([padded[byte >> 4], padded[byte & 15]], axis=1).view(np.complex64)[:, 0]
-
-
-_TABLES = {kind: np.ascontiguousarray(_table(kind)) for kind in LEVELS}
+    pairs = np.stack([padded[byte >> 4], padded[byte & 15]], axis=1)
+    return pairs.view(np.complex64)[:, 0]
 
 
 def _as_float(what: str, dtype: AnyDType) -> AnyDType:

@@ -1,8 +1,7 @@
 """The levels of each kind of quantization: NF4 derived, int4 and int8."""
 
-from collections.abc import Mapping
-from statistics import NormalDist
-from typing import Literal, TypeAlias
+from functools import cache
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from lora_ref.checks import Array, as_finite, frozen
 from lora_ref.errors import LoraRefError
 
 Kind: TypeAlias = Literal["nf4", "int4", "int8"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 NF4_OFFSET = 0.9677083
 """Probability of the largest level of NF4: 1 - (1/64 + 1/60), rounded as in bitsandbytes."""
@@ -48,6 +48,8 @@ def nf4_levels(offset: float = NF4_OFFSET) -> Array:
     offset = as_finite("offset in nf4_levels", offset)
     if not 0.5 < np.float32(offset) < 1.0:
         raise LoraRefError(f"offset in nf4_levels is {offset}, expected a number in (1/2, 1)")
+    from statistics import NormalDist  # takes 10 ms, and only NF4 needs it
+
     quantile = NormalDist().inv_cdf
     positive = [quantile(float(p)) for p in even_steps(offset, 0.5, 9)[:-1]]
     negative = [-quantile(float(p)) for p in even_steps(offset, 0.5, 8)[:-1]]
@@ -65,22 +67,23 @@ def even_steps(start: float, stop: float, count: int) -> Array:
     return np.where(up < down, first + step * up, last - step * down)
 
 
-def _integer_levels(largest: int) -> Array:
-    return np.arange(-largest, largest + 1, dtype=np.float32) / np.float32(largest)
+@cache
+def levels_of(kind: str) -> Array:
+    """Return the levels of a kind: read-only float32, ascending from -1 to 1, with a zero."""
+    if kind == "nf4":
+        return frozen(nf4_levels())
+    largest = {"int4": 7, "int8": 127}[kind]
+    return frozen(np.arange(-largest, largest + 1, dtype=np.float32) / np.float32(largest))
 
 
-LEVELS: Mapping[str, Array] = {
-    "nf4": frozen(nf4_levels()),
-    "int4": frozen(_integer_levels(7)),
-    "int8": frozen(_integer_levels(127)),
-}
-"""The levels of each kind: float32, ascending, from -1 to 1, zero among them."""
-
-NF4_THRESHOLDS = frozen((LEVELS["nf4"][1:] + LEVELS["nf4"][:-1]) / 2)
-"""Halfway between neighbouring levels of NF4: a value above the k-th has at least code k + 1."""
+@cache
+def nf4_thresholds() -> Array:
+    """Return the middles of neighbouring NF4 levels: above the k-th, the code is at least k + 1."""
+    levels = levels_of("nf4")
+    return frozen((levels[1:] + levels[:-1]) / 2)
 
 
 def check_kind(what: str, kind: object) -> None:
-    """Raise `LoraRefError` unless `kind` is a key of `LEVELS`."""
-    if not isinstance(kind, str) or kind not in LEVELS:
-        raise LoraRefError(f"{what} is {kind!r}, expected one of: {', '.join(LEVELS)}")
+    """Raise `LoraRefError` unless `kind` is one of `KINDS`."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise LoraRefError(f"{what} is {kind!r}, expected one of: {', '.join(KINDS)}")

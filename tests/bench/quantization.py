@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.quantize import LEVELS, NF4_BLOCK, quantize
+from lora_ref.quantize import NF4_BLOCK, levels_of, quantize
 from tests.bench.contest import contest
 from tests.bench.machine import blas_threads
 from tests.bench.row import Row, Target
@@ -46,7 +46,7 @@ def ours(W: Any) -> Call:
 
 
 def search(W: Any) -> Call:
-    levels = LEVELS["nf4"]
+    levels = levels_of("nf4")
     thresholds = (levels[1:] + levels[:-1]) / 2
     return _one_by_one(W, lambda x: np.searchsorted(thresholds, x).astype(np.uint8))
 
@@ -54,7 +54,7 @@ def search(W: Any) -> Call:
 def argmin(W: Any) -> Call:
     def nearest(x: Any) -> Any:
         parts = np.array_split(x, -(-x.size >> 16))  # 16 distances for each value take memory
-        found = [np.abs(part[:, None] - LEVELS["nf4"]).argmin(axis=1) for part in parts]
+        found = [np.abs(part[:, None] - levels_of("nf4")).argmin(axis=1) for part in parts]
         return np.concatenate(found).astype(np.uint8)
 
     return _one_by_one(W, nearest)
@@ -90,7 +90,7 @@ def ours_back(W: Any) -> Call:
 
 
 def gather(W: Any) -> Call:
-    q, levels = quantize(W), LEVELS["nf4"]
+    q, levels = quantize(W), levels_of("nf4")
 
     def call() -> Sequence[Any]:
         blocks = levels[q.indices].reshape(-1, NF4_BLOCK)

@@ -30,7 +30,7 @@ from lora_ref.counting import (
 )
 from lora_ref.counting.models import architecture
 from lora_ref.counting.models.examples import model_named
-from lora_ref.quantize import LEVELS, NF4_BLOCK, quantize
+from lora_ref.quantize import NF4_BLOCK, levels_of, quantize
 
 CLAIMS = {claim.id: claim for source in literature() for claim in source.claims}
 JUDGED = {id: judge(claim) for id, claim in CLAIMS.items()}
@@ -129,8 +129,8 @@ def test_random_subspaces_shrink_a_norm_as_table_7_says(d, r):
 
 def test_the_printed_levels_are_the_float32_values_bit_for_bit():
     texts = [float(printed(f"nf4-level-{code}")) for code in range(16)]
-    assert np.array_equal(np.array(texts, np.float32), LEVELS["nf4"])
-    assert np.array_equal(np.array(texts), LEVELS["nf4"].astype(float))
+    assert np.array_equal(np.array(texts, np.float32), levels_of("nf4"))
+    assert np.array_equal(np.array(texts), levels_of("nf4").astype(float))
 
 
 def test_the_share_of_each_code_is_what_quantising_normal_values_gives():

@@ -19,7 +19,7 @@ from lora_ref.figures import FIGURES, counts, write
 from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.layers import LoRALinear
-from lora_ref.quantize import LEVELS
+from lora_ref.quantize import levels_of
 from lora_ref.study import SHIFTS, committed
 
 RECORDS = committed()
@@ -266,10 +266,10 @@ def test_nf4_levels_stand_on_the_density_and_their_use_is_measured(rng):
     picture = draw("nf4", used=used)
     density, shares = picture.figure.axes
     stems = np.array([path[:, 0] for path in density.collections[0].get_segments()])
-    assert_allclose(stems, np.repeat(LEVELS["nf4"][:, None], 2, axis=1))
+    assert_allclose(stems, np.repeat(levels_of("nf4")[:, None], 2, axis=1))
     curve, dots, rug = (data(line) for line in density.lines)
     assert_allclose(dots[1], np.interp(dots[0], *curve), atol=1e-3)
-    assert_allclose(rug[0], LEVELS["int4"])
+    assert_allclose(rug[0], levels_of("int4"))
     bars = {box.get_label(): [bar.get_height() for bar in box] for box in shares.containers}
     assert_allclose(bars["use of nf4"], 100 * used["nf4"].shares)
     assert_allclose(bars["use of int4"], -100 * used["int4"].shares)

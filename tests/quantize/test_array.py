@@ -15,9 +15,9 @@ from strategies import seeds
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck.passes import in_float64
-from lora_ref.quantize import LEVELS, QuantizedArray, bits_per_weight, quantize
+from lora_ref.quantize import QuantizedArray, bits_per_weight, levels_of, quantize
 from lora_ref.quantize import array as module
-from lora_ref.quantize.levels import NF4_THRESHOLDS
+from lora_ref.quantize.levels import nf4_thresholds
 
 EPS = float(np.finfo(np.float32).eps)
 SUBNORMAL = {np.float16: 2.0**-24, np.float32: 2.0**-149}
@@ -80,9 +80,9 @@ def test_every_code_is_the_nearest_level(problem: tuple[Array, int]) -> None:
 
 
 def test_halfway_between_two_levels_nf4_takes_the_lower() -> None:
-    q = quantize(np.append(NF4_THRESHOLDS, np.float32(1)))
+    q = quantize(np.append(nf4_thresholds(), np.float32(1)))
     assert_array_equal(q.indices, np.append(np.arange(15), 15))
-    above = np.nextafter(NF4_THRESHOLDS, np.float32(2))
+    above = np.nextafter(nf4_thresholds(), np.float32(2))
     assert_array_equal(quantize(np.append(above, np.float32(1))).indices[:-1], np.arange(1, 16))
 
 
@@ -139,7 +139,9 @@ def test_a_large_matrix_is_worked_on_in_several_chunks(rng: np.random.Generator)
     assert array.size > 2 * module.CHUNK
     q = quantize(array)
     assert_array_equal(q.block_absmax[-1], np.abs(array.reshape(-1)[-(array.size % 64) :]).max())
-    assert np.abs(q.dequantize() - array).max() <= reach(LEVELS["nf4"]).max() * np.abs(array).max()
+    assert (
+        np.abs(q.dequantize() - array).max() <= reach(levels_of("nf4")).max() * np.abs(array).max()
+    )
     assert_array_equal(q.indices[0, :64], quantize(array[0, :64]).indices)
     assert_array_equal(
         q.indices.reshape(-1)[-(array.size % 64) :],
@@ -170,9 +172,9 @@ def test_error_stays_below_the_reach_of_the_level(problem: tuple[Array, int]) ->
 
 def test_the_widest_gap_of_nf4_is_met() -> None:
     # halfway between -1 and the next level: no bound below half of that gap would hold
-    q = quantize(one_block(1, NF4_THRESHOLDS[0]))
-    error = abs(float(q.dequantize()[1]) - float(NF4_THRESHOLDS[0]))
-    assert error == pytest.approx(reach(LEVELS["nf4"]).max(), rel=1e-6)
+    q = quantize(one_block(1, nf4_thresholds()[0]))
+    error = abs(float(q.dequantize()[1]) - float(nf4_thresholds()[0]))
+    assert error == pytest.approx(reach(levels_of("nf4")).max(), rel=1e-6)
     assert error == pytest.approx(0.152, abs=0.0005)
 
 

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
-from lora_ref.quantize import LEVELS, NF4_OFFSET, levels, nf4_levels
-from lora_ref.quantize.levels import NF4_THRESHOLDS, even_steps
+from lora_ref.quantize import NF4_OFFSET, levels, levels_of, nf4_levels
+from lora_ref.quantize.levels import even_steps, nf4_thresholds
 
 # bitsandbytes `functional.py`, get_4bit_type("nf4"); QLoRA (arXiv 2305.14314), appendix E
 PUBLISHED = np.float32(
@@ -60,11 +60,11 @@ ZERO = {"nf4": 7, "int4": 7, "int8": 127}
 def test_derived_levels_are_the_published_float32_values_bit_for_bit() -> None:
     assert nf4_levels().dtype == np.float32
     assert_array_equal(nf4_levels().view(np.uint32), PUBLISHED.view(np.uint32))
-    assert_array_equal(LEVELS["nf4"], PUBLISHED)
+    assert_array_equal(levels_of("nf4"), PUBLISHED)
 
 
 def test_the_thresholds_are_the_published_ones_bit_for_bit() -> None:
-    assert_array_equal(NF4_THRESHOLDS, PUBLISHED_THRESHOLDS)
+    assert_array_equal(nf4_thresholds(), PUBLISHED_THRESHOLDS)
 
 
 def one_sided(start: float, stop: float, count: int) -> Array:
@@ -111,7 +111,7 @@ def test_seven_levels_are_negative_eight_positive_and_one_is_zero() -> None:
 
 @pytest.mark.parametrize("kind", ZERO)
 def test_levels_ascend_from_minus_one_to_one_through_zero_and_are_read_only(kind: str) -> None:
-    found = LEVELS[kind]
+    found = levels_of(kind)
     assert (found[0], found[ZERO[kind]], found[-1]) == (-1, 0, 1)
     assert (np.diff(found) > 0).all()
     with pytest.raises(ValueError, match="read-only"):

@@ -113,11 +113,8 @@ def outer_products(A: Array, B: Array) -> Array:
 
     Examples
     --------
-    >>> outer_products(np.ones((2, 3)), np.array([[1.0, 0.0], [0.0, 2.0]]))
-    array([[[1., 1., 1.],
-            [0., 0., 0.]],
-           [[0., 0., 0.],
-            [2., 2., 2.]]])
+    >>> outer_products(np.ones((2, 3)), np.array([[1.0, 2.0]])).tolist()
+    [[[1.0, 1.0, 1.0]], [[2.0, 2.0, 2.0]]]
     """
     _check_factors("outer_products", A, B)
     return B.T[:, :, None] * A[:, None, :]
@@ -206,7 +203,8 @@ def subspace_overlap(A: Array, B: Array, i: int, j: int) -> float:
     2106.09685, section 7.2 and appendix G). The columns of U_A and U_B are right-singular vectors
     of A and B, two matrices with in_features columns: for example the A of two trainings, not the
     factors of one update. To compare up-projections, pass their transposes. φ is the mean squared
-    cosine of the `principal_angles`; its mean for random subspaces is max(i, j) / in_features.
+    cosine of the `principal_angles`. Independent random subspaces have max(i, j) / in_features on
+    average.
 
     If singular value i of A, or j of B, equals the next one, φ depends on LAPACK. An i or j above
     the numerical rank is an error, because those singular vectors are arbitrary.

@@ -83,7 +83,7 @@ def softmax_cross_entropy(
     if smoothing:
         losses -= smoothing * shifted.mean(axis=1)
     cache = CrossEntropyCache(logits.shape, counted, probabilities, labels, smoothing)
-    return float(losses.mean(dtype=np.float64)), cache
+    return float(losses.sum(dtype=np.float64)) / len(losses), cache
 
 
 def softmax_cross_entropy_backward(cache: CrossEntropyCache) -> Array:

@@ -198,7 +198,7 @@ def train(
     if not network.trainable:
         raise LoraRefError(f"{network!r} has nothing to train, expected some parameters")
     batches = minibatches(len(x), batch, rng)
-    # copies, because the optimizer writes into them
+    # copies, because the optimizer writes into them; the layers hold these very arrays
     params: Params = {name: array.copy() for name, array in network.trainable.items()}
     network, state = network.with_params(params), optimizer.init_state(params)
     losses: list[float] = []
@@ -224,8 +224,9 @@ def train(
                 )
             if max_norm is not None:
                 grads, _ = clip_gradients(grads, max_norm)
-            params, state = optimizer.step(params, grads, state, lr=lr, out=(params, state))
-            network = network.with_params(params)
+            moved, state = optimizer.step(params, grads, state, lr=lr, out=(params, state))
+            if moved is not params:  # else the layers hold the moved arrays already
+                params, network = moved, network.with_params(moved)
         losses.append(value)
         norms.append(norm)
         if callback is not None:

@@ -131,17 +131,16 @@ def make_step(name: str) -> Call:
 
 def numpy_step(network: Network, x: Any, labels: Any) -> Call:
     """Train as `lora_ref.training.train` does."""
-    params = network.trainable
+    params = network.trainable  # the arrays themselves: a step in place trains the network
     state = OPTIMIZER.init_state(params)
 
     def step() -> Sequence[Any]:
-        nonlocal network, params, state
+        nonlocal state
         y, cache = network.forward(x)
         _, inner = softmax_cross_entropy(y, labels)
         grad_y = softmax_cross_entropy_backward(inner)
         _, grads = network.backward(grad_y, cache, need_grad_x=False)
-        params, state = OPTIMIZER.step(params, grads, state, out=(params, state))
-        network = network.with_params(params)
+        _, state = OPTIMIZER.step(params, grads, state, out=(params, state))
         return y, *params.values()
 
     return step

@@ -86,16 +86,13 @@ class Optimizer:
         here = f"{type(self).__name__}.step"
         self._check_params(params)
         _check_like(f"grads in {here}", grads, params)
-        parts = self._parts(f"state in {here}", state)
-        for what, arrays in parts.items():
-            _check_like(what, arrays, params, wide=self._wide)
         if out is None:
             out = {name: np.empty_like(p) for name, p in params.items()}, self.init_state(params)
         else:
             _check_like(f"params of out in {here}", out[0], params, write=True)
-            out_parts = self._parts(f"state of out in {here}", out[1])
-            for (what, arrays), old in zip(out_parts.items(), parts.values(), strict=True):
-                _check_like(what, arrays, old, write=True)
+            if out[1] is not state:
+                self._check_state(f"state of out in {here}", out[1], params, write=True)
+        self._check_state(f"state in {here}", state, params, write=out[1] is state)
         lr = self.lr if lr is None else _at_least_0(f"lr in {here}", lr)
         rates = dict.fromkeys(params, lr)
         for end in sorted(self.lr_ratio, key=len):  # the longest last, so that it wins
@@ -106,8 +103,12 @@ class Optimizer:
         """Write the parameters and the arrays of the state to `out`; return the state."""
         raise NotImplementedError(f"{type(self).__name__} has no formula for a step")
 
+    def _check_state(self, what: str, state: Any, params: Params, *, write: bool) -> None:
+        for part, arrays in self._parts(what, state).items():
+            _check_like(part, arrays, params, wide=self._wide, write=write)
+
     def _parts(self, what: str, state: Any) -> dict[str, Params]:
-        """Return the arrays by name that are in a state, under what to call them in an error."""
+        """Return the mappings of arrays in a state, by what to call them in an error."""
         return {}
 
     def _set(self, name: str, value: Any) -> None:

@@ -89,18 +89,9 @@ def dropout_mask(
     """Draw a mask: each entry is 0 with probability p, and 1 / (1 - p) otherwise; its mean is 1.
 
     Dropout is Hinton et al., 2012, arXiv 1207.0580. This is inverted dropout: the kept entries are
-    enlarged in training, where the paper shrinks the weights at test time.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of the array to be masked: every row needs a mask of its own.
-    p : float
-        Probability of dropping an entry, at least 0 and below 1.
-    rng : numpy.random.Generator
-        Draws the mask; it drops the same entries in every dtype.
-    dtype : dtype
-        Dtype of the array to be masked, floating point.
+    enlarged in training, where the paper shrinks the weights at test time. p is at least 0 and
+    below 1; shape and dtype are those of the array to be masked, because every row needs a mask of
+    its own. A generator in the same state drops the same entries in every dtype.
 
     Examples
     --------
@@ -117,9 +108,8 @@ def dropout_mask(
     if not isinstance(given, tuple) or not given:
         raise LoraRefError(f"shape in dropout_mask is {given!r}, expected a tuple of sizes")
     sizes = [as_count(f"axis {i} of shape in dropout_mask", size) for i, size in enumerate(given)]
-    enlarged = as_finite("1 / (1 - p) in dropout_mask", 1 / (1 - p), kind)
     mask: Array = (rng.random(sizes) >= p).astype(kind)
-    mask *= enlarged
+    mask *= as_finite("1 / (1 - p) in dropout_mask", 1 / (1 - p), kind)
     return mask
 
 

@@ -19,7 +19,7 @@ NF4_BLOCK = 64
 
 
 def nf4_levels(offset: float = NF4_OFFSET) -> Array:
-    """Return the 16 levels of NF4, derived: bit for bit the published float32 values.
+    """Return the 16 levels of NF4, derived: bit for bit the published float32 values, ascending.
 
     They are quantiles of N(0, 1) at even steps of probability from `offset` to 1/2: eight, without
     the 1/2 itself; seven more, negated; and zero; all divided by the largest. So zero is exact, 7
@@ -28,17 +28,7 @@ def nf4_levels(offset: float = NF4_OFFSET) -> Array:
 
     The bits depend on the order of operations. The steps are float32 and counted from the nearer
     end, the quantiles are rounded to float32 before the division, and the offset is the rounded
-    one.
-
-    Parameters
-    ----------
-    offset : float
-        Probability of the largest level, between 1/2 and 1.
-
-    Returns
-    -------
-    ndarray of shape (16,), float32
-        Ascending, from -1 to 1.
+    one. An offset of 1/2 or less, or of 1 or more, is an error.
 
     Examples
     --------

@@ -132,14 +132,15 @@ def train(
     callback: Callable[[int, Network], Any] | None = None,
     progress: bool = False,
 ) -> tuple[Network, History]:
-    """Return the network after training what is trainable in it; the input is not modified.
+    """Return the trained network and the record of the training; the input is not modified.
 
-    The same arguments, with a generator in the same state, give the same bits.
+    What is frozen is shared with the result. The same arguments, with a generator in the same
+    state, give the same bits.
 
     Parameters
     ----------
     network : Network
-        The network before the first step; the result shares what is frozen in it.
+        The network before the first step.
     x : ndarray of shape (examples, in_features), or with more axes
         One example per entry of the first axis.
     labels : ndarray with the first axis of x
@@ -165,13 +166,6 @@ def train(
         modify. What it returns, unless None, is kept in the history.
     progress : bool
         Whether to report on stderr, if that is a terminal.
-
-    Returns
-    -------
-    network : Network
-        The network after the last step.
-    history : History
-        Losses, norms and evaluations.
 
     Raises
     ------

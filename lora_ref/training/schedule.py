@@ -9,19 +9,10 @@ from lora_ref.errors import LoraRefError
 def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> float:
     """Return the factor of the learning rate: a linear rise, then half a cosine down.
 
-    Loshchilov and Hutter, "SGDR", 2017, arXiv 1608.03983, without restarts.
-
-    Parameters
-    ----------
-    step : int
-        Number of steps made before this one, from 0 to `steps`.
-    steps : int
-        Total number of steps. At ``step == steps``, after the last one, the factor is `floor`.
-    warmup : int
-        Number of steps before the factor is 1, below `steps`; the first factor is
-        ``1 / (warmup + 1)``.
-    floor : float
-        The last factor, from 0 to 1.
+    Loshchilov and Hutter, "SGDR", 2017, arXiv 1608.03983, without restarts. `step` counts the steps
+    made before this one. The factor rises from ``1 / (warmup + 1)`` at step 0 to 1 at step
+    `warmup`, which is below `steps`. It falls to `floor`, from 0 to 1, at step `steps`, after the
+    last one.
 
     Examples
     --------

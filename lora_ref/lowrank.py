@@ -262,7 +262,7 @@ def principal_angles(X: Array, Y: Array) -> Array:
 
 
 def best_update(x: Array, y: Array, W0: Array, r: int) -> tuple[Array, Array]:
-    """Return the A and B of rank at most r that minimize ``norm(x @ (W0 + B @ A).T - y)**2``.
+    """Return the A and B of rank at most r that minimise ``norm(x @ (W0 + B @ A).T - y)**2``.
 
     This is reduced-rank regression (Izenman, 1975, Journal of Multivariate Analysis 5:248-264):
     Eckart and Young in the metric of x. With ``x = U @ diag(sigma) @ Vh``, it truncates the SVD of

@@ -1,4 +1,4 @@
-"""Quantization: weights in 4 or 8 bits, as codes and one scale for each block of values.
+"""Quantisation: weights in 4 or 8 bits, as codes and one scale for each block of values.
 
 All kinds work alike. A block is divided by its largest magnitude, its absmax, so that it lies in
 [-1, 1]. Each value is stored as the index of the nearest of a few fixed levels. To read a value

@@ -1,4 +1,4 @@
-"""Quantized arrays: codes, block constants, double quantization, and the bits they take."""
+"""Quantised arrays: codes, block constants, double quantisation, and the bits they take."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.quantize.levels import NF4_BLOCK, Kind, check_kind, levels_of, nf4_thresholds
 
 ABSMAX_BLOCK = 256
-"""Values of absmax that share a constant when absmax is quantized in turn."""
+"""Values of absmax that share a constant when absmax is quantised in turn."""
 
 CHUNK = 1 << 16
 """Values that are worked on at a time: few enough to stay in the cache for all comparisons."""
@@ -44,7 +44,7 @@ class QuantizedArray:
         high nibble. If the number of values is odd, the last low nibble means nothing.
     absmax : ndarray of shape (blocks,), or QuantizedArray of that shape
         The largest magnitude of each block: values of float32, in whatever dtype. With double
-        quantization, a QuantizedArray of ``absmax - mean``.
+        quantisation, a QuantizedArray of ``absmax - mean``.
     block_size : int
         Values that share an absmax; the last block may be shorter.
     shape : tuple of int
@@ -52,7 +52,7 @@ class QuantizedArray:
     dtype : numpy.dtype
         Dtype of the array, and of the result of `dequantize`.
     mean : float
-        What was subtracted from absmax before absmax was quantized; 0 without double quantization.
+        What was subtracted from absmax before absmax was quantised; 0 without double quantisation.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class QuantizedArray:
 
     @property
     def double(self) -> bool:
-        """Whether absmax is quantized too."""
+        """Whether absmax is quantised too."""
         return isinstance(self.absmax, QuantizedArray)
 
     @property
@@ -124,7 +124,7 @@ class QuantizedArray:
     def block_absmax(self) -> Array:
         """What the levels of each block are multiplied by, shape (blocks,), float32.
 
-        With double quantization it is rounded, and never below zero.
+        With double quantisation it is rounded, and never below zero.
         """
         if not isinstance(self.absmax, QuantizedArray):
             return self.absmax
@@ -137,7 +137,7 @@ class QuantizedArray:
 
         The product is rounded to float32 and only then converted to `dtype`, so a layer in float64
         computes with exactly the weight of a layer in float32. If omitted, `dtype` is that of the
-        array that was quantized. A dtype that cannot hold the largest absmax is an error.
+        array that was quantised. A dtype that cannot hold the largest absmax is an error.
         """
         target = self.dtype if dtype is None else _as_float("dtype in dequantize", dtype)
         absmax = self.block_absmax
@@ -203,13 +203,13 @@ def quantize(
     """Return `array` as the nearest levels of `kind`, block by block over its flattened values.
 
     The array is rounded to float32 first, so a magnitude below the smallest float32 becomes zero.
-    A block of zeros has absmax 0 and is dequantized to zeros.
+    A block of zeros has absmax 0 and is dequantised to zeros.
 
     Halfway between two levels, NF4 takes the lower one: the thresholds are the float32 midpoints,
     as in bitsandbytes. The integers take the even one, as ``numpy.rint`` does.
 
-    Quantizing a dequantized array gives the same codes and absmax, bit for bit: the largest
-    magnitude of a block is stored exactly, as level -1 or 1. Double quantization rounds it. NF4 has
+    Quantising a dequantised array gives the same codes and absmax, bit for bit: the largest
+    magnitude of a block is stored exactly, as level -1 or 1. Double quantisation rounds it. NF4 has
     one exception, among the subnormal numbers of the array's dtype: if absmax is 5 times the
     smallest, -4 times the smallest becomes -3 times it, which has another code.
 
@@ -222,7 +222,7 @@ def quantize(
     block_size : int, optional
         Values that share an absmax; None for one absmax for the whole array.
     double : bool
-        Whether to quantize absmax too, to 8 bits in blocks of 256, after subtracting its mean
+        Whether to quantise absmax too, to 8 bits in blocks of 256, after subtracting its mean
         (QLoRA, section 3, "Double Quantization"). The paper stores it as 8-bit floats; here it is
         int8, which takes the same memory and has even steps.
 
@@ -250,8 +250,8 @@ def bits_per_weight(bits: int = 4, *, block_size: int = NF4_BLOCK, double: bool 
     """Return the bits that a weight takes in a large array, by the formula of QLoRA, section 3.
 
     It is ``bits + 32 / block_size``, or ``bits + 8 / block_size + 32 / (256 * block_size)`` with
-    double quantization. `QuantizedArray.bits_per_weight` also counts the rounding up at the end of
-    an array and the mean of double quantization.
+    double quantisation. `QuantizedArray.bits_per_weight` also counts the rounding up at the end of
+    an array and the mean of double quantisation.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The levels of each kind of quantization: NF4 derived, int4 and int8."""
+"""The levels of each kind of quantisation: NF4 derived, int4 and int8."""
 
 from functools import cache
 from typing import Literal, TypeAlias, get_args

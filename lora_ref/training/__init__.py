@@ -1,4 +1,4 @@
-"""Training: networks, optimizers, schedules, clipping, and the loop over mini-batches."""
+"""Training: networks, optimisers, schedules, clipping, and the loop over mini-batches."""
 
 from lora_ref.training.clipping import clip_gradients, gradient_norm
 from lora_ref.training.loop import (

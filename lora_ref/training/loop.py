@@ -1,4 +1,4 @@
-"""The training loop: batch, forward, loss, backward, optimizer step."""
+"""The training loop: batch, forward, loss, backward, step of the optimiser."""
 
 import math
 import sys
@@ -192,7 +192,7 @@ def train(
     if not network.trainable:
         raise LoraRefError(f"{network!r} has nothing to train, expected some parameters")
     batches = minibatches(len(x), batch, rng)
-    # copies, because the optimizer writes into them; the layers hold these very arrays
+    # copies, because the optimiser writes into them; the layers hold these very arrays
     params: Params = {name: array.copy() for name, array in network.trainable.items()}
     network, state = network.with_params(params), optimizer.init_state(params)
     losses: list[float] = []

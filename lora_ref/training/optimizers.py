@@ -1,4 +1,4 @@
-"""Optimizers: hyperparameters in a frozen dataclass, and a step that is a function.
+"""Optimisers: hyperparameters in a frozen dataclass, and a step that is a function.
 
 ``state = optimizer.init_state(params)`` and then, in each step,
 ``params, state = optimizer.step(params, grads, state)``. A step returns new arrays, or writes into
@@ -32,7 +32,7 @@ class DivergedError(LoraRefError):
 
 @dataclass(frozen=True)
 class Optimizer:
-    """The base of the optimizers: a learning rate, and its multiples for some of the parameters.
+    """The base of the optimisers: a learning rate, and its multiples for some of the parameters.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Optimizer:
     _wide: ClassVar[bool] = False  # whether a state is float32 at least
 
     lr: float
-    # not in the hash: a dict has none, and equal optimizers have equal hashes without it
+    # not in the hash: a dict has none, and equal optimisers have equal hashes without it
     lr_ratio: Mapping[str, float] = field(default_factory=dict, kw_only=True, hash=False)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Optimizer:
         state
             From `init_state`, or from the step before.
         lr : float, optional
-            Learning rate of this step instead of the optimizer's.
+            Learning rate of this step instead of the optimiser's.
         out : (params, state), optional
             Arrays to write the result into. Each is either the array of the same place in `params`
             and `state`, for a step in place, or shares no memory with what is passed in.

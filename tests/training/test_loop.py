@@ -334,7 +334,7 @@ def test_the_callback_sees_each_step_and_keeps_networks_that_stay():
     assert bytes_of(kept[7].trainable) == bytes_of(short.trainable)
 
 
-def test_an_optimizer_that_returns_new_arrays_trains_to_the_same_bits():
+def test_an_optimiser_that_returns_new_arrays_trains_to_the_same_bits():
     class Pure(SGD):
         def step(self, params, grads, state, *, lr=None, out=None):
             return super().step(params, grads, state, lr=lr)

@@ -59,7 +59,7 @@ def best_first_layer(shift: str, network: Network, images: Images, r: int) -> Ne
     layer = network.linears["fc1"]
     W = layer.W.astype(np.float64)
     shifted, y = SHIFTS[shift](images).x.astype(np.float64), images.x @ W.T
-    B, A = best_update(shifted, y, W, r)
+    A, B = best_update(shifted, y, W, r)
     return network.replaced({"fc1": Linear((W + B @ A).astype(layer.W.dtype), layer.bias)})
 
 

@@ -16,7 +16,7 @@ from lora_ref.checks import Array, Params, check_parameter, enter_backward, ente
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
-from lora_ref.layers.low_rank import LowRankLayer, initial_factors, scaling_of
+from lora_ref.layers.low_rank import LowRankLayer, add_product, initial_factors, scaling_of
 
 CANCELLATION_LIMIT = 1 / 16
 """A squared norm that is a smaller share than this of its terms is computed from V itself."""
@@ -133,7 +133,7 @@ class DoRALinear(LowRankLayer):
         norms, W0_At = row_norms(self.W0, self.A, self.B, self.scaling)
         h = dropped @ self.A.T  # (n, r)
         z = dropped @ self.W0.T  # (n, out_features)
-        z += h @ (self.scaling * self.B).T
+        add_product(z, h, (self.scaling * self.B).T)
         y = self.magnitude / norms * z
         if mask is not None:
             y += (x - dropped) @ self.W0.T  # what dropout took from V goes through W0 alone
@@ -161,7 +161,7 @@ class DoRALinear(LowRankLayer):
             grad_A -= norm_term_B.T @ self.W0 + (norm_term_B.T @ scaled_B) @ self.A
             grad_B -= norm_term * (W0_At + scaled_B @ (self.A @ self.A.T))
         grad_x = grad_z @ self.W0  # (n, in_features)
-        grad_x += grad_h @ self.A
+        add_product(grad_x, grad_h, self.A)
         if mask is not None:
             grad_x *= mask
             grad_x += (g @ self.W0) * (1 - mask)

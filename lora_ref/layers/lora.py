@@ -15,7 +15,7 @@ from lora_ref.checks import Array, Params, check_parameter, enter_backward, ente
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
-from lora_ref.layers.low_rank import LowRankLayer, initial_factors
+from lora_ref.layers.low_rank import LowRankLayer, add_product, initial_factors
 
 
 class LoRACache(NamedTuple):
@@ -85,7 +85,7 @@ class LoRALinear(LowRankLayer):
         leading, x, dropped, mask = enter_forward("LoRALinear.forward", x, self.W0, mask)
         h = dropped @ self.A.T  # (n, r)
         y = x @ self.W0.T  # (n, out_features)
-        y += h @ (self.scaling * self.B).T
+        add_product(y, h, (self.scaling * self.B).T)
         if self.bias is not None:
             y += self.bias
         return y.reshape(*leading, -1), LoRACache(leading, dropped, h, mask)
@@ -109,7 +109,10 @@ class LoRALinear(LowRankLayer):
         if "bias" in self.train and self.bias is not None:
             grads["bias"] = g.sum(axis=0)  # (out_features,)
         grad_x = g @ self.W0  # (n, in_features)
-        grad_x += grad_h @ self.A if mask is None else (grad_h @ self.A) * mask
+        if mask is None:
+            add_product(grad_x, grad_h, self.A)
+        else:
+            grad_x += (grad_h @ self.A) * mask
         return grad_x.reshape(*leading, -1), grads
 
     @property

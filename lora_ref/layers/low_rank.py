@@ -91,6 +91,12 @@ def scaling_of(alpha: float, r: int, rank_stabilized: bool) -> float:
     return alpha / (sqrt(r) if rank_stabilized else r)
 
 
+def add_product(out: Array, left: Array, right: Array) -> None:
+    """Add ``left @ right`` to `out`, 128 rows at a time: a second large array takes longer."""
+    for i in range(0, len(out), 128):
+        out[i : i + 128] += left[i : i + 128] @ right
+
+
 def initial_factors(
     where: str,
     W0: Array,

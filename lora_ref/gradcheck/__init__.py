@@ -1,4 +1,4 @@
-"""Checks that can fail: gradients by differences, pure passes, the formula, laws of training."""
+"""Checks that can fail: gradients by differences, pure passes, the formula, a first step."""
 
 from lora_ref.gradcheck.differences import (
     EXACT_STEP,

@@ -1,4 +1,4 @@
-"""Laws of a first training step: what a start and a step must do, whatever the data."""
+"""What an initializer and a first training step must do, whatever the data."""
 
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from lora_ref.layers.initializers import Initializer
 from lora_ref.layers.lora import LoRALinear
 
 TOLERANCE = 1e-10
-"""A right start and a right step stay below this."""
+"""A right initializer and a right step stay below this."""
 
 
 class Step(Protocol):
@@ -32,12 +32,12 @@ def sgd_step(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoR
 
 
 def training_errors(start: Initializer, step: Step, rng: np.random.Generator) -> dict[str, float]:
-    """Return how far a start and a step are from five laws; 0 where a law is kept.
+    """Return how far an initializer and a step are from five properties; 0 where one is kept.
 
     Parameters
     ----------
     start : callable
-        As in `lora_ref.layers.initializers`.
+        An initializer, as in `lora_ref.layers.initializers`.
     step : callable
         As `sgd_step`.
     rng : numpy.random.Generator

@@ -1,9 +1,9 @@
-"""A zoo of mistakes from real code, most of which still train, and the check that names each.
+"""Mistakes from real code, most of which still train, each with the check that catches it.
 
-Four kinds: a wrong *backward*, caught by differences; a change *in place*, caught by comparing
-copies; a wrong *function*, caught by the formula in plain loops; a wrong *start or step*, caught by
-the laws of training. What is written here is wrong on purpose.
-``caught_by("scaling-forgotten", rng)`` says by what a mistake is caught.
+There are five kinds. A wrong *backward* is caught by differences, a change *in place* by comparing
+copies, a wrong *function* by the formula in plain loops, a wrong *start* or *step* by what a first
+step of training must do. The code here is wrong on purpose. ``caught_by("scaling-forgotten", rng)``
+returns the checks that reject a mistake.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ Wrong = TypeVar("Wrong", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Mistake:
-    """One mistake: what is wrong, how it comes about, and the wrong code itself."""
+    """One mistake: what is wrong, what leads to it, and the wrong code itself."""
 
     name: str
     kind: Kind
-    says: str
-    arises: str
+    text: str
+    cause: str
     wrong: Callable[..., Any]
 
 
@@ -53,11 +53,6 @@ def caught_by(
         Whether to look where B = 0: a wrong gradient of A is invisible there.
     square : bool
         Whether W0 is square, which some wrong code needs to run at all.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown name.
     """
     if name not in MISTAKES:
         raise LoraRefError(f"no mistake is called {name!r}, expected one of: {', '.join(MISTAKES)}")
@@ -73,14 +68,15 @@ def evidence(
     at_start: bool = False,
     square: bool = True,
 ) -> tuple[dict[str, float], float]:
-    """Return what the checks of a kind say of some code, right or wrong, and their tolerance.
+    """Return the errors that the checks of a kind find in some code, and their tolerance.
 
     Parameters
     ----------
     kind : {"backward", "in place", "function", "start", "step"}
         Which checks to run.
     code : callable
-        A subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` a function as in `laws`.
+        A subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` a function, as in
+        `first_step`.
     rng, at_start, square
         As in `caught_by`.
     """
@@ -106,9 +102,9 @@ def evidence(
     return differences.gradient_errors(layer, x, rng, **keywords), differences.EXACT_TOLERANCE
 
 
-def _mistake(kind: Kind, name: str, *, says: str, arises: str) -> Callable[[Wrong], Wrong]:
+def _mistake(kind: Kind, name: str, *, text: str, cause: str) -> Callable[[Wrong], Wrong]:
     def keep(wrong: Wrong) -> Wrong:
-        MISTAKES[name] = Mistake(name, kind, says, arises, wrong)
+        MISTAKES[name] = Mistake(name, kind, text, cause, wrong)
         return wrong
 
     return keep
@@ -120,8 +116,8 @@ def _mistake(kind: Kind, name: str, *, says: str, arises: str) -> Callable[[Wron
 @_mistake(
     "backward",
     "batch-divided-twice",
-    says="The gradients of A and B are divided by the batch size.",
-    arises="the loss was a mean already, and each layer divides again",
+    text="The gradients of A and B are divided by the batch size.",
+    cause="the loss was a mean already, and each layer divides again",
 )
 class _BatchDividedTwice(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -132,8 +128,8 @@ class _BatchDividedTwice(LoRALinear):
 @_mistake(
     "backward",
     "mean-for-sum",
-    says="The gradient of the bias is the mean over the rows, not their sum.",
-    arises="the bias gradient is taken for an average over the batch",
+    text="The gradient of the bias is the mean over the rows, not their sum.",
+    cause="the bias gradient is taken for an average over the batch",
 )
 class _MeanForSum(Linear):
     def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
@@ -144,8 +140,8 @@ class _MeanForSum(Linear):
 @_mistake(
     "backward",
     "scaling-forgotten",
-    says="The gradients of A and B lack alpha / r.",
-    arises="the scaling was added to forward later",
+    text="The gradients of A and B lack alpha / r.",
+    cause="the scaling was added to forward later",
 )
 class _ScalingForgotten(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -156,8 +152,8 @@ class _ScalingForgotten(LoRALinear):
 @_mistake(
     "backward",
     "scaling-twice",
-    says="The gradient of A, and the adapter's part of grad_x, carry alpha / r squared.",
-    arises="grad_y is scaled at the top and grad_h once more below",
+    text="The gradient of A, and the adapter's part of grad_x, carry alpha / r squared.",
+    cause="grad_y is scaled at the top and grad_h once more below",
 )
 class _ScalingTwice(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -169,8 +165,8 @@ class _ScalingTwice(LoRALinear):
 @_mistake(
     "backward",
     "adapter-path-missing",
-    says="grad_x goes through W0 alone, not through B and A.",
-    arises="the backward of the frozen layer was left as it was",
+    text="grad_x goes through W0 alone, not through B and A.",
+    cause="the backward of the frozen layer was left as it was",
 )
 class _AdapterPathMissing(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -180,8 +176,8 @@ class _AdapterPathMissing(LoRALinear):
 @_mistake(
     "backward",
     "square-transpose",
-    says="grad_x uses W0 transposed, which only a square W0 forgives.",
-    arises="all test matrices were square, so nothing complained",
+    text="grad_x uses W0 transposed, which only a square W0 forgives.",
+    cause="all test matrices were square, so nothing complained",
 )
 class _SquareTranspose(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -192,8 +188,8 @@ class _SquareTranspose(LoRALinear):
 @_mistake(
     "backward",
     "A-hundredfold",
-    says="The gradient of A is a hundred times too large.",
-    arises="the check ran at the start only, where B = 0 hides it",
+    text="The gradient of A is a hundred times too large.",
+    cause="the check ran at the start only, where B = 0 hides it",
 )
 class _AHundredfold(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -204,8 +200,8 @@ class _AHundredfold(LoRALinear):
 @_mistake(
     "backward",
     "dropout-forgotten",
-    says="grad_x passes the adapter without the dropout mask.",
-    arises="the backward was written before dropout came",
+    text="grad_x passes the adapter without the dropout mask.",
+    cause="the backward was written before dropout came",
 )
 class _DropoutForgotten(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -218,8 +214,8 @@ class _DropoutForgotten(LoRALinear):
 @_mistake(
     "in place",
     "grad_y-scaled-in-place",
-    says="Backward multiplies the grad_y that it is given by alpha / r.",
-    arises="one array fewer is allocated; another layer may still need what is overwritten",
+    text="Backward multiplies the grad_y that it is given by alpha / r.",
+    cause="one array fewer is allocated; another layer may still need what is overwritten",
 )
 class _GradYScaledInPlace(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -231,8 +227,8 @@ class _GradYScaledInPlace(LoRALinear):
 @_mistake(
     "in place",
     "cached-x-masked-in-place",
-    says="Backward multiplies the x in the cache by the dropout mask.",
-    arises="the cache is taken for scratch space; without dropout its x is the caller's",
+    text="Backward multiplies the x in the cache by the dropout mask.",
+    cause="the cache is taken for scratch space; without dropout its x is the caller's",
 )
 class _CachedXMaskedInPlace(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -245,8 +241,8 @@ class _CachedXMaskedInPlace(LoRALinear):
 @_mistake(
     "in place",
     "B-moved-in-backward",
-    says="Backward moves B as soon as its gradient is known.",
-    arises="the optimiser is fused into backward, and a second backward sees another layer",
+    text="Backward moves B as soon as its gradient is known.",
+    cause="the optimiser is fused into backward, and a second backward sees another layer",
 )
 class _BMovedInBackward(LoRALinear):
     def backward(self, grad_y: Array, cache: LoRACache) -> tuple[Array, Params]:
@@ -262,8 +258,8 @@ class _BMovedInBackward(LoRALinear):
 @_mistake(
     "function",
     "factors-swapped",
-    says="B is applied first and A second: the update is transposed.",
-    arises="every layer in sight was square, so nothing complained",
+    text="B is applied first and A second: the update is transposed.",
+    cause="every layer in sight was square, so nothing complained",
 )
 class _FactorsSwapped(LoRALinear):
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
@@ -275,8 +271,8 @@ class _FactorsSwapped(LoRALinear):
 @_mistake(
     "function",
     "alpha-forgotten",
-    says="The multiplier is alpha, not alpha / r.",
-    arises="asked for a year after the code came out, in rasbt/LLMs-from-scratch issue 821",
+    text="The multiplier is alpha, not alpha / r.",
+    cause="asked for a year after the code came out, in rasbt/LLMs-from-scratch issue 821",
 )
 class _AlphaForgotten(LoRALinear):
     @property
@@ -287,8 +283,8 @@ class _AlphaForgotten(LoRALinear):
 @_mistake(
     "function",
     "merge-without-scaling",
-    says="The scaling stands in forward but not in merge.",
-    arises="two places know the scaling; in microsoft/LoRA the two parted until 7036ee0",
+    text="The scaling stands in forward but not in merge.",
+    cause="two places know the scaling; in microsoft/LoRA the two parted until 7036ee0",
 )
 class _MergeWithoutScaling(LoRALinear):
     def merge(self) -> Linear:
@@ -298,8 +294,8 @@ class _MergeWithoutScaling(LoRALinear):
 @_mistake(
     "function",
     "merged-twice",
-    says="Merging adds the update twice.",
-    arises="a merged flag that a second call does not look at",
+    text="Merging adds the update twice.",
+    cause="a merged flag that a second call does not look at",
 )
 class _MergedTwice(LoRALinear):
     def merge(self) -> Linear:
@@ -309,8 +305,8 @@ class _MergedTwice(LoRALinear):
 @_mistake(
     "function",
     "merge-loses-bias",
-    says="The merged layer has no bias.",
-    arises="the merged layer is made from the weight alone",
+    text="The merged layer has no bias.",
+    cause="the merged layer is made from the weight alone",
 )
 class _MergeLosesBias(LoRALinear):
     def merge(self) -> Linear:
@@ -320,8 +316,8 @@ class _MergeLosesBias(LoRALinear):
 @_mistake(
     "function",
     "one-mask-for-the-batch",
-    says="All rows share the first row's dropout mask.",
-    arises="the mask is drawn with the shape of one row",
+    text="All rows share the first row's dropout mask.",
+    cause="the mask is drawn with the shape of one row",
 )
 class _OneMaskForTheBatch(LoRALinear):
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
@@ -332,8 +328,8 @@ class _OneMaskForTheBatch(LoRALinear):
 @_mistake(
     "function",
     "dropout-on-the-base",
-    says="Dropout hits the frozen path too.",
-    arises="x is dropped out before it is split between the branches",
+    text="Dropout hits the frozen path too.",
+    cause="x is dropped out before it is split between the branches",
 )
 class _DropoutOnTheBase(LoRALinear):
     def forward(self, x: Array, *, mask: Array | None = None) -> tuple[Array, LoRACache]:
@@ -346,23 +342,23 @@ class _DropoutOnTheBase(LoRALinear):
 _mistake(
     "start",
     "both-zero",
-    says="Start both factors at zero: each gradient has the other as a factor, so nothing moves.",
-    arises="B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
+    text="Start both factors at zero: each gradient has the other as a factor, so nothing moves.",
+    cause="B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
 )(both_zero)
 
 _mistake(
     "start",
     "both-random",
-    says="Start both factors at random: the pretrained function is disturbed before training.",
-    arises="every parameter is initialised alike",
+    text="Start both factors at random: the pretrained function is disturbed before training.",
+    cause="every parameter is initialised alike",
 )(both_random)
 
 
 @_mistake(
     "step",
     "A-updated-before-grad_x",
-    says="Move A and B before grad_x is formed: what goes on belongs to another layer.",
-    arises="gradients are applied as soon as they are known",
+    text="Move A and B before grad_x is formed: what goes on belongs to another layer.",
+    cause="gradients are applied as soon as they are known",
 )
 def _A_updated_before_grad_x(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
@@ -375,8 +371,8 @@ def _A_updated_before_grad_x(
 @_mistake(
     "step",
     "sign-flipped",
-    says="Every step goes uphill.",
-    arises="the gradient of a reward, or a minus sign that two places leave to each other",
+    text="Every step goes uphill.",
+    cause="the gradient of a reward, or a minus sign that two places leave to each other",
 )
 def _sign_flipped(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
@@ -387,8 +383,8 @@ def _sign_flipped(
 @_mistake(
     "step",
     "W0-decays",
-    says="Shrink the frozen weight a little in every step.",
-    arises="weight decay is applied to all arrays of the layer, the frozen one too",
+    text="Shrink the frozen weight a little in every step.",
+    cause="weight decay is applied to all arrays of the layer, the frozen one too",
 )
 def _W0_decays(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:
     after, grad_x = first_step.sgd_step(layer, x, grad_y, lr)

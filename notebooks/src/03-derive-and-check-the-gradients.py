@@ -258,7 +258,7 @@ backwards = {name: one for name, one in MISTAKES.items() if one.kind == "backwar
 wrongs = {name: one for name, one in backwards.items() if issubclass(one.wrong, LoRALinear)}
 for name, mistake in wrongs.items():
     found = ", ".join(caught_by(name, np.random.default_rng(0)))
-    print(f"{name:<21} caught by {found:<5}  {mistake.says}")
+    print(f"{name:<21} caught by {found:<5}  {mistake.text}")
 
 # %% [markdown]
 # ## Where they hide

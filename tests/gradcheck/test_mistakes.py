@@ -136,10 +136,10 @@ def test_the_right_step_goes_downhill_and_hands_on_the_gradient_before_it() -> N
 def test_a_mistake_says_what_is_wrong_and_how_it_arises(name: str) -> None:
     mistake = MISTAKES[name]
     assert mistake.name == name
-    assert mistake.says.endswith(".")
-    assert len(mistake.says) > 20
-    assert len(mistake.arises) > 20
-    assert len({other.says for other in MISTAKES.values()}) == len(MISTAKES)
+    assert mistake.text.endswith(".")
+    assert len(mistake.text) > 20
+    assert len(mistake.cause) > 20
+    assert len({other.text for other in MISTAKES.values()}) == len(MISTAKES)
 
 
 def test_an_unknown_name_is_answered_with_the_names_there_are() -> None:

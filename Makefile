@@ -38,7 +38,7 @@ docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python docs/build.py
 	$(RUN) lora_ref exercises --markdown > docs/exercises.md
 	$(VENV)/bin/python docs/study_page.py
-	$(RUN) lora_ref.figures docs/figures
+	$(RUN) lora_ref figures --out docs/figures --only two-paths --theme both --format png > /dev/null
 check: lint types test test-notebooks ## all that CI runs
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench

@@ -1,4 +1,4 @@
-"""Write ``docs/study.md``: every number on it is computed from the committed records."""
+"""Write ``docs/study.md`` and its figures: every number comes from the committed records."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from lora_ref.figures import save_study
 from lora_ref.study.findings import Paired, Runs, judge_claims, judge_popular, listed
 from lora_ref.study.methods import LINEARS, METHODS, RANKS
 from lora_ref.study.records import SWEPT, TRUNCATED, Record, committed, grouped, mean_error
@@ -324,3 +325,4 @@ def _text(lines: list[str]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(as_page(committed()), encoding="utf-8")
+    save_study(committed(), PAGE.parent / "figures")

@@ -30,11 +30,6 @@ class Picture:
         What there is to see, as a sentence.
     theme : {"light", "dark"}
         What the figure was drawn in.
-
-    Raises
-    ------
-    LoraRefError
-        If `alt` is not a sentence of at least three words.
     """
 
     figure: "Figure"

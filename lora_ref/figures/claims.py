@@ -41,13 +41,6 @@ def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figur
     ----------
     judgements : sequence of Judgement
         In the order of the article.
-    theme : {"light", "dark"}
-        The ground.
-
-    Raises
-    ------
-    LoraRefError
-        For no judgement, or one without a verdict because its recipe raised.
     """
     _check(judgements)
     rows: dict[tuple[str, str, str], list[Judgement]] = {}

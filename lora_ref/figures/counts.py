@@ -28,11 +28,6 @@ def parameters(tallies: Sequence[Tally], *, theme: str = "light") -> "Figure":
     """Draw how many numbers a method trains and how many the model has, on a logarithmic scale.
 
     A line joins the two of each model: its length is the factor between them.
-
-    Raises
-    ------
-    LoraRefError
-        For no tally, or one that trains nothing.
     """
     _check_tallies(tallies)
     with style(theme) as ink:
@@ -119,8 +114,6 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
     ----------
     models : mapping of str to mapping of str to TrainingMemory
         By the title of the model, then by the way to train it; a panel a model, at most three.
-    theme : {"light", "dark"}
-        The ground.
     """
     _check_memories(models)
     with style(theme) as ink:

@@ -35,12 +35,6 @@ def two_paths(
     """Draw ``y = W0 x + s B (A x)``, with ``s = alpha/r``, as two paths that are added.
 
     Matrices are rectangles and vectors are bars, all on one scale.
-
-    Raises
-    ------
-    LoraRefError
-        For sizes that are not whole numbers of at least 1, a W0 too long or an r too large for
-        the letters to fit, or an alpha that is not finite.
     """
     from matplotlib.patches import Rectangle
 

@@ -24,8 +24,6 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
         Any matrix, such as an update.
     r : int
         Where it is cut, at least 1 and below the smaller side of M.
-    theme : {"light", "dark"}
-        The ground.
     """
     s, left, r = _spectrum(M, r)
     ranks = np.arange(1, len(s) + 1)
@@ -87,13 +85,6 @@ def cuts(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
         A picture: 0 is black, 1 is white, and what lies beyond is cut off.
     ranks : sequence of int
         Five of them fill two rows, the whole picture being the sixth.
-    theme : {"light", "dark"}
-        The ground.
-
-    Raises
-    ------
-    LoraRefError
-        For fewer than two or more than seven ranks, or one that M cannot have.
     """
     shown = _cut(M, ranks)
     columns = (len(shown) + 1) // 2
@@ -155,11 +146,6 @@ def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Ge
         space each is the nearest there is.
     rng : numpy.random.Generator
         Draws the column spaces.
-
-    Raises
-    ------
-    LoraRefError
-        For no rank, or a rank that M cannot have.
     """
     check_generator("rng in figures.errors_by_rank", rng)
     draws = as_count("draws in figures.errors_by_rank", draws)
@@ -182,11 +168,6 @@ def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
     """Draw the error against the rank: nothing lies below the bound, and the cut SVD reaches it.
 
     A panel each for the Frobenius and the spectral norm.
-
-    Raises
-    ------
-    LoraRefError
-        If a measured error lies below the bound by more than rounding: then something is wrong.
     """
     _check_bound(errors)
     with style(theme) as ink:

@@ -49,13 +49,6 @@ def palette(
         Factors of the update, r at most 4.
     strengths : sequence of float
         What alpha / r is set to, three to five.
-    theme : {"light", "dark"}
-        The ground.
-
-    Raises
-    ------
-    LoraRefError
-        For factors that do not fit, or too many pictures.
     """
     pictures, terms = _painted(W0, B, A, strengths)
     with style(theme) as ink:

@@ -34,13 +34,6 @@ def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light
     ----------
     W0, A, B, alpha
         As in `LoRALinear`, at most `LARGEST` rows and columns.
-    theme : {"light", "dark"}
-        The ground.
-
-    Raises
-    ------
-    LoraRefError
-        For matrices that do not fit each other, or have too many rows or columns.
     """
     layer = _small(LoRALinear(W0, A, B, alpha), "figures.matrices")
     (m, n), r = W0.shape, layer.r
@@ -85,13 +78,7 @@ def matrices_alt(W0: Array, A: Array, B: Array, alpha: float) -> str:
 def blocks(
     out_features: int, in_features: int, r: int, alpha: float, *, theme: str = "light"
 ) -> "Figure":
-    """Draw ``y = (W0 + (alpha/r) B A) x`` as blocks to scale.
-
-    Raises
-    ------
-    LoraRefError
-        For sizes that are not whole numbers of at least 1.
-    """
+    """Draw ``y = (W0 + (alpha/r) B A) x`` as blocks to scale."""
     from matplotlib.patches import Rectangle
 
     m = as_count("out_features in figures.blocks", out_features)
@@ -145,13 +132,7 @@ def blocks_alt(out_features: int, in_features: int, r: int, alpha: float) -> str
 
 
 def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
-    """Draw ``B A`` as the sum of ``outer(B[:, k], A[k])``, each with its column and its row.
-
-    Raises
-    ------
-    LoraRefError
-        For factors that do not fit each other, or have too many rows or columns.
-    """
+    """Draw ``B A`` as the sum of ``outer(B[:, k], A[k])``, each with its column and its row."""
     terms = outer_products(A, B)
     r, m, n = terms.shape
     if max(m, n) > LARGEST or r > 3:

@@ -41,13 +41,7 @@ def uses(W0: Array) -> dict[Kind, Use]:
 
 
 def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
-    """Draw the levels of NF4 on the normal density they come from, and how often each is used.
-
-    Raises
-    ------
-    LoraRefError
-        If NF4 or int4 was not measured.
-    """
+    """Draw the levels of NF4 on the normal density they come from, and how often each is used."""
     _check_used(used)
     with style(theme) as ink:
         figure = blank(height=5.0)

@@ -1,5 +1,6 @@
-"""Every figure by name, from the package's own numbers: what `lora-ref figures` draws."""
+"""Every figure by name, with the package's own numbers: what `lora-ref figures` draws."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +25,7 @@ from lora_ref.figures import (
     training,
 )
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.palette import dusk, evening, palette, palette_alt
+from lora_ref.figures.palette import dusk, evening, palette
 from lora_ref.layers import Adapter, LoRALinear, initializers
 from lora_ref.lowrank import best_update
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
@@ -41,7 +42,7 @@ Numbers = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure of the gallery.
+    """A figure with its title, its alt text and the numbers it is drawn from.
 
     Parameters
     ----------
@@ -230,94 +231,45 @@ def _painting() -> Numbers:
     return {"W0": W0, "B": B, "A": A, "strengths": (0.0, 0.5, 1.0, 1.5)}
 
 
+def _entry(title: str, draw: Callable[..., "Figure"], numbers: Callable[[], Numbers]) -> Entry:
+    """Return an entry with the function beside `draw` whose name ends in ``_alt``."""
+    alt: Callable[..., str] = getattr(sys.modules[draw.__module__], f"{draw.__name__}_alt")
+    return Entry(title, draw, alt, numbers)
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
-        "two-paths": Entry(
-            "The two paths of LoRA, to scale", diagram.two_paths, diagram.two_paths_alt, _two_paths
+        "two-paths": _entry("The two paths of LoRA, to scale", diagram.two_paths, _two_paths),
+        "matrices": _entry("The article's example, every number", products.matrices, _article),
+        "blocks": _entry("W0 and its update to scale", products.blocks, _blocks),
+        "outer-products": _entry(
+            "B A as a sum of outer products", products.outer_product_sum, _factors
         ),
-        "matrices": Entry(
-            "The article's example, every number",
-            products.matrices,
-            products.matrices_alt,
-            _article,
+        "cuts": _entry("A picture cut to rank r", lowrank.cuts, _cuts),
+        "singular-values": _entry(
+            "Singular values and the tail", lowrank.singular_values, _mosaic_cut
         ),
-        "blocks": Entry(
-            "W0 and its update to scale", products.blocks, products.blocks_alt, _blocks
+        "error-by-rank": _entry(
+            "Error against rank, and the bound", lowrank.error_by_rank, _errors
         ),
-        "outer-products": Entry(
-            "B A as a sum of outer products",
-            products.outer_product_sum,
-            products.outer_product_sum_alt,
-            _factors,
+        "dimension": _entry(
+            "How many dimensions the updates of a rank have", lowrank.dimension, _sides
         ),
-        "cuts": Entry("A picture cut to rank r", lowrank.cuts, lowrank.cuts_alt, _cuts),
-        "singular-values": Entry(
-            "Singular values and the tail",
-            lowrank.singular_values,
-            lowrank.singular_values_alt,
-            _mosaic_cut,
+        "gradient-check": _entry(
+            "Error of the gradient check against its step", training.gradient_check, _checks
         ),
-        "error-by-rank": Entry(
-            "Error against rank, and the bound",
-            lowrank.error_by_rank,
-            lowrank.error_by_rank_alt,
-            _errors,
+        "start-up": _entry("What moves first", training.start_up, _starts),
+        "descent": _entry("Training, and the least loss of each rank", training.descent, _descents),
+        "forgetting": _entry("Target accuracy against forgetting", study.forgetting, _records),
+        "scaling-sweep": _entry("The scaling after training", study.scaling_sweep, _records),
+        "spectrum": _entry("How much of a full update a rank holds", study.spectrum, _records),
+        "parameters": _entry("Trained numbers of published models", counts.parameters, _tallies),
+        "memory": _entry("Memory of training published models", counts.memory, _memories),
+        "nf4": _entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
+        "verdicts": _entry(
+            "Every claim of the article and its verdict", claims.verdicts, _judgements
         ),
-        "dimension": Entry(
-            "How many dimensions the updates of a rank have",
-            lowrank.dimension,
-            lowrank.dimension_alt,
-            _sides,
-        ),
-        "gradient-check": Entry(
-            "Error of the gradient check against its step",
-            training.gradient_check,
-            training.gradient_check_alt,
-            _checks,
-        ),
-        "start-up": Entry("What moves first", training.start_up, training.start_up_alt, _starts),
-        "descent": Entry(
-            "Training, and the least loss of each rank",
-            training.descent,
-            training.descent_alt,
-            _descents,
-        ),
-        "forgetting": Entry(
-            "Target accuracy against forgetting", study.forgetting, study.forgetting_alt, _records
-        ),
-        "scaling-sweep": Entry(
-            "The scaling after training", study.scaling_sweep, study.scaling_sweep_alt, _records
-        ),
-        "spectrum": Entry(
-            "How much of a full update a rank holds", study.spectrum, study.spectrum_alt, _records
-        ),
-        "parameters": Entry(
-            "Trained numbers of published models",
-            counts.parameters,
-            counts.parameters_alt,
-            _tallies,
-        ),
-        "memory": Entry(
-            "Memory of training published models", counts.memory, counts.memory_alt, _memories
-        ),
-        "nf4": Entry(
-            "The levels of NF4 on a normal density",
-            quantization.nf4,
-            quantization.nf4_alt,
-            _uses,
-        ),
-        "verdicts": Entry(
-            "Every claim of the article and its verdict",
-            claims.verdicts,
-            claims.verdicts_alt,
-            _judgements,
-        ),
-        "palette": Entry(
-            "The palette: an update painted over a picture",
-            palette,
-            palette_alt,
-            _painting,
-        ),
+        "palette": _entry("The palette: an update painted over a picture", palette, _painting),
     }
 )
 """The figures by name."""
@@ -325,11 +277,6 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
 
 def entry(name: str) -> Entry:
     """Return a figure by name.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown name, with the nearest ones.
 
     Examples
     --------

@@ -74,13 +74,7 @@ INKS: Mapping[Theme, Ink] = {
 
 @contextmanager
 def style(theme: str) -> Iterator[Ink]:
-    """Set matplotlib to a theme for a while, whatever the reader's own settings are.
-
-    Raises
-    ------
-    LoraRefError
-        If there is no such theme.
-    """
+    """Set matplotlib to a theme for a while, whatever the reader's own settings are."""
     import matplotlib
 
     known = next((name for name in THEMES if name == theme), None)

@@ -54,8 +54,6 @@ def gradient_check(
     smooth, affine : mapping of float to float
         Error by step, of a layer with a smooth activation and of one that is affine in each
         argument.
-    theme : {"light", "dark"}
-        The ground.
     """
     _check_curves(smooth, affine)
     with style(theme) as ink:
@@ -161,8 +159,6 @@ def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> "Figure":
     ----------
     starts : mapping of str to Norms
         By what the start is called, at most three.
-    theme : {"light", "dark"}
-        The ground.
     """
     if not 1 <= len(starts) <= 3:
         raise LoraRefError(f"starts in figures.start_up are {len(starts)}, expected 1 to 3")
@@ -215,8 +211,6 @@ def descent(
         The loss before each step, by what is trained, at most four; all above 0.
     floors : mapping of str to float
         The least loss, above 0, of some of the same.
-    theme : {"light", "dark"}
-        The ground.
     """
     _check_descent(losses, floors)
     with style(theme) as ink:

@@ -30,11 +30,6 @@ def save(path: Path, picture: Picture, title: str) -> Path:
 
     Title and alt text stand in the file's metadata; date and version of the software do not, so
     the same picture gives the same bytes.
-
-    Raises
-    ------
-    LoraRefError
-        For another end than .png or .svg, or where the file cannot be written.
     """
     kind = path.suffix.removeprefix(".")
     if kind not in FORMATS:
@@ -61,11 +56,6 @@ def save_figures(
     dict of str to list of Path
         The files by figure: ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the
         dark ground.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown name, before anything is drawn, or a folder that cannot be written to.
     """
     entries = {name: entry(name) for name in names}
     make_folder(folder)

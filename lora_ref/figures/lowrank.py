@@ -1,4 +1,4 @@
-"""Pictures of low rank: singular values and their tail, the bound on the error, the dimension."""
+"""Pictures of low rank: singular values and what they leave, the bound on the error, the dimension."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,34 +16,32 @@ if TYPE_CHECKING:
 
 
 def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
-    """Draw the singular values of M, the first r kept, and what each cut leaves.
+    """Draw the singular values of M, the first r kept, and what each truncation leaves.
 
     Parameters
     ----------
     M : ndarray of shape (out_features, in_features)
         Any matrix, such as an update.
     r : int
-        Where it is cut, at least 1 and below the smaller side of M.
+        Where it is truncated, at least 1 and below the smaller side of M.
     """
     s, left, r = _spectrum(M, r)
     ranks = np.arange(1, len(s) + 1)
     with style(theme) as ink:
         figure = blank()
-        values, tails = panels(figure, 1, 2)
+        values, residuals = panels(figure, 1, 2)
         values.semilogy(ranks[:r], s[:r], "o", color=ink.blue, label=f"kept, r = {r}")
-        values.semilogy(
-            ranks[r:], s[r:], "X", color=ink.vermillion, markersize=6, label="cut: the tail"
-        )
+        values.semilogy(ranks[r:], s[r:], "X", color=ink.vermillion, markersize=6, label="left out")
         values.set(xlabel="k", ylabel="singular value $s_k$")
         values.legend(loc="lower left")
-        tails.plot(np.arange(len(left)), left, color=ink.grey)
-        tails.plot(r, left[r], "X", color=ink.vermillion, markersize=11)
-        tails.annotate(
+        residuals.plot(np.arange(len(left)), left, color=ink.grey)
+        residuals.plot(r, left[r], "X", color=ink.vermillion, markersize=11)
+        residuals.annotate(
             f"r = {r}: {left[r]:.1f} % is left", (r, left[r]), xytext=(14, 14),
             textcoords="offset points", va="bottom",
         )  # fmt: skip
-        tails.set(
-            xlabel="rank r", ylabel="norm of the tail (% of M's)", ylim=(0, 103), xlim=(0, None)
+        residuals.set(
+            xlabel="rank r", ylabel="norm of the residual (% of M's)", ylim=(0, 103), xlim=(0, None)
         )
     return figure
 
@@ -53,19 +51,19 @@ def singular_values_alt(M: Array, r: int) -> str:
     s, left, r = _spectrum(M, r)
     return (
         f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
-        f"{s[0]:.3g} to {s[-1]:.2g}. Cut after the first {r}, the tail is {left[r]:.1f} % of the "
+        f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it leaves a residual of {left[r]:.1f} % of the "
         f"matrix in norm: the kept ones hold {100 - left[r] ** 2 / 100:.1f} % of the squared norm."
     )
 
 
 def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
-    """Return the singular values, and the norm of the tail after 0, 1, ... of them in per cent."""
+    """Return the singular values, and the norm of the residual after 0, 1, ... of them in per cent."""
     check_array("M in figures.singular_values", M, out_features=None, in_features=None)
     r = as_count("r in figures.singular_values", r)
     if r >= min(M.shape):
         raise LoraRefError(
             f"r in figures.singular_values is {r}, expected less than {min(M.shape)}, the smaller "
-            "side of M: no tail is left"
+            "side of M: nothing is left out"
         )
     s = np.linalg.svd(M, compute_uv=False)
     squares = np.append(np.cumsum((s**2)[::-1])[::-1], 0.0)
@@ -76,17 +74,17 @@ def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
     return s, 100 * np.sqrt(squares / squares[0]), r
 
 
-def cuts(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
-    """Draw a picture and what is left of it when it is cut to each rank.
+def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
+    """Draw a picture and the nearest one of each rank.
 
     Parameters
     ----------
     M : ndarray of shape (out_features, in_features)
-        A picture: 0 is black, 1 is white, and what lies beyond is cut off.
+        A picture: 0 is black, 1 is white, and what lies beyond is clipped.
     ranks : sequence of int
         Five of them fill two rows, the whole picture being the sixth.
     """
-    shown = _cut(M, ranks)
+    shown = _truncated(M, ranks)
     columns = (len(shown) + 1) // 2
     with style(theme):
         figure = blank(8.0, 4.8)
@@ -98,27 +96,27 @@ def cuts(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
     return figure
 
 
-def cuts_alt(M: Array, ranks: Sequence[int]) -> str:
-    """Say what `cuts` shows."""
-    *cut, (_, full) = _cut(M, ranks).items()
+def truncations_alt(M: Array, ranks: Sequence[int]) -> str:
+    """Say what `truncations` shows."""
+    *lower, (_, full) = _truncated(M, ranks).items()
     norm = float(np.linalg.norm(M))
     missing = [
         f"{100 * float(np.linalg.norm(M - picture)) / norm:.0f} % at {name} ({whole(numbers)})"
-        for name, (picture, numbers) in cut
+        for name, (picture, numbers) in lower
     ]
     return (
-        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, cut to lower ranks, "
+        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, truncated to lower ranks, "
         "comes back step by step. What is missing, in norm, and the numbers that B and A hold: "
         f"{', '.join(missing)}."
     )
 
 
-def _cut(M: Array, ranks: Sequence[int]) -> dict[str, tuple[Array, int]]:
+def _truncated(M: Array, ranks: Sequence[int]) -> dict[str, tuple[Array, int]]:
     """Return by name the nearest picture of each rank, and last M, with the numbers of each."""
-    check_array("M in figures.cuts", M, out_features=None, in_features=None)
+    check_array("M in figures.truncations", M, out_features=None, in_features=None)
     if not 2 <= len(ranks) <= 7:
-        raise LoraRefError(f"ranks in figures.cuts are {len(ranks)}, expected 2 to 7")
-    counts = [as_count("a rank in figures.cuts", r) for r in ranks]
+        raise LoraRefError(f"ranks in figures.truncations are {len(ranks)}, expected 2 to 7")
+    counts = [as_count("a rank in figures.truncations", r) for r in ranks]
     shown = {f"r = {r}": (truncate(M, r), r * sum(M.shape)) for r in counts}
     return shown | {"whole": (M, M.size)}
 
@@ -128,7 +126,7 @@ class Errors(NamedTuple):
 
     ranks: tuple[int, ...]
     bound: Array  # (ranks, 2)  what Eckart, Young and Mirsky allow
-    truncated: Array  # (ranks, 2)  measured on the cut SVD
+    truncated: Array  # (ranks, 2)  measured on the truncated SVD
     drawn: Array  # (ranks, draws, 2)  measured on the best update in a column space drawn at random
 
 
@@ -165,7 +163,7 @@ def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Ge
 
 
 def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
-    """Draw the error against the rank: nothing lies below the bound, and the cut SVD reaches it.
+    """Draw the error against the rank: nothing lies below the bound, and the truncated SVD reaches it.
 
     A panel each for the Frobenius and the spectral norm.
     """

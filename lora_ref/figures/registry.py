@@ -106,11 +106,11 @@ def _factors() -> Numbers:
     return {name: _article()[name] for name in ("B", "A")}
 
 
-def _cuts() -> Numbers:
+def _truncations() -> Numbers:
     return {"M": evening()[0], "ranks": (1, 2, 4, 8, 16)}
 
 
-def _mosaic_cut() -> Numbers:
+def _mosaic_truncated() -> Numbers:
     return {"M": mosaic(), "r": RANK}
 
 
@@ -245,9 +245,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "outer-products": _entry(
             "B A as a sum of outer products", products.outer_product_sum, _factors
         ),
-        "cuts": _entry("A picture cut to rank r", lowrank.cuts, _cuts),
+        "truncations": _entry("A picture truncated to rank r", lowrank.truncations, _truncations),
         "singular-values": _entry(
-            "Singular values and the tail", lowrank.singular_values, _mosaic_cut
+            "Singular values and the residual", lowrank.singular_values, _mosaic_truncated
         ),
         "error-by-rank": _entry(
             "Error against rank, and the bound", lowrank.error_by_rank, _errors

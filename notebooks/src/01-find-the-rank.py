@@ -125,7 +125,7 @@ print("rank of W0 + B A:", lowrank.numerical_rank(example.merge().W))
 
 # %%
 # to 1e-6
-FIGURES["cuts"].picture()
+FIGURES["truncations"].picture()
 
 # %% [markdown]
 # At r = 8 the sun is round and the hills have edges, from less than a third of the numbers. But a

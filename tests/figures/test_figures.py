@@ -156,15 +156,15 @@ def test_the_outer_products_add_up(rng):
 def test_singular_values_and_their_tail(rng):
     M = rng.standard_normal((9, 6))
     picture = draw("singular-values", M=M, r=2)
-    values, tails = picture.figure.axes
+    values, residuals = picture.figure.axes
     kept, cut = values.lines
     s = np.linalg.svd(M, compute_uv=False)
     assert_allclose(np.concatenate([data(kept)[1], data(cut)[1]]), s)
     assert len(data(kept)[1]) == 2
     left = [100 * lowrank.truncation_error(M, r).frobenius / np.linalg.norm(M) for r in range(7)]
-    assert_allclose(data(tails.lines[0])[1], left, atol=1e-9)
-    assert_allclose(data(tails.lines[1])[1], left[2])
-    assert f"tail is {left[2]:.1f} %" in picture.alt
+    assert_allclose(data(residuals.lines[0])[1], left, atol=1e-9)
+    assert_allclose(data(residuals.lines[1])[1], left[2])
+    assert f"residual of {left[2]:.1f} %" in picture.alt
     with pytest.raises(LoraRefError, match="expected less than 6"):
         draw("singular-values", M=M, r=6)
     with pytest.raises(LoraRefError, match="is zero"):
@@ -494,12 +494,12 @@ def test_files_are_written_for_what_there_is(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["forgetting.png"]
 
 
-# ---------------------------------------------------------------------- cuts and descent
+# ---------------------------------------------------------------------- truncations and descent
 
 
 def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
     M = rng.random((7, 9))
-    picture = draw("cuts", M=M, ranks=(1, 3))
+    picture = draw("truncations", M=M, ranks=(1, 3))
     shown = {
         axes.get_title().partition("\n")[0]: axes.images[0].get_array()
         for axes in picture.figure.axes
@@ -516,10 +516,10 @@ def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
 
 
 def test_cuts_refuses_what_it_cannot_show():
-    with pytest.raises(LoraRefError, match=r"ranks in figures\.cuts are 1, expected 2 to 7"):
-        draw("cuts", M=np.ones((3, 4)), ranks=(1,))
-    with pytest.raises(LoraRefError, match=r"a rank in figures\.cuts is 0"):
-        draw("cuts", M=np.ones((3, 4)), ranks=(0, 1))
+    with pytest.raises(LoraRefError, match=r"ranks in figures\.truncations are 1, expected 2 to 7"):
+        draw("truncations", M=np.ones((3, 4)), ranks=(1,))
+    with pytest.raises(LoraRefError, match=r"a rank in figures\.truncations is 0"):
+        draw("truncations", M=np.ones((3, 4)), ranks=(0, 1))
 
 
 def test_descent_shows_each_curve_and_the_least_of_its_own():

@@ -130,7 +130,7 @@ def test_an_unknown_theme_is_a_sentence():
 
 def test_other_numbers_of_a_figure_can_be_given_all_or_some():
     M = np.diag([4.0, 3.0, 0.0])
-    assert "tail is 60.0 %" in FIGURES["singular-values"].picture(M=M, r=1).alt
+    assert "residual of 60.0 %" in FIGURES["singular-values"].picture(M=M, r=1).alt
     assert "first 3, " in FIGURES["singular-values"].picture(r=3).alt
 
 

@@ -1,4 +1,4 @@
-"""Pictures of low rank: singular values and what they leave, the bound on the error, the dimension."""
+"""Pictures of low rank: singular values, the bound on the error, the dimension."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,13 +51,13 @@ def singular_values_alt(M: Array, r: int) -> str:
     s, left, r = _spectrum(M, r)
     return (
         f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
-        f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it leaves a residual of {left[r]:.1f} % of the "
-        f"matrix in norm: the kept ones hold {100 - left[r] ** 2 / 100:.1f} % of the squared norm."
+        f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it "
+        f"leaves a residual of {left[r]:.1f} % of the matrix in norm: the kept ones hold {100 - left[r] ** 2 / 100:.1f} % of the squared norm."
     )
 
 
 def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
-    """Return the singular values, and the norm of the residual after 0, 1, ... of them in per cent."""
+    """Return the singular values, and the residual after 0, 1, ... of them in per cent."""
     check_array("M in figures.singular_values", M, out_features=None, in_features=None)
     r = as_count("r in figures.singular_values", r)
     if r >= min(M.shape):
@@ -105,8 +105,8 @@ def truncations_alt(M: Array, ranks: Sequence[int]) -> str:
         for name, (picture, numbers) in lower
     ]
     return (
-        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, truncated to lower ranks, "
-        "comes back step by step. What is missing, in norm, and the numbers that B and A hold: "
+        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, truncated to lower "
+        "ranks, comes back step by step. What is missing, in norm, and the numbers that B and A hold: "
         f"{', '.join(missing)}."
     )
 
@@ -163,7 +163,7 @@ def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Ge
 
 
 def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
-    """Draw the error against the rank: nothing lies below the bound, and the truncated SVD reaches it.
+    """Draw the error against the rank: nothing lies below the bound, and the truncation reaches it.
 
     A panel each for the Frobenius and the spectral norm.
     """

@@ -51,8 +51,9 @@ def singular_values_alt(M: Array, r: int) -> str:
     s, left, r = _spectrum(M, r)
     return (
         f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
-        f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it "
-        f"leaves a residual of {left[r]:.1f} % of the matrix in norm: the kept ones hold {100 - left[r] ** 2 / 100:.1f} % of the squared norm."
+        f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it leaves a residual of "
+        f"{left[r]:.1f} % of the matrix in norm: the kept ones hold "
+        f"{100 - left[r] ** 2 / 100:.1f} % of the squared norm."
     )
 
 
@@ -106,8 +107,8 @@ def truncations_alt(M: Array, ranks: Sequence[int]) -> str:
     ]
     return (
         f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, truncated to lower "
-        "ranks, comes back step by step. What is missing, in norm, and the numbers that B and A hold: "
-        f"{', '.join(missing)}."
+        "ranks, comes back step by step. What is missing, in norm, and the numbers that B and A "
+        f"hold: {', '.join(missing)}."
     )
 
 

@@ -21,7 +21,7 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "ground": ("errors", "suggestions", "atomic_write", "processes", "checks"),
+    "shared": ("errors", "suggestions", "atomic_write", "processes", "checks"),
     "mathematics": (
         "exact",
         "lowrank",
@@ -79,7 +79,7 @@ FIGURES = "lora_ref.figures"  # the only place for matplotlib, and there inside 
 
 
 RULES = {
-    "one way": "imports point to the ground",
+    "one way": "imports point one way, towards what all share",
     "no circle": "no modules import each other",
     "listed": "every module stands in ORDER",
     "absolute": "imports are written in full",

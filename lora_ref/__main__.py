@@ -1,4 +1,4 @@
-"""``python -m lora_ref``: the command line, for those whose PATH does not have it."""
+"""``python -m lora_ref``: the command line where ``lora-ref`` is not on the PATH."""
 
 import sys
 

@@ -1,7 +1,8 @@
-"""The door, one module a command; `COMMANDS` lists them.
+"""The command line, one module a command; `COMMANDS` lists them.
 
-Exit status: 0 good, 1 a check failed, 2 wrong usage. Results go to stdout, messages to stderr.
-A command says what it takes (`add_arguments`) and returns an `Outcome` (`run`); only `main` prints.
+A command has `HELP`, `add_arguments` for its options, and `run`, which returns an `Outcome`. Only
+`main` prints: results to stdout, messages to stderr. The exit status is 0 if all is well, 1 if a
+check failed, 2 for wrong usage, 130 after an interruption.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from lora_ref import __version__
 from lora_ref.cli import count, exercises, figures, study, verify, walkthrough
@@ -16,7 +18,7 @@ from lora_ref.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
 COMMANDS = (verify, walkthrough, count, study, figures, exercises)
-"""In the order in which the help lists them."""
+"""In the order of the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,37 +27,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcome: Outcome = options.run(options)
     except LoraRefError as error:
-        _say(str(error))
+        _print_message(str(error))
         return USAGE
     except KeyboardInterrupt:
-        _say(f"interrupted{options.kept}")
+        _print_message(f"interrupted{options.kept}")
         return INTERRUPTED
     for message in outcome.messages:
-        _say(message)
+        _print_message(message)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # a title in a file may be written in any script, a terminal need not have its letters
+        # a title in a file may be in any script, and the terminal may not have its letters
         sys.stdout.reconfigure(errors="backslashreplace")
         if outcome.page:
             sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
         print(outcome.text, flush=True)
-    except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader, such as head, reads no further
+        _redirect_to_null(sys.stdout)
     except OSError as error:
-        _say(f"the result cannot be written: {error}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_message(f"the result cannot be written: {error}")
+        _redirect_to_null(sys.stdout)
         return FAILED
     return outcome.status
 
 
-def _say(message: str) -> None:
-    """Print a message to stderr; where nobody can hear it, the exit status still speaks."""
-    if sys.stderr is None:  # print would take stdout for it
+def _print_message(message: str) -> None:
+    """Print a message to stderr; if that fails, the exit status stays what it is."""
+    if sys.stderr is None:  # print would write to stdout
         return
     try:
         print(f"lora-ref: {message}", file=sys.stderr, flush=True)
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        _redirect_to_null(sys.stderr)
+
+
+def _redirect_to_null(stream: TextIO) -> None:
+    """Send what is left in a stream's buffer nowhere: Python flushes it once more at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        sub = commands.add_parser(name, help=command.SAYS, description=command.SAYS)
+        sub = commands.add_parser(name, help=command.HELP, description=command.HELP)
         sub.set_defaults(run=command.run, kept="")
         command.add_arguments(sub)
     return parser

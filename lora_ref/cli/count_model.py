@@ -1,56 +1,62 @@
 """``lora-ref count --model``: what a method trains in a published model, or in one's own."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lora_ref.cli.count_table import explanations, table
+from lora_ref.cli.count_table import explanation_text, table
 from lora_ref.cli.outcome import Outcome, as_json
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
-    from lora_ref.counting import Method, Model, Tally
+    from lora_ref.counting import Method, Model, ParameterCount
 
-LARGEST = 10**12
-"""The largest size that ``count`` takes: beyond it a digit too many is more likely than a model."""
-
-
-class Needs(NamedTuple):
-    """What a method is made from: the options it must have, and those it may have."""
-
-    must: tuple[str, ...] = ()
-    may: tuple[str, ...] = ()
+MAX_SIZE = 10**12
+"""The largest size that ``count`` takes; a larger one more likely has a digit too many."""
 
 
-RANKED = Needs(("rank", "targets"))
-METHODS: Mapping[str, Needs] = {
-    "lora": RANKED,
-    "dora": RANKED,
-    "vera": RANKED,
-    "loha": RANKED,
-    "lokr": Needs(RANKED.must, ("factor", "decompose_both")),
-    "adalora": RANKED,
-    "houlsby": Needs(("rank",)),
-    "lin": Needs(("rank",)),
-    "pfeiffer": Needs(("rank",)),
-    "prefix": Needs(("tokens",)),
-    "prefix-embed": Needs(("tokens",)),
-    "prefix-layer": Needs(("tokens",)),
-    "ia3": Needs(("targets",), ("feedforward",)),
-    "bitfit": Needs(),
-    "top": Needs(("blocks",)),
-    "full": Needs(),
+class Recipe(NamedTuple):
+    """How a method is made: a class of `lora_ref.counting`, and the options it takes."""
+
+    class_name: str  # a name, because importing the class would load NumPy for every --help
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+
+METHODS: Mapping[str, Recipe] = {
+    "lora": Recipe("LoRA", ("rank", "targets")),
+    "dora": Recipe("DoRA", ("rank", "targets")),
+    "vera": Recipe("VeRA", ("rank", "targets")),
+    "loha": Recipe("LoHa", ("rank", "targets")),
+    "lokr": Recipe("LoKr", ("rank", "targets"), ("factor", "decompose_both")),
+    "adalora": Recipe("AdaLoRA", ("rank", "targets")),
+    "houlsby": Recipe("Adapter", ("rank",)),
+    "lin": Recipe("Adapter", ("rank",)),
+    "pfeiffer": Recipe("Adapter", ("rank",)),
+    "prefix": Recipe("Prefix", ("tokens",)),
+    "prefix-embed": Recipe("PrefixEmbed", ("tokens",)),
+    "prefix-layer": Recipe("PrefixLayer", ("tokens",)),
+    "ia3": Recipe("IA3", ("targets",), ("feedforward",)),
+    "bitfit": Recipe("BitFit"),
+    "top": Recipe("TopLayers", ("blocks",)),
+    "full": Recipe("Full"),
 }
-"""Every method by name, with the options that it takes."""
 
-OF_METHODS = ("rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both")
+METHOD_OPTIONS = (
+    "rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both",
+)  # fmt: skip
+MODEL_OPTIONS = (
+    "model", "spec", "models", "targets", "method", "dora", "tokens", "blocks", "feedforward",
+    "factor", "decompose_both", "save", "head", "rule", "dtype", "explain",
+)  # fmt: skip
+"""Options of this form; ``--rank``, ``--optimizer`` and ``--json`` belong to both forms."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the form takes."""
+    """Add the options of the form for a whole model."""
     form = parser.add_argument_group(
         "a whole model, with --rank and --targets where a method needs"
     )
@@ -76,13 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--explain", metavar="N", help="which counting rules give this number")
 
 
-def given(options: argparse.Namespace) -> list[str]:
-    """Return the flags of this form that were given."""
-    names = (
-        "model", "spec", "models", "targets", "method", "dora", "tokens", "blocks", "feedforward",
-        "factor", "decompose_both", "save", "head", "rule", "dtype", "explain",
-    )  # fmt: skip
-    return [_flag(name) for name in names if getattr(options, name) not in (None, False)]
+def flags_given(options: argparse.Namespace) -> list[str]:
+    """Return the flags of this form that are on the command line."""
+    return [_flag(name) for name in MODEL_OPTIONS if getattr(options, name) not in (None, False)]
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -90,66 +92,64 @@ def run(options: argparse.Namespace) -> Outcome:
     from lora_ref import counting
 
     if options.models:
-        return _models(options)
-    model = _model(options)
-    method = _method(options)
-    saved = _names(options.save)
+        return _list_models(options)
+    model, method = _model(options), _method(options)
+    saved, rules = _names(options.save), _names(options.rule)
     if options.head is not None:
         name, outputs = _head(options.head)
         model = model.with_head(name, outputs)
         saved.append(name)
-    rules, dtype = _names(options.rule), options.dtype or "float32"
-    counted = plain = counting.tally(model, method, saved=saved)
+    dtype = options.dtype or "float32"
+    counted = plain = counting.count_parameters(model, method, modules_to_save=saved)
     if rules and options.explain is None:
-        counted = counting.tally(model, method, saved=saved, rules=rules)
+        counted = counting.count_parameters(model, method, modules_to_save=saved, rules=rules)
     memory = [
         counting.training_memory(each, dtype, optimizer=options.optimizer)
-        for each in (plain, counting.tally(model, counting.Full()))
+        for each in (plain, counting.count_parameters(model, counting.Full()))
     ]
     body: dict[str, Any] = {
         "schema": 1,
         "model": model.name,
-        "rank": getattr(method, "r", getattr(method, "m", None)),
+        "rank": getattr(method, "r", getattr(method, "bottleneck", None)),
         "targets": list(getattr(method, "targets", ())),
         "trainable": counted.trainable,
         "total": counted.total,
         "share": float(counted.share),
     }
     if options.explain is None:
-        page = table(counted, plain, memory, f"{dtype}, {options.optimizer}")
-        idle = tuple(name for name in rules if _idle(name, plain, saved))
+        text = table(counted, plain, memory, f"{dtype}, {options.optimizer}")
+        idle = [name for name in rules if _changes_nothing(name, plain, saved)]
         messages = tuple(f"the rule {name} changes nothing here" for name in idle)
-        return Outcome(as_json(body) if options.json else page, messages=messages)
-    printed = whole("--explain", options.explain.replace(",", ""), LARGEST**2)
-    found = counting.explain(printed, model, method, saved=saved, further=rules)
+        return Outcome(as_json(body) if options.json else text, messages=messages)
+    printed = whole("--explain", options.explain.replace(",", ""), MAX_SIZE**2)
+    search: dict[str, Any] = {"modules_to_save": saved, "extra_rules": rules}
+    found = counting.explain(printed, model, method, **search)
     if options.json:
         body["explanations"] = [asdict(each) for each in found]
         return Outcome(as_json(body))
-    close = None if found else counting.nearest(printed, model, method, saved=saved, further=rules)
-    return Outcome(explanations(printed, counted, found, close))
+    near = None if found else counting.closest(printed, model, method, **search)
+    return Outcome(explanation_text(printed, counted, found, near))
 
 
-def _idle(name: str, plain: "Tally", saved: list[str]) -> bool:
-    """Whether a rule by itself changes neither count."""
-    from lora_ref.counting import tally
+def _changes_nothing(rule: str, plain: "ParameterCount", saved: list[str]) -> bool:
+    from lora_ref.counting import count_parameters
 
-    alone = tally(plain.model, plain.method, saved=saved, rules=[name])
+    alone = count_parameters(plain.model, plain.method, modules_to_save=saved, rules=[rule])
     return (alone.trainable, alone.total) == (plain.trainable, plain.total)
 
 
-def _models(options: argparse.Namespace) -> Outcome:
-    """List the published models."""
-    from lora_ref.counting import ARCHITECTURES
+def _list_models(options: argparse.Namespace) -> Outcome:
+    from lora_ref.counting import MODELS
 
-    if (also := given(options)) != ["--models"]:
-        raise LoraRefError(f"--models lists what is known and takes no {also[0]}")
-    models = ARCHITECTURES.values()
+    flags = flags_given(options)
+    if flags != ["--models"]:
+        raise LoraRefError(f"--models lists what is known and takes no {flags[0]}")
+    models = MODELS.values()
     if options.json:
         listed = [{"name": m.name, "title": m.title, "total": m.total} for m in models]
         return Outcome(as_json({"schema": 1, "models": listed}))
-    wide, high = (max(len(text) for text in column) for column in zip(
-        *((m.name, f"{m.total:,}") for m in models), strict=True
-    ))  # fmt: skip
+    wide = max(len(m.name) for m in models)
+    high = max(len(f"{m.total:,}") for m in models)
     return Outcome("\n".join(f"{m.name:<{wide}}  {m.total:>{high},}  {m.title}" for m in models))
 
 
@@ -158,9 +158,9 @@ def _model(options: argparse.Namespace) -> "Model":
     if (options.model is None) == (options.spec is None):
         raise LoraRefError("expected one of --model and --spec; --models lists what is known")
     if options.model is not None:
-        from lora_ref.counting import architecture
+        from lora_ref import counting
 
-        return architecture(options.model)
+        return counting.get_model(options.model)
     from lora_ref.counting.spec import load
 
     return load(Path(options.spec))
@@ -175,41 +175,28 @@ def _method(options: argparse.Namespace) -> "Method":
         raise LoraRefError(f"no method is called {name!r}{nearest(name, METHODS)}")
     if options.dora and name != "dora":
         raise LoraRefError(f"--dora and --method {name} are two methods, expected one")
-    must, may = METHODS[name]
-    has = [option for option in OF_METHODS if getattr(options, option) not in (None, False)]
-    for option in must:
-        if option not in has:
-            raise LoraRefError(f"{_flag(option)} is missing: {name} needs {_flags(must)}")
-    for option in has:
-        if option not in must + may:
-            raise LoraRefError(
-                f"{name} takes no {_flag(option)}, expected {_flags(must + may) or 'none'}"
-            )
+    class_name, required, optional = METHODS[name]
+    present = [one for one in METHOD_OPTIONS if getattr(options, one) not in (None, False)]
+    for option in required:
+        if option not in present:
+            raise LoraRefError(f"{_flag(option)} is missing: {name} needs {_flags(required)}")
     values: dict[str, Any] = {}
-    for option in has:
+    for option in present:
+        if option not in required + optional:
+            raise LoraRefError(
+                f"{name} takes no {_flag(option)}, expected {_flags(required + optional) or 'none'}"
+            )
         value = getattr(options, option)
-        if option in ("targets", "feedforward"):
+        if isinstance(value, list):
             value = _names(value)
-        elif option != "decompose_both":
-            value = whole(_flag(option), value, LARGEST)
+        elif isinstance(value, str):
+            value = whole(_flag(option), value, MAX_SIZE)
         values[option] = value
-    made: Mapping[str, Callable[..., Method]] = {
-        **counting.RANKED,
-        "houlsby": counting.Adapter,
-        "lin": counting.Adapter,
-        "pfeiffer": counting.Adapter,
-        "prefix": counting.Prefix,
-        "prefix-embed": counting.PrefixEmbed,
-        "prefix-layer": counting.PrefixLayer,
-        "ia3": counting.IA3,
-        "bitfit": counting.BitFit,
-        "top": counting.TopLayers,
-        "full": counting.Full,
-    }
-    first = [values.pop(option) for option in must]
-    if made[name] is counting.Adapter:
+    positional = [values.pop(option) for option in required]
+    if class_name == "Adapter":
         values["kind"] = name
-    return made[name](*first, **values)
+    method: Method = getattr(counting, class_name)(*positional, **values)
+    return method
 
 
 def _head(text: str) -> tuple[str, int]:
@@ -217,7 +204,7 @@ def _head(text: str) -> tuple[str, int]:
     name, colon, labels = text.rpartition(":")
     if not colon:
         raise LoraRefError(f"--head is {text!r}, expected NAME:LABELS such as classifier:101")
-    return name, whole("--head", labels, LARGEST)
+    return name, whole("--head", labels, MAX_SIZE)
 
 
 def _names(texts: list[str] | None) -> list[str]:
@@ -226,13 +213,7 @@ def _names(texts: list[str] | None) -> list[str]:
 
 
 def whole(flag: str, text: str, largest: int) -> int:
-    """Return a whole number from 1 on, or say why the text is none.
-
-    Raises
-    ------
-    LoraRefError
-        For text that is no whole number, or one that is too small, too large or too long to read.
-    """
+    """Return the value of a flag, a whole number from 1 to `largest`."""
     expected = f"expected a whole number from 1 to {largest:,}"
     if len(text) > 1000:
         raise LoraRefError(f"{flag} has {len(text):,} characters, {expected}")

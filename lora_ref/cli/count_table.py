@@ -1,110 +1,99 @@
-"""How a count of a whole model is printed."""
+"""The text that ``lora-ref count --model`` prints: tables of a count, explanations of a number."""
 
 from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lora_ref.counting import Explanation, Tally, TrainingMemory
+    from lora_ref.counting import Explanation, ParameterCount, TrainingMemory
 
 WITHOUT_ACTIVATIONS = (
     "Activations are left out: they grow with the batch and its length, and a method that trains\n"
     "little keeps almost as many of them."
 )
 
-CHECKPOINTS = ("float32", "bfloat16")
-
 Row = tuple[str, ...]
 
 
 def table(
-    counted: "Tally", plain: "Tally", memory: Sequence["TrainingMemory"], trained_as: str
+    counted: "ParameterCount",
+    plain: "ParameterCount",
+    memory: Sequence["TrainingMemory"],
+    setting: str,
 ) -> str:
     """Return PEFT's line, then the parts, checkpoints and training memory, beside full fine-tuning.
 
     Parameters
     ----------
-    counted, plain : Tally
-        What is trained, out of how much, by the rules asked for and by none: bytes are of what
-        there is, whichever way it is counted.
+    counted, plain : ParameterCount
+        The count under the rules asked for, and without a rule. Bytes are those of the plain count:
+        a rule changes what is counted, not what is stored.
     memory : sequence of TrainingMemory
         Of the method, and of full fine-tuning.
-    trained_as : str
+    setting : str
         The dtype and the optimiser of the memory.
     """
-    from lora_ref.counting import Full, checkpoint_bytes, tally
+    from lora_ref.counting import Full, checkpoint_bytes, count_parameters
 
-    full = tally(plain.model, Full())
-    parts: list[Row] = [("", "numbers", "share of all", "")]
+    full = count_parameters(plain.model, Full())
+    parts: list[Row] = [("", "parameters", "share of all", "")]
     for part in plain.parts:
         state = "trained" if part.trained else "frozen"
         state += "" if part.added else ", the model's own"
-        share = f"{part.numbers / plain.total:.4%}"
-        parts.append((part.name, f"{part.numbers:,}", share, state))
+        share = f"{part.parameters / plain.total:.4%}"
+        parts.append((part.name, f"{part.parameters:,}", share, state))
     under = f"under {', '.join(counted.rules)}" if counted.rules else ""
     parts += [
         ("trainable", f"{counted.trainable:,}", f"{float(counted.share):.4%}", under),
         ("total", f"{counted.total:,}", f"{1:.4%}", under),
     ]
-    sizes: list[Row] = [("bytes", _method(plain), "MiB", "full fine-tuning", "MiB")]
-    for dtype in CHECKPOINTS:
-        weighed = (checkpoint_bytes(each, dtype) for each in (plain, full))
-        sizes.append((f"checkpoint, {dtype}", *_bytes(*weighed)))
-    for says, field in (
-        (f"training ({trained_as}): weights", "weights"),
+    sizes: list[Row] = [("bytes", _method_name(plain), "MiB", "full fine-tuning", "MiB")]
+    for dtype in ("float32", "bfloat16"):
+        checkpoints = (checkpoint_bytes(each, dtype) for each in (plain, full))
+        sizes.append((f"checkpoint, {dtype}", *_sizes(*checkpoints)))
+    for label, field in (
+        (f"training ({setting}): weights", "weights"),
         ("  gradients", "gradients"),
         ("  optimiser states", "optimizer"),
         ("  together", "total"),
     ):
-        sizes.append((says, *_bytes(*(getattr(each, field) for each in memory))))
+        sizes.append((label, *_sizes(*(getattr(each, field) for each in memory))))
     lines = [str(counted), "", _title(plain), "", *columns(parts, last="<"), "", *columns(sizes)]
     return "\n".join([*lines, "", WITHOUT_ACTIVATIONS])
 
 
-def explanations(
+def explanation_text(
     printed: int,
-    counted: "Tally",
+    counted: "ParameterCount",
     found: Sequence["Explanation"],
-    close: "Explanation | None",
+    near: "Explanation | None",
 ) -> str:
     """Return PEFT's line of the plain count, then what explains the printed number.
 
-    Parameters
-    ----------
-    printed : int
-        The number that is explained.
-    counted : Tally
-        The plain count.
-    found : sequence of Explanation
-        What explains it.
-    close : Explanation or None
-        What comes closest, if nothing does.
+    `near` is the nearest count that was tried, where nothing explains the number.
     """
     from lora_ref.counting import RULES
 
     lines = [str(counted), "", _title(counted), ""]
-    used: list[str] = []
-    for each in found:
-        lines.append(f"{printed:,} is the {_of(each)}.")
-        used += each.rules
-    if close is not None:
-        off = close.value - printed
+    lines += [f"{printed:,} is the {_count_name(each)}." for each in found]
+    if near is not None:
+        off = near.value - printed
         lines += [
             f"{printed:,}: none found, among single rules, pairs and triples of them.",
             f"Plain counts: trainable {counted.trainable:,}, total {counted.total:,}.",
-            f"The nearest is {close.value:,}, {abs(off):,} {'more' if off > 0 else 'less'}: "
-            f"the {_of(close)}.",
+            f"The nearest is {near.value:,}, {abs(off):,} {'more' if off > 0 else 'less'}: "
+            f"the {_count_name(near)}.",
         ]
-        used += close.rules
-    says = dict.fromkeys(name.partition(":")[0] for name in used)
-    if says:
+    shown = found if near is None else [near]
+    rules = dict.fromkeys(name.partition(":")[0] for each in shown for name in each.rules)
+    if rules:
         lines.append("")
-        lines += [line for name in says for line in wrap(f"{name}: {RULES[name]}", 88)]
+        lines += [line for name in rules for line in wrap(f"{name}: {RULES[name]}", 88)]
     return "\n".join(lines)
 
 
 def columns(rows: Sequence[Row], last: str = ">") -> list[str]:
-    """Return lines with their columns below each other, the first one to the left."""
+    """Return lines with aligned columns: the first to the left, the last as told."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = ["<", *">" * (len(widths) - 2), last]
     return [
@@ -115,29 +104,29 @@ def columns(rows: Sequence[Row], last: str = ">") -> list[str]:
     ]
 
 
-def _bytes(*numbers: int) -> Row:
-    """Return each number of bytes, and the same in MiB."""
-    return tuple(text for n in numbers for text in (f"{n:,}", f"{n / 2**20:,.2f}"))
+def _sizes(*sizes: int) -> Row:
+    """Return each size in bytes, and the same in MiB."""
+    return tuple(text for size in sizes for text in (f"{size:,}", f"{size / 2**20:,.2f}"))
 
 
-def _of(explanation: "Explanation") -> str:
-    """Return which count it is under which rules, and the other count under the same."""
+def _count_name(explanation: "Explanation") -> str:
+    """Return which count it is under which rules, and the other count under the same rules."""
     under = f"under {' and '.join(explanation.rules)}" if explanation.rules else "with no rule"
     if explanation.count == "trainable":
         return f"trainable count {under} (total {explanation.total:,})"
     return f"total {under} (trainable {explanation.trainable:,})"
 
 
-def _method(counted: "Tally") -> str:
+def _method_name(counted: "ParameterCount") -> str:
     return str(getattr(counted.method, "kind", counted.method.name))
 
 
-def _title(counted: "Tally") -> str:
+def _title(counted: "ParameterCount") -> str:
     """Return the model and the method in words."""
-    method, words = counted.method, [_method(counted)]
-    for field, says in (("r", "r"), ("m", "m"), ("tokens", "tokens"), ("k", "blocks")):
+    method, words = counted.method, [_method_name(counted)]
+    for field in ("r", "bottleneck", "tokens", "blocks"):
         if hasattr(method, field):
-            words.append(f"{says} = {getattr(method, field)}")
+            words.append(f"{field} = {getattr(method, field)}")
     copies = sum(module.copies for module in method.targeted(counted.model))
     if copies:
         words.append(f"{', '.join(getattr(method, 'targets', ()))} ({copies} modules)")

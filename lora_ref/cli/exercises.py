@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lora_ref.exercises import Exercise
     from lora_ref.exercises.grading import Grade
 
-SAYS = "list the exercises of the notebooks, or check a file or a folder of answers"
+HELP = "list the exercises of the notebooks, or check a file or a folder of answers"
 
 UNTRIED = ("missing", "not-attempted")
 """Results of exercises that nobody has tried; they count neither as right nor as wrong."""
@@ -23,7 +23,7 @@ WIDTH = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the options of the command."""
     parser.add_argument("ids", nargs="*", metavar="ID", help="exercises (all); alone: their tasks")
     parser.add_argument(
         "--check",

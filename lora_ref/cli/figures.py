@@ -5,11 +5,11 @@ from pathlib import Path
 
 from lora_ref.cli.outcome import Outcome, as_json
 
-SAYS = "draw the figures, for slides and pages, light and dark"
+HELP = "draw the figures, for slides and pages, light and dark"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the options of the command."""
     parser.add_argument(
         "--out",
         default="lora-ref-figures",

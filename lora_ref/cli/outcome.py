@@ -1,4 +1,4 @@
-"""What every command needs: its outcome, exit statuses, and how a result is written."""
+"""`Outcome`, which every command returns; exit statuses; and what stdout can show."""
 
 import json
 import os
@@ -9,12 +9,12 @@ GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Outcome(NamedTuple):
-    """What a command prints, its exit status, and messages for stderr."""
+    """What a command prints to stdout, its exit status, and messages for stderr."""
 
     text: str
     status: int = GOOD
     messages: tuple[str, ...] = ()
-    page: bool = False  # a page is UTF-8 wherever it is written
+    page: bool = False  # a page is written in UTF-8, whatever the terminal's encoding
 
 
 def as_json(body: dict[str, Any]) -> str:
@@ -31,7 +31,7 @@ def can_print(text: str) -> bool:
     return True
 
 
-def colour() -> bool:
-    """Whether stdout is a terminal that wants colour."""
+def use_colour() -> bool:
+    """Whether stdout is a terminal, and neither NO_COLOR nor TERM=dumb is set."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return sys.stdout is not None and sys.stdout.isatty() and not plain

@@ -1,4 +1,4 @@
-"""``lora-ref study``: the comparison on the digits."""
+"""``lora-ref study``: compare the ways to adapt on the digits."""
 
 import argparse
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from lora_ref.atomic_write import write_whole
 from lora_ref.cli.outcome import Outcome, can_print
 
-SAYS = "compare the ways to adapt on real data, the digits"
+HELP = "compare the ways to adapt on real data, the digits"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the options of the command."""
     parser.add_argument("--shift", default="middle", metavar="S", help="one shift, or all (middle)")
     parser.add_argument("--methods", nargs="+", metavar="M", help="methods to compare (all)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")

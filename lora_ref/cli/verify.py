@@ -5,18 +5,18 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, can_print, colour
+from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, can_print, use_colour
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
     from lora_ref import claims
 
-SAYS = "recompute and judge the article's claims, the literature's, or your own"
+HELP = "recompute and judge the article's claims, the literature's, or your own"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the options of the command."""
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="claims to judge; all if none is named"
     )
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="one JSON object on stdout")
     forms.add_argument("--markdown", action="store_true", help="a page, as in docs/")
-    # asked for here, the verdicts would load the claims whatever the command
+    # no choices for --verdict: reading them here would import the claims for every command
     parser.set_defaults(wrong_usage=parser.error)
 
 
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.verdict:
         judgements = [j for j in judgements if j.verdict == options.verdict]
         if not judgements and not problems:
-            raise LoraRefError(f"none of these claims comes out as {options.verdict!r}")
+            raise LoraRefError(f"none of these claims has the verdict {options.verdict!r}")
     status = FAILED if problems else GOOD
     if options.json:
         return Outcome(as_json(report.as_dict(judgements)), status, problems)
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> Outcome:
         width=min(120, shutil.get_terminal_size((100, 24)).columns),
         grouped=grouped,
         chinese=can_print("低秩：“”±"),
-        colour=colour(),
+        colour=use_colour(),
     )
     return Outcome(text, status, problems)
 

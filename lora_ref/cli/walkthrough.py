@@ -5,11 +5,11 @@ import argparse
 from lora_ref.cli.outcome import Outcome, as_json
 from lora_ref.errors import LoraRefError
 
-SAYS = "step through the article's 4x4 example"
+HELP = "step through the article's 4x4 example"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Say what the command takes."""
+    """Add the options of the command."""
     parser.add_argument("--step", type=int, metavar="N", help="one step alone")
     parser.add_argument("--exact", action="store_true", help="show fractions")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -1,9 +1,10 @@
-"""How many: parameters, multiply-adds and bytes, of one layer and of published models."""
+"""Counts of parameters, multiply-adds and bytes, of one layer and of published models."""
 
 from lora_ref.counting.cost import (
     OPTIMIZER_STATES,
     MultiplyAdds,
     TrainingBytes,
+    TrainingMemory,
     adapter_params,
     break_even_rank,
     forming_multiply_adds,
@@ -16,44 +17,42 @@ from lora_ref.counting.cost import (
     merged_multiply_adds,
     several_tasks_params,
 )
-from lora_ref.counting.explain import Explanation, explain, nearest
-from lora_ref.counting.methods import (
+from lora_ref.counting.explain import Explanation, closest, explain
+from lora_ref.counting.methods.adapters_and_prompts import (
     IA3,
-    RANKED,
-    AdaLoRA,
     Adapter,
-    BitFit,
-    DoRA,
-    Full,
-    LoHa,
-    LoKr,
-    LoRA,
-    Method,
-    Part,
     Prefix,
     PrefixEmbed,
     PrefixLayer,
-    TopLayers,
+)
+from lora_ref.counting.methods.base import Method, Part
+from lora_ref.counting.methods.low_rank import (
+    LOW_RANK_METHODS,
+    AdaLoRA,
+    DoRA,
+    LoHa,
+    LoKr,
+    LoRA,
     VeRA,
 )
-from lora_ref.counting.models import ARCHITECTURES, architecture
+from lora_ref.counting.methods.partial import BitFit, Full, TopLayers
+from lora_ref.counting.models import MODELS, get_model
 from lora_ref.counting.modules import Model, Module
 from lora_ref.counting.parameters import (
     ITEMSIZES,
-    Tally,
-    TrainingMemory,
+    ParameterCount,
     checkpoint_bytes,
-    tally,
+    count_parameters,
     training_memory,
 )
 from lora_ref.counting.rules import RULES
 
 __all__ = [
-    "ARCHITECTURES",
     "IA3",
     "ITEMSIZES",
+    "LOW_RANK_METHODS",
+    "MODELS",
     "OPTIMIZER_STATES",
-    "RANKED",
     "RULES",
     "AdaLoRA",
     "Adapter",
@@ -68,30 +67,30 @@ __all__ = [
     "Model",
     "Module",
     "MultiplyAdds",
+    "ParameterCount",
     "Part",
     "Prefix",
     "PrefixEmbed",
     "PrefixLayer",
-    "Tally",
     "TopLayers",
     "TrainingBytes",
     "TrainingMemory",
     "VeRA",
     "adapter_params",
-    "architecture",
     "break_even_rank",
     "checkpoint_bytes",
+    "closest",
+    "count_parameters",
     "explain",
     "forming_multiply_adds",
     "full_bytes",
     "full_multiply_adds",
     "full_params",
+    "get_model",
     "lora_bytes",
     "lora_multiply_adds",
     "lora_params",
     "merged_multiply_adds",
-    "nearest",
     "several_tasks_params",
-    "tally",
     "training_memory",
 ]

@@ -1,9 +1,11 @@
-"""How many: parameters, multiply-adds and bytes of one linear layer, in whole numbers.
+"""Parameters, multiply-adds and bytes of one linear layer, in whole numbers.
 
-A multiply-add is one multiplication and one addition, so two FLOPs. Counted are the matrix
-products that `lora_ref.layers` carries out. Entrywise work (scaling, adding the two branches) grows
-with the widths but not with their product, and is left out. Biases are left out too, except in
+A multiply-add is one multiplication and one addition, so two FLOPs. The matrix products that
+`lora_ref.layers` carries out are counted. Entrywise work (scaling, adding the two branches) is left
+out: it grows with the widths but not with their product. Biases are left out too, except in
 `adapter_params`, whose published count has them.
+
+Every function raises `LoraRefError` for an argument that is not a whole number of at least 1.
 """
 
 from collections.abc import Mapping
@@ -15,7 +17,7 @@ from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 
 OPTIMIZER_STATES: Mapping[str, int] = MappingProxyType({"sgd": 0, "momentum": 1, "adamw": 2})
-"""Numbers that an optimiser keeps for each trainable one: nothing, a velocity, two moments."""
+"""Values that an optimiser keeps for each trainable parameter: none, a velocity, two moments."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +39,33 @@ class MultiplyAdds:
 
 
 @dataclass(frozen=True)
-class TrainingBytes:
-    """Bytes that one layer holds in training, by what they are for.
-
-    `activations` is what the forward pass keeps for the backward pass and nothing else: passing
-    arrays such as y or the gradient of x are not in it.
-    """
+class TrainingMemory:
+    """Bytes that training holds whatever the batch is; activations are left out."""
 
     weights: int
     gradients: int
     optimizer: int
+
+    @property
+    def total(self) -> int:
+        """All bytes together."""
+        return self.weights + self.gradients + self.optimizer
+
+
+@dataclass(frozen=True)
+class TrainingBytes(TrainingMemory):
+    """Bytes that one layer holds in training, activations included.
+
+    `activations` is what the forward pass keeps for the backward pass. Arrays that are only passed
+    on, such as y or the gradient of x, are not in it.
+    """
+
     activations: int
 
     @property
     def total(self) -> int:
-        """All four."""
-        return self.weights + self.gradients + self.optimizer + self.activations
+        """All bytes together."""
+        return super().total + self.activations
 
 
 # parameters
@@ -60,9 +73,6 @@ class TrainingBytes:
 
 def full_params(in_features: int, out_features: int) -> int:
     """Return the entries of a weight: what full fine-tuning trains.
-
-    Every function of this module raises `LoraRefError` for an argument that is not a whole number
-    of at least 1.
 
     Examples
     --------
@@ -98,25 +108,25 @@ def several_tasks_params(in_features: int, out_features: int, r: int, tasks: int
     return full_params(in_features, out_features) + as_count("tasks", tasks) * each
 
 
-def adapter_params(features: int, m: int) -> int:
-    """Return ``2 d m + m + d``: two projections between d = `features` and m, with their biases.
+def adapter_params(features: int, bottleneck: int) -> int:
+    """Return ``2 d m + m + d``: two projections, d = `features` to m = `bottleneck` and back.
 
-    The bottleneck of Houlsby et al., 2019, arXiv 1902.00751.
+    Both have a bias. Houlsby et al., 2019, arXiv 1902.00751.
 
     Examples
     --------
     >>> adapter_params(1024, 8)
     17416
     """
-    d, m = as_count("features", features), as_count("m", m)
+    d, m = as_count("features", features), as_count("bottleneck", bottleneck)
     return 2 * d * m + m + d
 
 
 def break_even_rank(in_features: int, out_features: int) -> Fraction:
-    """Return the rank at which A and B have as many entries as the weight.
+    """Return the rank ``in out / (in + out)`` at which A and B have as many entries as the weight.
 
-    Below ``in out / (in + out)`` LoRA has fewer parameters than the matrix, above it more; a square
-    weight breaks even at half its width.
+    Below it LoRA has fewer parameters than the matrix, above it more. For a square weight it is
+    half the width.
 
     Examples
     --------
@@ -131,7 +141,7 @@ def break_even_rank(in_features: int, out_features: int) -> Fraction:
 
 
 def full_multiply_adds(in_features: int, out_features: int, *, n: int) -> MultiplyAdds:
-    """Return what full fine-tuning costs for n rows: y, then the gradients of x and of W.
+    """Return the cost of full fine-tuning for n rows: y, then the gradients of x and of W.
 
     Examples
     --------
@@ -143,12 +153,12 @@ def full_multiply_adds(in_features: int, out_features: int, *, n: int) -> Multip
 
 
 def lora_multiply_adds(in_features: int, out_features: int, r: int, *, n: int) -> MultiplyAdds:
-    """Return what LoRA costs for n rows in two steps, first ``A x``, then B; B A is never formed.
+    """Return the cost of LoRA for n rows in two steps, first ``A x``, then B; B A is never formed.
 
-    Forward: W0, A and B once each. Backward: the gradient of x through all three, and those of A
-    and B. There is none for W0, which is what LoRA saves; what it adds is three times n times the
-    entries of A and B. So a pass there and back is cheaper than full fine-tuning only where r is
-    below a third of `break_even_rank`.
+    The forward pass multiplies by W0, A and B once each. The backward pass computes the gradient of
+    x through all three, and the gradients of A and B. W0 has no gradient: this is what LoRA saves.
+    It adds three times n times the entries of A and B. So both passes together are cheaper than
+    full fine-tuning only where r is below a third of `break_even_rank`.
 
     Examples
     --------
@@ -167,9 +177,9 @@ def lora_multiply_adds(in_features: int, out_features: int, r: int, *, n: int) -
 
 
 def merged_multiply_adds(in_features: int, out_features: int, *, n: int) -> MultiplyAdds:
-    """Return what a merged and frozen layer costs for n rows: y, and the gradient of x alone.
+    """Return the cost of a merged and frozen layer for n rows: y, and the gradient of x alone.
 
-    In use only the forward pass is run, and it costs what the layer did before LoRA.
+    Inference runs the forward pass only, at the cost that the layer had before LoRA.
 
     Examples
     --------
@@ -181,7 +191,9 @@ def merged_multiply_adds(in_features: int, out_features: int, *, n: int) -> Mult
 
 
 def forming_multiply_adds(in_features: int, out_features: int, r: int) -> int:
-    """Return what forming B A costs: paid once by a merge, at every pass by a forward in one step.
+    """Return the cost of forming B A.
+
+    A merge pays it once; a forward pass that forms B A before it multiplies x pays it every time.
 
     Examples
     --------
@@ -195,14 +207,9 @@ def forming_multiply_adds(in_features: int, out_features: int, r: int) -> int:
 
 
 def full_bytes(
-    in_features: int,
-    out_features: int,
-    *,
-    n: int,
-    optimizer: str = "adamw",
-    itemsize: int = 4,
+    in_features: int, out_features: int, *, n: int, optimizer: str = "adamw", itemsize: int = 4
 ) -> TrainingBytes:
-    """Return the bytes of full fine-tuning with n rows; kept for the backward is x (n, in).
+    """Return the bytes of full fine-tuning with n rows; x (n, in) is kept for the backward pass.
 
     Parameters
     ----------
@@ -211,14 +218,9 @@ def full_bytes(
     n : int
         Rows in a batch.
     optimizer : {"sgd", "momentum", "adamw"}
-        Sets how many states each trainable number has, see `OPTIMIZER_STATES`.
+        Sets how many states each trainable parameter has, see `OPTIMIZER_STATES`.
     itemsize : int
-        Bytes of a number, the same for weights, gradients, states and activations.
-
-    Raises
-    ------
-    LoraRefError
-        For a count that is not a whole number of at least 1, or an unknown optimiser.
+        Bytes of an entry, the same for weights, gradients, states and activations.
 
     Examples
     --------
@@ -239,10 +241,10 @@ def lora_bytes(
     optimizer: str = "adamw",
     itemsize: int = 4,
 ) -> TrainingBytes:
-    """Return the bytes of LoRA with n rows; kept for the backward are x (n, in) and h (n, r).
+    """Return the bytes of LoRA with n rows; x (n, in) and h (n, r) are kept for the backward pass.
 
-    So LoRA saves gradients and optimiser states, and neither weights nor activations: it has a
-    little more of both. With dropout before A the cache holds a mask (n, in) besides, not counted.
+    So LoRA saves gradients and optimiser states. It saves neither weights nor activations: it has a
+    little more of both. A dropout mask (n, in), if there is one, is not counted.
 
     Parameters
     ----------
@@ -250,11 +252,6 @@ def lora_bytes(
         As in `full_bytes`.
     r : int
         Rank of the factors.
-
-    Raises
-    ------
-    LoraRefError
-        As in `full_bytes`.
 
     Examples
     --------
@@ -270,8 +267,7 @@ def lora_bytes(
 def _training_bytes(
     weights: int, trained: int, kept: int, optimizer: str, itemsize: int
 ) -> TrainingBytes:
-    """Weigh numbers that were counted."""
-    states = states_of(optimizer)
+    states = states_per_parameter(optimizer)
     size = as_count("itemsize", itemsize)
     return TrainingBytes(
         weights=size * weights,
@@ -281,14 +277,8 @@ def _training_bytes(
     )
 
 
-def states_of(optimizer: str) -> int:
-    """Return how many numbers an optimiser keeps for each trainable one.
-
-    Raises
-    ------
-    LoraRefError
-        For an optimiser that is not in `OPTIMIZER_STATES`.
-    """
+def states_per_parameter(optimizer: str) -> int:
+    """Return the entry of `OPTIMIZER_STATES` for an optimiser; an unknown one is an error."""
     known = tuple(OPTIMIZER_STATES)  # a tuple is searched by ==, so a list is refused in words too
     if optimizer not in known:
         raise LoraRefError(f"optimizer is {optimizer!r}, expected one of: {', '.join(known)}")

@@ -1,8 +1,7 @@
-"""Which counting rule, or which few together, give a number that somebody printed.
+"""The search for the counting rules, at most three together, that give a printed number.
 
-A rule is a difference (`lora_ref.counting.rules`), so a number is explained by the rules whose
-differences add up to what it is off by. None is an answer too: then the number counts something
-else, or is a slip.
+Every rule adds a difference (`lora_ref.counting.rules`), so the search adds up differences. Nothing
+found is an answer too: then the number counts something else, or is a slip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,31 +10,31 @@ from itertools import combinations
 from typing import Literal, get_args
 
 from lora_ref.checks import as_count
-from lora_ref.counting.methods import RANKED, AdaLoRA, LoRA, Method
-from lora_ref.counting.methods.base import as_names
+from lora_ref.counting.methods.base import Method, as_names
+from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA
 from lora_ref.counting.modules import Model
-from lora_ref.counting.parameters import as_case, tally
-from lora_ref.counting.rules import RULES, Rule, rule
+from lora_ref.counting.parameters import count_parameters, make_setup
+from lora_ref.counting.rules import RULES, Rule, get_rule
 from lora_ref.errors import LoraRefError
 
 Count = Literal["trainable", "total"]
 
-MOST_RULES = 3
+MAX_RULES = 3
 """How many rules are tried together."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A count that comes out under some rules.
+    """A count under some rules.
 
     Parameters
     ----------
     count : {"trainable", "total"}
-        Which of the two is meant.
+        Which of the two counts is meant.
     rules : tuple of str
-        Under which rules; none for the plain count.
+        The rules; empty for the plain count.
     trainable, total : int
-        Both counts under these rules: who printed the one has often printed the other beside it.
+        Both counts under these rules: a source that prints one often prints the other beside it.
     """
 
     count: Count
@@ -54,104 +53,88 @@ def explain(
     model: Model,
     method: Method,
     *,
-    saved: Sequence[str] = (),
-    further: Sequence[str] = (),
+    modules_to_save: Sequence[str] = (),
+    extra_rules: Sequence[str] = (),
 ) -> tuple[Explanation, ...]:
     """Return every way to get the printed number, the fewest rules first.
 
-    Tried are no rule, each rule, and two and three together, for the trainable count and for the
-    total. Rules that change nothing here are not named, nor are more rules where fewer of them
-    will do.
+    No rule, each rule, and two and three rules together are tried, for the trainable count and for
+    the total. Where fewer rules give the number, no further rule is added to them.
 
     Parameters
     ----------
     printed : int
         The number to explain.
-    model, method, saved
-        As in `tally`: what the number is said to count.
-    further : sequence of str
+    model, method, modules_to_save
+        What the number is said to count, as in `count_parameters`.
+    extra_rules : sequence of str
         Rules to try besides, such as ``"leftover:loha:16"``. Leftovers of the same rank and targets
         are tried anyway.
 
     Returns
     -------
     tuple of Explanation
-        Empty if no rule explains the number; `nearest` then says how close they come.
-
-    Raises
-    ------
-    LoraRefError
-        As `tally`; if `printed` is not a whole number of at least 1.
+        Empty if no rule explains the number; `closest` then returns the nearest count.
 
     Examples
     --------
     >>> from lora_ref.counting.modules import Module
     >>> up, down = Module("up", "linear", (64, 16), 64), Module("down", "linear", (16, 64), 16)
     >>> mlp = Model("mlp", "", "", (up, down), width=16, blocks=1)
-    >>> explain(3328, mlp, LoRA(2, ["up"]), saved=["down"])[0].rules
+    >>> explain(3328, mlp, LoRA(2, ["up"]), modules_to_save=["down"])[0].rules
     ('saved-twice',)
     """
     as_count("printed", printed)
     found: list[Explanation] = []
-    for tried in _tried(model, method, saved, further):
-        before = (set(f.rules) for f in found if f.count == tried.count)
-        if tried.value == printed and not any(rules <= set(tried.rules) for rules in before):
-            found.append(tried)
+    for candidate in _candidates(model, method, modules_to_save, extra_rules):
+        fewer = (set(earlier.rules) for earlier in found if earlier.count == candidate.count)
+        rules = set(candidate.rules)
+        if candidate.value == printed and not any(some <= rules for some in fewer):
+            found.append(candidate)
     return tuple(found)
 
 
-def nearest(
+def closest(
     printed: int,
     model: Model,
     method: Method,
     *,
-    saved: Sequence[str] = (),
-    further: Sequence[str] = (),
+    modules_to_save: Sequence[str] = (),
+    extra_rules: Sequence[str] = (),
 ) -> Explanation:
-    """Return what comes closest to a printed number, of all that `explain` tries.
-
-    Raises
-    ------
-    LoraRefError
-        As `explain`.
-    """
+    """Return the count nearest to a printed number, of all that `explain` tries."""
     as_count("printed", printed)
-    return min(_tried(model, method, saved, further), key=lambda tried: abs(tried.value - printed))
+    candidates = _candidates(model, method, modules_to_save, extra_rules)
+    return min(candidates, key=lambda candidate: abs(candidate.value - printed))
 
 
-def _tried(
-    model: Model, method: Method, saved: Sequence[str], further: Sequence[str]
+def _candidates(
+    model: Model, method: Method, modules_to_save: Sequence[str], extra_rules: Sequence[str]
 ) -> Iterator[Explanation]:
-    """Yield every count under every few rules that do not contradict each other."""
-    plain = tally(model, method, saved=saved)
-    case = as_case(model, method, saved)
-    changes = [(r, r.change(case)) for r in _candidates(model, method, further)]
-    for size in range(MOST_RULES + 1):
+    """Yield both counts under every few rules that do not contradict each other."""
+    plain = count_parameters(model, method, modules_to_save=modules_to_save)
+    setup = make_setup(model, method, modules_to_save)
+    changes = [(rule, rule.change(setup)) for rule in _rules(model, method, extra_rules)]
+    for size in range(MAX_RULES + 1):
         for chosen in combinations(changes, size):
             if any(one.contradicts(other) for (one, _), (other, _) in combinations(chosen, 2)):
                 continue
-            names = tuple(r.name for r, _ in chosen)
+            names = tuple(rule.name for rule, _ in chosen)
             trainable = plain.trainable + sum(change.trainable for _, change in chosen)
             total = plain.total + sum(change.total for _, change in chosen)
             for count in get_args(Count):
                 yield Explanation(count, names, trainable, total)
 
 
-def _candidates(model: Model, method: Method, further: Sequence[str]) -> list[Rule]:
-    """Return the rules to try: all of them, and those leftovers that can have been there."""
-    rules = [rule(name, method) for name in RULES if name != "leftover"]
-    rules += [rule(name, method) for name in as_names("further", further) if name not in RULES]
-    if isinstance(method, LoRA | AdaLoRA):
-        rules += [
-            rule(f"leftover:{name}", method) for name in RANKED if _wraps(name, model, method)
-        ]
-    return rules
-
-
-def _wraps(name: str, model: Model, method: LoRA | AdaLoRA) -> bool:
-    """Whether a method of that name can have wrapped the same targets."""
-    try:
-        RANKED[name](method.r, method.targets).parts(model)
-    except LoraRefError:
-        return False
-    return True
+def _rules(model: Model, method: Method, extra_rules: Sequence[str]) -> list[Rule]:
+    """Return every rule, the extra ones, and the leftovers of methods that can wrap the targets."""
+    names = [name for name in RULES if name != "leftover"]
+    names += [name for name in as_names("extra_rules", extra_rules) if name not in RULES]
+    if isinstance(method, LoRA):
+        for name, earlier in LOW_RANK_METHODS.items():
+            try:
+                earlier(method.r, method.targets).parts(model)
+            except LoraRefError:  # the method wraps no module of this kind
+                continue
+            names.append(f"leftover:{name}")
+    return [get_rule(name, method) for name in names]

@@ -1,8 +1,7 @@
 """A model as a list of its modules: names and shapes, no weights.
 
-That is all that counting needs. A name is a dotted path as the published checkpoint has it, with
-``*`` for the running number of a block, so one entry stands for every block:
-``h.*.attn.c_attn``, 12 copies.
+Counting needs nothing else. A module's name is a dotted path, as in the published checkpoint, with
+``*`` for the number of a block. So one entry stands for all blocks: ``h.*.attn.c_attn``, 12 copies.
 """
 
 from collections import defaultdict
@@ -22,27 +21,27 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Module:
-    """`copies` modules of one shape.
+    """One entry of a model: `copies` modules of one shape.
 
     Parameters
     ----------
     name : str
-        Dotted path, ``*`` for the running number.
+        Dotted path, with ``*`` for the number of a block.
     kind : {"linear", "embedding", "convolution", "norm", "parameter"}
         A linear map, a table of vectors, a convolution, a normalisation (layer norm or RMS norm),
         or a bare parameter such as a class token.
     shape : tuple of int
-        Of the weight: (out_features, in_features), (entries, width), (out, in, height, width),
-        (width,), any. What a checkpoint stores transposed, such as GPT-2's ``Conv1D``, is given as
-        (out_features, in_features) here.
+        Shape of the weight: (out_features, in_features), (entries, width), (out, in, height,
+        width), (width,), or any. A weight that a checkpoint stores transposed, such as GPT-2's
+        ``Conv1D``, is given as (out_features, in_features) here.
     bias : int
-        Entries of the bias: one for each row of the weight, 0 where there is none.
+        Entries of the bias: one for each row of the weight, or 0 without a bias.
     copies : int
-        How often it occurs.
+        How often the module occurs.
     tied_to : str or None
-        Name of the module whose weight this one uses: counted there, once.
-    pieces : tuple of (str, int)
-        For a fused projection: what its rows are, in order, such as
+        Name of the module whose weight this one uses; the weight is counted there, once.
+    splits : tuple of (str, int)
+        What the rows of a fused projection are, in order, such as
         ``(("q", 768), ("k", 768), ("v", 768))``.
     """
 
@@ -52,7 +51,7 @@ class Module:
     bias: int = 0
     copies: int = 1
     tied_to: str | None = None
-    pieces: tuple[tuple[str, int], ...] = ()
+    splits: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not _is_path(self.name):
@@ -77,20 +76,20 @@ class Module:
             raise LoraRefError(f"{self.name}: bias is {self.bias}, expected {expected}")
         if self.copies > 1 and "*" not in self.name.split("."):
             raise LoraRefError(f"{self.name}: {self.copies} copies need a * in the name")
-        self._check_pieces()
+        self._check_splits()
 
-    def _check_pieces(self) -> None:
-        for piece, rows in self.pieces:
-            if not _is_path(piece) or "." in piece:
-                raise LoraRefError(f"{self.name}: {piece!r} is no name of a piece, expected as q")
-            as_count(f"{self.name}: piece {piece}", rows)
-        if len({piece for piece, _ in self.pieces}) < len(self.pieces):
-            raise LoraRefError(f"{self.name}: two pieces have one name, expected each once")
-        filled = sum(rows for _, rows in self.pieces)
-        if self.pieces and filled != self.shape[0]:
+    def _check_splits(self) -> None:
+        for split, rows in self.splits:
+            if not _is_path(split) or "." in split:
+                raise LoraRefError(f"{self.name}: {split!r} is no name of a split, expected as q")
+            as_count(f"{self.name}: split {split}", rows)
+        if len(dict(self.splits)) < len(self.splits):
+            raise LoraRefError(f"{self.name}: two splits have one name, expected each once")
+        filled = sum(rows for _, rows in self.splits)
+        if self.splits and filled != self.shape[0]:
             raise LoraRefError(
-                f"{self.name}: the pieces have {filled} rows, expected {self.shape[0]}, those of "
-                "the weight"
+                f"{self.name}: the splits have {filled} rows, expected {self.shape[0]}, the rows "
+                "of the weight"
             )
 
     @property
@@ -100,7 +99,7 @@ class Module:
 
     @property
     def in_features(self) -> int:
-        """Columns of the weight, all axes but the first taken together."""
+        """Columns of the weight: the product of all axes but the first."""
         return prod(self.shape[1:])
 
     @property
@@ -113,8 +112,13 @@ class Module:
         """Entries of all copies of the bias."""
         return self.copies * self.bias
 
-    def answers_to(self, target: str) -> bool:
-        """Whether `target` names it: the whole path, or the end of it after a dot."""
+    @property
+    def parameters(self) -> int:
+        """Entries of all copies of weight and bias; a tied weight counts at its owner, not here."""
+        return (0 if self.tied_to else self.weight) + self.biases
+
+    def matches(self, target: str) -> bool:
+        """Whether `target` is the whole path, or the end of it after a dot."""
         return self.name == target or self.name.endswith("." + target)
 
 
@@ -127,17 +131,17 @@ class Model:
     name : str
         Short name, as on the command line.
     title : str
-        What it is called in print.
+        Name in print.
     source : str
         Where its sizes are published.
     modules : tuple of Module
-        All of them; the names differ.
+        All modules; their names differ.
     width : int
-        Of the residual stream.
+        Width of the residual stream.
     blocks : int
         Transformer blocks, encoder and decoder together; layers of another network.
     published : int or None
-        The published count of its parameters, where there is one.
+        The published count of its parameters, if there is one.
     """
 
     name: str
@@ -153,27 +157,21 @@ class Model:
         as_count(f"{self.name}: blocks", self.blocks)
         if not self.modules or not all(isinstance(m, Module) for m in self.modules):
             raise LoraRefError(f"{self.name} has no modules, expected at least one and all Module")
-        faults = [*clashes(self.modules), *_loose_ties(self.modules)]
-        if faults:
-            raise LoraRefError(f"{self.name}: " + "\n  ".join(faults))
+        errors = [*overlaps(self.modules), *_wrong_ties(self.modules)]
+        if errors:
+            raise LoraRefError(f"{self.name}: " + "\n  ".join(errors))
 
     @property
     def total(self) -> int:
-        """Parameters, a shared weight once."""
-        own = (m.weight for m in self.modules if m.tied_to is None)
-        return sum(own) + sum(m.biases for m in self.modules)
+        """Parameters; a shared weight counts once."""
+        return sum(module.parameters for module in self.modules)
 
     def targeted(self, targets: Sequence[str]) -> tuple[Module, ...]:
         """Return the modules that `targets` name, in the model's order, each once.
 
         A target is matched as PEFT matches it: the end of a module's path. ``c_attn.q`` names one
-        piece of a fused projection, as a module of its own.
-
-        Raises
-        ------
-        LoraRefError
-            If there is no target, if one matches nothing, or if a fused projection and a piece of
-            it are both named.
+        split of a fused projection and returns it as a module of its own; a fused projection and
+        one of its splits cannot both be named.
         """
         if isinstance(targets, str) or not isinstance(targets, Iterable):
             raise LoraRefError(f"targets is {targets!r}, expected a sequence of names")
@@ -181,24 +179,30 @@ class Model:
         if not targets or not all(isinstance(target, str) for target in targets):
             raise LoraRefError(f"targets is {targets!r}, expected names, at least one")
         matchable = [m for m in self.modules if m.kind in ("linear", "embedding", "convolution")]
-        named = [(m, *_pieces(m)) for m in matchable]  # a module, and what it can be cut into
+        groups = [(module, _split_modules(module)) for module in matchable]
         for target in targets:
-            if not any(one.answers_to(target) for group in named for one in group):
+            if not any(m.matches(target) for whole, splits in groups for m in (whole, *splits)):
                 raise self._no_module(target, matchable)
         result: list[Module] = []
-        for module, *pieces in named:
-            whole = any(module.answers_to(target) for target in targets)
-            of_it = [p for p in pieces if any(p.answers_to(target) for target in targets)]
-            if whole and of_it:
+        for module, splits in groups:
+            whole_named = any(module.matches(target) for target in targets)
+            named = [split for split in splits if any(split.matches(t) for t in targets)]
+            if whole_named and named:
                 raise LoraRefError(
-                    f"{self.name}: the targets name both {module.name} and its piece "
-                    f"{of_it[0].name}, expected one of the two"
+                    f"{self.name}: the targets name both {module.name} and its split "
+                    f"{named[0].name}, expected one of the two"
                 )
-            result += [module] if whole else of_it
+            result += [module] if whole_named else named
         return tuple(result)
 
+    def named(
+        self, name: str, title: str, source: str = "", *, published: int | None = None
+    ) -> "Model":
+        """Return the model under another name, title and source."""
+        return replace(self, name=name, title=title, source=source, published=published)
+
     def plus(self, modules: Iterable[Module]) -> "Model":
-        """Return the model with further modules, such as a head; it has no published count."""
+        """Return the model with more modules, such as a head, and without a published count."""
         return replace(self, modules=(*self.modules, *modules), published=None)
 
     def with_head(self, name: str, outputs: int) -> "Model":
@@ -206,46 +210,42 @@ class Model:
         return self.plus([Module(name, "linear", (outputs, self.width), bias=outputs)])
 
     def without(self, *targets: str) -> "Model":
-        """Return the model without the modules that `targets` name, such as a pooler.
+        """Return the model without the modules that `targets` name, and without a published count.
 
-        It has no published count.
-
-        Raises
-        ------
-        LoraRefError
-            If a target matches nothing, or another module is tied to what it matches.
+        No module that stays may be tied to one that goes.
         """
         for target in targets:
-            if not any(m.answers_to(target) for m in self.modules):
+            if not any(m.matches(target) for m in self.modules):
                 raise self._no_module(target, self.modules)
-        kept = tuple(m for m in self.modules if not any(m.answers_to(t) for t in targets))
+        kept = tuple(m for m in self.modules if not any(m.matches(t) for t in targets))
         return replace(self, modules=kept, published=None)
 
     def _no_module(self, target: str, among: Iterable[Module]) -> LoraRefError:
-        known = sorted({name for module in among for name in _ends(module)})
+        known = sorted({name for module in among for name in _short_names(module)})
         hint = nearest(target, known) or f"; it has: {', '.join(known)}"
         return LoraRefError(f"{self.name} has no module {target!r}{hint}")
 
 
-def clashes(modules: Iterable[Module]) -> Iterator[str]:
-    """Say which names can mean the same module, a ``*`` standing for any number.
+def overlaps(modules: Iterable[Module]) -> Iterator[str]:
+    """Yield an error for any two names that can mean the same module; ``*`` is any number.
 
-    Names are compared with those only that have the same words in the same places, and numbers
-    where neither has a ``*``: thousands of modules take no longer than reading them.
+    Two names can meet only if they have the same words in the same places. They are grouped by
+    their words, then by where they have numbers, and numbers are compared where both have one. So
+    the time for thousands of modules grows with their number, not with its square.
     """
-    alike: dict[tuple[str, ...], dict[tuple[int, ...], list[list[str]]]] = defaultdict(dict)
+    by_words: dict[tuple[str, ...], dict[tuple[int, ...], list[list[str]]]] = defaultdict(dict)
     for module in modules:
         path = module.name.split(".")
         words = tuple("*" if step.isdecimal() else step for step in path)
-        numbers = tuple(i for i, step in enumerate(path) if step.isdecimal())
-        alike[words].setdefault(numbers, []).append(path)
-    for by_numbers in alike.values():
-        for one, other in combinations_with_replacement(by_numbers, 2):
+        places = tuple(i for i, step in enumerate(path) if step.isdecimal())
+        by_words[words].setdefault(places, []).append(path)
+    for by_places in by_words.values():
+        for one, other in combinations_with_replacement(by_places, 2):
             both = [i for i in one if i in other]
             seen: dict[tuple[str, ...], list[str]] = {}
             if one != other:
-                seen = {tuple(path[i] for i in both): path for path in by_numbers[one]}
-            for path in by_numbers[other]:
+                seen = {tuple(path[i] for i in both): path for path in by_places[one]}
+            for path in by_places[other]:
                 earlier = seen.setdefault(tuple(path[i] for i in both), path)
                 if earlier is not path:
                     yield (
@@ -254,14 +254,14 @@ def clashes(modules: Iterable[Module]) -> Iterator[str]:
                     )
 
 
-def _loose_ties(modules: Sequence[Module]) -> Iterator[str]:
-    """Say which modules are tied to no weight, or to one of another shape."""
+def _wrong_ties(modules: Sequence[Module]) -> Iterator[str]:
+    """Yield an error for any module that is tied to no weight, or to one of another shape."""
     by_name = {module.name: module for module in modules}
     for module in modules:
         if module.tied_to is None:
             continue
         owner = by_name.get(module.tied_to)
-        if owner is None or owner.tied_to is not None or owner is module:
+        if owner is None or owner.tied_to is not None:
             yield (
                 f"{module.name} is tied to {module.tied_to!r}, expected another module that has a "
                 "weight of its own"
@@ -273,26 +273,25 @@ def _loose_ties(modules: Sequence[Module]) -> Iterator[str]:
             )
 
 
-def _pieces(module: Module) -> tuple[Module, ...]:
-    """Return the parts of a fused projection as modules of their own."""
-    share = module.bias // module.out_features if module.out_features else 0
+def _split_modules(module: Module) -> tuple[Module, ...]:
+    """Return the splits of a fused projection as modules of their own."""
     return tuple(
         replace(
             module,
             name=f"{module.name}.{name}",
             shape=(rows, *module.shape[1:]),
-            bias=share * rows,
-            pieces=(),
+            bias=rows if module.bias else 0,
+            splits=(),
         )
-        for name, rows in module.pieces
+        for name, rows in module.splits
     )
 
 
-def _ends(module: Module) -> tuple[str, ...]:
-    """Return what a reader would call a module, and its pieces: ``c_attn``, ``seq.0``."""
+def _short_names(module: Module) -> tuple[str, ...]:
+    """Return the end of a module's path, and those of its splits: ``c_attn``, ``seq.0``."""
     steps = [step for step in module.name.split(".") if step != "*"]
     last = ".".join(steps[-2:] if steps[-1].isdecimal() else steps[-1:])
-    return (last, *(f"{last}.{name}" for name, _ in module.pieces))
+    return (last, *(f"{last}.{name}" for name, _ in module.splits))
 
 
 def _is_path(name: object) -> bool:

@@ -1,7 +1,7 @@
-"""The two counts that everybody prints, trainable and total, and what follows from them.
+"""How many parameters of a model a method trains, out of how many; and the bytes that follow.
 
-With no rule every parameter counts once: trainable is what the method trains and the modules that
-are saved, the total is the model and what the method adds.
+Without a counting rule every parameter counts once. The trainable count is what the method trains,
+and the modules that are trained whole beside it. The total is the model and what the method adds.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,34 +9,34 @@ from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 
-from lora_ref.counting.cost import states_of
-from lora_ref.counting.methods import Full, Method, Part
-from lora_ref.counting.methods.base import as_names
+from lora_ref.counting.cost import TrainingMemory, states_per_parameter
+from lora_ref.counting.methods.base import Method, Part, as_names
+from lora_ref.counting.methods.partial import Full
 from lora_ref.counting.modules import Model, Module
-from lora_ref.counting.rules import Case, Rule, added_by, numbers_of, rule
+from lora_ref.counting.rules import Rule, Setup, added_parameters, get_rule
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 ITEMSIZES: Mapping[str, int] = MappingProxyType(
     {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "float8": 1, "int8": 1}
 )
-"""Bytes of a number by dtype."""
+"""Bytes of an entry by dtype."""
 
 
 @dataclass(frozen=True)
-class Tally:
-    """What is trained, out of how much.
+class ParameterCount:
+    """How many parameters are trained, out of how many.
 
     Parameters
     ----------
     model : Model
-        What is adapted.
+        The model that is adapted.
     method : Method
-        How.
+        The method that adapts it.
     trainable : int
-        Numbers that the optimiser changes, as the rules count them.
+        Parameters that the optimiser changes, as the rules count them.
     total : int
-        All numbers, as the rules count them.
+        All parameters, as the rules count them.
     parts : tuple of Part
         What the method trains and adds, and the saved modules, before any rule.
     rules : tuple of str
@@ -63,24 +63,14 @@ class Tally:
         )
 
 
-@dataclass(frozen=True)
-class TrainingMemory:
-    """Bytes that training holds whatever the batch: activations depend on it and are left out."""
-
-    weights: int
-    gradients: int
-    optimizer: int
-
-    @property
-    def total(self) -> int:
-        """All three."""
-        return self.weights + self.gradients + self.optimizer
-
-
-def tally(
-    model: Model, method: Method, *, saved: Sequence[str] = (), rules: Sequence[str] = ()
-) -> Tally:
-    """Count what a method trains in a model.
+def count_parameters(
+    model: Model,
+    method: Method,
+    *,
+    modules_to_save: Sequence[str] = (),
+    rules: Sequence[str] = (),
+) -> ParameterCount:
+    """Count the parameters that a method trains in a model.
 
     Parameters
     ----------
@@ -88,86 +78,64 @@ def tally(
         A published model, or one's own.
     method : Method
         Such as ``LoRA(8, ["q_proj", "v_proj"])``.
-    saved : sequence of str
-        Modules that are trained whole beside it, PEFT's ``modules_to_save``: the end of a module's
-        path, or of the path of what it stands in.
+    modules_to_save : sequence of str
+        Modules that are trained whole beside it, as in PEFT: the end of a module's path, or of the
+        path of a module that contains it. None of them may be a target too.
     rules : sequence of str
-        Names in `lora_ref.counting.rules.RULES`; none counts every parameter once.
-
-    Returns
-    -------
-    Tally
-        With ``trainable``, ``total``, their ``share`` and the ``parts``.
-
-    Raises
-    ------
-    LoraRefError
-        For names that match nothing, a module that is both saved and targeted, unknown rules, two
-        rules that contradict each other, and rules under which nothing is left to count.
+        Names in `RULES`, no two of which contradict each other.
 
     Examples
     --------
-    >>> from lora_ref.counting.methods import LoRA
+    >>> from lora_ref.counting import LoRA
     >>> up, down = Module("up", "linear", (64, 16), 64), Module("down", "linear", (16, 64), 16)
-    >>> mlp = Model("mlp", "", "", (up, down), width=16, blocks=1)
-    >>> counted = tally(mlp, LoRA(2, ["up"]), saved=["down"])
+    >>> mlp, lora = Model("mlp", "", "", (up, down), width=16, blocks=1), LoRA(2, ["up"])
+    >>> counted = count_parameters(mlp, lora, modules_to_save=["down"])
     >>> counted.trainable, counted.total, counted.share
     (1200, 2288, Fraction(75, 143))
-    >>> tally(mlp, LoRA(2, ["up"]), saved=["down"], rules=["saved-twice"]).total - counted.total
+    >>> twice = count_parameters(mlp, lora, modules_to_save=["down"], rules=["saved-twice"])
+    >>> twice.total - counted.total
     1040
     """
-    case = as_case(model, method, saved)
-    parts = _parts(case)
-    trainable = sum(part.numbers for part in parts if part.trained)
-    total = model.total + added_by(method, model)
+    setup = make_setup(model, method, modules_to_save)
+    parts = _parts(setup)
+    trainable = sum(part.parameters for part in parts if part.trained)
+    total = model.total + added_parameters(method, model)
     chosen: list[Rule] = []
     for name in as_names("rules", rules):
-        further = rule(name, method)
-        for before in chosen:
-            if further.contradicts(before):
-                raise LoraRefError(f"rules {before.name} and {name} contradict each other")
-        chosen.append(further)
-        change = further.change(case)
+        rule = get_rule(name, method)
+        for earlier in chosen:
+            if rule.contradicts(earlier):
+                raise LoraRefError(f"rules {earlier.name} and {name} contradict each other")
+        chosen.append(rule)
+        change = rule.change(setup)
         trainable, total = trainable + change.trainable, total + change.total
-    names = tuple(applied.name for applied in chosen)
+    names = tuple(rule.name for rule in chosen)
     if total < 1:
         raise LoraRefError(f"under {', '.join(names)} nothing of {model.name} is counted")
-    return Tally(model, method, trainable, total, parts, names)
+    return ParameterCount(model, method, trainable, total, parts, names)
 
 
-def as_case(model: Model, method: Method, saved: Sequence[str]) -> Case:
-    """Return what is counted, its names looked up.
-
-    Raises
-    ------
-    LoraRefError
-        As `tally` says of names.
-    """
-    modules = _saved(model, as_names("saved", saved))
+def make_setup(model: Model, method: Method, modules_to_save: Sequence[str]) -> Setup:
+    """Look up the modules to save; each must exist and be neither targeted nor trained anyway."""
+    saved = _named_modules(model, as_names("modules_to_save", modules_to_save))
     targeted = {module.name for module in method.targeted(model)}
-    for module in modules:
+    for module in saved:
         if any(name == module.name or name.startswith(module.name + ".") for name in targeted):
             raise LoraRefError(
                 f"{model.name}: {module.name} is both saved and targeted, expected one of the two"
             )
         if isinstance(method, Full):
-            raise LoraRefError(f"full trains everything, {module.name} too: nothing is to be saved")
-    return Case(model, method, modules)
+            raise LoraRefError(f"full trains {module.name} anyway, expected no module to save")
+    return Setup(model, method, saved)
 
 
-def checkpoint_bytes(counted: Tally, dtype: str = "float32") -> int:
-    """Return the bytes of a checkpoint that holds the trainable numbers and nothing else.
-
-    Raises
-    ------
-    LoraRefError
-        For a dtype that is not in `ITEMSIZES`.
-    """
+def checkpoint_bytes(counted: ParameterCount, dtype: str = "float32") -> int:
+    """Return the bytes of a checkpoint that holds the trainable parameters and nothing else."""
     return counted.trainable * itemsize(dtype)
 
 
 def training_memory(
-    counted: Tally,
+    counted: ParameterCount,
     dtype: str = "float32",
     *,
     optimizer: str = "adamw",
@@ -177,60 +145,53 @@ def training_memory(
 
     Parameters
     ----------
-    counted : Tally
-        What is trained, out of how much.
+    counted : ParameterCount
+        The parameters, and how many of them are trained.
     dtype : str
-        Of weights and gradients, a name in `ITEMSIZES`.
+        Dtype of weights and gradients, a name in `ITEMSIZES`.
     optimizer : {"sgd", "momentum", "adamw"}
-        Sets how many states a trainable number has.
+        Sets how many states a trainable parameter has.
     state_dtype : str, optional
-        Of the states; `dtype` if omitted. Mixed precision often keeps them in float32.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown dtype or optimiser.
+        Dtype of the states; `dtype` if omitted. Mixed precision often keeps them in float32.
     """
-    states = states_of(optimizer)
-    size, of_state = itemsize(dtype), itemsize(dtype if state_dtype is None else state_dtype)
+    states = states_per_parameter(optimizer)
+    size, state_size = itemsize(dtype), itemsize(dtype if state_dtype is None else state_dtype)
     return TrainingMemory(
         weights=counted.total * size,
         gradients=counted.trainable * size,
-        optimizer=counted.trainable * states * of_state,
+        optimizer=counted.trainable * states * state_size,
     )
 
 
 def itemsize(dtype: str) -> int:
-    """Return the bytes of a number, or say which dtypes are known."""
+    """Return the bytes of an entry; a dtype that is not in `ITEMSIZES` is an error."""
     if dtype not in tuple(ITEMSIZES):
         raise LoraRefError(f"dtype is {dtype!r}, expected one of: {', '.join(ITEMSIZES)}")
     return ITEMSIZES[dtype]
 
 
-def _saved(model: Model, names: Sequence[str]) -> tuple[Module, ...]:
-    """Return the modules that are trained whole, in the model's order."""
+def _named_modules(model: Model, names: Sequence[str]) -> tuple[Module, ...]:
+    """Return the modules that the names mean or contain, in the model's order."""
     for name in names:
-        if not any(_stands_in(module, name) for module in model.modules):
+        if not any(_is_in(module, name) for module in model.modules):
             ends = sorted({m.name.rpartition(".")[2] for m in model.modules} - {"*"})
-            raise LoraRefError(
-                f"{model.name} has no module {name!r} to be saved{nearest(name, ends)}"
-            )
-    return tuple(m for m in model.modules if any(_stands_in(m, name) for name in names))
+            raise LoraRefError(f"{model.name} has no module {name!r} to save{nearest(name, ends)}")
+    return tuple(m for m in model.modules if any(_is_in(m, name) for name in names))
 
 
-def _stands_in(module: Module, name: str) -> bool:
-    """Whether `name` names the module, or something that it is a part of."""
+def _is_in(module: Module, name: str) -> bool:
+    """Whether `name` means the module, or a module that contains it."""
     return f".{name}." in f".{module.name}."
 
 
-def _parts(case: Case) -> tuple[Part, ...]:
-    """Return what is trained and added; what a saved module trains anyway is counted with it."""
-    model, method, saved = case
+def _parts(setup: Setup) -> tuple[Part, ...]:
+    """Return the method's parts and the saved modules, without counting anything twice."""
+    model, method, saved = setup
+    parts = method.parts(model)
     if not saved:
-        return method.parts(model)
+        return parts
     twice = sum(method.trained_in(model, module) for module in saved)
-    own = tuple(
-        part if part.added else part._replace(numbers=part.numbers - twice)
-        for part in method.parts(model)
+    once = tuple(
+        part if part.added else part._replace(parameters=part.parameters - twice) for part in parts
     )
-    return (*own, Part("saved modules", numbers_of(saved), added=False))
+    return (*once, Part("saved modules", setup.saved, added=False))

@@ -1,27 +1,35 @@
-"""Counting rules: what a printed number counts otherwise than once and in full.
+"""Counting rules: the ways in which a printed number differs from counting everything once.
 
 A rule is a difference, added to the trainable count, to the total, or to both. So rules combine in
-any order, and which of them explain a number is a question of sums (`lora_ref.counting.explain`).
+any order, and `lora_ref.counting.explain` finds the rules whose differences add up to a number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
 
-from lora_ref.counting.methods import RANKED, AdaLoRA, LoRA, Method, VeRA
+from lora_ref.counting.methods.base import Method
+from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA, VeRA
 from lora_ref.counting.modules import Model, Module
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 
-class Case(NamedTuple):
-    """What is counted: a model, the way it is adapted, and the modules that are trained whole."""
+class Setup(NamedTuple):
+    """What is counted: a model, the method that adapts it, the modules that are trained whole."""
 
     model: Model
     method: Method
-    saved: tuple[Module, ...]
+    modules_to_save: tuple[Module, ...]
+
+    @property
+    def saved(self) -> int:
+        """Weights and biases of the modules to save; a weight shared by two counts once."""
+        names = {module.name for module in self.modules_to_save}
+        weights = (m.weight for m in self.modules_to_save if m.tied_to not in names)
+        return sum(weights) + sum(m.biases for m in self.modules_to_save)
 
 
 class Change(NamedTuple):
@@ -39,195 +47,149 @@ class Rule:
     ----------
     name : str
         As on the command line.
-    says : str
-        One sentence.
+    subject : str
+        What the rule is about; two rules about the same subject contradict each other.
+    text : str
+        The rule in one sentence.
     change : callable
-        From a `Case` to the `Change` in its counts.
-    concerns : str
-        What it is about: two rules about the same thing contradict each other.
+        Returns the `Change` of the counts of a `Setup`.
     """
 
     name: str
-    says: str
-    change: Callable[[Case], Change]
-    concerns: str
+    subject: str
+    text: str
+    change: Callable[[Setup], Change]
 
     def contradicts(self, other: "Rule") -> bool:
-        """Whether not both can hold."""
-        concerns = self.concerns, other.concerns
-        alone_and_more = "base" in concerns and any(c.startswith("leftover:") for c in concerns)
-        return self.concerns == other.concerns or alone_and_more
+        """Whether the two rules cannot hold together."""
+        kinds = {rule.subject.partition(":")[0] for rule in (self, other)}
+        return self.subject == other.subject or kinds == {"base", "leftover"}
 
 
-def numbers_of(modules: Sequence[Module]) -> int:
-    """Return the weights and biases of modules; a weight that two of them share counts once."""
-    named = {module.name for module in modules}
-    weights = (m.weight for m in modules if m.tied_to is None or m.tied_to not in named)
-    return sum(weights) + sum(m.biases for m in modules)
+def added_parameters(method: Method, model: Model) -> int:
+    """Return how many parameters a method adds to a model, trained or frozen."""
+    return sum(part.parameters for part in method.parts(model) if part.added)
 
 
-def added_by(method: Method, model: Model) -> int:
-    """Return what a method puts on top of a model, trained or frozen."""
-    return sum(part.numbers for part in method.parts(model) if part.added)
-
-
-def _saved_twice(case: Case) -> Change:
-    return Change(total=numbers_of(case.saved))
-
-
-def _saved_twice_trained(case: Case) -> Change:
-    return Change(numbers_of(case.saved), numbers_of(case.saved))
-
-
-def _saved_not_counted(case: Case) -> Change:
-    return Change(-numbers_of(case.saved), -numbers_of(case.saved))
-
-
-def _packed(case: Case) -> Change:
-    whole = {module.name for module in case.saved}
+def _packed_4bit(setup: Setup) -> Change:
+    saved = {module.name for module in setup.modules_to_save}
     packed = (
         module.copies * (prod(module.shape) // 2)
-        for module in case.model.modules
+        for module in setup.model.modules
         if module.kind == "linear"
         and module.tied_to is None
-        and module.name not in whole
-        and not module.answers_to("lm_head")
+        and module.name not in saved
+        and not module.matches("lm_head")
     )
     return Change(total=-sum(packed))
 
 
-def _tied_twice(case: Case) -> Change:
-    return Change(total=sum(m.weight for m in case.model.modules if m.tied_to is not None))
-
-
-def _injected_biases(case: Case) -> Change:
-    without = (m for m in case.method.targeted(case.model) if m.kind == "linear" and not m.bias)
+def _injected_biases(setup: Setup) -> Change:
+    targeted = setup.method.targeted(setup.model)
+    without = (m for m in targeted if m.kind == "linear" and not m.bias)
     return Change(total=sum(m.copies * m.out_features for m in without))
 
 
-def _base_only(case: Case) -> Change:
-    return Change(total=-added_by(case.method, case.model))
-
-
-def _vera_shared(case: Case) -> Change:
-    if not isinstance(case.method, VeRA):
+def _vera_shared(setup: Setup) -> Change:
+    if not isinstance(setup.method, VeRA):
         return Change()
-    pair = case.method.shared_pair(case.model).numbers
-    return Change(pair, 0 if case.method.shared else pair)
+    pair = setup.method.shared_pair(setup.model).parameters
+    return Change(pair, 0 if setup.method.shared else pair)
 
 
-def _leftover(earlier: Method | None) -> Callable[[Case], Change]:
-    def change(case: Case) -> Change:
-        if earlier is None:
-            return Change()
-        return Change(total=added_by(earlier, case.model))
+_RULES = (
+    Rule(
+        "saved-twice",
+        "saved",
+        "A module that is trained whole counts twice in the total: PEFT keeps the frozen original "
+        "beside the copy that it trains.",
+        lambda setup: Change(total=setup.saved),
+    ),
+    Rule(
+        "saved-twice-trained",
+        "saved",
+        "A module that is trained whole counts twice in the total and among the trainable: older "
+        "versions of PEFT did not freeze the original.",
+        lambda setup: Change(setup.saved, setup.saved),
+    ),
+    Rule(
+        "saved-not-counted",
+        "saved",
+        "A module that is trained whole, such as a task's head, is left out of both counts.",
+        lambda setup: Change(-setup.saved, -setup.saved),
+    ),
+    Rule(
+        "packed-4bit",
+        "packed",
+        "The weights of linear modules are stored two in a byte and each byte counts as one; the "
+        "output head, modules trained whole, and all else count in full.",
+        _packed_4bit,
+    ),
+    Rule(
+        "tied-twice",
+        "tied",
+        "A weight that two modules share counts in the total for each of them.",
+        lambda setup: Change(total=sum(m.weight for m in setup.model.modules if m.tied_to)),
+    ),
+    Rule(
+        "injected-biases",
+        "injected",
+        "Every targeted linear module without a bias gets one, frozen, in the total: PEFT's "
+        "docstring for T5 prints such a total.",
+        _injected_biases,
+    ),
+    Rule(
+        "base-only",
+        "base",
+        "The total is that of the model alone, without what the method adds.",
+        lambda setup: Change(total=-added_parameters(setup.method, setup.model)),
+    ),
+    Rule(
+        "vera-shared",
+        "shared",
+        "VeRA's frozen shared A and B count in the total and among the trainable.",
+        _vera_shared,
+    ),
+)
+_LEFTOVER = (
+    "Adapters of an earlier wrap are still in the model and in its total, frozen; leftover:loha or "
+    "leftover:loha:16 says which, of the same targets, by default of the same rank."
+)
+_BY_NAME = {rule.name: rule for rule in _RULES}
 
-    return change
-
-
-_KNOWN = {
-    rule.name: rule
-    for rule in (
-        Rule(
-            "saved-twice",
-            "A module that is trained whole counts twice in the total: PEFT keeps the frozen "
-            "original beside the copy that it trains.",
-            _saved_twice,
-            "saved",
-        ),
-        Rule(
-            "saved-twice-trained",
-            "A module that is trained whole counts twice in the total and among the trainable: "
-            "older versions of PEFT did not freeze the original.",
-            _saved_twice_trained,
-            "saved",
-        ),
-        Rule(
-            "saved-not-counted",
-            "A module that is trained whole, such as a task's head, is left out of both counts.",
-            _saved_not_counted,
-            "saved",
-        ),
-        Rule(
-            "packed-4bit",
-            "The weights of linear modules are stored two in a byte and each byte counts as one; "
-            "the output head, modules trained whole, and all else count in full.",
-            _packed,
-            "packed",
-        ),
-        Rule(
-            "tied-twice",
-            "A weight that two modules share counts in the total for each of them.",
-            _tied_twice,
-            "tied",
-        ),
-        Rule(
-            "injected-biases",
-            "Every targeted linear module without a bias gets one, frozen, in the total: PEFT's "
-            "docstring for T5 prints such a total.",
-            _injected_biases,
-            "injected",
-        ),
-        Rule(
-            "base-only",
-            "The total is that of the model alone, without what the method adds.",
-            _base_only,
-            "base",
-        ),
-        Rule(
-            "vera-shared",
-            "VeRA's frozen shared A and B count in the total and among the trainable.",
-            _vera_shared,
-            "shared",
-        ),
-        Rule(
-            "leftover",
-            "Adapters of an earlier wrap are still in the model and in its total, frozen; "
-            "leftover:loha or leftover:loha:16 says which, of the same targets, by default of the "
-            "same rank.",
-            _leftover(None),
-            "leftover",
-        ),
-    )
-}
-
-RULES: Mapping[str, str] = MappingProxyType({name: rule.says for name, rule in _KNOWN.items()})
+RULES: Mapping[str, str] = MappingProxyType(
+    {**{rule.name: rule.text for rule in _RULES}, "leftover": _LEFTOVER}
+)
 """Every rule: its name and one sentence."""
 
 
-def rule(name: str, method: Method) -> Rule:
-    """Return the rule of that name, ``leftover:METHOD[:RANK]`` among them.
+def get_rule(name: str, method: Method) -> Rule:
+    """Return the rule of that name, or the rule of ``leftover:METHOD[:RANK]``.
 
-    Parameters
-    ----------
-    name : str
-        One of `RULES`.
-    method : Method
-        What is counted; a leftover adapter has its targets, and its rank unless one is given.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown name, with the nearest; for a leftover that does not say which or that is
-        not made from a rank and targets.
+    A leftover adapter has the targets of `method`, and its rank unless the name has one.
     """
     if not isinstance(name, str):
         raise LoraRefError(f"a rule is {name!r}, expected a name: {', '.join(RULES)}")
-    if name in _KNOWN and name != "leftover":
-        return _KNOWN[name]
-    head, _, which = name.partition(":")
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    head, _, rest = name.partition(":")
     if head != "leftover":
         hint = nearest(name, RULES) or f"; known: {', '.join(RULES)}"
         raise LoraRefError(f"no counting rule is called {name!r:.80}{hint}")
-    kind, _, rank = which.partition(":")
-    if kind not in RANKED or not (rank == "" or (rank.isdecimal() and len(rank) < 10)):
+    kind, _, rank = rest.partition(":")
+    valid_rank = rank == "" or (rank.isdecimal() and len(rank) < 10)
+    if kind not in LOW_RANK_METHODS or not valid_rank:
         raise LoraRefError(
             f"rule {name!r:.80} does not say what is left over, expected leftover:METHOD or "
-            f"leftover:METHOD:RANK with one of: {', '.join(RANKED)}"
+            f"leftover:METHOD:RANK with one of: {', '.join(LOW_RANK_METHODS)}"
         )
-    if not isinstance(method, LoRA | AdaLoRA):
+    if not isinstance(method, LoRA):
         raise LoraRefError(
             f"rule {name!r} needs the targets of what is counted, and {method.name} has no rank"
         )
-    earlier = RANKED[kind](int(rank) if rank else method.r, method.targets)
-    return Rule(name, RULES["leftover"], _leftover(earlier), name)
+    earlier = LOW_RANK_METHODS[kind](int(rank) if rank else method.r, method.targets)
+
+    def change(setup: Setup) -> Change:
+        return Change(total=added_parameters(earlier, setup.model))
+
+    return Rule(name, subject=name, text=_LEFTOVER, change=change)

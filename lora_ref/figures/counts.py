@@ -7,9 +7,9 @@ from lora_ref.counting import (
     Full,
     LoRA,
     Model,
-    Tally,
+    ParameterCount,
     TrainingMemory,
-    tally,
+    count_parameters,
     training_memory,
 )
 from lora_ref.counting.parameters import itemsize
@@ -24,7 +24,7 @@ GB = 1e9
 """Bytes of a gigabyte."""
 
 
-def parameters(tallies: Sequence[Tally], *, theme: str = "light") -> "Figure":
+def parameters(tallies: Sequence[ParameterCount], *, theme: str = "light") -> "Figure":
     """Draw how many numbers a method trains and how many the model has, on a logarithmic scale.
 
     A line joins the two of each model: its length is the factor between them.
@@ -60,7 +60,7 @@ def parameters(tallies: Sequence[Tally], *, theme: str = "light") -> "Figure":
     return figure
 
 
-def parameters_alt(tallies: Sequence[Tally]) -> str:
+def parameters_alt(tallies: Sequence[ParameterCount]) -> str:
     """Say what `parameters` shows."""
     _check_tallies(tallies)
     shares = {c.model.title: 100 * c.trainable / c.model.total for c in tallies}
@@ -74,14 +74,14 @@ def parameters_alt(tallies: Sequence[Tally]) -> str:
     )
 
 
-def _named(tallies: Sequence[Tally]) -> str:
+def _named(tallies: Sequence[ParameterCount]) -> str:
     """Return what the method of all tallies is called."""
     method = tallies[0].method
     r = getattr(method, "r", None)
     return f"{type(method).__name__}, r = {r}" if r is not None else type(method).__name__
 
 
-def _check_tallies(tallies: Sequence[Tally]) -> None:
+def _check_tallies(tallies: Sequence[ParameterCount]) -> None:
     if not tallies:
         raise LoraRefError("tallies in figures.parameters is empty, expected at least one")
     for counted in tallies:
@@ -98,8 +98,8 @@ def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, Training
     linear modules inside the blocks in NF4 with double quantisation and leaves all others alone
     (Dettmers et al., 2023, arXiv 2305.14314). Activations depend on the batch and are left out.
     """
-    full = training_memory(tally(model, Full()), "bfloat16", state_dtype="float32")
-    counted = tally(model, LoRA(r, tuple(targets)))
+    full = training_memory(count_parameters(model, Full()), "bfloat16", state_dtype="float32")
+    counted = count_parameters(model, LoRA(r, tuple(targets)))
     lora = training_memory(counted, "bfloat16", state_dtype="float32")
     packed = sum(m.weight for m in model.modules if m.kind == "linear" and "*" in m.name.split("."))
     saved = packed * (itemsize("bfloat16") - bits_per_weight(double=True) / 8)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.claims import article, judge
-from lora_ref.counting import LoRA, tally
+from lora_ref.counting import LoRA, count_parameters
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import (
     claims,
@@ -195,20 +195,21 @@ def _records() -> Numbers:
 
 @cache
 def _tallies() -> Numbers:
-    from lora_ref.counting.models import architecture
+    from lora_ref.counting.models import get_model
 
     return {
         "tallies": [
-            tally(architecture(name), LoRA(RANK, targets)) for name, targets in ATTENTION.items()
+            count_parameters(get_model(name), LoRA(RANK, targets))
+            for name, targets in ATTENTION.items()
         ]
     }
 
 
 @cache
 def _memories() -> Numbers:
-    from lora_ref.counting.models import architecture
+    from lora_ref.counting.models import get_model
 
-    models = [architecture(name) for name in ("llama-7b", "llama-65b")]
+    models = [get_model(name) for name in ("llama-7b", "llama-65b")]
     return {
         "models": {
             model.title: counts.memories(model, RANK, ATTENTION[model.name]) for model in models

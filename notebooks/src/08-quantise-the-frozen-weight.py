@@ -344,7 +344,7 @@ print("merged into W0_hat, y moves by less than 1e-12 in all four:", rounding)
 
 # %%
 # exact
-llama = counting.architecture("llama-65b")
+llama = counting.get_model("llama-65b")
 ways = memories(llama, 8, ("q_proj", "v_proj"))
 FIGURES["memory"].picture(models={llama.title: ways})
 

@@ -15,7 +15,7 @@ from textwrap import fill
 
 from lora_ref import counting
 from lora_ref.claims import article, judge
-from lora_ref.counting import Full, LoRA, architecture, tally
+from lora_ref.counting import Full, LoRA, count_parameters, get_model
 from lora_ref.counting import spec as specs
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises import check, show
@@ -81,13 +81,13 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 #
 # > 整个模型：按模块形状逐个相加；占比取决于秩、宽度和目标模块，并不总在 0.01%–1% 之间。
 #
-# A count needs shapes and no weights. `architecture` knows those of published models, with their
-# modules under the names of the checkpoints, and `tally` counts what a method trains:
+# A count needs shapes and no weights. `get_model` returns those of a published model, with its
+# modules under the names of the checkpoint, and `count_parameters` counts what a method trains:
 
 # %%
 # exact
-llama = architecture("llama-7b")
-counted = tally(llama, LoRA(8, ["q_proj", "v_proj"]))
+llama = get_model("llama-7b")
+counted = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"]))
 print(counted)
 print("by hand:", f"{32 * 2 * counting.lora_params(4096, 4096, 8):,}")
 share = 100 * counted.trainable / llama.total
@@ -116,7 +116,7 @@ for name, r, targets in (
     ("llama-7b", 8, linear),
     ("llama-7b", 64, linear),
 ):
-    counted = tally(architecture(name), LoRA(r, targets))
+    counted = count_parameters(get_model(name), LoRA(r, targets))
     where = "all linear of the blocks" if targets is linear else "queries and values"
     share = 100 * float(counted.share)
     print(f"{name:<9} r = {r:<2} {where:<24} {counted.trainable:>11,} {share:7.4f} %")
@@ -219,8 +219,11 @@ FIGURES["memory"].picture()
 
 # %%
 # exact
-model = architecture("llama-7b")
-counts = {"full": tally(model, Full()), "LoRA": tally(model, LoRA(8, ["q_proj", "v_proj"]))}
+model = get_model("llama-7b")
+counts = {
+    "full": count_parameters(model, Full()),
+    "LoRA": count_parameters(model, LoRA(8, ["q_proj", "v_proj"])),
+}
 print(f"{'GB':<15}", *(f"{optimizer:>9}" for optimizer in counting.OPTIMIZER_STATES))
 for dtype in ("float32", "bfloat16"):
     for name, counted in counts.items():
@@ -244,9 +247,11 @@ for dtype in ("float32", "bfloat16"):
 
 # %%
 # exact
-gpt3 = architecture("gpt3-175b")
-whole = counting.checkpoint_bytes(tally(gpt3, Full()), "float16")
-adapter = counting.checkpoint_bytes(tally(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])), "float16")
+gpt3 = get_model("gpt3-175b")
+whole = counting.checkpoint_bytes(count_parameters(gpt3, Full()), "float16")
+adapter = counting.checkpoint_bytes(
+    count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])), "float16"
+)
 print(f"the model {whole:,}, a task {adapter:,} bytes: {whole // adapter:,} times smaller")
 
 # %% [markdown]
@@ -256,7 +261,7 @@ print(f"the model {whole:,}, a task {adapter:,} bytes: {whole // adapter:,} time
 
 # %%
 # exact
-medium = tally(architecture("gpt2-medium"), LoRA(4, ["c_attn.q", "c_attn.v"]))
+medium = count_parameters(get_model("gpt2-medium"), LoRA(4, ["c_attn.q", "c_attn.v"]))
 size = counting.checkpoint_bytes(medium)
 print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB")
 
@@ -275,8 +280,8 @@ print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB"
 
 # %%
 # exact
-mlp, method, saved = architecture("peft-mlp"), LoRA(8, ["seq.0", "seq.2"]), ["seq.4"]
-print(tally(mlp, method, saved=saved))
+mlp, method, saved = get_model("peft-mlp"), LoRA(8, ["seq.0", "seq.2"]), ["seq.4"]
+print(count_parameters(mlp, method, modules_to_save=saved))
 
 # %% [markdown]
 # A rule of counting is a difference, so the question is which rules add up to what is missing.
@@ -284,7 +289,7 @@ print(tally(mlp, method, saved=saved))
 
 # %%
 # exact
-for found in counting.explain(56_164, mlp, method, saved=saved):
+for found in counting.explain(56_164, mlp, method, modules_to_save=saved):
     print(f"{found.value:,} is the {found.count} count; total {found.total:,}")
     for name in found.rules:
         print(f"{name}: {counting.RULES[name]}")
@@ -299,7 +304,7 @@ for found in counting.explain(56_164, mlp, method, saved=saved):
 
 # %%
 # exact
-llama, method = architecture("llama-7b"), LoRA(8, ["q_proj", "v_proj"])
+llama, method = get_model("llama-7b"), LoRA(8, ["q_proj", "v_proj"])
 for found in counting.explain(3_504_607_232, llama, method):
     share = 100 * found.trainable / found.total
     print(
@@ -324,14 +329,14 @@ for found in counting.explain(3_504_607_232, llama, method):
 path = Path(specs.__file__).with_name("example_spec.json")
 mine = specs.load(path)
 for module in mine.modules[:3]:
-    pieces = " ".join(name for name, _ in module.pieces)
+    splits = " ".join(name for name, _ in module.splits)
     shape = " x ".join(map(str, module.shape))
-    print(f"{module.copies} x  {module.name:<24} {module.kind:<10} {shape:<10} {pieces}".rstrip())
+    print(f"{module.copies} x  {module.name:<24} {module.kind:<10} {shape:<10} {splits}".rstrip())
 print(f"... {mine.total:,} numbers in all")
-print(tally(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
+print(count_parameters(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
 
 # %% [markdown]
-# A `*` in a name stands for the number of the block, and `pieces` say what the rows of a fused
+# A `*` in a name stands for the number of the block, and `splits` say what the rows of a fused
 # projection are, so that `qkv.q` can be a target. On the command line:
 #
 # ```console
@@ -343,7 +348,7 @@ print(tally(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
 # %%
 # exact
 try:
-    tally(mine, LoRA(4, ["qvk"]))
+    count_parameters(mine, LoRA(4, ["qvk"]))
 except LoraRefError as error:
     print(error)
 

@@ -25,11 +25,11 @@ from lora_ref.counting import (
     Prefix,
     PrefixEmbed,
     adapter_params,
+    count_parameters,
     explain,
-    tally,
 )
-from lora_ref.counting.models import architecture
-from lora_ref.counting.models.examples import model_named
+from lora_ref.counting.models import get_model
+from lora_ref.counting.models.examples import any_model
 from lora_ref.quantize import NF4_BLOCK, levels_of, quantize
 
 CLAIMS = {claim.id: claim for source in literature() for claim in source.claims}
@@ -185,19 +185,19 @@ def test_the_own_bytes_of_the_contradicted_row_are_what_its_formula_gives():
 
 
 def test_what_is_said_about_the_two_slips_of_dora_is_so():
-    without = tally(architecture("llama-3-8b"), LoRA(16, QKVUD)).share
+    without = count_parameters(get_model("llama-3-8b"), LoRA(16, QKVUD)).share
     assert agreement(printed("dora-3-8b-half"), without) is not None
     assert agreement(printed("dora-rank-16-lora"), Fraction("0.0083") / 2) == "rounded"
 
 
 def test_dora_differs_from_lora_by_one_number_a_row():
-    model = architecture("llama-7b")
-    dora, lora = (tally(model, method(32, QKVUD)).trainable for method in (DoRA, LoRA))
+    model = get_model("llama-7b")
+    dora, lora = (count_parameters(model, method(32, QKVUD)).trainable for method in (DoRA, LoRA))
     assert dora - lora == 32 * (4 * 4096 + 11008)
 
 
 def test_gemma_has_the_parameters_of_its_report():
-    assert model_named("gemma-3-1b").total == 999_885_952
+    assert any_model("gemma-3-1b").total == 999_885_952
 
 
 # ---------------- PEFT
@@ -211,13 +211,13 @@ def test_no_integer_that_peft_prints_is_left_unexplained():
 
 
 def added(method: Method) -> int:
-    return sum(part.numbers for part in method.parts(architecture("vit-base")))
+    return sum(part.parameters for part in method.parts(get_model("vit-base")))
 
 
 def test_the_totals_of_the_documentation_chain_exactly():
     """From LoHa on, a total is the one before it and what is added: the wraps pile up."""
     totals = {m: int(printed(f"peft-vit-{m}-all").replace(",", "")) for m in FOUR}
-    base, head = architecture("vit-base").total, 101 * 768 + 101
+    base, head = get_model("vit-base").total, 101 * 768 + 101
     methods = LoRA(16, QV), LoHa(16, QV), LoKr(16, QV), AdaLoRA(12, QV)
     lora, loha, lokr, adalora = (added(method) for method in methods)
     assert (loha, lokr, adalora) == (1_179_648, 38_400, 442_656 + 24)
@@ -253,10 +253,10 @@ def test_explaining_a_printed_integer_finds_the_rules_that_the_file_names():
         )
         found = explain(
             int(printed(id).replace(",", "")),
-            model_named(table["model"]),
+            any_model(table["model"]),
             method,
-            saved=table.get("saved", ()),
-            further=[rule for rule in rules if rule.startswith("leftover")],
+            modules_to_save=table.get("saved", ()),
+            extra_rules=[rule for rule in rules if rule.startswith("leftover")],
         )
         count = "trainable" if id.endswith("-trainable") else "total"
         assert any(f.count == count and set(f.rules) == set(rules) for f in found), id
@@ -269,8 +269,10 @@ def test_explaining_a_printed_integer_finds_the_rules_that_the_file_names():
 )
 def test_no_other_leftover_explains_the_documentation(rules):
     for name, method in (("lokr", LoKr(16, QV)), ("adalora", AdaLoRA(12, QV))):
-        model = model_named("vit-base with 101 classes")
-        counted = tally(model, method, saved=("classifier",), rules=("saved-twice", *rules))
+        model = any_model("vit-base with 101 classes")
+        counted = count_parameters(
+            model, method, modules_to_save=("classifier",), rules=("saved-twice", *rules)
+        )
         assert agreement(printed(f"peft-vit-{name}-all"), counted.total) is None
 
 
@@ -280,7 +282,7 @@ def test_the_rank_of_the_lokr_example_changes_nothing():
 
 def test_the_biases_that_t5_was_given_are_72_vectors():
     claim = CLAIMS["peft-docstring-t5-all"]
-    targeted = architecture("t5-base").targeted(("q", "v"))
+    targeted = get_model("t5-base").targeted(("q", "v"))
     assert sum(module.copies for module in targeted) == 72
     assert claim.rule.check.value().item() - claim.check.value().item() == 72 * 768 == 55_296
 
@@ -291,12 +293,14 @@ def test_soft_prompts_leave_nothing_behind_on_their_page():
         value(f"peft-bloomz-{name}-all") - value(f"peft-bloomz-{name}-trainable")
         for name in ("p-tuning", "prefix", "prompt")
     }
-    assert bare == {model_named("bloomz-560m").total}
-    model = model_named("bloomz-560m")
-    assert tally(model, Prefix(20)).trainable == value("peft-bloomz-prefix-trainable")
-    assert tally(model, PrefixEmbed(8)).trainable == value("peft-bloomz-prompt-trainable")
+    assert bare == {any_model("bloomz-560m").total}
+    model = any_model("bloomz-560m")
+    assert count_parameters(model, Prefix(20)).trainable == value("peft-bloomz-prefix-trainable")
+    assert count_parameters(model, PrefixEmbed(8)).trainable == value(
+        "peft-bloomz-prompt-trainable"
+    )
 
 
 def test_ia3_trains_a_vector_for_each_target():
-    model = model_named("mt0-large")
-    assert tally(model, IA3(("k", "v", "wi_1"))).trainable == value("peft-ia3-trainable")
+    model = any_model("mt0-large")
+    assert count_parameters(model, IA3(("k", "v", "wi_1"))).trainable == value("peft-ia3-trainable")

@@ -57,7 +57,7 @@ def test_the_tables_stand_in_columns_and_add_up(capsys, extra):
     numbers = {row[0]: int(row[1].replace(",", "")) for row in rows}
     trained = sum(numbers[row[0]] for row in rows if row[-1].startswith("trained"))
     assert trained == numbers["trainable"]
-    assert numbers["total"] == counting.architecture("gpt2").total + sum(
+    assert numbers["total"] == counting.get_model("gpt2").total + sum(
         numbers[row[0]] for row in rows if row[-1] in ("trained", "frozen")
     )
     lines = sizes.splitlines()
@@ -118,12 +118,12 @@ def test_every_method_is_made_from_its_options(capsys, arguments, trainable):
 
 def test_the_list_of_models_has_every_model_and_its_total(capsys):
     lines = count(capsys, "--models").splitlines()
-    assert len(lines) == len(counting.ARCHITECTURES) >= 15
-    for line, model in zip(lines, counting.ARCHITECTURES.values(), strict=True):
+    assert len(lines) == len(counting.MODELS) >= 15
+    for line, model in zip(lines, counting.MODELS.values(), strict=True):
         assert line.split()[:2] == [model.name, f"{model.total:,}"]
     assert len({line.index(line.split()[2]) for line in lines}) == 1
     listed = json.loads(count(capsys, "--models", "--json"))["models"]
-    assert [m["name"] for m in listed] == list(counting.ARCHITECTURES)
+    assert [m["name"] for m in listed] == list(counting.MODELS)
 
 
 def test_explain_names_the_rule_says_it_and_gives_both_counts(capsys):
@@ -159,8 +159,8 @@ def test_a_rule_that_changes_nothing_is_told_on_stderr(capsys):
 def test_letters_that_cannot_be_printed_are_spelled_out(monkeypatch):
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", terminal)
-    gpt2 = replace(counting.architecture("gpt2"), title="模型")
-    monkeypatch.setattr(counting, "architecture", lambda name: gpt2)
+    gpt2 = replace(counting.get_model("gpt2"), title="模型")
+    monkeypatch.setattr(counting, "get_model", lambda name: gpt2)
     assert cli.main(["count", *GPT2, "--method", "vera"]) == 0
     page = terminal.buffer.getvalue().decode("ascii")
     assert r"\u6a21\u578b: vera, r = 8" in page
@@ -190,7 +190,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         (["--model", "gpt2", "--rank", "8", "--targets", "c_atn"], "'c_atn'; the nearest: c_attn"),
         ([*GPT2, "--method", "lorra"], "no method is called 'lorra'; the nearest: lora"),
         ([*GPT2, "--rule", "saved-twise"], "'saved-twise'; the nearest: saved-twice"),
-        ([*GPT2, "--save", "ln_g"], "no module 'ln_g' to be saved"),
+        ([*GPT2, "--save", "ln_g"], "no module 'ln_g' to save"),
         ([*GPT2, "--dtype", "floot32"], "dtype is 'floot32'"),
         ([*GPT2, "--dtype", "floot32", "--json"], "dtype is 'floot32'"),
         ([*GPT2, "--optimizer", "lion", "--explain", "7"], "optimizer is 'lion'"),
@@ -217,7 +217,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         (["--models", "--model", "gpt2"], "--models lists what is known and takes no --model"),
         ([*GPT2, "--explain", "0"], "--explain is 0, expected"),
         ([*GPT2, "--explain", "many"], "--explain is 'many', expected"),
-        (["--model", "gpt2", "--method", "top", "--blocks", "13"], "k is 13, expected at most 12"),
+        (["--model", "gpt2", "--method", "top", "--blocks", "13"], "blocks is 13, expected at most 12"),
         (["--model", "gpt2", "--rank", "9" * 5000, "--targets", "c_attn"], "5,000 characters"),
         ([*GPT2, "--explain", "9" * 5000], "--explain has 5,000 characters, expected"),
         (["--in", "9" * 5000, "--out", "4", "--rank", "2"], "--in has 5,000 characters"),

@@ -235,7 +235,7 @@ CALLS: list[tuple[Any, dict[str, int]]] = [
     (counting.full_params, {"in_features": 7, "out_features": 5}),
     (counting.lora_params, {"in_features": 7, "out_features": 5, "r": 2}),
     (counting.several_tasks_params, {"in_features": 7, "out_features": 5, "r": 2, "tasks": 3}),
-    (counting.adapter_params, {"features": 7, "m": 2}),
+    (counting.adapter_params, {"features": 7, "bottleneck": 2}),
     (counting.break_even_rank, {"in_features": 7, "out_features": 5}),
     (counting.full_multiply_adds, {"in_features": 7, "out_features": 5, "n": 3}),
     (counting.lora_multiply_adds, {"in_features": 7, "out_features": 5, "r": 2, "n": 3}),

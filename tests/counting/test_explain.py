@@ -17,12 +17,12 @@ from lora_ref.counting import (
     Model,
     Module,
     VeRA,
-    architecture,
+    closest,
+    count_parameters,
     explain,
-    nearest,
-    tally,
+    get_model,
 )
-from lora_ref.counting.rules import rule
+from lora_ref.counting.rules import get_rule
 from lora_ref.errors import LoraRefError
 
 MODEL = Model(
@@ -56,7 +56,7 @@ FURTHER = ["leftover:dora:5"]
 
 
 def with_rules(*rules, method=None):
-    return tally(MODEL, method or LoRA(2, PLAIN), saved=["score"], rules=rules)
+    return count_parameters(MODEL, method or LoRA(2, PLAIN), modules_to_save=["score"], rules=rules)
 
 
 @pytest.mark.parametrize("name", BY_RULE)
@@ -92,12 +92,12 @@ def test_4_bit_packing_leaves_out_the_head_and_what_is_saved():
     packed = with_rules().total - with_rules("packed-4bit").total
     untied = Model("m", "", "", (*MODEL.modules[:3], Module("lm_head", "linear", (101, 8))), 8, 3)
     unsaved = (
-        tally(MODEL, LoRA(2, PLAIN)).total
-        - tally(MODEL, LoRA(2, PLAIN), rules=["packed-4bit"]).total
+        count_parameters(MODEL, LoRA(2, PLAIN)).total
+        - count_parameters(MODEL, LoRA(2, PLAIN), rules=["packed-4bit"]).total
     )
     alone = (
-        tally(untied, LoRA(2, PLAIN)).total
-        - tally(untied, LoRA(2, PLAIN), rules=["packed-4bit"]).total
+        count_parameters(untied, LoRA(2, PLAIN)).total
+        - count_parameters(untied, LoRA(2, PLAIN), rules=["packed-4bit"]).total
     )
     assert unsaved - packed == 56 // 2, "score, unless it is trained whole"
     assert alone == packed, "the head is never packed"
@@ -111,7 +111,7 @@ def test_what_some_rules_print_is_explained_by_no_more_rules_than_were_applied(s
         chosen
         for chosen in combinations(names, size)
         if not any(
-            rule(a, LoRA(2, PLAIN)).contradicts(rule(b, LoRA(2, PLAIN)))
+            get_rule(a, LoRA(2, PLAIN)).contradicts(get_rule(b, LoRA(2, PLAIN)))
             for a, b in combinations(chosen, 2)
         )
     ]
@@ -121,7 +121,9 @@ def test_what_some_rules_print_is_explained_by_no_more_rules_than_were_applied(s
         printed = getattr(counted, count)
         found = [
             e
-            for e in explain(printed, MODEL, LoRA(2, PLAIN), saved=["score"], further=FURTHER)
+            for e in explain(
+                printed, MODEL, LoRA(2, PLAIN), modules_to_save=["score"], extra_rules=FURTHER
+            )
             if e.count == count
         ]
         assert found, (count, chosen)
@@ -135,7 +137,7 @@ def test_what_some_rules_print_is_explained_by_no_more_rules_than_were_applied(s
 
 
 def test_the_plain_count_needs_no_rule():
-    (only, *_) = explain(with_rules().total, MODEL, LoRA(2, PLAIN), saved=["score"])
+    (only, *_) = explain(with_rules().total, MODEL, LoRA(2, PLAIN), modules_to_save=["score"])
     assert (only.count, only.rules) == ("total", ())
 
 
@@ -146,19 +148,19 @@ def test_rules_that_cancel_each_other_are_not_offered_where_fewer_will_do():
         Module("lm_head", "linear", (7, 4), tied_to="wte"),
     )
     model, method = Model("m", "", "", modules, 8, 1), LoRA(2, ["w"])
-    cancel = tally(model, method, rules=["tied-twice", "base-only"])
-    assert cancel.total == tally(model, method).total
+    cancel = count_parameters(model, method, rules=["tied-twice", "base-only"])
+    assert cancel.total == count_parameters(model, method).total
     found = explain(cancel.total, model, method)
     assert [(each.count, each.rules) for each in found] == [("total", ())]
 
 
 def test_none_found_is_an_answer_and_the_nearest_is_told():
-    plain = tally(MODEL, Full())
+    plain = count_parameters(MODEL, Full())
     assert explain(plain.total + 1, MODEL, Full()) == ()
-    close = nearest(plain.total + 1, MODEL, Full())
+    close = closest(plain.total + 1, MODEL, Full())
     assert (close.value, close.rules) == (plain.total, ())
     printed = with_rules("saved-twice").total - 1
-    close = nearest(printed, MODEL, LoRA(2, PLAIN), saved=["score"])
+    close = closest(printed, MODEL, LoRA(2, PLAIN), modules_to_save=["score"])
     assert (close.value, close.rules) == (printed + 1, ("saved-twice",))
 
 
@@ -188,13 +190,13 @@ def test_none_found_is_an_answer_and_the_nearest_is_told():
     ],
 )  # fmt: skip
 def test_printed_numbers_are_explained(model, head, method, printed, count, rules):
-    model, saved = architecture(model), []
+    model, saved = get_model(model), []
     if head is not None:
         model, saved = model.plus([Module("head", "linear", (head, model.width), head)]), ["head"]
     elif model.name == "peft-mlp":
         saved = ["seq.4"]
     further = [name for name in rules.split() if name.count(":") == 2]
-    found = explain(printed, model, method, saved=saved, further=further)
+    found = explain(printed, model, method, modules_to_save=saved, extra_rules=further)
     assert (found[0].count, found[0].rules) == (count, tuple(rules.split()))
     assert {len(e.rules) for e in found} == {len(rules.split())}, "no longer one is offered"
 
@@ -212,11 +214,11 @@ def test_contradictions_and_unknown_rules_are_refused_in_a_sentence():
         ("tied-twice", "rules is 'tied-twice', expected a list"),
     ):
         with pytest.raises(LoraRefError, match=sentence):
-            tally(MODEL, LoRA(2, PLAIN), rules=rules)
+            count_parameters(MODEL, LoRA(2, PLAIN), rules=rules)
     with pytest.raises(LoraRefError, match="full has no rank"):
-        tally(MODEL, Full(), rules=["leftover:loha"])
+        count_parameters(MODEL, Full(), rules=["leftover:loha"])
     with pytest.raises(LoraRefError, match="printed is 0"):
         explain(0, MODEL, Full())
     everything = Model("one", "", "", (Module("w", "linear", (2, 2)),), 2, 1)
     with pytest.raises(LoraRefError, match="under saved-not-counted nothing of one is counted"):
-        tally(everything, BitFit(), saved=["w"], rules=["saved-not-counted"])
+        count_parameters(everything, BitFit(), modules_to_save=["w"], rules=["saved-not-counted"])

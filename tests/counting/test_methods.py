@@ -1,4 +1,4 @@
-"""Methods and tallies against what PEFT 0.21.2 counts, the real layers, and published numbers."""
+"""Counts of methods against what PEFT 0.21.2 counts, the real layers, and published numbers."""
 
 from fractions import Fraction
 
@@ -27,10 +27,10 @@ from lora_ref.counting import (
     TopLayers,
     VeRA,
     checkpoint_bytes,
-    tally,
+    count_parameters,
     training_memory,
 )
-from lora_ref.counting.methods.low_rank import split
+from lora_ref.counting.methods.low_rank import factorization
 from lora_ref.errors import LoraRefError
 
 RANKS = 1, 2, 4, 30
@@ -52,6 +52,8 @@ SMALL = Model(
     width=12,
     blocks=1,
 )
+
+COUNTED = count_parameters(SMALL, Full())
 
 MAKERS = {
     "lora": LoRA,
@@ -124,7 +126,7 @@ def block(**more):
     """A transformer of two blocks with a tied head; `more` replaces fields of the model."""
     modules = (
         Module("wte", "embedding", (30, 8)),
-        Module("h.*.attn.c_attn", "linear", (24, 8), 24, 2, pieces=(("q", 8), ("k", 8), ("v", 8))),
+        Module("h.*.attn.c_attn", "linear", (24, 8), 24, 2, splits=(("q", 8), ("k", 8), ("v", 8))),
         Module("h.*.attn.c_proj", "linear", (8, 8), 0, 2),
         Module("h.*.ln", "norm", (8,), 8, 2),
         Module("ln_f", "norm", (8,), 8),
@@ -140,7 +142,7 @@ def block(**more):
 def test_every_rank_and_kind_of_module_counts_as_peft_counts_it(kind):
     for targets, expected in PEFT[kind].items():
         names = targets.split(",")
-        counted = [tally(SMALL, MAKERS[kind](r, names)) for r in RANKS]
+        counted = [count_parameters(SMALL, MAKERS[kind](r, names)) for r in RANKS]
         assert tuple(t.trainable for t in counted) == expected, targets
         frozen = len(names) if kind == "adalora" else 0  # ranknum, one for each target
         assert all(t.total == SMALL.total + t.trainable + frozen for t in counted), targets
@@ -150,14 +152,14 @@ def test_every_rank_and_kind_of_module_counts_as_peft_counts_it(kind):
     ("target", "of_output", "of_input"), [("up", 40, 12), ("conv", 10, 6), ("one", 10, 6)]
 )
 def test_ia3_has_a_number_for_each_feature_or_channel(target, of_output, of_input):
-    assert tally(SMALL, IA3([target])).trainable == of_output
-    assert tally(SMALL, IA3([target], [target])).trainable == of_input
+    assert count_parameters(SMALL, IA3([target])).trainable == of_output
+    assert count_parameters(SMALL, IA3([target], [target])).trainable == of_input
 
 
 @pytest.mark.parametrize("method", [VeRA, LoHa, LoKr, AdaLoRA, lambda r, t: IA3(t)])
 def test_an_embedding_is_refused_where_peft_refuses_it(method):
     with pytest.raises(LoraRefError, match=r"emb is of kind embedding, and .* wraps linear"):
-        tally(SMALL, method(2, ["emb"]))
+        count_parameters(SMALL, method(2, ["emb"]))
 
 
 @given(sizes, sizes, sizes, seeds)
@@ -168,16 +170,16 @@ def test_the_counts_are_those_of_the_real_layers(in_features, out_features, r, s
     for method, kind in ((LoRA, layers.LoRALinear), (DoRA, layers.DoRALinear)):
         layer = kind.init(W0, r=r, alpha=1, rng=rng)
         real = sum(array.size for array in layer.trainable.values())
-        assert tally(model, method(r, ["w"])).trainable == real
+        assert count_parameters(model, method(r, ["w"])).trainable == real
     square = Model("m", "", "", (Module("h.*.w", "linear", (8, 8), 0, 3),), in_features, 3)
     adapter = layers.Adapter.init(in_features, bottleneck=r, rng=rng)
     real = sum(array.size for array in adapter.trainable.values())
-    assert tally(square, Adapter(r)).trainable == 3 * 2 * real
+    assert count_parameters(square, Adapter(r)).trainable == 3 * 2 * real
 
 
 @given(st.integers(1, 3000), st.sampled_from([-1, 1, 2, 4, 5, 8, 16, 100]))
-def test_split_gives_two_factors_and_no_pair_nearer_to_the_middle(width, factor):
-    first, second = split(width, factor)
+def test_factorization_gives_two_factors_and_no_pair_nearer_to_the_middle(width, factor):
+    first, second = factorization(width, factor)
     assert first * second == width
     if factor > 0 and width % factor == 0:
         assert first == factor
@@ -188,7 +190,7 @@ def test_split_gives_two_factors_and_no_pair_nearer_to_the_middle(width, factor)
 
 
 def test_the_examples_of_the_adapters_sections_of_peft():
-    vit = counting.architecture("vit-base").plus([Module("classifier", "linear", (101, 768), 101)])
+    vit = counting.get_model("vit-base").plus([Module("classifier", "linear", (101, 768), 101)])
     targets = ["query", "value"]
     printed = {
         LoRA(16, targets): (667_493, 86_543_818, ()),
@@ -197,7 +199,8 @@ def test_the_examples_of_the_adapters_sections_of_peft():
         AdaLoRA(12, targets): (520_325, 87_614_722, ("leftover:loha:16", "leftover:lokr:16")),
     }
     for method, (trainable, total, left) in printed.items():
-        counted = tally(vit, method, saved=["classifier"], rules=["saved-twice", *left])
+        rules = ["saved-twice", *left]
+        counted = count_parameters(vit, method, modules_to_save=["classifier"], rules=rules)
         assert (counted.trainable, counted.total) == (trainable, total), method.name
 
 
@@ -225,7 +228,7 @@ def test_the_examples_of_the_adapters_sections_of_peft():
     ],
 )
 def test_published_models_count_as_peft_counts_them(model, method, trainable, total):
-    counted = tally(counting.architecture(model), method)
+    counted = count_parameters(counting.get_model(model), method)
     assert (counted.trainable, counted.total) == (trainable, total)
 
 
@@ -245,7 +248,7 @@ def test_published_models_count_as_peft_counts_them(model, method, trainable, to
     ],
 )
 def test_the_formulas_of_the_papers(model, method, expected):
-    assert tally(counting.architecture(model), method).trainable == expected
+    assert count_parameters(counting.get_model(model), method).trainable == expected
 
 
 def test_methods_without_additions_train_the_models_own():
@@ -256,9 +259,9 @@ def test_methods_without_additions_train_the_models_own():
         (BitFit(), biases),
         (TopLayers(1), 24 * 8 + 24 + 64 + 16),
     ):
-        counted = tally(model, method)
+        counted = count_parameters(model, method)
         assert (counted.trainable, counted.total) == (expected, model.total)
-    assert tally(model, TopLayers(2)).trainable == model.total - 240 - 16
+    assert count_parameters(model, TopLayers(2)).trainable == model.total - 240 - 16
 
 
 def test_the_top_blocks_are_those_of_the_decoder():
@@ -267,42 +270,45 @@ def test_the_top_blocks_are_those_of_the_decoder():
         Module("decoder.*.w", "linear", (3, 3), 0, 4),
     )
     model = Model("two", "", "", stacks, width=2, blocks=10)
-    assert tally(model, TopLayers(3)).trainable == 27
-    assert tally(model, Prefix(5)).trainable == 5 * 4 * 2 * 2
-    with pytest.raises(LoraRefError, match="k is 5, expected at most 4, the blocks of decoder"):
-        tally(model, TopLayers(5))
+    assert count_parameters(model, TopLayers(3)).trainable == 27
+    assert count_parameters(model, Prefix(5)).trainable == 5 * 4 * 2 * 2
+    with pytest.raises(LoraRefError, match="blocks is 5, expected at most 4, those of decoder"):
+        count_parameters(model, TopLayers(5))
 
 
 def test_what_is_saved_counts_once_beside_any_method():
     model = block().plus([Module("score", "linear", (2, 8), 2)])
+
+    def count(method, *saved):
+        return count_parameters(model, method, modules_to_save=saved)
+
     for method in (LoRA(2, ["c_attn"]), BitFit(), TopLayers(1), Prefix(3)):
-        alone, with_score = tally(model, method), tally(model, method, saved=["score"])
+        alone, with_score = count(method), count(method, "score")
         already = method.trained_in(model, model.modules[-1])
         assert with_score.trainable == alone.trainable + 18 - already
         assert with_score.total == alone.total
-    assert tally(model, BitFit(), saved=["attn"]).trainable == BitFit().parts(model)[0].numbers + (
-        2 * (24 * 8 + 64)
-    ), "a name saves all that stands in it"
-    tied = tally(model, LoRA(2, ["c_attn"]), saved=["lm_head"])
-    both = tally(model, LoRA(2, ["c_attn"]), saved=["lm_head", "wte"])
+    (biases,) = BitFit().parts(model)
+    with_attn = count(BitFit(), "attn").trainable
+    assert with_attn == biases.parameters + 2 * (24 * 8 + 64), "a name saves what it contains"
+    tied, both = (count(LoRA(2, ["c_attn"]), *names) for names in (["lm_head"], ["lm_head", "wte"]))
     assert tied.trainable == both.trainable == 2 * 2 * 32 + 240, "a shared weight counts once"
 
 
 def test_vera_shares_one_pair_as_large_as_the_largest_target():
     model = block()
     (*vectors, pair) = VeRA(3, ["c_attn", "c_proj"], shared=True).parts(model)
-    assert sum(part.numbers for part in vectors) == 2 * (24 + 3) + 2 * (8 + 3)
-    assert (pair.numbers, pair.trained) == (3 * (24 + 8), False)
-    plain, shared = (tally(model, VeRA(3, ["c_attn"], shared=s)) for s in (False, True))
+    assert sum(part.parameters for part in vectors) == 2 * (24 + 3) + 2 * (8 + 3)
+    assert (pair.parameters, pair.trained) == (3 * (24 + 8), False)
+    plain, shared = (count_parameters(model, VeRA(3, ["c_attn"], shared=s)) for s in (False, True))
     assert (shared.trainable, shared.total) == (plain.trainable, plain.total + 96)
 
 
-def test_a_piece_of_a_fused_projection_counts_as_a_matrix_of_its_own():
-    assert tally(block(), LoRA(2, ["c_attn.q", "c_attn.v"])).trainable == 2 * 2 * 2 * 16
+def test_a_split_of_a_fused_projection_counts_as_a_matrix_of_its_own():
+    assert count_parameters(block(), LoRA(2, ["c_attn.q", "c_attn.v"])).trainable == 2 * 2 * 2 * 16
 
 
 def test_the_bytes_of_checkpoint_and_training():
-    counted = tally(block(), LoRA(2, ["c_attn"]))
+    counted = count_parameters(block(), LoRA(2, ["c_attn"]))
     assert counted.trainable == 128
     assert [checkpoint_bytes(counted, d) for d in ("float32", "bfloat16", "int8")] == [
         512,
@@ -316,38 +322,48 @@ def test_the_bytes_of_checkpoint_and_training():
     assert training_memory(counted, optimizer="sgd").optimizer == 0
 
 
-def test_a_tally_prints_the_line_that_peft_prints():
-    counted = tally(counting.architecture("gpt2"), LoRA(8, ["c_attn"]))
+def test_a_count_prints_the_line_that_peft_prints():
+    counted = count_parameters(counting.get_model("gpt2"), LoRA(8, ["c_attn"]))
     line = "trainable params: 294,912 || all params: 124,734,720 || trainable%: 0.2364"
     assert str(counted) == line
     assert counted.share == Fraction(294_912, 124_734_720)
 
 
 @pytest.mark.parametrize(
-    ("count", "sentence"),
+    ("method", "saved", "sentence"),
     [
-        (lambda m: tally(m, LoRA(0, ["c_attn"])), "r is 0, expected a whole number"),
-        (lambda m: tally(m, AdaLoRA(-3, ["c_attn"])), "init_r is -3"),
-        (lambda m: tally(m, LoRA(2, "c_attn")), "targets is 'c_attn', expected a list"),
-        (lambda m: tally(m, LoRA(2, [])), "at least one"),
-        (lambda m: tally(m, LoRA(2, ["c_atn"])), "no module 'c_atn'; the nearest: c_attn"),
-        (lambda m: tally(m, LoRA(2, ["c_attn"]), saved=["ln_g"]), "'ln_g' to be saved; .* ln_f"),
-        (lambda m: tally(m, LoRA(2, ["c_attn"]), saved="ln_f"), "saved is 'ln_f', expected a list"),
-        (lambda m: tally(m, LoRA(2, ["c_attn"]), saved=["attn"]), "both saved and targeted"),
-        (lambda m: tally(m, LoRA(2, ["c_attn.q"]), saved=["c_attn"]), "c_attn is both saved and"),
-        (lambda m: tally(m, Full(), saved=["ln_f"]), "full trains everything"),
-        (lambda m: tally(m, LoKr(2, ["c_attn"], factor=0)), "factor is 0"),
-        (lambda m: tally(m, VeRA(2, ["c_attn"], shared=1)), "shared is 1, expected True or False"),
-        (lambda m: tally(m, IA3(["c_attn"], ["c_proj"])), "expected names among the targets"),
-        (lambda m: tally(m, Adapter(2, "huolsby")), "kind is 'huolsby', expected one of"),
-        (lambda m: tally(m, PrefixEmbed(0)), "both 0"),
-        (lambda m: tally(m, TopLayers(3)), "k is 3, expected at most 2, the blocks of h"),
-        (lambda m: tally(SMALL, TopLayers(1)), "no repeated blocks"),
-        (lambda m: checkpoint_bytes(tally(m, Full()), "float31"), "dtype is 'float31', expected"),
-        (lambda m: training_memory(tally(m, Full()), optimizer="lion"), "optimizer is 'lion'"),
-        (lambda m: split(10**15 + 37), "to be split"),
+        (lambda: LoRA(0, ["c_attn"]), [], "r is 0, expected a whole number"),
+        (lambda: AdaLoRA(-3, ["c_attn"]), [], "r is -3"),
+        (lambda: LoRA(2, "c_attn"), [], "targets is 'c_attn', expected a list"),
+        (lambda: LoRA(2, []), [], "at least one"),
+        (lambda: LoRA(2, ["c_atn"]), [], "no module 'c_atn'; the nearest: c_attn"),
+        (lambda: LoRA(2, ["c_attn"]), ["ln_g"], "no module 'ln_g' to save; .* ln_f"),
+        (lambda: LoRA(2, ["c_attn"]), "ln_f", "modules_to_save is 'ln_f', expected a list"),
+        (lambda: LoRA(2, ["c_attn"]), ["attn"], "both saved and targeted"),
+        (lambda: LoRA(2, ["c_attn.q"]), ["c_attn"], "c_attn is both saved and"),
+        (Full, ["ln_f"], "full trains ln_f anyway"),
+        (lambda: LoKr(2, ["c_attn"], factor=0), [], "factor is 0"),
+        (lambda: VeRA(2, ["c_attn"], shared=1), [], "shared is 1, expected True or False"),
+        (lambda: IA3(["c_attn"], ["c_proj"]), [], "expected names among the targets"),
+        (lambda: Adapter(2, "huolsby"), [], "kind is 'huolsby', expected one of"),
+        (lambda: PrefixEmbed(0), [], "both 0"),
+        (lambda: TopLayers(3), [], "blocks is 3, expected at most 2, those of h"),
     ],
 )
-def test_what_cannot_be_counted_is_refused_in_a_sentence(count, sentence):
+def test_what_cannot_be_counted_is_refused_in_a_sentence(method, saved, sentence):
     with pytest.raises(LoraRefError, match=sentence):
-        count(block())
+        count_parameters(block(), method(), modules_to_save=saved)
+
+
+@pytest.mark.parametrize(
+    ("run", "sentence"),
+    [
+        (lambda: count_parameters(SMALL, TopLayers(1)), "no repeated blocks"),
+        (lambda: checkpoint_bytes(COUNTED, "float31"), "dtype is 'float31', expected"),
+        (lambda: training_memory(COUNTED, optimizer="lion"), "optimizer is 'lion'"),
+        (lambda: factorization(10**15 + 37), "to be factorized"),
+    ],
+)
+def test_other_wrong_arguments_are_refused_in_a_sentence(run, sentence):
+    with pytest.raises(LoraRefError, match=sentence):
+        run()

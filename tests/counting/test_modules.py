@@ -8,21 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_ref.counting import Model, Module
-from lora_ref.counting.models import architecture
-from lora_ref.counting.modules import clashes
+from lora_ref.counting.models import get_model
+from lora_ref.counting.modules import overlaps
 from lora_ref.errors import LoraRefError
 
 # targets
 
 
 def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
-    llama = architecture("llama-7b")
+    llama = get_model("llama-7b")
     assert [m.name for m in llama.targeted(["q_proj"])] == ["model.layers.*.self_attn.q_proj"]
     assert len(llama.targeted(["self_attn.q_proj", "q_proj"])) == 1, "each module once"
     with pytest.raises(LoraRefError, match=r"no module 'proj'"):
         llama.targeted(["proj"])
     # T5: the same name in the encoder, the decoder, and across
-    assert len(architecture("t5-base").targeted(["q", "v"])) == 6
+    assert len(get_model("t5-base").targeted(["q", "v"])) == 6
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
         (["c_atn"], "no module 'c_atn'; the nearest: c_attn"),
         (["ln_1"], "no module 'ln_1'"),
         (["c_attn.w"], "no module 'c_attn.w'; the nearest: c_attn"),
-        (["c_attn", "c_attn.q"], r"both h\.\*\.attn\.c_attn and its piece"),
+        (["c_attn", "c_attn.q"], r"both h\.\*\.attn\.c_attn and its split"),
         ([], "at least one"),
         ([3], "expected names"),
         (3, "expected a sequence of names"),
@@ -40,12 +40,12 @@ def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
 )
 def test_a_target_that_cannot_be_meant_is_refused(targets: list[str], sentence: str) -> None:
     with pytest.raises(LoraRefError, match=sentence):
-        architecture("gpt2").targeted(targets)
+        get_model("gpt2").targeted(targets)
 
 
 def test_a_place_in_a_plain_network_is_suggested_with_its_number() -> None:
     with pytest.raises(LoraRefError, match=r"no module 'seq.1'; the nearest: .*seq\.0"):
-        architecture("peft-mlp").targeted(["seq.1"])
+        get_model("peft-mlp").targeted(["seq.1"])
 
 
 # what a model may be
@@ -71,10 +71,10 @@ PART = Module("h.*.fc", "linear", (3, 5), bias=3, copies=2)
         ({"bias": 2}, "bias is 2, expected 0 or 3, one for each row"),
         ({"kind": "embedding"}, "bias is 3, expected 0"),
         ({"name": "fc"}, "need a \\*"),
-        ({"pieces": (("q", 1), ("k", 1))}, "the pieces have 2 rows, expected 3"),
-        ({"pieces": (("q", -1), ("k", 4))}, "piece q is -1"),
-        ({"pieces": (("q", 1), ("q", 2))}, "two pieces have one name"),
-        ({"pieces": (("q.w", 3),)}, "'q.w' is no name of a piece"),
+        ({"splits": (("q", 1), ("k", 1))}, "the splits have 2 rows, expected 3"),
+        ({"splits": (("q", -1), ("k", 4))}, "split q is -1"),
+        ({"splits": (("q", 1), ("q", 2))}, "two splits have one name"),
+        ({"splits": (("q.w", 3),)}, "'q.w' is no name of a split"),
     ],
 )
 def test_a_module_that_cannot_be_is_refused(wrong: dict[str, object], sentence: str) -> None:
@@ -115,7 +115,7 @@ paths = st.lists(steps, min_size=1, max_size=3).map(".".join).filter(lambda n: n
 
 
 @given(st.lists(paths, max_size=6))
-def test_names_clash_where_one_module_answers_to_both(names: list[str]) -> None:
+def test_names_clash_where_one_module_matches_both(names: list[str]) -> None:
     def mean_one(one: str, other: str) -> bool:
         pairs = list(zip(one.split("."), other.split("."), strict=False))
         return one.count(".") == other.count(".") and all(
@@ -123,10 +123,10 @@ def test_names_clash_where_one_module_answers_to_both(names: list[str]) -> None:
         )
 
     met = any(mean_one(a, b) for i, a in enumerate(names) for b in names[:i])
-    assert met == bool(list(clashes([Module(name, "norm", (1,)) for name in names])))
+    assert met == bool(list(overlaps([Module(name, "norm", (1,)) for name in names])))
 
 
-def test_all_faults_of_a_model_are_told_together() -> None:
+def test_all_errors_of_a_model_are_reported_together() -> None:
     norm = Module("norm", "norm", (5,))
     with pytest.raises(LoraRefError) as stop:
         Model("m", "", "", (norm, norm, Module("head", "linear", (7, 5), tied_to="x")), 5, 1)

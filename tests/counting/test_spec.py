@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lora_ref import counting
 from lora_ref.counting import Model, Module, spec
-from lora_ref.counting.models import ARCHITECTURES, architecture
+from lora_ref.counting.models import MODELS, get_model
 from lora_ref.errors import LoraRefError
 
 EXAMPLE = Path(counting.__file__).parent / "example_spec.json"
@@ -56,7 +56,7 @@ def module(**changes: object) -> dict[str, object]:
         ('{"modules": [{}, {"kind": 1, "kind": 2}]}', 'module 2: the key "kind" stands twice'),
         ("[" * 100_000, "nests too deep"),
         ('{"width": ' + "9" * 5000 + "}", "width is a huge number"),
-        ({**GOOD, "widht": 3}, "unknown key \"widht\"; did you mean 'width'"),
+        ({**GOOD, "widht": 3}, 'unknown key "widht"; the nearest: width'),
         ({"name": "m", "width": 4, "modules": []}, "has no 'blocks'"),
         ({**GOOD, "modules": []}, r"modules is \[\], expected a list of objects"),
         ({**GOOD, "modules": [3]}, "module 1 is 3, expected an object"),
@@ -71,14 +71,14 @@ def module(**changes: object) -> dict[str, object]:
         (module(shape=[3]), "expected 2 axes"),
         (module(name="\ud800"), r'module 1: name is "\\ud800"'),
         (module(name="*"), "not a module's name"),
-        (module(kind="parameter", shape=[10**9] * 2), "more than 1,000,000,000,000,000 numbers"),
+        (module(kind="parameter", shape=[10**9] * 2), "more than 1,000,000,000,000,000 parameters"),
         (module(kind="parameter", shape=[1] * 9), "9 axes, expected at most 8"),
         (module(bias=2), "bias is 2, expected 0 or 3"),
         (module(copies=2), "copies need a"),
         (module(bias=None), "bias is null"),
-        (module(pieces=[["q", 2]]), "the pieces have 2 rows"),
-        (module(pieces=["q"]), 'a piece is "q"'),
-        (module(pieces=[["q", 1], ["q", 2]]), "two pieces have one name"),
+        (module(splits=[["q", 2]]), "the splits have 2 rows"),
+        (module(splits=["q"]), 'a split is "q"'),
+        (module(splits=[["q", 1], ["q", 2]]), "two splits have one name"),
         (module(tied_to="x"), "tied to 'x'"),
         (module(tied_to=7), "tied_to is 7"),
         ({**GOOD, "modules": GOOD["modules"] * 2}, "overlap"),
@@ -92,25 +92,25 @@ def test_a_file_that_describes_no_model_is_refused(
     assert "model.json" in str(stop.value)
 
 
-def test_all_faults_are_reported_together(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     body = {**GOOD, "width": 0, "modules": [{"name": "a"}, {"kind": "linear", "shape": [0, 1]}]}
     with pytest.raises(LoraRefError) as stop:
         spec.load(written(tmp_path, body))
-    for fault in ("width is 0", "module 1 (a) has no 'kind'", "module 2 has no 'name'", "is 0"):
-        assert fault in str(stop.value)
+    for error in ("width is 0", "module 1 (a) has no 'kind'", "module 2 has no 'name'", "is 0"):
+        assert error in str(stop.value)
 
 
-def test_overlapping_names_are_reported_with_the_other_faults(tmp_path: Path) -> None:
+def test_overlapping_names_are_reported_with_the_other_errors(tmp_path: Path) -> None:
     with pytest.raises(LoraRefError) as stop:
         spec.load(written(tmp_path, {**GOOD, "width": 0, "modules": GOOD["modules"] * 2}))
     assert "width is 0" in str(stop.value)
     assert "fc and fc overlap" in str(stop.value)
 
 
-def test_a_long_list_of_faults_is_cut(tmp_path: Path) -> None:
-    with pytest.raises(LoraRefError, match="and 80 further faults") as stop:
+def test_a_long_list_of_errors_is_cut(tmp_path: Path) -> None:
+    with pytest.raises(LoraRefError, match="and 80 more errors") as stop:
         spec.load(written(tmp_path, {**GOOD, "modules": [3] * 100}))
-    assert str(stop.value).count("\n") == spec.SHOWN_FAULTS
+    assert str(stop.value).count("\n") == spec.MAX_ERRORS
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def modules_drawn(draw: st.DrawFn) -> tuple[Module, ...]:
                 shape,
                 bias=bias,
                 copies=draw(st.integers(1, 3)),
-                pieces=(("q", cut), ("k", shape[0] - cut)) if fused else (),
+                splits=(("q", cut), ("k", shape[0] - cut)) if fused else (),
             )
         )
     head = Module("head", listed[0].kind, listed[0].shape, tied_to=listed[0].name)
@@ -180,9 +180,9 @@ def test_a_model_survives_the_way_through_json(modules: tuple[Module, ...]) -> N
     assert spec.parse(json.loads(json.dumps(as_spec(model)))) == model
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_published_model_can_be_written_as_a_file(tmp_path: Path, name: str) -> None:
-    model = architecture(name)
+    model = get_model(name)
     read = spec.load(written(tmp_path, as_spec(model)))
     assert read == replace(model, source="a file", published=None)
 

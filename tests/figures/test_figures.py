@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 from lora_ref import figures, lowrank
 from lora_ref.claims import VERDICTS, article, judge
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
-from lora_ref.counting import LoRA, Model, Module, TrainingMemory, tally
+from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import FIGURES, counts, write
 from lora_ref.figures.study import SHOWN
@@ -390,7 +390,7 @@ def test_a_claim_without_a_verdict_is_not_drawn_as_if_it_had_one():
 
 
 def test_parameters_stand_at_their_counts():
-    counted = tally(SLIVER, LoRA(2, ["q"]))
+    counted = count_parameters(SLIVER, LoRA(2, ["q"]))
     picture = draw("parameters", tallies=[counted])
     axes = picture.figure.axes[0]
     assert axes.get_xscale() == "log"

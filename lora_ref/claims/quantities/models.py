@@ -10,8 +10,8 @@ from lora_ref.claims.quantities.counts import BITS
 from lora_ref.claims.registry import Count, Name, Names, Number, OneNumber, Whole, quantity
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
-from lora_ref.counting.methods.combined import Magnitudes, PTuning, Together
-from lora_ref.counting.models.examples import model_named
+from lora_ref.counting.methods.combined import Combined, Magnitudes, PTuning
+from lora_ref.counting.models.examples import any_model
 from lora_ref.errors import LoraRefError
 
 TOPIC = "Counts of published models"
@@ -27,7 +27,7 @@ FloatWord: TypeAlias = Literal["float64", "float32", "bfloat16", "float16"]
 
 
 _METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
-    **{name: (method, ("r", "targets")) for name, method in counting.RANKED.items()},
+    **{name: (method, ("r", "targets")) for name, method in counting.LOW_RANK_METHODS.items()},
     "ia3": (counting.IA3, ("targets",)),
     "bitfit": (counting.BitFit, ()),
     "top": (counting.TopLayers, ("layers",)),
@@ -54,7 +54,7 @@ def _method(word: str, given: Mapping[str, Any]) -> Method:
     for key, value in given.items():
         if value and key not in taken:
             raise LoraRefError(f"method is {word!r}, which takes no {key}")
-    return made[0] if len(made) == 1 else Together(tuple(made))
+    return made[0] if len(made) == 1 else Combined(tuple(made))
 
 
 def _tally(
@@ -70,7 +70,7 @@ def _tally(
     infix: Whole = 0,
     layers: Count | None = None,
     magnitudes: Names | None = None,
-) -> counting.Tally:
+) -> counting.ParameterCount:
     """Return what a method trains in a model; saved modules are trained whole."""
     made = _method(
         method,
@@ -85,10 +85,12 @@ def _tally(
             "magnitudes": magnitudes,
         },
     )
-    return counting.tally(model_named(model), made, saved=saved or (), rules=rules or ())
+    return counting.count_parameters(
+        any_model(model), made, modules_to_save=saved or (), rules=rules or ()
+    )
 
 
-def _of_tally(function: Callable[[counting.Tally], Any]) -> Callable[..., Any]:
+def _of_tally(function: Callable[[counting.ParameterCount], Any]) -> Callable[..., Any]:
     """Enter a quantity of a tally, which takes the keys of `_tally`."""
 
     def compute(**inputs: Any) -> Any:
@@ -106,25 +108,25 @@ def _of_tally(function: Callable[[counting.Tally], Any]) -> Callable[..., Any]:
 @quantity(TOPIC)
 def model_count(model: Name) -> OneNumber:
     """Return the parameters of a published model, a shared weight once."""
-    return model_named(model).total
+    return any_model(model).total
 
 
 @quantity(TOPIC)
 def model_bytes(model: Name, bits: Number, share: Number = 1) -> OneNumber:
     """Return model-count times bits / 8, of all parameters or a share of them."""
-    return model_named(model).total * exact(bits) * exact(share) / 8
+    return any_model(model).total * exact(bits) * exact(share) / 8
 
 
 @quantity(TOPIC)
 def model_matrices(model: Name, targets: Names) -> OneNumber:
     """Return how many matrices the targets name, in all blocks together."""
-    return sum(module.copies for module in model_named(model).targeted(targets))
+    return sum(module.copies for module in any_model(model).targeted(targets))
 
 
 @quantity(TOPIC)
 def square_share(model: Name) -> OneNumber:
     """Return the share of the weights in a model's blocks that stands in square matrices."""
-    repeated = [m for m in model_named(model).modules if m.kind == "linear" and "*" in m.name]
+    repeated = [m for m in any_model(model).modules if m.kind == "linear" and "*" in m.name]
     square = sum(m.weight for m in repeated if m.in_features == m.out_features)
     return Fraction(square, sum(m.weight for m in repeated))
 
@@ -133,7 +135,7 @@ def square_share(model: Name) -> OneNumber:
 
 
 @_of_tally
-def model_trainable(counted: counting.Tally) -> int:
+def model_trainable(counted: counting.ParameterCount) -> int:
     """Return what a method trains in the modules that the targets name, as PEFT matches them.
 
     Saved modules are trained whole; rules are counting rules, as on the command line. Layers are
@@ -144,25 +146,25 @@ def model_trainable(counted: counting.Tally) -> int:
 
 
 @_of_tally
-def model_total(counted: counting.Tally) -> int:
+def model_total(counted: counting.ParameterCount) -> int:
     """Return model-count and what the method adds."""
     return counted.total
 
 
 @_of_tally
-def model_share(counted: counting.Tally) -> Fraction:
+def model_share(counted: counting.ParameterCount) -> Fraction:
     """Return model-trainable / model-total."""
     return counted.share
 
 
 @_of_tally
-def model_times_fewer(counted: counting.Tally) -> Fraction:
+def model_times_fewer(counted: counting.ParameterCount) -> Fraction:
     """Return model-count / model-trainable."""
     return Fraction(counted.model.total, counted.trainable)
 
 
 @_of_tally
-def model_trainable_bytes(counted: counting.Tally) -> int:
+def model_trainable_bytes(counted: counting.ParameterCount) -> int:
     """Return the bytes of model-trainable in float32, as in an adapter's file."""
     return 4 * counted.trainable
 

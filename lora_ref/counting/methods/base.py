@@ -1,4 +1,4 @@
-"""What a method is to a count: what it puts beside the weights, and which of them it trains."""
+"""`Method`: what counting asks of a way to adapt a model; and the base of those with targets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,22 +9,22 @@ from lora_ref.errors import LoraRefError
 
 
 class Part(NamedTuple):
-    """Numbers that a method trains or adds.
+    """Parameters of one sort that a method trains or adds.
 
     Parameters
     ----------
     name : str
         What they are, such as ``"A"``.
-    numbers : int
-        How many, in the whole model.
+    parameters : int
+        How many there are in the whole model.
     trained : bool
-        Whether the optimiser changes them; what is added and frozen is part of the total alone.
+        Whether the optimiser changes them; what is added and frozen counts in the total alone.
     added : bool
-        Whether they come on top of the model; the model's own are in its total already.
+        Whether they come on top of the model; the model's own parameters are in its total already.
     """
 
     name: str
-    numbers: int
+    parameters: int
     trained: bool = True
     added: bool = True
 
@@ -35,41 +35,31 @@ class Method(ABC):
     name: ClassVar[str]
     """Short name, as on the command line."""
 
-    source: ClassVar[str]
-    """The paper that its counts follow."""
-
     @abstractmethod
     def parts(self, model: Model) -> tuple[Part, ...]:
-        """Return what it trains and adds in `model`.
-
-        Raises
-        ------
-        LoraRefError
-            If the model has not what the method needs, such as a targeted module.
-        """
+        """Return what the method trains and adds in `model`."""
 
     def targeted(self, model: Model) -> tuple[Module, ...]:
-        """Return the modules that it wraps; none for a method that takes no targets."""
+        """Return the modules that the method wraps; none for a method without targets."""
         return ()
 
     def trained_in(self, model: Model, module: Module) -> int:
-        """Return how many of the model's own numbers in `module` it trains."""
+        """Return how many of the model's own parameters in `module` the method trains."""
         return 0
 
 
 class Targeted(Method):
-    """A method that wraps the modules which PEFT-style target names match.
+    """A method that wraps the modules which target names match, as in PEFT.
 
-    A subclass is a dataclass with a field `targets`, and says in `parts_of` what one module gets.
+    A subclass is a dataclass with a field `targets`. Its `parts_of` yields what one module gets.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "embedding", "convolution")
-    """Kinds of module that it wraps, the same that PEFT wraps."""
+    """Kinds of module that the method wraps, the same that PEFT wraps."""
 
     targets: Sequence[str]
 
     def __post_init__(self) -> None:
-        """Take the targets as a tuple, each once."""
         object.__setattr__(self, "targets", as_names("targets", self.targets))
 
     @abstractmethod
@@ -77,28 +67,17 @@ class Targeted(Method):
         """Yield what one copy of a wrapped module gets."""
 
     def parts(self, model: Model) -> tuple[Part, ...]:
-        """Return what all wrapped modules get, by name.
-
-        Raises
-        ------
-        LoraRefError
-            As `targeted`.
-        """
+        """Return what all wrapped modules get, added up by name."""
         sums: dict[str, Part] = {}
         for module in self.targeted(model):
             for part in self.parts_of(module):
-                before = sums[part.name].numbers if part.name in sums else 0
-                sums[part.name] = part._replace(numbers=before + module.copies * part.numbers)
+                before = sums[part.name].parameters if part.name in sums else 0
+                count = before + module.copies * part.parameters
+                sums[part.name] = part._replace(parameters=count)
         return tuple(sums.values())
 
     def targeted(self, model: Model) -> tuple[Module, ...]:
-        """Return the modules that the targets match.
-
-        Raises
-        ------
-        LoraRefError
-            As `Model.targeted`, and for a kind of module that the method does not wrap.
-        """
+        """Return the modules that the targets match; a kind that is not wrapped is an error."""
         modules = model.targeted(self.targets)
         for module in modules:
             if module.kind not in self.kinds:
@@ -110,7 +89,7 @@ class Targeted(Method):
 
 
 class Stack(NamedTuple):
-    """Blocks that follow each other."""
+    """Equal blocks that follow each other."""
 
     name: str
     blocks: int
@@ -118,12 +97,9 @@ class Stack(NamedTuple):
 
 
 def last_stack(model: Model) -> Stack:
-    """Return the last stack of blocks: of a model with an encoder and a decoder, the decoder.
+    """Return the last stack of blocks: the decoder of a model with an encoder and a decoder.
 
-    Raises
-    ------
-    LoraRefError
-        If nothing in the model repeats, or if the blocks differ from each other.
+    A model in which nothing repeats, or whose blocks differ from each other, is an error.
     """
     repeated = [module for module in model.modules if "*" in module.name.split(".")]
     if not repeated:
@@ -137,7 +113,6 @@ def last_stack(model: Model) -> Stack:
 
 
 def _before_star(module: Module) -> str:
-    """Return the path up to the first running number."""
     steps = module.name.split(".")
     return ".".join(steps[: steps.index("*")])
 

@@ -1,11 +1,10 @@
-"""Methods beside each other, and two that papers and libraries put beside another one."""
+"""Several methods together, and two methods that papers and libraries combine with others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from lora_ref.counting.methods.base import Method, Part, Targeted
-from lora_ref.counting.methods.low_rank import DoRA
 from lora_ref.counting.modules import Model, Module
 
 
@@ -17,7 +16,6 @@ class PTuning(Method):
     """
 
     name: ClassVar[str] = "p-tuning"
-    source: ClassVar[str] = "Liu et al., 2021, arXiv 2103.10385"
 
     tokens: int
     hidden: int
@@ -25,41 +23,39 @@ class PTuning(Method):
     def parts(self, model: Model) -> tuple[Part, ...]:
         """Return the table and the maps."""
         maps = (model.width, self.hidden), (self.hidden, self.hidden), (self.hidden, model.width)
-        weights = sum(into * out + out for into, out in maps)
+        weights = sum(in_features * out + out for in_features, out in maps)
         return Part("tokens", self.tokens * model.width), Part("maps", weights)
 
 
 @dataclass(frozen=True)
 class Magnitudes(Targeted):
-    """DoRA's magnitudes alone: a number for each row of the targets."""
+    """DoRA's magnitudes alone: one for each row of the targets."""
 
     name: ClassVar[str] = "magnitudes"
-    source: ClassVar[str] = DoRA.source
 
-    targets: tuple[str, ...]
+    targets: Sequence[str]
 
     def parts_of(self, module: Module) -> Iterator[Part]:
-        """Yield a number for each row."""
+        """Yield a magnitude for each row."""
         yield Part("m", module.out_features)
 
 
 @dataclass(frozen=True)
-class Together(Method):
-    """Methods beside each other."""
+class Combined(Method):
+    """Several methods in one model."""
 
-    name: ClassVar[str] = "several"
-    source: ClassVar[str] = ""
+    name: ClassVar[str] = "combined"
 
     methods: tuple[Method, ...]
 
     def parts(self, model: Model) -> tuple[Part, ...]:
-        """Return the parts of all."""
+        """Return the parts of all methods."""
         return tuple(part for method in self.methods for part in method.parts(model))
 
     def targeted(self, model: Model) -> tuple[Module, ...]:
-        """Return what any of them wraps."""
+        """Return the modules that any of the methods wraps."""
         return tuple(dict.fromkeys(m for method in self.methods for m in method.targeted(model)))
 
     def trained_in(self, model: Model, module: Module) -> int:
-        """Return how many of the model's own numbers they train."""
+        """Return how many of the model's own parameters in `module` the methods train."""
         return sum(method.trained_in(model, module) for method in self.methods)

@@ -1,4 +1,4 @@
-"""Methods that add nothing and train some of the model's own numbers."""
+"""Methods that add nothing and train some of the model's own parameters."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,39 +9,37 @@ from lora_ref.counting.modules import Model, Module
 from lora_ref.errors import LoraRefError
 
 
-class _Own(Method):
-    """A method that says of every module how many of its numbers are trained."""
+class _Partial(Method):
+    """A method that is defined by how many parameters of each module it trains."""
 
     part: ClassVar[str]
 
     def parts(self, model: Model) -> tuple[Part, ...]:
-        """Return the model's own numbers that are trained."""
-        numbers = sum(self.trained_in(model, module) for module in model.modules)
-        return (Part(self.part, numbers, added=False),)
+        """Return the model's own parameters that are trained."""
+        trained = sum(self.trained_in(model, module) for module in model.modules)
+        return (Part(self.part, trained, added=False),)
 
 
 @dataclass(frozen=True)
-class Full(_Own):
-    """Full fine-tuning: every number, a shared weight once."""
+class Full(_Partial):
+    """Full fine-tuning: every parameter, a shared weight once."""
 
     name: ClassVar[str] = "full"
-    source: ClassVar[str] = "all parameters"
     part: ClassVar[str] = "weights"
 
     def trained_in(self, model: Model, module: Module) -> int:
-        """Return all of it."""
-        return own_numbers(module)
+        """Return all parameters of the module."""
+        return module.parameters
 
 
 @dataclass(frozen=True)
-class BitFit(_Own):
-    """The biases alone, those of the normalisations among them.
+class BitFit(_Partial):
+    """The biases alone, those of the normalisations included.
 
     Ben Zaken et al., 2022, arXiv 2106.10199.
     """
 
     name: ClassVar[str] = "bitfit"
-    source: ClassVar[str] = "Ben Zaken et al., 2022, arXiv 2106.10199"
     part: ClassVar[str] = "biases"
 
     def trained_in(self, model: Model, module: Module) -> int:
@@ -50,44 +48,30 @@ class BitFit(_Own):
 
 
 @dataclass(frozen=True)
-class TopLayers(_Own):
-    """The last k blocks whole: of the decoder, where a model has an encoder before it.
+class TopLayers(_Partial):
+    """The last few blocks whole; of a model with an encoder and a decoder, those of the decoder.
 
     FT-Top2 of Li and Liang, 2021, arXiv 2101.00190, and of table 3 of arXiv 2106.09685.
 
     Parameters
     ----------
-    k : int
-        Blocks.
-
-    Raises
-    ------
-    LoraRefError
-        If `k` is not a whole number of at least 1; in `parts`, if the stack has fewer blocks, or
-        blocks that differ.
+    blocks : int
+        How many blocks are trained. The blocks of the stack must be equal.
     """
 
     name: ClassVar[str] = "top"
-    source: ClassVar[str] = "Li and Liang, 2021, arXiv 2101.00190"
     part: ClassVar[str] = "blocks"
 
-    k: int
+    blocks: int
 
     def __post_init__(self) -> None:
-        """Check the field."""
-        as_count("k", self.k)
+        as_count("blocks", self.blocks)
 
     def trained_in(self, model: Model, module: Module) -> int:
-        """Return the share of the copies that stands in the last k blocks."""
+        """Return the share of the copies that stands in the last blocks."""
         stack = last_stack(model)
-        if self.k > stack.blocks:
+        if self.blocks > stack.blocks:
             raise LoraRefError(
-                f"k is {self.k}, expected at most {stack.blocks}, the blocks of {stack.name}"
+                f"blocks is {self.blocks}, expected at most {stack.blocks}, those of {stack.name}"
             )
-        own = own_numbers(module)
-        return own // stack.blocks * self.k if module in stack.modules else 0
-
-
-def own_numbers(module: Module) -> int:
-    """Return what a module has of its own: a weight that it shares is counted with its owner."""
-    return (0 if module.tied_to else module.weight) + module.biases
+        return module.parameters // stack.blocks * self.blocks if module in stack.modules else 0

@@ -1,23 +1,17 @@
 """Text encoders: BERT and RoBERTa, DistilBERT, DeBERTa."""
 
-from lora_ref.counting.models.parts import (
-    Modules,
-    embedding,
-    layer_norm,
-    linear,
-    repeated,
-)
-from lora_ref.counting.modules import Module
+from lora_ref.counting.models.blocks import Modules, embedding, layer_norm, linear, repeated
+from lora_ref.counting.modules import Model, Module
 
 
 def bert(
     width: int, blocks: int, vocabulary: int, *, positions: int = 512, token_types: int = 2
-) -> Modules:
-    """Return the modules of a BERT or a RoBERTa, the pooler included.
+) -> Model:
+    """Return a BERT or a RoBERTa, the pooler included.
 
     Models for tokens and for answers drop the pooler: ``model.without("pooler.dense")``.
     """
-    return (
+    modules = (
         embedding("embeddings.word_embeddings", vocabulary, width),
         embedding("embeddings.position_embeddings", positions, width),
         embedding("embeddings.token_type_embeddings", token_types, width),
@@ -25,18 +19,19 @@ def bert(
         *repeated("encoder.layer", blocks, _block(width, ("query", "key", "value"))),
         linear("pooler.dense", width, width),
     )
+    return Model("bert", "", "", modules, width, blocks)
 
 
 def deberta(
     width: int, blocks: int, vocabulary: int, *, buckets: int = 256, kernel: int = 3
-) -> Modules:
-    """Return the modules of a DeBERTa-v2.
+) -> Model:
+    """Return a DeBERTa-v2.
 
     Positions are relative: a table of ``2 * buckets`` vectors under a layer norm, which all blocks
     project with their own keys and queries. A convolution runs beside the first block.
     """
     names = ("query_proj", "key_proj", "value_proj")
-    return (
+    modules = (
         embedding("embeddings.word_embeddings", vocabulary, width),
         layer_norm("embeddings.LayerNorm", width),
         *repeated("encoder.layer", blocks, _block(width, names)),
@@ -45,10 +40,11 @@ def deberta(
         Module("encoder.conv.conv", "convolution", (width, width, kernel), bias=width),
         layer_norm("encoder.conv.LayerNorm", width),
     )
+    return Model("deberta", "", "", modules, width, blocks)
 
 
-def distilbert(width: int, blocks: int, vocabulary: int, *, positions: int = 512) -> Modules:
-    """Return the modules of a DistilBERT: no token types, no pooler."""
+def distilbert(width: int, blocks: int, vocabulary: int, *, positions: int = 512) -> Model:
+    """Return a DistilBERT: no token types, no pooler."""
     block = (
         *(linear(f"attention.{n}_lin", width, width) for n in ("q", "k", "v", "out")),
         layer_norm("sa_layer_norm", width),
@@ -56,12 +52,13 @@ def distilbert(width: int, blocks: int, vocabulary: int, *, positions: int = 512
         linear("ffn.lin2", 4 * width, width),
         layer_norm("output_layer_norm", width),
     )
-    return (
+    modules = (
         embedding("embeddings.word_embeddings", vocabulary, width),
         embedding("embeddings.position_embeddings", positions, width),
         layer_norm("embeddings.LayerNorm", width),
         *repeated("transformer.layer", blocks, block),
     )
+    return Model("distilbert", "", "", modules, width, blocks)
 
 
 def _block(width: int, projections: tuple[str, str, str]) -> Modules:

@@ -1,42 +1,34 @@
-"""Models of published examples beside those of `lora_ref.counting.ARCHITECTURES`.
-
-Most are a published model with a head for a task, which counting leaves out of it.
-"""
+"""Models of published examples beside those of `MODELS`, most of them with a head for a task."""
 
 from collections.abc import Callable, Mapping
 
-from lora_ref.counting import ARCHITECTURES, Model
-from lora_ref.counting.models import architecture, bert, decoder, t5
+from lora_ref.counting.models import MODELS, bert, get_model, llama, t5
+from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
 from lora_ref.counting.models.llama import GEMMA_NORMS
-from lora_ref.counting.models.parts import embedding, head, layer_norm, linear, repeated
+from lora_ref.counting.modules import Model
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest_or_all
 
 
-def _headed(model: Model, dense: str, last: str, classes: int) -> Model:
-    """Return a model with a head of two maps in place of its pooler, if it has one."""
+def _classifier(name: str, dense: str, last: str, classes: int) -> Model:
+    """Return a published model with a head of two maps in place of its pooler, if it has one."""
+    model = get_model(name)
     if any(module.name == "pooler.dense" for module in model.modules):
         model = model.without("pooler.dense")
     return model.plus([linear(dense, model.width, model.width), linear(last, model.width, classes)])
 
 
 def _roberta(name: str, classes: int) -> Model:
-    return _headed(architecture(name), "classifier.dense", "classifier.out_proj", classes)
-
-
-def _deberta(name: str, classes: int) -> Model:
-    return _headed(architecture(name), "pooler.dense", "classifier", classes)
+    return _classifier(name, "classifier.dense", "classifier.out_proj", classes)
 
 
 def _t5(name: str, title: str, width: int, *sizes: int, newer: bool) -> Model:
     """Return a T5 of the first version, or of the later one: gated, its head not tied."""
-    modules = t5(width, 24, *sizes, gated=newer, tied=not newer)
-    return Model(name, title, "", modules, width=width, blocks=48)
+    return t5(width, 24, *sizes, gated=newer, tied=not newer).named(name, title)
 
 
 def _bert_cased() -> Model:
-    modules = bert(768, 12, 28996)
-    return Model("bert-base-cased", "BERT base, cased", "", modules, width=768, blocks=12)
+    return bert(768, 12, 28996).named("bert-base-cased", "BERT base, cased")
 
 
 def _bloomz() -> Model:
@@ -56,32 +48,21 @@ def _bloomz() -> Model:
         *repeated("h", 24, block),
         layer_norm("ln_f", width),
     )
-    return Model("bloomz-560m", "BLOOMZ 560M", "", modules, width=width, blocks=24)
+    return Model("bloomz-560m", "BLOOMZ 560M", "", modules, width, 24)
 
 
 def _gemma_3() -> Model:
     """Return Gemma 3 1B (arXiv 2503.19786): one head of keys for four of queries, normed each."""
-    modules = decoder(
-        1152,
-        26,
-        4,
-        6912,
-        262144,
-        kv_heads=1,
-        head_width=256,
-        tied=True,
-        norms=GEMMA_NORMS,
-        head_norms=True,
-    )
-    return Model("gemma-3-1b", "Gemma 3 1B", "", modules, width=1152, blocks=26)
+    sizes = 1152, 26, 4, 6912, 262144
+    model = llama(*sizes, kv_heads=1, head_width=256, tied=True, norms=GEMMA_NORMS, head_norms=True)
+    return model.named("gemma-3-1b", "Gemma 3 1B")
 
 
 def _microgpt() -> Model:
     """Return no-magic's GPT: one block, no biases, no trained norms, its head not tied."""
     width, positions, vocabulary = 16, 16, 27
-    maps = [linear(f"attention.{name}", width, width, bias=False) for name in "qkvo"]
     block = (
-        *maps,
+        *(linear(f"attention.{name}", width, width, bias=False) for name in "qkvo"),
         linear("mlp.fc1", width, 4 * width, bias=False),
         linear("mlp.fc2", 4 * width, width, bias=False),
     )
@@ -91,19 +72,21 @@ def _microgpt() -> Model:
         *repeated("h", 1, block),
         head("lm_head", width, vocabulary, tied_to=None),
     )
-    return Model("no-magic-gpt", "no-magic's GPT", "", modules, width=width, blocks=1)
+    return Model("no-magic-gpt", "no-magic's GPT", "", modules, width, 1)
 
 
-FURTHER: Mapping[str, Callable[[], Model]] = {
-    "gpt2 with 2 classes": lambda: architecture("gpt2").with_head("out_head", 2),
+EXAMPLE_MODELS: Mapping[str, Callable[[], Model]] = {
+    "gpt2 with 2 classes": lambda: get_model("gpt2").with_head("out_head", 2),
     "roberta-base with 3 classes": lambda: _roberta("roberta-base", 3),
     "roberta-large with 2 classes": lambda: _roberta("roberta-large", 2),
     "roberta-large with 3 classes": lambda: _roberta("roberta-large", 3),
     "roberta-large for tokens, 11 classes": lambda: (
-        architecture("roberta-large").without("pooler.dense").with_head("classifier", 11)
+        get_model("roberta-large").without("pooler.dense").with_head("classifier", 11)
     ),
-    "deberta-v2-xxlarge with 3 classes": lambda: _deberta("deberta-v2-xxlarge", 3),
-    "vit-base with 101 classes": lambda: architecture("vit-base").with_head("classifier", 101),
+    "deberta-v2-xxlarge with 3 classes": lambda: _classifier(
+        "deberta-v2-xxlarge", "pooler.dense", "classifier", 3
+    ),
+    "vit-base with 101 classes": lambda: get_model("vit-base").with_head("classifier", 101),
     "bert-base-cased with 2 classes": lambda: _bert_cased().with_head("classifier", 2),
     "bert-base-cased for answers": lambda: (
         _bert_cased().without("pooler.dense").with_head("qa_outputs", 2)
@@ -118,22 +101,17 @@ FURTHER: Mapping[str, Callable[[], Model]] = {
 """Models that only examples use, by name."""
 
 
-def model_named(name: str) -> Model:
-    """Return a published model or one of `FURTHER`.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown name, with the nearest ones.
+def any_model(name: str) -> Model:
+    """Return the model of that name in `MODELS` or `EXAMPLE_MODELS`.
 
     Examples
     --------
-    >>> f"{model_named('gpt2 with 2 classes').total:,}"
+    >>> f"{any_model('gpt2 with 2 classes').total:,}"
     '124,441,346'
     """
-    if name in FURTHER:
-        return FURTHER[name]()
-    if name in ARCHITECTURES:
-        return ARCHITECTURES[name]
-    hint = nearest_or_all(name, (*ARCHITECTURES, *FURTHER))
+    if name in EXAMPLE_MODELS:
+        return EXAMPLE_MODELS[name]()
+    if name in MODELS:
+        return MODELS[name]
+    hint = nearest_or_all(name, (*MODELS, *EXAMPLE_MODELS))
     raise LoraRefError(f"there is no model {name!r:.80}{hint}")

@@ -1,40 +1,33 @@
 """Decoders with learned positions and layer norms: GPT-2, GPT-3, OPT."""
 
-from lora_ref.counting.models.parts import (
-    Modules,
-    embedding,
-    head,
-    layer_norm,
-    linear,
-    repeated,
-)
+from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
+from lora_ref.counting.modules import Model
 
 
-def gpt2(width: int, blocks: int, *, positions: int = 1024, vocabulary: int = 50257) -> Modules:
-    """Return the modules of a GPT-2: queries, keys and values are one matrix, ``c_attn``.
+def gpt2(width: int, blocks: int, *, positions: int = 1024, vocabulary: int = 50257) -> Model:
+    """Return a GPT-2: queries, keys and values are one matrix, ``c_attn``.
 
     Examples
     --------
-    >>> from lora_ref.counting import Model
-    >>> modules = gpt2(768, 12)
-    >>> f"{Model('small', 'GPT-2', '', modules, width=768, blocks=12).total:,}"
+    >>> f"{gpt2(768, 12).total:,}"
     '124,439,808'
     """
     block = (
         layer_norm("ln_1", width),
-        linear("attn.c_attn", width, 3 * width, pieces={"q": width, "k": width, "v": width}),
+        linear("attn.c_attn", width, 3 * width, splits={"q": width, "k": width, "v": width}),
         linear("attn.c_proj", width, width),
         layer_norm("ln_2", width),
         linear("mlp.c_fc", width, 4 * width),
         linear("mlp.c_proj", 4 * width, width),
     )
-    return (
+    modules = (
         embedding("wte", vocabulary, width),
         embedding("wpe", positions, width),
         *repeated("h", blocks, block),
         layer_norm("ln_f", width),
         head("lm_head", width, vocabulary, tied_to="wte"),
     )
+    return Model("gpt2", "", "", modules, width, blocks)
 
 
 def opt(
@@ -45,17 +38,17 @@ def opt(
     norm_last: bool = True,
     positions: int = 2048,
     vocabulary: int = 50272,
-) -> Modules:
-    """Return the modules of an OPT.
+) -> Model:
+    """Return an OPT.
 
     Parameters
     ----------
     width : int
-        Of the residual stream; the feed-forward layer has four times as many.
+        Width of the residual stream; the feed-forward layer is four times as wide.
     blocks : int
         Decoder blocks.
     embedding_width : int, optional
-        Of the token table; two further matrices lead to `width` and back where it is another one.
+        Width of the token table. If it is not `width`, two more matrices lead there and back.
     norm_last : bool
         Whether a layer norm follows the last block; it does where the norms come first in a block.
     positions : int
@@ -72,15 +65,16 @@ def opt(
         linear("fc2", 4 * width, width),
         layer_norm("final_layer_norm", width),
     )
-    bridges = (
+    projections = (
         linear("model.decoder.project_in", narrow, width, bias=False),
         linear("model.decoder.project_out", width, narrow, bias=False),
     )
-    return (
+    modules = (
         embedding("model.decoder.embed_tokens", vocabulary, narrow),
         embedding("model.decoder.embed_positions", positions + 2, width),
-        *(bridges if narrow != width else ()),
+        *(projections if narrow != width else ()),
         *repeated("model.decoder.layers", blocks, block),
         *([layer_norm("model.decoder.final_layer_norm", width)] if norm_last else []),
         head("lm_head", narrow, vocabulary, tied_to="model.decoder.embed_tokens"),
     )
+    return Model("opt", "", "", modules, width, blocks)

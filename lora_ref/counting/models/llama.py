@@ -1,20 +1,13 @@
-"""Decoders with rotary positions: LLaMA and its kin, Mistral, Qwen, Gemma, Phi."""
+"""Decoders with rotary positions: LLaMA, Mistral, Qwen and Gemma; Phi."""
 
-from lora_ref.counting.models.parts import (
-    Modules,
-    embedding,
-    head,
-    layer_norm,
-    linear,
-    repeated,
-    rms_norm,
-)
+from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated, rms_norm
+from lora_ref.counting.modules import Model
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
 GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
 
 
-def decoder(
+def llama(
     width: int,
     blocks: int,
     heads: int,
@@ -27,24 +20,24 @@ def decoder(
     biases: bool = False,
     norms: tuple[str, ...] = NORMS,
     head_norms: bool = False,
-) -> Modules:
-    """Return the modules of a Llama-like decoder.
+) -> Model:
+    """Return a LLaMA, or a decoder built alike: Mistral, Qwen, Gemma.
 
     Parameters
     ----------
     width : int
-        Of the residual stream.
+        Width of the residual stream.
     blocks : int
         Decoder blocks.
     heads : int
-        Of the queries.
+        Heads of the queries.
     feed_forward : int
         Width of the gated feed-forward layer: gate and up go there, down comes back.
     vocabulary : int
         Entries of the token table.
     kv_heads : int, optional
-        Of keys and values: fewer than `heads` in grouped-query attention (Ainslie et al. 2023,
-        arXiv 2305.13245). As many if omitted.
+        Heads of keys and values: fewer than `heads` in grouped-query attention (Ainslie et al.
+        2023, arXiv 2305.13245). As many if omitted.
     head_width : int, optional
         ``width // heads`` if omitted.
     tied : bool
@@ -69,16 +62,17 @@ def decoder(
         linear("mlp.down_proj", feed_forward, width, bias=False),
         *(rms_norm(name, width) for name in norms),
     )
-    return (
+    modules = (
         embedding("model.embed_tokens", vocabulary, width),
         *repeated("model.layers", blocks, block),
         rms_norm("model.norm", width),
         head("lm_head", width, vocabulary, tied_to="model.embed_tokens" if tied else None),
     )
+    return Model("llama", "", "", modules, width, blocks)
 
 
-def phi(width: int, blocks: int, feed_forward: int, vocabulary: int) -> Modules:
-    """Return the modules of a Phi: biases everywhere, one layer norm a block, no gate."""
+def phi(width: int, blocks: int, feed_forward: int, vocabulary: int) -> Model:
+    """Return a Phi: biases everywhere, one layer norm a block, no gate."""
     block = (
         *(linear(f"self_attn.{name}", width, width) for name in ("q_proj", "k_proj", "v_proj")),
         linear("self_attn.dense", width, width),
@@ -86,9 +80,10 @@ def phi(width: int, blocks: int, feed_forward: int, vocabulary: int) -> Modules:
         linear("mlp.fc2", feed_forward, width),
         layer_norm("input_layernorm", width),
     )
-    return (
+    modules = (
         embedding("model.embed_tokens", vocabulary, width),
         *repeated("model.layers", blocks, block),
         layer_norm("model.final_layernorm", width),
         head("lm_head", width, vocabulary, tied_to=None, bias=True),
     )
+    return Model("phi", "", "", modules, width, blocks)

@@ -1,25 +1,15 @@
-"""Pictures, speech, and a plain network: ViT, Whisper, PEFT's example."""
+"""A vision transformer, a speech model, and a plain network: ViT, Whisper, PEFT's example."""
 
 from itertools import pairwise
 
-from lora_ref.counting.models.parts import (
-    Modules,
-    embedding,
-    head,
-    layer_norm,
-    linear,
-    repeated,
-)
-from lora_ref.counting.modules import Module
+from lora_ref.counting.models.blocks import Modules, embedding, head, layer_norm, linear, repeated
+from lora_ref.counting.modules import Model, Module
 
 
-def vit(
-    width: int, blocks: int, *, patch: int = 16, image: int = 224, channels: int = 3
-) -> Modules:
-    """Return the modules of a vision transformer, without a pooler.
+def vit(width: int, blocks: int, *, patch: int = 16, image: int = 224, channels: int = 3) -> Model:
+    """Return a vision transformer, without a pooler.
 
-    A picture becomes ``(image / patch)^2`` vectors by one convolution, and the class token is one
-    more.
+    One convolution makes ``(image / patch)^2`` vectors of an image; the class token is one more.
     """
     block = (
         *(linear(f"attention.attention.{n}", width, width) for n in ("query", "key", "value")),
@@ -30,13 +20,14 @@ def vit(
         linear("output.dense", 4 * width, width),
     )
     tokens = (image // patch) ** 2 + 1
-    return (
+    modules = (
         Module("embeddings.cls_token", "parameter", (1, 1, width)),
         Module("embeddings.position_embeddings", "parameter", (1, tokens, width)),
         _convolution("embeddings.patch_embeddings.projection", channels, width, (patch, patch)),
         *repeated("encoder.layer", blocks, block),
         layer_norm("layernorm", width),
     )
+    return Model("vit", "", "", modules, width, blocks)
 
 
 def whisper(
@@ -47,8 +38,8 @@ def whisper(
     frames: int = 1500,
     positions: int = 448,
     vocabulary: int = 51865,
-) -> Modules:
-    """Return the modules of a Whisper with `blocks` blocks on each side.
+) -> Model:
+    """Return a Whisper with `blocks` blocks in the encoder and as many in the decoder.
 
     The encoder's positions are sines and are never trained, yet stand in the checkpoint and are
     counted with it. Keys have no bias: it would shift all of a query's scores alike.
@@ -63,29 +54,32 @@ def whisper(
             layer_norm(f"{name}_layer_norm", width),
         )
 
-    mlp = (
+    feed_forward = (
         linear("fc1", width, 4 * width),
         linear("fc2", 4 * width, width),
         layer_norm("final_layer_norm", width),
     )
-    cross = (*attention("self_attn"), *attention("encoder_attn"), *mlp)
-    return (
+    encoder_block = (*attention("self_attn"), *feed_forward)
+    decoder_block = (*attention("self_attn"), *attention("encoder_attn"), *feed_forward)
+    modules = (
         _convolution("model.encoder.conv1", mels, width, (3,)),
         _convolution("model.encoder.conv2", width, width, (3,)),
         embedding("model.encoder.embed_positions", frames, width),
-        *repeated("model.encoder.layers", blocks, (*attention("self_attn"), *mlp)),
+        *repeated("model.encoder.layers", blocks, encoder_block),
         layer_norm("model.encoder.layer_norm", width),
         embedding("model.decoder.embed_tokens", vocabulary, width),
         embedding("model.decoder.embed_positions", positions, width),
-        *repeated("model.decoder.layers", blocks, cross),
+        *repeated("model.decoder.layers", blocks, decoder_block),
         layer_norm("model.decoder.layer_norm", width),
         head("proj_out", width, vocabulary, tied_to="model.decoder.embed_tokens"),
     )
+    return Model("whisper", "", "", modules, width, 2 * blocks)
 
 
-def mlp(*widths: int) -> Modules:
+def mlp(*widths: int) -> Model:
     """Return a plain network: linear maps ``seq.0``, ``seq.2``, ..., activations between them."""
-    return tuple(linear(f"seq.{2 * i}", *sizes) for i, sizes in enumerate(pairwise(widths)))
+    modules = tuple(linear(f"seq.{2 * i}", *sizes) for i, sizes in enumerate(pairwise(widths)))
+    return Model("mlp", "", "", modules, max(widths), len(modules))
 
 
 def _convolution(name: str, channels: int, width: int, kernel: tuple[int, ...]) -> Module:

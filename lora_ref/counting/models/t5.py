@@ -1,13 +1,7 @@
 """Encoder and decoder for text: T5, Flan-T5, mT0."""
 
-from lora_ref.counting.models.parts import (
-    Modules,
-    embedding,
-    head,
-    linear,
-    repeated,
-    rms_norm,
-)
+from lora_ref.counting.models.blocks import Modules, embedding, head, linear, repeated, rms_norm
+from lora_ref.counting.modules import Model
 
 
 def t5(
@@ -21,18 +15,18 @@ def t5(
     gated: bool = False,
     tied: bool = True,
     buckets: int = 32,
-) -> Modules:
-    """Return the modules of a T5 with `blocks` blocks on each side.
+) -> Model:
+    """Return a T5 with `blocks` blocks in the encoder and as many in the decoder.
 
-    No bias anywhere. Positions are relative: the first block of each side has a table with a
-    number for each head and distance, and the others use it.
+    There is no bias anywhere. Positions are relative: the first block of each side has a table with
+    an entry for each head and distance, and the others use it.
 
     Parameters
     ----------
     width : int
-        Of the residual stream.
+        Width of the residual stream.
     blocks : int
-        Of the encoder, and of the decoder.
+        Blocks of the encoder, and of the decoder.
     heads, head_width : int
         Their product is the width of queries, keys and values.
     feed_forward : int
@@ -55,17 +49,17 @@ def t5(
         )
 
     def mlp(name: str) -> Modules:
-        into = ("wi_0", "wi_1") if gated else ("wi",)
+        inputs = ("wi_0", "wi_1") if gated else ("wi",)
         return (
-            *(linear(f"{name}.{n}", width, feed_forward, bias=False) for n in into),
+            *(linear(f"{name}.{n}", width, feed_forward, bias=False) for n in inputs),
             linear(f"{name}.wo", feed_forward, width, bias=False),
         )
 
-    def side(name: str, *parts: Modules) -> Modules:
+    def side(name: str, *sublayers: Modules) -> Modules:
         block = [
             module
-            for i, part in enumerate(parts)
-            for module in (*part, rms_norm(f"layer.{i}.layer_norm", width))
+            for i, sublayer in enumerate(sublayers)
+            for module in (*sublayer, rms_norm(f"layer.{i}.layer_norm", width))
         ]
         table = f"{name}.block.0.layer.0.SelfAttention.relative_attention_bias"
         return (
@@ -74,7 +68,7 @@ def t5(
             rms_norm(f"{name}.final_layer_norm", width),
         )
 
-    return (
+    modules = (
         embedding("shared", vocabulary, width),
         *side("encoder", attention("layer.0.SelfAttention"), mlp("layer.1.DenseReluDense")),
         *side(
@@ -85,3 +79,4 @@ def t5(
         ),
         head("lm_head", width, vocabulary, tied_to="shared" if tied else None),
     )
+    return Model("t5", "", "", modules, width, 2 * blocks)

@@ -1,4 +1,4 @@
-"""What an architecture is written with: one function a kind of module, and `repeated`."""
+"""The modules that blocks are made of, one function a kind; and `repeated` blocks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,15 +14,15 @@ def linear(
     out_features: int,
     *,
     bias: bool = True,
-    pieces: Mapping[str, int] | None = None,
+    splits: Mapping[str, int] | None = None,
 ) -> Module:
-    """Return a linear map; `pieces` says what the rows of a fused one are."""
+    """Return a linear map; `splits` says what the rows of a fused one are."""
     return Module(
         name,
         "linear",
         (out_features, in_features),
         bias=out_features if bias else 0,
-        pieces=tuple((pieces or {}).items()),
+        splits=tuple((splits or {}).items()),
     )
 
 
@@ -34,9 +34,8 @@ def embedding(name: str, entries: int, width: int) -> Module:
 def head(
     name: str, width: int, vocabulary: int, *, tied_to: str | None, bias: bool = False
 ) -> Module:
-    """Return the map to the vocabulary, whose weight may be the table of the tokens."""
-    weight = linear(name, width, vocabulary, bias=bias)
-    return replace(weight, tied_to=tied_to)
+    """Return the map to the vocabulary, whose weight may be the token table."""
+    return replace(linear(name, width, vocabulary, bias=bias), tied_to=tied_to)
 
 
 def layer_norm(name: str, width: int) -> Module:

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from typing import Any
 
 from lora_ref.cli import count_model
-from lora_ref.cli.count_model import MAX_SIZE, whole
-from lora_ref.cli.outcome import Outcome, as_json
+from lora_ref.cli.count_model import MAX_SIZE
+from lora_ref.cli.outcome import Outcome, as_json, columns, whole
 from lora_ref.errors import LoraRefError
 
 HELP = "count what LoRA saves on one matrix or in a whole model, and what it does not"
@@ -104,12 +104,11 @@ def _one_matrix(options: argparse.Namespace) -> Outcome:
         rows.append((f"{tasks} tasks, parameters", f"{separate:,}", f"{shared:,}"))
     if options.json:
         return Outcome(as_json(body))
-    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     lines = [
         f"One weight, {out_features} x {in_features}, r = {r}; {n} row(s) a step, {optimizer}, "
         "4 bytes a number",
         "",
-        *(f"{a:<{widths[0]}}{b:>{widths[1]}}{c:>{widths[2]}}" for a, b, c in rows),
+        *columns(rows, "<>>"),
         "",
         f"Below r = {limit:g} LoRA has fewer parameters than the matrix.",
     ]

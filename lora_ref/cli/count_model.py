@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanation_text, table
-from lora_ref.cli.outcome import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json, columns, whole
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
@@ -45,41 +45,35 @@ METHODS: Mapping[str, Recipe] = {
     "full": Recipe("Full"),
 }
 
-METHOD_OPTIONS = (
-    "rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both",
-)  # fmt: skip
+METHOD_OPTIONS = "rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both"
 MODEL_OPTIONS = (
-    "model", "spec", "models", "targets", "method", "dora", "tokens", "blocks", "feedforward",
-    "factor", "decompose_both", "save", "head", "rule", "dtype", "explain",
+    "model", "spec", "models", "method", "dora", "save", "head", "rule", "dtype", "explain",
+    *METHOD_OPTIONS[1:],
 )  # fmt: skip
 """Options of this form; ``--rank``, ``--optimizer`` and ``--json`` belong to both forms."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the form for a whole model."""
-    form = parser.add_argument_group(
-        "a whole model, with --rank and --targets where a method needs"
-    )
-    form.add_argument("--model", metavar="NAME", help="a published model, see --models")
-    form.add_argument("--spec", metavar="FILE", help="a model of your own, a JSON file")
-    form.add_argument("--models", action="store_true", help="list the published models")
-    form.add_argument("--targets", nargs="+", metavar="T", help="modules to wrap, such as q_proj")
-    form.add_argument("--method", metavar="M", help=f"lora (default), {', '.join([*METHODS][1:])}")
-    form.add_argument("--dora", action="store_true", help="the same as --method dora")
-    form.add_argument("--tokens", metavar="N", help="of a prefix")
-    form.add_argument("--blocks", metavar="K", help="of top: the last K are trained")
-    form.add_argument("--feedforward", nargs="+", metavar="T", help="of ia3: input is rescaled")
-    form.add_argument("--factor", metavar="N", help="of lokr: where to split a width (middle)")
-    form.add_argument("--decompose-both", action="store_true", help="of lokr: factors for w1 too")
-    form.add_argument("--save", nargs="+", metavar="T", help="modules that are trained whole")
-    form.add_argument(
-        "--head", metavar="NAME:N", help="add a linear head with N outputs, trained whole"
-    )
-    form.add_argument(
-        "--rule", nargs="+", metavar="R", help="count by it (saved-twice); --explain: try it too"
-    )
-    form.add_argument("--dtype", metavar="D", help="of the training memory (float32)")
-    form.add_argument("--explain", metavar="N", help="which counting rules give this number")
+    title = "a whole model, with --rank and --targets where a method needs"
+    add = parser.add_argument_group(title).add_argument
+    add("--model", metavar="NAME", help="a published model, see --models")
+    add("--spec", metavar="FILE", help="a model of your own, a JSON file")
+    add("--models", action="store_true", help="list the published models")
+    add("--targets", nargs="+", metavar="T", help="modules to wrap, such as q_proj")
+    add("--method", metavar="M", help=f"lora (default), {', '.join([*METHODS][1:])}")
+    add("--dora", action="store_true", help="the same as --method dora")
+    add("--tokens", metavar="N", help="of a prefix")
+    add("--blocks", metavar="K", help="of top: the last K are trained")
+    add("--feedforward", nargs="+", metavar="T", help="of ia3: input is rescaled")
+    add("--factor", metavar="N", help="of lokr: where to split a width (middle)")
+    add("--decompose-both", action="store_true", help="of lokr: factors for w1 too")
+    add("--save", nargs="+", metavar="T", help="modules that are trained whole")
+    add("--head", metavar="NAME:N", help="add a linear head with N outputs, trained whole")
+    rules = "count by it (saved-twice); --explain: try it too"
+    add("--rule", nargs="+", metavar="R", help=rules)
+    add("--dtype", metavar="D", help="of the training memory (float32)")
+    add("--explain", metavar="N", help="which counting rules give this number")
 
 
 def flags_given(options: argparse.Namespace) -> list[str]:
@@ -148,9 +142,7 @@ def _list_models(options: argparse.Namespace) -> Outcome:
     if options.json:
         listed = [{"name": m.name, "title": m.title, "total": m.total} for m in models]
         return Outcome(as_json({"schema": 1, "models": listed}))
-    wide = max(len(m.name) for m in models)
-    high = max(len(f"{m.total:,}") for m in models)
-    return Outcome("\n".join(f"{m.name:<{wide}}  {m.total:>{high},}  {m.title}" for m in models))
+    return Outcome("\n".join(columns(((m.name, f"{m.total:,}", m.title) for m in models), "<><")))
 
 
 def _model(options: argparse.Namespace) -> "Model":
@@ -210,20 +202,6 @@ def _head(text: str) -> tuple[str, int]:
 def _names(texts: list[str] | None) -> list[str]:
     """Return names that were separated by spaces or commas."""
     return [name for text in texts or () for name in text.split(",") if name]
-
-
-def whole(flag: str, text: str, largest: int) -> int:
-    """Return the value of a flag, a whole number from 1 to `largest`."""
-    expected = f"expected a whole number from 1 to {largest:,}"
-    if len(text) > 1000:
-        raise LoraRefError(f"{flag} has {len(text):,} characters, {expected}")
-    try:
-        value = int(text)
-    except ValueError:
-        raise LoraRefError(f"{flag} is {text!r}, {expected}") from None
-    if not 1 <= value <= largest:
-        raise LoraRefError(f"{flag} is {value}, {expected}")
-    return value
 
 
 def _flag(option: str) -> str:

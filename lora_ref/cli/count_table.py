@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
+from lora_ref.cli.outcome import columns
+
 if TYPE_CHECKING:
     from lora_ref.counting import Explanation, ParameterCount, TrainingMemory
 
@@ -58,8 +60,8 @@ def table(
         ("  together", "total"),
     ):
         sizes.append((label, *_sizes(*(getattr(each, field) for each in memory))))
-    lines = [str(counted), "", _title(plain), "", *columns(parts, last="<"), "", *columns(sizes)]
-    return "\n".join([*lines, "", WITHOUT_ACTIVATIONS])
+    lines = [*columns(parts, "<>><"), "", *columns(sizes, "<>>>>"), "", WITHOUT_ACTIVATIONS]
+    return "\n".join([str(counted), "", _title(plain), "", *lines])
 
 
 def explanation_text(
@@ -90,18 +92,6 @@ def explanation_text(
         lines.append("")
         lines += [line for name in rules for line in wrap(f"{name}: {RULES[name]}", 88)]
     return "\n".join(lines)
-
-
-def columns(rows: Sequence[Row], last: str = ">") -> list[str]:
-    """Return lines with aligned columns: the first to the left, the last as told."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    sides = ["<", *">" * (len(widths) - 2), last]
-    return [
-        "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def _sizes(*sizes: int) -> Row:

@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json
+from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, columns, whole
 from lora_ref.errors import LoraRefError
 
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 HELP = "list the exercises of the notebooks, or check a file or a folder of answers"
 
+HINT = "lora-ref exercises ID prints a task, --stubs a file to fill in, --check FILE its grades."
+
 UNTRIED = ("missing", "not-attempted")
-"""Results of exercises that nobody has tried; they count neither as right nor as wrong."""
+"""Results of exercises without an attempt; they count neither as right nor as wrong."""
 
 WIDTH = 100
 
@@ -56,7 +58,8 @@ def run(options: argparse.Namespace) -> Outcome:
         if getattr(options, flag) is not None:
             raise LoraRefError(f"--{flag} goes with --check")
     if options.json:
-        return Outcome(as_json(_body([_row(one, None, None) for one in chosen])))
+        rows = [_row(one, None, None) for one in chosen]
+        return Outcome(as_json({"schema": 1, "exercises": rows}))
     if options.markdown:
         from lora_ref.exercises.page import as_markdown
 
@@ -66,12 +69,8 @@ def run(options: argparse.Namespace) -> Outcome:
         return Outcome(head + "\n\n".join(one.stub() for one in chosen).rstrip())
     if options.ids:
         return Outcome("\n\n\n".join(one.text() for one in chosen))
-    wide = max(len(one.id) for one in chosen)
-    lines = [f"{one.notebook}  {one.id:<{wide}}  {one.title}" for one in chosen]
-    hint = (
-        "lora-ref exercises ID prints a task, --stubs a file to fill in, --check FILE its grades."
-    )
-    return Outcome("\n".join([*lines, "", hint]))
+    lines = columns(((one.notebook, one.id, one.title) for one in chosen), "<<<")
+    return Outcome("\n".join([*lines, "", HINT]))
 
 
 def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome:
@@ -81,15 +80,15 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
         raise LoraRefError("--check is empty, expected a file or a folder of answers")
     paths, skipped = files_of(Path(options.check))
     messages = tuple(_plain(one) for one in skipped)
-    seconds = SECONDS if options.seconds is None else _number("--seconds", options.seconds)
-    seed = 0 if options.seed is None else int(_number("--seed", options.seed, whole=True))
+    seconds = SECONDS if options.seconds is None else _seconds(options.seconds)
+    seed = 0 if options.seed is None else whole("--seed", options.seed, 10**9 - 1, smallest=0)
     grades = grade(paths, chosen, seconds=seconds, seed=seed)
     tried = [one for one in grades if one.feedback.result not in UNTRIED]
     status = GOOD if tried and all(one.feedback.right for one in tried) else FAILED
     if options.json:
         by_id = {one.id: one for one in chosen}
         rows = [_row(by_id[one.feedback.exercise], one.file, one.feedback.result) for one in grades]
-        return Outcome(as_json(_body(rows)), status, messages)
+        return Outcome(as_json({"schema": 1, "exercises": rows}), status, messages)
     files = [
         _of_file(str(path), [one for one in grades if one.file == str(path)]) for path in paths
     ]
@@ -99,37 +98,27 @@ def _check(options: argparse.Namespace, chosen: "Sequence[Exercise]") -> Outcome
 
 
 def _plain(text: str) -> str:
-    """Return a text with what would steer a terminal spelled out."""
+    """Return a text with the control characters of terminals escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _number(flag: str, text: str, *, whole: bool = False) -> float:
+def _seconds(text: str) -> float:
     try:
-        number = int(text) if whole else float(text)
+        seconds = float(text)
     except ValueError:
-        kind = "a whole number" if whole else "a number"
-        raise LoraRefError(f"{flag} is {text!r}, expected {kind}") from None
-    if number < 0 or not number < 1e9:
-        raise LoraRefError(f"{flag} is {text}, expected a number from 0, below 1e9")
-    return number
+        raise LoraRefError(f"--seconds is {text!r}, expected a number") from None
+    if not 0 <= seconds < 1e9:
+        raise LoraRefError(f"--seconds is {text}, expected a number from 0, below 1e9")
+    return seconds
 
 
 def _row(exercise: "Exercise", file: str | None, result: str | None) -> dict[str, Any]:
-    return {
-        "id": exercise.id,
-        "notebook": exercise.notebook,
-        "title": exercise.title,
-        "file": file,
-        "result": result,
-    }
-
-
-def _body(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {"schema": 1, "exercises": list(rows)}
+    row = {"id": exercise.id, "notebook": exercise.notebook, "title": exercise.title}
+    return {**row, "file": file, "result": result}
 
 
 def _of_file(name: str, grades: "Sequence[Grade]") -> list[str]:
-    """Return how many are right, and what is said of the others; the same words are said once."""
+    """Return how many answers are right, and the feedback for the others, each text once."""
     said: dict[str, list[str]] = {}
     for grade in grades:
         words = "right" if grade.feedback.right else _plain(grade.feedback.says)
@@ -145,16 +134,12 @@ def _of_file(name: str, grades: "Sequence[Grade]") -> list[str]:
 
 def _of_class(exercises: "Sequence[Exercise]", grades: "Sequence[Grade]") -> list[str]:
     """Return a table: a line for each exercise, with the most frequent mistake."""
-    wide = max(len(one.id) for one in exercises)
-    lines = [f"{'exercise':<{wide}}  right  wrong  untried  most frequent mistake"]
+    rows = [["exercise", "right", "wrong", "untried", "most frequent mistake"]]
     for exercise in exercises:
         results = [one.feedback.result for one in grades if one.feedback.exercise == exercise.id]
         wrong = Counter(one for one in results if one not in (*UNTRIED, "right"))
         name, times = wrong.most_common(1)[0] if wrong else ("", 0)
         often = f"{name} ({times})" if wrong else ""
-        untried = sum(one in UNTRIED for one in results)
-        lines.append(
-            f"{exercise.id:<{wide}}  {results.count('right'):>5}  {wrong.total():>5}  "
-            f"{untried:>7}  {often}".rstrip()
-        )
-    return lines
+        counts = results.count("right"), wrong.total(), sum(one in UNTRIED for one in results)
+        rows.append([exercise.id, *map(str, counts), often])
+    return columns(rows, "<>>><")

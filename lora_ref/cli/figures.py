@@ -3,19 +3,15 @@
 import argparse
 from pathlib import Path
 
-from lora_ref.cli.outcome import Outcome, as_json
+from lora_ref.cli.outcome import Outcome, as_json, columns
 
 HELP = "draw the figures, for slides and pages, light and dark"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument(
-        "--out",
-        default="lora-ref-figures",
-        metavar="DIR",
-        help="where the files are written (lora-ref-figures)",
-    )
+    folder = "lora-ref-figures"
+    parser.add_argument("--out", default=folder, metavar="DIR", help=f"where to write ({folder})")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="figures to draw (all)")
     parser.add_argument("--theme", default="light", choices=("light", "dark", "both"))
     parser.add_argument("--format", default="svg", choices=("png", "svg", "both"))
@@ -33,8 +29,7 @@ def run(options: argparse.Namespace) -> Outcome:
         if options.json:
             listed = [{"name": name, "title": chosen[name].title} for name in names]
             return Outcome(as_json({"schema": 1, "figures": listed}))
-        width = max(map(len, names))
-        return Outcome("\n".join(f"{name:<{width}}  {chosen[name].title}" for name in names))
+        return Outcome("\n".join(columns(((name, chosen[name].title) for name in names), "<<")))
     themes = tuple(theme for theme in THEMES if options.theme in (theme, "both"))
     formats = tuple(kind for kind in FORMATS if options.format in (kind, "both"))
     files = save_figures(Path(options.out), names, themes, formats)

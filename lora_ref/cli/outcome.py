@@ -1,9 +1,12 @@
-"""`Outcome`, which every command returns; exit statuses; and what stdout can show."""
+"""What commands share: their `Outcome`, exit statuses, columns, whole numbers, the terminal."""
 
 import json
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+from lora_ref.errors import LoraRefError
 
 GOOD, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -20,6 +23,28 @@ class Outcome(NamedTuple):
 def as_json(body: dict[str, Any]) -> str:
     """Return one JSON object, indented."""
     return json.dumps(body, indent=2)
+
+
+def columns(rows: Iterable[Sequence[str]], sides: str) -> list[str]:
+    """Return rows as lines with aligned columns; `sides` has ``<`` or ``>`` for each column."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    places = [f"{side}{width}" for side, width in zip(sides, widths, strict=True)]
+    return ["  ".join(map(format, row, places)).rstrip() for row in rows]
+
+
+def whole(flag: str, text: str, largest: int, smallest: int = 1) -> int:
+    """Return the value of a flag, a whole number from `smallest` to `largest`."""
+    expected = f"expected a whole number from {smallest} to {largest:,}"
+    if len(text) > 1000:
+        raise LoraRefError(f"{flag} has {len(text):,} characters, {expected}")
+    try:
+        value = int(text)
+    except ValueError:
+        raise LoraRefError(f"{flag} is {text!r}, {expected}") from None
+    if not smallest <= value <= largest:
+        raise LoraRefError(f"{flag} is {value}, {expected}")
+    return value
 
 
 def can_print(text: str) -> bool:

@@ -15,12 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", metavar="M", help="methods to compare (all)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N - 1 (3)")
     parser.add_argument("--tune", action="store_true", help="choose the learning rates anew first")
-    parser.add_argument(
-        "--out",
-        default="lora-ref-study",
-        metavar="DIR",
-        help="where runs are kept and resumed, and tables and figures written (lora-ref-study)",
-    )
+    folder = "lora-ref-study"
+    kept = f"where runs are kept and resumed, and tables and figures written ({folder})"
+    parser.add_argument("--out", default=folder, metavar="DIR", help=kept)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.set_defaults(kept="; runs that had finished are kept")
 

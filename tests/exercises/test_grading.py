@@ -345,7 +345,7 @@ def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
     assert "delta-w: this is A B, the text's slip." in out
     assert f"{tmp_path / 'two.py'}: 1 of 2 right\n  delta-w: right\n  merge: there is no" in out
     assert "exercise  right  wrong  untried  most frequent mistake" in out
-    assert "\ndelta-w      1      1        0  A-B (1)\nmerge        0      0        2\n" in out
+    assert "\ndelta-w       1      1        0  A-B (1)\nmerge         0      0        2\n" in out
     assert cli.main(["exercises", "delta-w", "--check", str(tmp_path / "two.py"), "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
     (row,) = body["exercises"]
@@ -357,7 +357,7 @@ def test_a_broken_file_is_no_success_beside_a_good_one(capsys, tmp_path):
     write(tmp_path / "good.py", RIGHT)
     write(tmp_path / "broken.py", "def delta_w(:\n")
     assert cli.main(["exercises", "delta-w", "--check", str(tmp_path)]) == 1
-    assert "\ndelta-w      1      1        0  broken (1)" in capsys.readouterr().out
+    assert "\ndelta-w       1      1        0  broken (1)" in capsys.readouterr().out
 
 
 def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):

@@ -244,14 +244,8 @@ def lora_bytes(
     """Return the bytes of LoRA with n rows; x (n, in) and h (n, r) are kept for the backward pass.
 
     So LoRA saves gradients and optimiser states. It saves neither weights nor activations: it has a
-    little more of both. A dropout mask (n, in), if there is one, is not counted.
-
-    Parameters
-    ----------
-    in_features, out_features, n, optimizer, itemsize
-        As in `full_bytes`.
-    r : int
-        Rank of the factors.
+    little more of both. A dropout mask (n, in), if there is one, is not counted. The parameters are
+    those of `full_bytes` and the rank.
 
     Examples
     --------

@@ -229,9 +229,8 @@ class Model:
 def overlaps(modules: Iterable[Module]) -> Iterator[str]:
     """Yield an error for any two names that can mean the same module; ``*`` is any number.
 
-    Two names can meet only if they have the same words in the same places. They are grouped by
-    their words, then by where they have numbers, and numbers are compared where both have one. So
-    the time for thousands of modules grows with their number, not with its square.
+    Names are grouped by their words, then by where they have numbers, and numbers are compared
+    where both have one. So thousands of modules are not compared pair by pair.
     """
     by_words: dict[tuple[str, ...], dict[tuple[int, ...], list[list[str]]]] = defaultdict(dict)
     for module in modules:

@@ -1,23 +1,7 @@
-"""A user's own model, read from a JSON file.
-
-.. code-block:: json
-
-    {
-      "name": "mine",
-      "width": 64,
-      "blocks": 2,
-      "modules": [
-        {"name": "embed", "kind": "embedding", "shape": [1000, 64]},
-        {"name": "blocks.*.attention.qkv", "kind": "linear", "shape": [192, 64], "bias": 192,
-         "copies": 2, "splits": [["q", 64], ["k", 64], ["v", 64]]},
-        {"name": "blocks.*.norm", "kind": "norm", "shape": [64], "bias": 64, "copies": 2},
-        {"name": "head", "kind": "linear", "shape": [1000, 64], "tied_to": "embed"}
-      ]
-    }
+"""A user's own model, read from a JSON file such as ``example_spec.json`` beside this module.
 
 The keys are the fields of `Model` and `Module`; ``bias``, ``copies``, ``tied_to``, ``splits`` and
-``title`` may be left out. Every number is a whole one. ``example_spec.json`` beside this file is an
-example.
+``title`` may be left out. Every number is a whole one.
 """
 
 import json

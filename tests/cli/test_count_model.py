@@ -217,7 +217,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         (["--models", "--model", "gpt2"], "--models lists what is known and takes no --model"),
         ([*GPT2, "--explain", "0"], "--explain is 0, expected"),
         ([*GPT2, "--explain", "many"], "--explain is 'many', expected"),
-        (["--model", "gpt2", "--method", "top", "--blocks", "13"], "blocks is 13, expected at most 12"),
+        (["--model", "gpt2", "--method", "top", "--blocks", "13"], "blocks is 13, expected"),
         (["--model", "gpt2", "--rank", "9" * 5000, "--targets", "c_attn"], "5,000 characters"),
         ([*GPT2, "--explain", "9" * 5000], "--explain has 5,000 characters, expected"),
         (["--in", "9" * 5000, "--out", "4", "--rank", "2"], "--in has 5,000 characters"),

@@ -93,7 +93,7 @@ class PrefixEmbed(Method):
 class PrefixLayer(PrefixEmbed):
     """Trained activations of special tokens after every block: L d (prefix + infix), L the blocks.
 
-    Hu et al., 2021, arXiv 2106.09685, section 5.1. The parameters are those of `PrefixEmbed`.
+    Hu et al., 2021, arXiv 2106.09685, section 5.1.
     """
 
     name: ClassVar[str] = "prefix-layer"

@@ -30,13 +30,6 @@ class LoRA(Targeted):
         Rank of the factors.
     targets : sequence of str
         Names of the modules, see `Model.targeted`.
-
-    Examples
-    --------
-    >>> from lora_ref.counting.modules import Model, Module
-    >>> mlp = Model("mlp", "", "", (Module("up", "linear", (64, 16), 64),), width=16, blocks=1)
-    >>> LoRA(2, ["up"]).parts(mlp)[1]
-    Part(name='B', parameters=128, trained=True, added=True)
     """
 
     name: ClassVar[str] = "lora"
@@ -59,7 +52,7 @@ class DoRA(LoRA):
     """LoRA's A and B, and a magnitude for every row of the weight.
 
     Liu et al., 2024, arXiv 2402.09353. An embedding is stored transposed, an entry to a row, so it
-    has a magnitude for each column, as in PEFT. The parameters are those of `LoRA`.
+    has a magnitude for each column, as in PEFT.
     """
 
     name: ClassVar[str] = "dora"
@@ -117,8 +110,7 @@ class LoHa(LoRA):
     """The entrywise product of two pairs of factors: twice LoRA's parameters, rank up to r².
 
     Hyeon-Woo et al., 2022, arXiv 2108.06098 (FedPara); Yeh et al., 2024, arXiv 2309.14859
-    (LyCORIS). A convolution is flattened, which is PEFT's default. The parameters are those of
-    `LoRA`.
+    (LyCORIS). A convolution is flattened, which is PEFT's default.
     """
 
     name: ClassVar[str] = "loha"
@@ -184,8 +176,7 @@ class AdaLoRA(LoRA):
 
     Zhang et al., 2023, arXiv 2303.10512. `r` is the initial rank, PEFT's ``init_r``, before any is
     pruned. PEFT keeps the present rank of each target in a frozen parameter with one entry. It
-    wraps no convolution along one axis; the count is what it would be. The parameters are those of
-    `LoRA`.
+    wraps no convolution along one axis; the count is what it would be.
     """
 
     name: ClassVar[str] = "adalora"

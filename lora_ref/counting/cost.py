@@ -180,11 +180,6 @@ def merged_multiply_adds(in_features: int, out_features: int, *, n: int) -> Mult
     """Return the cost of a merged and frozen layer for n rows: y, and the gradient of x alone.
 
     Inference runs the forward pass only, at the cost that the layer had before LoRA.
-
-    Examples
-    --------
-    >>> merged_multiply_adds(4, 4, n=1)
-    MultiplyAdds(forward=16, backward=16)
     """
     product = as_count("n", n) * full_params(in_features, out_features)
     return MultiplyAdds(forward=product, backward=product)
@@ -194,11 +189,6 @@ def forming_multiply_adds(in_features: int, out_features: int, r: int) -> int:
     """Return the cost of forming B A.
 
     A merge pays it once; a forward pass that forms B A before it multiplies x pays it every time.
-
-    Examples
-    --------
-    >>> forming_multiply_adds(4, 4, 2)
-    32
     """
     return as_count("r", r) * full_params(in_features, out_features)
 

@@ -1,60 +1,66 @@
-"""Processes that are started here: one thread each, and none of them outlives who started it."""
+"""Child processes: one thread each, interruptions, and an end together with their parent."""
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # the modules of processes take long to load, and judging a claim starts none
-    from multiprocessing.connection import Connection
+if TYPE_CHECKING:
     from types import FrameType
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-"""What the libraries below NumPy read the number of their threads from."""
+"""Environment variables from which the libraries below NumPy read their number of threads."""
 
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """Take the first request to end as an interruption, and pass over those that follow it.
+    """Raise KeyboardInterrupt for the first of Ctrl-C, SIGTERM and SIGHUP, and ignore the others.
 
-    Requests are Ctrl-C, SIGTERM and SIGHUP. A second one would interrupt the ending of the
-    processes, and leave some of them. Only the main thread hears signals: another one does nothing.
+    A second interruption would stop the clean-up that ends the child processes. Only the main
+    thread receives signals: in another one, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = False
+    interrupted = False
 
-    def hear(number: int, frame: "FrameType | None") -> None:
-        nonlocal heard
-        if not heard:
-            heard = True
+    def interrupt(number: int, frame: "FrameType | None") -> None:
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
             raise KeyboardInterrupt
 
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    asked = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {one: signal.getsignal(one) for one in asked}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names}
     ours = [one for one, handler in before.items() if handler not in (None, signal.SIG_IGN)]
     try:
         for one in ours:
-            signal.signal(one, hear)
+            signal.signal(one, interrupt)
         yield
     finally:
         for one in ours:
             signal.signal(one, before[one])
 
 
-def end_with(line: "Connection") -> None:
-    """End this process as soon as the other end of a pipe is closed, by whoever or whatever.
+def exit_with_parent(read: Callable[[], object]) -> None:
+    """End this process as soon as its parent ends, even if the parent is killed.
 
-    The system closes it when the process that holds it ends, also where that is killed.
+    Parameters
+    ----------
+    read : callable
+        Blocks on a pipe whose other end the parent alone holds. The system closes that end with
+        the parent, and the read returns, or raises EOFError.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that started this one is interrupted
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
 
     def watch() -> None:
-        line.poll(None)  # nothing is ever sent
+        with suppress(EOFError, OSError):
+            read()
+        if sys.platform != "win32" and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # and the processes that this one has started
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

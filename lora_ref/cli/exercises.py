@@ -121,7 +121,7 @@ def _of_file(name: str, grades: "Sequence[Grade]") -> list[str]:
     """Return how many answers are right, and the feedback for the others, each text once."""
     said: dict[str, list[str]] = {}
     for grade in grades:
-        words = "right" if grade.feedback.right else _plain(grade.feedback.says)
+        words = "right" if grade.feedback.right else _plain(grade.feedback.message)
         said.setdefault(words, []).append(grade.feedback.exercise)
     lines = [f"{_plain(name)}: {len(said.get('right', []))} of {len(grades)} right"]
     for words, ids in said.items():

@@ -1,82 +1,45 @@
-"""Exercises that grade themselves, offline, and say what is wrong with an answer.
+"""Exercises that grade themselves, offline, and name the mistake in a wrong answer.
 
-``check("grad-A", my_function)`` calls a function with drawn arguments, no two sides of which are
-alike, and compares it with a specification in plain loops. What comes back names the mistake: a
-missing factor, a transpose, a changed input, or one of the wrong answers that the exercise knows.
-The right answers are in the tests, out of a student's sight.
+``check("grad-A", my_function)`` calls a function with random arguments, no two sides of which are
+equal, and compares the result with a specification in plain loops. The feedback names the mistake:
+a missing factor, a transpose, a changed input, or a wrong answer that the exercise knows. The right
+answers are in the tests, where students do not see them.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.check import checked
-from lora_ref.exercises.exercise import Answer, Exercise, Slip
-from lora_ref.exercises.feedback import Feedback
-from lora_ref.exercises.topics import (
-    adapter_and_dora,
-    counts,
-    gradients,
-    init_and_step,
-    multitask,
-    quantization,
-    rank,
-    rounding,
-    update,
-)
+from lora_ref.exercises.exercise import Answer, Exercise, WrongAnswer
+from lora_ref.exercises.feedback import Feedback, diagnose
+from lora_ref.exercises.topics import ALL
 from lora_ref.suggestions import nearest_or_all
 
-__all__ = ["EXERCISES", "Exercise", "Feedback", "Slip", "check", "exercise", "show"]
+__all__ = ["EXERCISES", "Exercise", "Feedback", "WrongAnswer", "check", "exercise", "show"]
 
-TOPICS = (
-    rank,
-    update,
-    gradients,
-    init_and_step,
-    adapter_and_dora,
-    multitask,
-    quantization,
-    counts,
-    rounding,
-)
-"""In the order of the notebooks."""
-
-EXERCISES: Mapping[str, Exercise] = MappingProxyType(
-    {one.id: one for topic in TOPICS for one in topic.ALL}
-)
-"""Every exercise by its id."""
+EXERCISES: Mapping[str, Exercise] = MappingProxyType({one.id: one for one in ALL})
+"""Every exercise by its id, in the order of the notebooks."""
 
 
 def exercise(id: str) -> Exercise:
-    """Return the exercise of that id.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown id, with the nearest ones.
-    """
+    """Return the exercise of that id; an unknown one raises LoraRefError with the nearest ids."""
     if id in EXERCISES:
         return EXERCISES[id]
-    hint = nearest_or_all(id, EXERCISES, cutoff=0.5)
-    raise LoraRefError(f"there is no exercise {id!r}{hint}")
+    raise LoraRefError(f"there is no exercise {id!r}{nearest_or_all(id, EXERCISES, cutoff=0.5)}")
 
 
 def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
-    """Say what is right or wrong about a function.
+    """Return what is right or wrong about a function.
 
     Parameters
     ----------
     id : str
-        The exercise, such as ``"grad-A"``.
+        The exercise, such as ``"grad-A"``; an unknown one raises LoraRefError.
     function : callable
-        Yours; it takes what `show` says, in that order.
+        Yours, with the arguments that `show` prints, in that order. An error that it raises is
+        reported.
     seed : int
-        Of the sizes and numbers that are drawn; another seed draws others.
-
-    Raises
-    ------
-    LoraRefError
-        For an unknown id. What the function raises is no error of the check, and reported.
+        Of the random sizes and values.
 
     Examples
     --------
@@ -85,7 +48,7 @@ def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
     >>> check("delta-w", lambda A, B, alpha: A @ B).result
     'A-B'
     """
-    return checked(exercise(id), function, seed)
+    return diagnose(exercise(id), function, seed)
 
 
 def show(id: str) -> str:

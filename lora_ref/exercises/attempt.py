@@ -1,90 +1,133 @@
-"""One call of a student's function: what it was given, what came out, and how near that is."""
+"""One call of a student's function with random arguments, beside what the specification returns."""
 
 import copy
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 
-_MET = re.compile(r"matmul: .*\(size (\d+) is different from (\d+)\)")
-
 LONGEST_MESSAGE = 160
-"""Characters of an error that are passed on."""
+"""Characters of a student's error message that are quoted."""
+
+
+class Part(NamedTuple):
+    """One value of an answer: what was returned, and what the specification returns."""
+
+    prefix: str  # the beginning of a message about this value
+    got: Any
+    expected: Any
+    tolerance: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the value is the expected one."""
+        return close(self.got, self.expected, self.tolerance)
 
 
 @dataclass(frozen=True)
-class Trial:
-    """What one call gave.
+class Attempt:
+    """One call of a function, and how its answer compares with the specification's."""
 
-    Parameters
-    ----------
-    function : callable
-        The student's.
-    arguments : dict
-        As they were drawn.
-    expected : object
-        What the specification gives.
-    got : object
-        What the function returned; None if it raised.
-    error : BaseException or None
-        What it raised.
-    changed : tuple of str
-        The arguments that it wrote to.
-    n : int
-        Rows of the batch.
-    square : Trial or None
-        Where it raised with matrices: the same call with all sides cut to one length.
-    """
-
+    exercise: Exercise
     function: Answer
-    arguments: Arguments
-    expected: Any
-    got: Any
+    arguments: Arguments  # as they were before the call
+    n: int  # the batch size
+    got: Any  # None where it raised
     error: BaseException | None
-    changed: tuple[str, ...]
-    n: int
-    square: "Trial | None" = None
+    changed: tuple[str, ...]  # the arguments that it wrote to
 
     @property
     def where(self) -> str:
         """The arguments in words: shapes of arrays, values of numbers."""
-        return ", ".join(f"{name} {_size(value)}" for name, value in self.arguments.items())
+        return ", ".join(f"{name} {_describe(value)}" for name, value in self.arguments.items())
+
+    @cached_property
+    def value(self) -> Any:
+        """The answer in its canonical form.
+
+        Raises
+        ------
+        LoraRefError
+            Where the answer has none.
+        """
+        return self.exercise.canonical(self.got)
+
+    @cached_property
+    def _parts_and_fault(self) -> tuple[tuple[Part, ...], str]:
+        expected = self.exercise.canonical(call(self.exercise.spec, self.arguments)[0])
+        try:
+            got = self.value
+        except LoraRefError as error:
+            return (), str(error)
+        prefixes = [self.exercise.canonical_name]
+        if not isinstance(expected, tuple):
+            got, expected = (got,), (expected,)
+        elif not isinstance(got, tuple) or len(got) != len(expected):
+            number = f" of {len(got)}" if isinstance(got, tuple) else ""
+            fault = f"it returns {type_name(got)}{number}, expected {len(expected)} values"
+            return (), f"{fault}: return one, other"
+        else:
+            prefixes = [f"value {i} of {len(expected)}: " for i in range(1, len(expected) + 1)]
+        parts = tuple(
+            Part(*values, self.exercise.tolerance)
+            for values in zip(prefixes, got, expected, strict=True)
+        )
+        faults = (fault_of_type(part.got, part.expected) for part in parts)
+        return parts, next((fault for fault in faults if fault), "")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The values that are compared; none where the answer is of another form."""
+        return self._parts_and_fault[0]
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the type of the answer, or an empty text."""
+        return self._parts_and_fault[1]
+
+    @property
+    def right(self) -> bool:
+        """Whether the answer is that of the specification."""
+        return not self.fault and all(part.right for part in self.parts)
+
+    @cached_property
+    def square(self) -> "Attempt | None":
+        """The same call with all sides cut to the length 2, where no product is undefined.
+
+        None without matrices, for a single row, and where a rank could be above the new sides.
+        """
+        arrays = [v for v in self.arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
+        if not arrays or self.n == 1 or "r" in self.arguments:
+            return None
+        cut = map_arrays(self.arguments, lambda array: array[(slice(2),) * array.ndim])
+        return attempt(self.exercise, self.function, cut, self.n)
 
 
-def trials(exercise: Exercise, function: Answer, seed: int) -> list[Trial]:
-    """Call a function with arguments that are drawn anew each time."""
+def attempts(exercise: Exercise, function: Answer, seed: int) -> list[Attempt]:
+    """Call a function once for each batch size, with new random arguments each time."""
+    rngs = [np.random.default_rng([seed, i]) for i in range(len(exercise.batch_sizes))]
     return [
-        trial(function, exercise.draw(np.random.default_rng([seed, i]), n), exercise, n)
-        for i, n in enumerate(exercise.rows)
+        attempt(exercise, function, exercise.draw(rng, n), n)
+        for rng, n in zip(rngs, exercise.batch_sizes, strict=True)
     ]
 
 
-def trial(
-    function: Answer, arguments: Arguments, exercise: Exercise, n: int, *, is_square: bool = False
-) -> Trial:
-    """Call a function once, and look afterwards whether its arguments are still the same."""
-    expected, _, _ = call(exercise.spec, arguments)
+def attempt(exercise: Exercise, function: Answer, arguments: Arguments, n: int) -> Attempt:
+    """Call a function once, and find out which of its arguments it has written to."""
     got, error, given = call(function, arguments)
     changed = tuple(
         name
         for name, value in arguments.items()
         if not isinstance(value, np.random.Generator) and not _same(value, given[name])
     )
-    square = None
-    if error is not None and n > 1 and not is_square and _has_matrices(arguments):
-        square = trial(function, squared(arguments), exercise, n, is_square=True)
-    return Trial(function, arguments, expected, got, error, changed, n, square)
-
-
-def _has_matrices(arguments: Arguments) -> bool:
-    """Return whether there is something to cut, and no rank that the cut sides may not have."""
-    matrices = [v for v in arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
-    return bool(matrices) and "r" not in arguments
+    return Attempt(exercise, function, arguments, n, got, error, changed)
 
 
 def call(
@@ -98,99 +141,93 @@ def call(
             return function(*given.values()), None, given
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # whatever it is, it is the student's
+        except BaseException as error:  # the student's, whatever it is
             return None, error, given
 
 
-def squared(arguments: Arguments, side: int = 2) -> Arguments:
-    """Return the arguments with every axis cut to one length: here no product is undefined."""
+def map_arrays(arguments: Arguments, change: Callable[[Any], Any]) -> Arguments:
+    """Return arguments with every array changed, those in lists too."""
 
-    def cut(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return value[(slice(side),) * value.ndim]
-        return [cut(one) for one in value] if isinstance(value, list) else value
+    def changed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [changed(entry) for entry in value]
+        return change(value) if isinstance(value, np.ndarray) else value
 
-    return {name: cut(value) for name, value in arguments.items()}
+    return {name: changed(value) for name, value in arguments.items()}
 
 
 def message_of(error: BaseException) -> str:
-    """Return kind and text of an error, on one line and not too long."""
+    """Return type and text of an error on one line, cut to `LONGEST_MESSAGE`."""
     try:
         text = " ".join(str(error).split())
-    except BaseException:  # a text that raises is a student's too
+    except BaseException:  # __str__ can be the student's too
         text = ""
-    met = _MET.search(text)
-    if met:  # NumPy's own sentence speaks of operands and core dimensions
-        text = f"in a product (@), {met[2]} columns meet {met[1]} rows"
+    sizes = re.search(r"matmul: .*\(size (\d+) is different from (\d+)\)", text)
+    if sizes:  # NumPy's own sentence speaks of operands and core dimensions
+        text = f"in a product (@), {sizes[2]} columns meet {sizes[1]} rows"
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE] + " ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def close(got: Any, expected: Any, tolerance: float) -> bool:
-    """Return whether an answer is the expected one, of its kind and shape and to the tolerance."""
+    """Return whether a value has the expected type and shape, and is equal to the tolerance."""
     if isinstance(expected, tuple):
         return (
             isinstance(got, tuple)
             and len(got) == len(expected)
             and all(close(a, b, tolerance) for a, b in zip(got, expected, strict=True))
         )
-    if fault_of_kind(got, expected):
+    if fault_of_type(got, expected):
         return False
     a, b = np.asarray(got), np.asarray(expected)
     if a.shape != b.shape:
         return False
-    if b.dtype.kind in "bi" or not b.any():  # what should be zero has no size to be relative to
+    if b.dtype.kind in "bi" or not b.any():  # zeros have no norm to be relative to
         return bool(np.array_equal(a, b))
-    return bool(error_of(a, b) <= tolerance)
+    return relative_error(a, b) <= tolerance
 
 
-def error_of(got: Any, expected: Any) -> float:
-    """Return the distance of an answer, relative to the size of the expected one."""
+def relative_error(got: Any, expected: Any) -> float:
+    """Return the norm of the difference, relative to the norm of the expected value."""
     a, b = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    size = float(np.linalg.norm(b))
-    return float(np.linalg.norm(a - b)) / (size or 1.0)
+    return float(np.linalg.norm(a - b)) / (float(np.linalg.norm(b)) or 1.0)
 
 
-def fault_of_kind(got: Any, expected: Any) -> str:
-    """Return what is wrong with the type of an answer, or an empty text."""
+def fault_of_type(got: Any, expected: Any) -> str:
+    """Return what is wrong with the type of a value, or an empty text."""
     if isinstance(expected, np.ndarray):
         if type(got) is not np.ndarray:
-            return f"it returns {_kind(got)}, expected an array of shape {expected.shape}"
-        wanted = {"f": "f", "i": "iu"}[expected.dtype.kind]
-        if got.dtype.kind not in wanted:
-            name = "whole numbers" if wanted == "iu" else "floating-point numbers"
-            return f"it returns an array of dtype {got.dtype}, expected {name}"
+            return f"it returns {_type_and_shape(got)}, expected an array of shape {expected.shape}"
+        is_float = expected.dtype.kind == "f"
+        if got.dtype.kind not in ("f" if is_float else "iu"):
+            numbers = "floating-point numbers" if is_float else "whole numbers"
+            return f"it returns an array of dtype {got.dtype}, expected {numbers}"
         return ""
     if isinstance(got, np.ndarray) and got.ndim == 0:
         if got.dtype.kind == "O":
             return "it returns an array of dtype object, expected a plain value"
         got = got[()]
     if isinstance(expected, bool):
-        return (
-            "" if isinstance(got, bool | np.bool) else f"it returns {_kind(got)}, expected a bool"
-        )
-    if isinstance(got, bool | np.bool):
-        return "it returns a bool, expected a number"
-    if isinstance(got, int) and got.bit_length() > 62:
+        right, wanted = isinstance(got, bool | np.bool), "a bool"
+    elif isinstance(got, bool | np.bool | np.timedelta64):
+        right, wanted = False, "a number"
+    elif isinstance(got, int) and got.bit_length() > 62:
         return f"it returns a whole number of {got.bit_length()} bits"
-    if isinstance(got, np.timedelta64):
-        return "it returns a timedelta64, expected a number"
-    if isinstance(expected, int):
-        if isinstance(got, float | np.floating):
-            return f"it returns the float {got:g}, expected a whole number, an int"
-        return (
-            "" if isinstance(got, int | np.integer) else f"it returns {_kind(got)}, expected an int"
-        )
-    real = int | float | np.integer | np.floating
-    return "" if isinstance(got, real) else f"it returns {_kind(got)}, expected a float"
+    elif not isinstance(expected, int):
+        right, wanted = isinstance(got, int | float | np.integer | np.floating), "a float"
+    elif isinstance(got, float | np.floating):
+        return f"it returns the float {got:g}, expected a whole number, an int"
+    else:
+        right, wanted = isinstance(got, int | np.integer), "an int"
+    return "" if right else f"it returns {_type_and_shape(got)}, expected {wanted}"
 
 
-def _kind(value: Any) -> str:
-    return f"an array of shape {value.shape}" if type(value) is np.ndarray else a_type(value)
+def _type_and_shape(value: Any) -> str:
+    return f"an array of shape {value.shape}" if type(value) is np.ndarray else type_name(value)
 
 
-def a_type(value: object) -> str:
+def type_name(value: object) -> str:
     """Return the name of a value's type with its article."""
     name = type(value).__name__
     vowel = name == "ndarray" or name[0].lower() in "aeiou"
@@ -207,7 +244,7 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-def _size(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return str(value.shape).replace(" ", "") if value.size > 4 else np.array2string(value)
     if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray):

@@ -1,121 +1,86 @@
-"""What an exercise is: a task, a specification in plain loops, and the wrong answers one meets."""
+"""An exercise: a task, a specification in plain loops, and known wrong answers."""
 
 import inspect
 import re
 import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 Arguments: TypeAlias = dict[str, Any]
-"""What a function of a student is called with, by name and in order."""
+"""The arguments of a student's function, by name and in order."""
 
 Answer: TypeAlias = Callable[..., Any]
-"""A function of a student, or one of ours that stands for it."""
+"""A function that answers an exercise, rightly or wrongly."""
 
 
-ROWS = (3, 1, 4, 2, 5, 6, 7)
-"""Sizes of the batch, a draw each: more than one row first, for that is the usual case."""
+class WrongAnswer(NamedTuple):
+    """A wrong answer that is recognized by name."""
 
-
-@dataclass(frozen=True)
-class Slip:
-    """A wrong answer that is worth a name.
-
-    Parameters
-    ----------
-    name : str
-        A few words with dashes, unique in its exercise.
-    says : str
-        What is said to whoever gives it: the mistake, never the answer.
-    answer : callable
-        The wrong answer itself, of the same arguments.
-    """
-
-    name: str
-    says: str
-    answer: Answer
+    message: str  # what a student who gives it is told: the mistake, never the answer
+    answer: Answer  # the wrong answer itself, a function of the exercise's arguments
 
 
 @dataclass(frozen=True)
 class Exercise:
     """One exercise.
 
-    Parameters
-    ----------
-    id : str
-        Its name; with underscores for dashes, that of the function to write.
-    notebook : str
-        The number of the notebook that it belongs to.
-    title : str
-        A few words.
-    task : str
-        What to write, its arguments and what it returns.
-    spec : callable
-        The same in plain loops. Right by being slow.
-    draw : callable
-        Makes arguments from a generator and the size of the batch. Sizes are drawn, and no matrix
-        is square.
-    slips : tuple of Slip
-        Wrong answers that are known by name.
-    factors : callable, optional
-        From the arguments to named numbers by which an answer may be off.
-    view : callable, optional
-        What of an answer is compared, where more than one answer is right.
-    viewed : str
-        What that is, for sentences about it, such as ``"B A "``.
-    batched : bool
-        Whether the size of the batch matters, so that an answer can be right for one row alone.
-    tolerance : float
-        Relative to the size of the right answer.
-    rows : tuple of int
-        Sizes of the batch, a draw each; where there is no batch, the numbers of the draws.
+    ``spec`` is the right answer in plain loops: slow, so that the formula is left to find. The
+    exercise has its name: ``_grad_A`` is the specification of ``"grad-A"``. ``draw`` makes random
+    arguments from a generator and a batch size; no matrix is square, so that a transposed one does
+    not fit by accident. Where several answers are right, ``canonical`` maps all of them to the same
+    value, which is compared; it raises LoraRefError for what is no answer.
     """
 
-    id: str
-    notebook: str
+    notebook: str  # its number, such as "03"
     title: str
-    task: str
+    task: str  # what to write, its arguments and what it returns
     spec: Answer
     draw: Callable[[np.random.Generator, int], Arguments]
-    slips: tuple[Slip, ...]
+    wrong_answers: Mapping[str, WrongAnswer]  # by name, a few words with dashes
+    # named factors by which an answer may be off
     factors: Callable[[Arguments], Mapping[str, float]] = lambda arguments: {}
-    view: Callable[[Any], Any] = lambda answer: answer
-    viewed: str = ""
-    batched: bool = False
-    tolerance: float = 1e-9
-    rows: tuple[int, ...] = ROWS
+    canonical: Callable[[Any], Any] = lambda answer: answer
+    canonical_name: str = ""  # what that value is called in a message, such as "B A: "
+    batched: bool = False  # whether an answer can be right for a single row alone
+    tolerance: float = 1e-9  # relative to the norm of the right answer
+    # one for each call; several rows come first, because their error messages are the usual ones
+    batch_sizes: tuple[int, ...] = (3, 1, 4, 2, 5, 6, 7)
 
     @property
     def function(self) -> str:
-        """The name of the function to write."""
-        return self.id.replace("-", "_")
+        """The name of the function to write, such as ``"grad_A"``."""
+        return self.spec.__name__.removeprefix("_")
+
+    @property
+    def id(self) -> str:
+        """The name of the exercise, such as ``"grad-A"``."""
+        return self.function.replace("_", "-")
 
     @property
     def signature(self) -> str:
-        """The function to write, up to its colon."""
+        """The first line of the function to write."""
         return f"def {self.function}({', '.join(inspect.signature(self.spec).parameters)}):"
 
     @property
     def loops(self) -> str:
-        """The specification as it is shown: called ``spec``, and without annotations."""
+        """The source of the specification, called ``spec`` and without annotations."""
         source = inspect.getsource(self.spec).rstrip().replace(self.spec.__name__, "spec", 1)
-        source = re.sub(r"def (\w+)\(([^)]*)\)(?: -> [^:\n]*)?:", _bare, source)
+        source = re.sub(r"def (\w+)\(([^)]*)\)(?: -> [^:\n]*)?:", _without_annotations, source)
         return re.sub(r"(?m)^(\s+\w+): [\w\[\], ]+ = ", r"\1 = ", source)
 
     def text(self) -> str:
-        """Return title, task and specification, as a student reads them."""
+        """Return title, task and specification, to be printed."""
         return f"{self.id}: {self.title}\n\n{self.task}\n\nIn plain loops:\n\n{self.loops}"
 
     def stub(self) -> str:
-        """Return the function to write, its task above and its body left out."""
+        """Return the function to write without its body, under the task as a comment."""
         comment = textwrap.indent(self.task, "# ", lambda line: True).replace("# \n", "#\n")
         return f"# {self.id}: {self.title}\n#\n{comment}\n{self.signature}\n    ...\n"
 
 
-def _bare(header: re.Match[str]) -> str:
-    """Return the first line of a function without annotations."""
-    names = [one.partition(":")[0].strip() for one in header[2].split(",")]
+def _without_annotations(header: re.Match[str]) -> str:
+    names = [parameter.partition(":")[0].strip() for parameter in header[2].split(",")]
     return f"def {header[1]}({', '.join(name for name in names if name)}):"

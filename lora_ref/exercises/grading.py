@@ -1,8 +1,8 @@
-"""Many files, each run in a process of its own with a time limit: the grades of a class.
+"""Grades of many files, each run in a process of its own with a time limit.
 
-The process is there so that a file which never ends, or takes Python down with it, costs its own
-grade alone. It is no sandbox: a file can read, write and send whatever the caller can. It can
-forge its grades too, by patching NumPy or the exercise or by writing lines into the report.
+The process keeps a file that never ends, or that ends Python, from costing other files their
+grades. It is no sandbox: a file can read, write and send whatever the caller can. It can also forge
+its grades, by patching NumPy or the exercise or by writing lines into the report.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from threading import Event
 from time import monotonic
-from typing import IO, NamedTuple, TypeAlias
+from typing import IO, NamedTuple
 
 import lora_ref.errors
 from lora_ref.checks import as_finite
@@ -29,28 +29,25 @@ from lora_ref.exercises.submission import ENDINGS
 from lora_ref.processes import THREADS, interrupted_once
 
 SECONDS = 20.0
-"""What a file may take, from its first line to each further grade."""
+"""The default time limit for running a file, and again for each exercise."""
 
 TICK = 0.1
 """Seconds between two looks at a report."""
 
-ENDED = 10.0
-"""Seconds in which the system takes away a process that was ended."""
+KILL_SECONDS = 10.0
+"""Seconds to wait for the system to remove a process that was killed."""
 
 LARGEST = 1_000_000
 """Bytes of a report that are read; the grades of all exercises are a few thousand."""
 
 LONGEST_NAME = 200
-"""Characters of a folder's name that are shown; one of 1,500 levels fills a screen."""
+"""Characters of a path that are shown; one of 1,500 levels fills a screen."""
 
 LOADED = "loaded"
-"""First line of a child's report: the file has run, what follows are grades."""
+"""First line of a child's report: the file has run, and grades follow."""
 
 TIMED_OUT = "timed-out"
 CRASHED = "crashed"
-
-Ending: TypeAlias = tuple[str, str]
-"""How a process ended: the result of what was being checked, and the rest of a sentence."""
 
 
 class Grade(NamedTuple):
@@ -61,20 +58,14 @@ class Grade(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The submissions of a folder, and in a sentence each what is none and looks like one."""
+    """The submissions in a folder, and a message for everything else that looks like one."""
 
     files: list[Path]
     skipped: list[str]
 
 
 def files_of(path: Path) -> Found:
-    """Return a file, or all Python files and notebooks of a folder and those in it.
-
-    Raises
-    ------
-    LoraRefError
-        For a path that does not exist, a file of another kind, or a folder without any.
-    """
+    """Return a file, or all Python files and notebooks of a folder and the folders in it."""
     try:
         exists = path.exists()
     except OSError as error:
@@ -124,35 +115,35 @@ def grade(
     seed: int = 0,
     processes: int | None = None,
 ) -> list[Grade]:
-    """Return the grades, file by file and in each in the order of the exercises.
+    """Return the grades file by file, and for each file in the order of the exercises.
 
     Parameters
     ----------
     paths : sequence of Path
         Python files and notebooks.
     exercises : sequence of Exercise
-        What is looked for in each.
+        What is looked for in each file.
     seconds : float
-        The time limit: for running the file, and again for each exercise. All together take no
-        longer than that, however often the file is run anew.
+        The time limit for running a file, and again for each exercise. It also limits their sum,
+        however often the file is run again.
     seed : int
-        Of the arguments that are drawn.
+        Of the random arguments.
     processes : int, optional
-        How many files run at once; one for each processor if omitted.
+        How many files run at once; by default one for each processor.
     """
     seconds = as_finite("seconds in grade", seconds)
     if seconds <= 0:
         raise LoraRefError(f"seconds in grade is {seconds:g}, expected more than 0")
-
     stop = Event()
 
     def of_one(path: Path) -> list[Grade]:
-        return [Grade(str(path), said) for said in _grade_one(path, exercises, seconds, seed, stop)]
+        feedbacks = _grade_one(path, exercises, seconds, seed, stop)
+        return [Grade(str(path), feedback) for feedback in feedbacks]
 
     with interrupted_once(), ThreadPoolExecutor(processes or os.cpu_count() or 1) as pool:
         try:
             return [one for grades in pool.map(of_one, paths) for one in grades]
-        except BaseException:  # an interruption: the children that run are ended, no more begin
+        except BaseException:  # an interruption: running children are ended, and no more start
             stop.set()
             raise
 
@@ -160,68 +151,53 @@ def grade(
 def _grade_one(
     path: Path, exercises: Sequence[Exercise], seconds: float, seed: int, stop: Event
 ) -> list[Feedback]:
+    """Grade one file; after an exercise that ends its process, run it again for the others."""
     done: list[Feedback] = []
-    until = monotonic() + seconds * (1 + len(exercises))  # whatever it does, it is over by then
+    until = monotonic() + seconds * (1 + len(exercises))
     while len(done) < len(exercises) and not stop.is_set():
         left = exercises[len(done) :]
         try:
-            loaded, heard, (result, how) = _run_child(path, left, seed, seconds, until, stop)
-        except OSError as error:  # no room on the disk, such as after another file filled it
-            loaded, heard = False, []
+            loaded, new, (result, how) = _run_child(path, left, seed, seconds, until, stop)
+        except OSError as error:  # for example a full disk, which another file may have filled
+            loaded, new = False, []
             result, how = CRASHED, f"cannot be run ({error.strerror or error})"
-        done += heard
+        done += new
         left = exercises[len(done) :]
-        # the one that was being checked stopped the process; without a file that runs, all did
+        # a file that was loaded has failed in its current exercise, any other file in all of them
         if loaded and monotonic() < until:
-            stopped, what = left[:1], f"the function {left[0].function}" if left else ""
+            failed, what = left[:1], f"the function {left[0].function}" if left else ""
         else:
-            stopped, what = left, "the file"
-        done += [Feedback(one.id, result, f"{what} {how}.") for one in stopped]
+            failed, what = left, "the file"
+        done += [Feedback(one.id, result, f"{what} {how}.") for one in failed]
     return done
 
 
-@contextmanager
-def _folder() -> Iterator[str]:
-    """Make a folder for a while; what a file has done to it is no reason to stop grading."""
-    folder = mkdtemp(prefix="lora-ref-")
-    try:
-        yield folder
-    finally:
-        with suppress(OSError, RecursionError):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _run_child(
-    path: Path,
-    exercises: Sequence[Exercise],
-    seed: int,
-    seconds: float,
-    until: float,
-    stop: Event,
-) -> tuple[bool, list[Feedback], Ending]:
-    """Run and grade a file in a process of its own; return what it reports, and how it ended.
+    path: Path, exercises: Sequence[Exercise], seed: int, seconds: float, until: float, stop: Event
+) -> tuple[bool, list[Feedback], tuple[str, str]]:
+    """Grade a file in a child process; return whether it was loaded, its grades, how it ended.
 
-    The report is the child's stdout: the file that is read is the one that was opened here,
-    whatever is done to its name meanwhile.
+    The report is the child's stdout. It is read through the file that was opened here, because a
+    submission can rename or replace the path. The child ends when its stdin is closed.
     """
-    home = str(Path(lora_ref.errors.__file__).parents[1])
+    package = str(Path(lora_ref.errors.__file__).parents[1])
     environment = {
         **os.environ,
-        **dict.fromkeys(THREADS, "1"),  # as many processes as cores, each with as many threads?
+        **dict.fromkeys(THREADS, "1"),  # there are as many processes as cores already
         "MPLBACKEND": "Agg",  # plt.show() returns at once
-        "PYTHONPATH": os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH")))),
     }
     ids = [one.id for one in exercises]
     command = [sys.executable, "-m", "lora_ref.exercises", str(path.resolve()), str(seed), *ids]
-    with _folder() as folder:
+    with _temporary_folder() as folder:
         work, name = Path(folder, "work"), Path(folder, "report")
         work.mkdir()
         with open(name, "wb") as written, open(name, "rb") as report:
             child = subprocess.Popen(
                 command,
-                cwd=work,  # what a file writes beside itself goes away with it
+                cwd=work,  # what a file writes beside itself is removed with it
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=written,
                 stderr=subprocess.DEVNULL,
                 start_new_session=os.name == "posix",
@@ -229,8 +205,19 @@ def _run_child(
             try:
                 ending = _wait(child, report, ids, seconds, until, stop)
             finally:
-                _end(child)
+                _kill(child)
             return *_read(report, ids), ending
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[str]:
+    """Make a folder and remove it, ignoring errors: a file can do anything to its folder."""
+    folder = mkdtemp(prefix="lora-ref-")
+    try:
+        yield folder
+    finally:
+        with suppress(OSError, RecursionError):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wait(
@@ -240,8 +227,8 @@ def _wait(
     seconds: float,
     until: float,
     stop: Event,
-) -> Ending:
-    """Wait for a child; the limit begins anew with each grade, and never goes beyond `until`."""
+) -> tuple[str, str]:
+    """Wait for a child, up to `seconds` for each grade; return a result and a message's end."""
     size, graded, since = 0, 0, monotonic()
     while True:
         status = None
@@ -251,46 +238,48 @@ def _wait(
         if grown > LARGEST:
             return CRASHED, f"writes more than {LARGEST:,} bytes where its grades stand"
         if status is not None:
-            return CRASHED, f"ends Python with {_status(status)} before there is a result"
+            return CRASHED, f"ends Python with {_status_text(status)} before there is a result"
         if grown != size:
-            size, (loaded, heard) = grown, _read(report, ids)
-            if loaded + len(heard) > graded:
-                graded, since = loaded + len(heard), now
+            size, (loaded, feedbacks) = grown, _read(report, ids)
+            if loaded + len(feedbacks) > graded:
+                graded, since = loaded + len(feedbacks), now
         if now > until:
             return TIMED_OUT, "takes too long: the time of all its exercises is over"
         if stop.is_set() or now - since > seconds:
             return TIMED_OUT, f"does not end within {seconds:g} seconds"
 
 
-def _status(status: int) -> str:
+def _status_text(status: int) -> str:
     if status < 0:  # a signal, where the system has them
         with suppress(ValueError):
             return signal.Signals(-status).name
     return f"status {status}"
 
 
-def _end(child: "subprocess.Popen[bytes]") -> None:
-    """End a child and, where the system has groups, whatever it started."""
+def _kill(child: "subprocess.Popen[bytes]") -> None:
+    """Kill a child and, where the system has process groups, whatever it has started."""
     if sys.platform != "win32":
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()
-    with suppress(subprocess.TimeoutExpired):  # the system may hold it, and others wait
-        child.wait(ENDED)
+    if child.stdin is not None:
+        child.stdin.close()
+    with suppress(subprocess.TimeoutExpired):  # the system may keep it; other files are waiting
+        child.wait(KILL_SECONDS)
 
 
 def _read(report: IO[bytes], ids: Sequence[str]) -> tuple[bool, list[Feedback]]:
-    """Return whether the file has run, and the grades in their order, up to the first that fails.
+    """Return whether the file was loaded, and the grades in the order of the ids.
 
-    A file can write here as well, by accident or not: what is no grade in its turn is passed over.
+    A file can write to the report too: a line that is not the next grade is ignored.
     """
     report.seek(0)
     text = report.read(LARGEST).decode("utf-8", "replace")
-    lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]  # the last is not whole
+    lines = [line.rstrip("\r") for line in text.split("\n")[:-1]]  # the last one is not complete
     found: list[Feedback] = []
     for line in lines:
         with suppress(ValueError, TypeError, RecursionError):
-            id, result, says = json.loads(line)
+            id, result, message = json.loads(line)
             if len(found) < len(ids) and id == ids[len(found)]:
-                found.append(Feedback(id, str(result), str(says)))
+                found.append(Feedback(id, str(result), str(message)))
     return LOADED in lines, found

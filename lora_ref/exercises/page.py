@@ -1,12 +1,12 @@
-"""The page of the exercises, for teachers: each with the wrong answers that it tells apart."""
+"""The page of the exercises for teachers: each with the wrong answers that it recognizes."""
 
 from collections.abc import Mapping, Sequence
 
 from lora_ref.claims.layout import escape
 from lora_ref.exercises.exercise import Exercise
 
-GENERAL: Mapping[str, str] = {
-    "right": "as the specification, for seven draws of sizes and numbers",
+RESULTS: Mapping[str, str] = {
+    "right": "as the specification, for seven inputs of random sizes and values",
     "not-attempted": "the body is empty, three dots, or raises NotImplementedError",
     "missing": "in a file: there is no function of the exercise's name",
     "no-function": "a value was handed in, not a function",
@@ -15,7 +15,7 @@ GENERAL: Mapping[str, str] = {
     "raises": "it raises an error, which is quoted with the shapes that led to it",
     "square-only": "it raises an error, and where all sides are equal it would be right",
     "changed-input": "it writes to an array or a list that it was given, right or not",
-    "returns-nothing": "nothing is returned, in all draws or in some",
+    "returns-nothing": "nothing is returned, for all inputs or for some",
     "kind": "a list for an array, a float for a whole number, one value for two",
     "not-finite": "a NaN or an infinity",
     "transpose": "the transpose of the right answer",
@@ -24,27 +24,27 @@ GENERAL: Mapping[str, str] = {
     "sign": "right but for the sign",
     "times-alpha/r, times-n, ...": "so many times the right answer",
     "over-alpha/r, over-n, ...": "the right answer is so many times this one",
-    "factor": "right up to a factor without a name, the same in all draws",
-    "factor-varies": "right up to a factor that differs from draw to draw",
+    "factor": "right up to a factor without a name, the same for all inputs",
+    "factor-varies": "right up to a factor that differs from one input to the next",
     "batch-of-one": "right only for batch size 1",
     "precision": "right to a few digits: float32, rounding, a difference quotient",
-    "sometimes-right": "right in some draws; the first that is wrong is shown",
+    "sometimes-right": "right for some inputs; the first that is wrong is shown",
     "value": "none of these: the entry that is farthest off is shown, beside the specification's",
     "not-repeatable": "what it returns depends on more than its arguments",
     "broken": "in a file: the function is lost, because the file or its cell fails",
     "timed-out": "in a file: it does not end within the time limit",
     "crashed": "in a file: it ends Python",
 }
-"""What any exercise can say, in the order in which it is looked for."""
+"""The results of any exercise, in the order in which they are looked for."""
 
 INTRODUCTION = """\
-# The exercises, and the wrong answers that each tells apart
+# The exercises, and the wrong answers that each recognises
 
 Written by `lora-ref exercises --markdown`; do not edit. The formulas to find are not here.
 
 {count} exercises stand in the ten [notebooks](../notebooks). Each has a task, a specification in
-plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with sizes and
-numbers that are drawn, no matrix of which is square, and says what is wrong. Without notebooks:
+plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with random sizes
+and values, where no matrix is square, and says what is wrong. Without notebooks:
 
 ```sh
 lora-ref exercises                        # the list
@@ -57,30 +57,27 @@ Each file runs in a process of its own with a time limit. **That is no sandbox**
 whatever you can, and forge its grades, by patching NumPy or the exercise or by writing into its
 report. `--json` prints the results by the names below. The exit status is 0 if something
 was attempted, and all of that is right.
+
+## The results of every exercise
+
+| result | means |
+|---|---|
 """
 
 
 def as_markdown(exercises: Sequence[Exercise]) -> str:
-    """Return the page: what every check can say, and what each exercise knows besides."""
+    """Return the page: the results of every exercise, and the wrong answers of each."""
     lines = [
-        INTRODUCTION.format(count=len(exercises)),
-        "## What every check can say",
-        "",
-        "| result | means |",
-        "|---|---|",
-        *(f"| `{name}` | {escape(means)} |" for name, means in GENERAL.items()),
+        *(f"| `{name}` | {escape(meaning)} |" for name, meaning in RESULTS.items()),
         "",
         "An exercise's own wrong answers, below, are looked for before shapes, factors and values.",
     ]
     for one in exercises:
         lines += [
-            "",
-            f"## {one.id}: {one.title}",
-            "",
-            f"Notebook {one.notebook}, `{one.signature.removeprefix('def ').removesuffix(':')}`.",
-            "",
-            "| result | what is said |",
-            "|---|---|",
-            *(f"| `{slip.name}` | {escape(slip.says)} |" for slip in one.slips),
+            f"\n## {one.id}: {one.title}\n",
+            f"Notebook {one.notebook}, `{one.signature.removeprefix('def ').removesuffix(':')}`.\n",
+            "| result | message |\n|---|---|",
         ]
-    return "\n".join(lines) + "\n"
+        for name, wrong in one.wrong_answers.items():
+            lines.append(f"| `{name}` | {escape(wrong.message)} |")
+    return INTRODUCTION.format(count=len(exercises)) + "\n".join(lines) + "\n"

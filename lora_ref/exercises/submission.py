@@ -1,4 +1,4 @@
-"""A student's file: the functions in it, whether it is a Python file or a notebook."""
+"""The functions in a student's file, which is a Python file or a notebook, and their grades."""
 
 import functools
 import json
@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.exercises.attempt import a_type, message_of
-from lora_ref.exercises.check import checked
-from lora_ref.exercises.exercise import Exercise
-from lora_ref.exercises.feedback import Feedback
+from lora_ref.exercises.attempt import message_of, type_name
+from lora_ref.exercises.exercise import Answer, Exercise
+from lora_ref.exercises.feedback import Feedback, diagnose
 
 ENDINGS = (".py", ".ipynb")
 
@@ -24,92 +23,85 @@ MISSING = "missing"
 """The result where a file has no function of the exercise's name."""
 
 BROKEN = "broken"
-"""The result where it had one, and lost it to an error."""
+"""The result where an error in the file kept the function from being defined."""
 
 NAME = "submission"
-"""What a file is called as a module, so that what it defines can be found again."""
+"""The module name of a file while it runs."""
+
+WRAPPERS = ((functools.partial, "func"), (MethodType, "__func__"), (np.vectorize, "pyfunc"))
+"""Types of callables, and the attribute with the function that they wrap."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What running a file left.
+    """What a file has defined, and where it failed."""
 
-    Parameters
-    ----------
-    names : dict
-        All that the file defines and imports.
-    failures : tuple of (str, str)
-        The text that failed, the whole file or a cell, and how.
-    """
+    names: dict[str, Any]  # all that the file defines and imports
+    failures: tuple[tuple[str, str], ...] = ()  # the source, the whole file or a cell; a message
 
-    names: dict[str, Any]
-    failures: tuple[tuple[str, str], ...] = ()
-
-    def function(self, name: str) -> object:
-        """Return what the file itself defines under a name, None for what it only imports."""
+    def function(self, name: str) -> Answer | None:
+        """Return the callable that the file itself defines under a name, or None."""
         value = self.names.get(name)
         return value if callable(value) and self._is_own(value) else None
 
     def _is_own(self, value: object) -> bool:
-        """Return whether a callable is made in the file, through whatever wraps it."""
-        if isinstance(value, functools.partial):
-            return self._is_own(value.func)
-        if isinstance(value, MethodType):
-            return self._is_own(value.__func__)
-        if isinstance(value, np.vectorize):
-            return self._is_own(value.pyfunc)
+        """Return whether a callable, or the function that it wraps, is defined in the file."""
+        for wrapper, attribute in WRAPPERS:
+            if isinstance(value, wrapper):
+                return self._is_own(getattr(value, attribute))
         if isinstance(value, FunctionType):
             cells = value.__closure__ or ()
             wrapped = [cell.cell_contents for cell in cells if cell.cell_contents is not value]
             own = value.__globals__ is self.names
             return own or any(self._is_own(one) for one in wrapped if isinstance(one, FunctionType))
-        wrapped_by_c = value.__dict__.get("__wrapped__") if hasattr(value, "__dict__") else None
-        if wrapped_by_c is not None and not isinstance(value, type):  # functools.cache
-            return self._is_own(wrapped_by_c)
+        cached = value.__dict__.get("__wrapped__") if hasattr(value, "__dict__") else None
+        if cached is not None and not isinstance(value, type):  # functools.cache
+            return self._is_own(cached)
         kind = value if isinstance(value, type) else type(value)
         return kind.__module__ in (NAME, "__main__")
 
-    def loss_of(self, name: str) -> str:
-        """Return how a function was lost to an error, or an empty text where it was not."""
-        for text, how in self.failures:
-            if not text or re.search(rf"\b{name}\b", text):
-                return how
+    def failure_of(self, name: str) -> str:
+        """Return the message of a failure in a source that contains a name, or an empty text."""
+        for source, message in self.failures:
+            if not source or re.search(rf"\b{name}\b", source):
+                return message
         return ""
 
 
 def run(path: Path) -> Submission:
-    """Run a file from the top and keep what it defines; what follows an error is lost.
+    """Run a file and keep what it defines, in this process and with all its rights.
 
-    Of a notebook every code cell is run, those behind a failing one too, without the lines that
-    only IPython reads. The file runs in this process, with all the rights that it has.
+    A Python file stops at its first error. Of a notebook every code cell is run, also after one
+    that fails, without the lines that only IPython can read.
     """
     module = ModuleType(NAME)
-    sys.modules[NAME] = module  # a dataclass looks its own module up
+    sys.modules[NAME] = module  # dataclasses look up their module there
     module.__file__ = str(path)
-    if path.suffix.lower() == ".ipynb":  # Jupyter runs what is guarded so, and shows things
+    if path.suffix.lower() == ".ipynb":  # as Jupyter does
         vars(module).update(__name__="__main__", display=lambda *shown, **options: None)
-    sys.path.append(str(path.parent))  # last, so that nothing of Python's is replaced
+    sys.path.append(str(path.parent))  # last, so that it hides no module of Python's
     try:
-        pieces = list(_pieces(path))
+        sources = list(_sources(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Submission(vars(module), (("", f"the file cannot be read: {message_of(error)}"),))
     failures = []
-    for where, source in pieces:
+    for where, source in sources:
         try:
             exec(compile(source, str(path), "exec"), vars(module))
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             text = source if isinstance(source, str) else source.decode("utf-8", "replace")
-            text = text.replace("\0", "")  # UTF-16, of which Python reads nothing
-            how = f"{where}{_line(error, path)} stops with {message_of(error)}"
-            failures.append((text, how))
+            text = text.replace("\0", "")  # so that a name is found in UTF-16 too
+            message = f"{where}{_line(error, path)} stops with {message_of(error)}"
+            failures.append((text, message))
     return Submission(vars(module), tuple(failures))
 
 
-def _pieces(path: Path) -> Iterator[tuple[str, str | bytes]]:
+def _sources(path: Path) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the file, or each code cell of a notebook, with its name for a message."""
     if path.suffix.lower() != ".ipynb":
-        yield "the file", path.read_bytes()  # which may say its encoding
+        yield "the file", path.read_bytes()  # as bytes, because its first line may name an encoding
         return
     book = json.loads(path.read_text(encoding="utf-8-sig"))
     if "worksheets" in book:
@@ -125,7 +117,7 @@ def _pieces(path: Path) -> Iterator[tuple[str, str | bytes]]:
 
 
 def _as_python(cell: str) -> str:
-    """Return a cell as it is, or, if Python cannot read it, without what is IPython's own."""
+    """Return a cell without IPython's syntax; one that Python can compile is not changed."""
     try:
         compile(cell, "cell", "exec")
     except (SyntaxError, ValueError):
@@ -146,18 +138,18 @@ def _line(error: BaseException, path: Path) -> str:
 def grades(
     submission: Submission, exercises: Sequence[Exercise], seed: int = 0
 ) -> Iterator[Feedback]:
-    """Yield the feedback for each exercise, as it is known."""
+    """Yield the feedback for each exercise as soon as it is known."""
     for exercise in exercises:
-        function = submission.function(exercise.function)
-        lost = submission.loss_of(exercise.function) if function is None else ""
+        name = exercise.function
+        function = submission.function(name)
         if function is not None:
-            yield checked(exercise, function, seed)  # type: ignore[arg-type]  # it is asked there
-        elif lost:
-            yield Feedback(exercise.id, BROKEN, f"{lost}.")
-        elif exercise.function in submission.names:
-            value = submission.names[exercise.function]
-            what = "comes from elsewhere" if callable(value) else f"is {a_type(value)}"
-            says = f"{exercise.function} {what}, and the file makes no function of its name."
-            yield Feedback(exercise.id, MISSING, says)
+            yield diagnose(exercise, function, seed)
+        elif failure := submission.failure_of(name):
+            yield Feedback(exercise.id, BROKEN, f"{failure}.")
+        elif name in submission.names:
+            value = submission.names[name]
+            what = "is imported" if callable(value) else f"is {type_name(value)}"
+            message = f"{name} {what}, and the file defines no function of that name."
+            yield Feedback(exercise.id, MISSING, message)
         else:
-            yield Feedback(exercise.id, MISSING, "there is no function of its name.")
+            yield Feedback(exercise.id, MISSING, "the file defines no function of that name.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
-from lora_ref.processes import THREADS, end_with, interrupted_once
+from lora_ref.processes import THREADS, exit_with_parent, interrupted_once
 
 if TYPE_CHECKING:  # the modules of processes take long to load, and judging a claim starts none
     from concurrent.futures import Executor
@@ -54,7 +54,9 @@ def _pool(processes: int) -> "Iterator[Executor]":
 
     theirs, ours = Pipe(duplex=False)  # nobody else holds ours, so that it ends with this process
     spawn = get_context("spawn")  # not forked: a library reads its threads when it is loaded
-    pool = ProcessPoolExecutor(processes, spawn, initializer=end_with, initargs=(theirs,))
+    pool = ProcessPoolExecutor(
+        processes, spawn, initializer=exit_with_parent, initargs=(theirs.recv,)
+    )
     with _one_thread(), theirs, ours, pool:
         try:
             yield pool

@@ -146,7 +146,7 @@ NUMBERS = {
     ),
     "pytest tests/exercises/test_exercises.py": lambda: (
         len(EXERCISES),
-        sum(len(exercise.slips) for exercise in EXERCISES.values()),
+        sum(len(exercise.wrong_answers) for exercise in EXERCISES.values()),
     ),
 }
 """The numbers in the row of a command, in their order; a row without an entry has none."""

@@ -17,9 +17,9 @@ import pytest
 
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises import EXERCISES, check, exercise, show
-from lora_ref.exercises.attempt import trials
+from lora_ref.exercises.attempt import attempts
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
-from lora_ref.exercises.page import GENERAL, as_markdown
+from lora_ref.exercises.page import RESULTS, as_markdown
 
 NOTEBOOKS = [f"{number:02d}" for number in range(1, 11)]
 
@@ -376,38 +376,37 @@ def test_wrong_answers_are_told_apart_by_name(id):
 
 
 @pytest.mark.parametrize("id", EXERCISES)
-def test_each_known_slip_is_recognised_and_no_two_are_taken_for_each_other(id):
+def test_each_known_wrong_answer_is_recognised_and_no_two_are_taken_for_each_other(id):
     one = exercise(id)
-    names = [slip.name for slip in one.slips]
-    assert len(names) == len(set(names)) >= 2
+    assert len(one.wrong_answers) >= 2
     for seed in range(2):
-        for slip in one.slips:
-            said = check(id, slip.answer, seed=seed)
-            assert said.result == slip.name, (slip.name, said)
-            assert said.says == slip.says
+        for name, wrong in one.wrong_answers.items():
+            said = check(id, wrong.answer, seed=seed)
+            assert said.result == name, (name, said)
+            assert said.message == wrong.message
 
 
 @pytest.mark.parametrize("id", EXERCISES)
 def test_sizes_are_drawn_and_no_matrix_is_square(id):
     one = exercise(id)
-    made = trials(one, one.spec, 0)
-    assert len({str(trial.arguments) for trial in made}) > 2
+    made = attempts(one, one.spec, 0)
+    assert len({str(attempt.arguments) for attempt in made}) > 2
     matrices = [
         part
-        for trial in made
-        for value in trial.arguments.values()
+        for attempt in made
+        for value in attempt.arguments.values()
         for part in (value if isinstance(value, list) else [value])
         if isinstance(part, np.ndarray) and part.ndim == 2
     ]
     assert all(M.shape[0] != M.shape[1] for M in matrices)
-    assert {trial.n for trial in made} >= {1, 3}
+    assert {attempt.n for attempt in made} >= {1, 3}
 
 
 @pytest.mark.parametrize("id", EXERCISES)
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
     text, one = show(id), exercise(id)
     assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\nIn plain loops:\n\ndef spec(")
-    assert "Slip" not in text
+    assert "WrongAnswer" not in text
     names: dict[str, object] = {}
     exec(one.stub(), names)
     said = check(id, names[one.function])
@@ -418,7 +417,7 @@ def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted
 def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():
     said = check("start", lambda m, n, r, rng: (rng.normal(0, 0.02, (r, n)), np.full((m, r), 1e-9)))
     assert said.result == "value"
-    assert "you have 1e-09, the specification 0" in said.says
+    assert "you have 1e-09, the specification 0" in said.message
 
 
 @pytest.mark.parametrize("id", EXERCISES)
@@ -435,7 +434,7 @@ def test_another_pair_with_the_same_product_is_right_too():
     assert check("combine", combine_otherwise)
 
 
-def test_an_error_is_laid_to_a_slip_only_if_the_slip_would_do_the_same_on_square_matrices():
+def test_an_error_is_that_of_a_known_wrong_answer_only_if_it_would_do_the_same_on_square_matrices():
     def untransposed(x, W0, A, B, alpha):
         return x @ (W0 + alpha / len(A) * B @ A)
 
@@ -454,7 +453,7 @@ def test_what_is_right_on_square_matrices_alone_is_told_so():
 
     said = check("merge", widths_swapped)
     assert said.result == "square-only"
-    assert "Where all sides are equal, it would be right" in said.says
+    assert "Where all sides are equal, it would be right" in said.message
 
 
 def test_a_pair_that_saves_nothing_is_refused():
@@ -463,7 +462,7 @@ def test_a_pair_that_saves_nothing_is_refused():
 
     said = check("combine", whole)
     assert said.result == "kind"
-    assert "nothing is saved" in said.says
+    assert "nothing is saved" in said.message
 
 
 def test_roots_of_weights_are_no_way_to_share_them():
@@ -541,7 +540,7 @@ GENERIC = {
         lambda A, B, alpha: 0.37 * alpha / len(A) * B @ A, "factor", "yours is 0.37 times as large",
     ),
     "a factor that varies": (
-        lambda A, B, alpha: A[0, 0] * B @ A, "factor-varies", "differs from draw to draw",
+        lambda A, B, alpha: A[0, 0] * B @ A, "factor-varies", "differs from one input to the next",
     ),
     "something else": (
         lambda A, B, alpha: B @ A + 1, "value", r"at \(\d+, \d+\) you have .*, the specification",
@@ -556,7 +555,7 @@ def test_whatever_a_function_does_a_sentence_says_it(case):
     function, result, says = GENERIC[case]
     said = check("delta-w", function)
     assert said.result == result, said
-    assert re.search(says, said.says), said
+    assert re.search(says, said.message), said
 
 
 def test_warnings_of_a_student_are_not_ours():
@@ -584,7 +583,7 @@ def test_a_bool_of_numpy_is_a_bool():
     assert check("agrees", lambda printed, value: np.bool(right(printed, value)))
     said = check("agrees", lambda printed, value: np.bool(not right(printed, value)))
     assert said.result == "value"
-    assert "you have False, the specification True" in said.says
+    assert "you have False, the specification True" in said.message
 
 
 @pytest.mark.parametrize(
@@ -621,7 +620,7 @@ def test_a_list_that_is_written_to_is_a_changed_input(id, answer):
 def test_a_number_of_any_size_is_no_crash(id):
     said = check(id, lambda *arguments: 10**400)
     assert said.result == "kind"
-    assert "a whole number of 1329 bits" in said.says
+    assert "a whole number of 1329 bits" in said.message
 
 
 @pytest.mark.parametrize("error", [GeneratorExit, CancelledError, BaseException])
@@ -659,10 +658,10 @@ def test_an_answer_without_a_return_is_attempted():
 
     said = check("tail", answer)
     assert said.result == "returns-nothing"
-    assert said.says.startswith("it returns nothing, with ")
+    assert said.message.startswith("it returns nothing, with ")
     said = check("scaling", lambda alpha, r, stabilized: None if stabilized else alpha / r)
     assert said.result == "returns-nothing"
-    assert "in 4 of 7 draws" in said.says
+    assert "for 4 of 7 inputs" in said.message
 
 
 def begun(A, B, alpha):
@@ -824,7 +823,7 @@ def test_right_on_square_matrices_is_said_of_what_is_right_in_all_of_them():
 
 def test_a_product_that_is_compared_is_called_by_its_name():
     said = check("combine", lambda A, B, w: (np.vstack(A), -np.hstack(B)))
-    assert "B A: " in said.says
+    assert "B A: " in said.message
 
 
 def test_the_loops_have_no_names_that_a_student_has_not():
@@ -834,7 +833,7 @@ def test_the_loops_have_no_names_that_a_student_has_not():
 
 def test_two_shapes_that_do_not_meet_are_said_in_words():
     said = check("delta-w", lambda A, B, alpha: A @ A)
-    assert re.search(r"in a product \(@\), \d+ columns meet \d+ rows", said.says)
+    assert re.search(r"in a product \(@\), \d+ columns meet \d+ rows", said.message)
 
 
 def test_what_comes_out_the_second_time_may_be_anything():
@@ -851,7 +850,8 @@ def test_what_comes_out_the_second_time_may_be_anything():
 def test_other_seeds_draw_other_sizes():
     one = exercise("delta-w")
     shapes = {
-        tuple(trial.expected.shape for trial in trials(one, one.spec, seed)) for seed in range(5)
+        tuple(attempt.parts[0].expected.shape for attempt in attempts(one, one.spec, seed))
+        for seed in range(5)
     }
     assert len(shapes) == 5
 
@@ -874,8 +874,8 @@ def test_the_page_is_current():
 
 
 def test_the_page_names_every_result_that_occurs_here():
-    known = {name for names in GENERAL for name in names.split(", ")}
+    known = {name for names in RESULTS for name in names.split(", ")}
     seen = {result for _, result, _ in GENERIC.values()}
     for id, wrong in WRONG_ANSWERS.items():
-        seen |= set(wrong) - {slip.name for slip in exercise(id).slips}
+        seen |= set(wrong) - set(exercise(id).wrong_answers)
     assert {name for name in seen - known if not name.startswith(("times-", "over-"))} == set()

@@ -32,7 +32,7 @@ FIFO = "if hasattr(os, 'mkfifo'):\n    os.remove('../report')\n    os.mkfifo('..
 RIGHT = "def delta_w(A, B, alpha):\n    return alpha / len(A) * B @ A\n"
 OWN = "def own(f):\n    return lambda *a: f(*a)\n@own\ndef merge(*a):\n    return a\n"
 DATACLASS = "import dataclasses\n@dataclasses.dataclass\nclass Point:\n    x: int\n"
-SLIP = "def delta_w(A, B, alpha):\n    return A @ B\n"
+WRONG = "def delta_w(A, B, alpha):\n    return A @ B\n"
 
 
 def write(path: Path, text: str) -> Path:
@@ -59,7 +59,7 @@ def within(limit, function, *given, **more):
 
 def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
     (said,) = grades(run(path), [exercise(id)])
-    return said.result, said.says
+    return said.result, said.message
 
 
 # ---------------------------------------------------------------------- what is read of a file
@@ -69,11 +69,11 @@ def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
     ("text", "result", "says"),
     [
         (RIGHT, "right", "right"),
-        (SLIP, "A-B", "the text's slip"),
-        ("x = 1\n", MISSING, "there is no function of its name."),
+        (WRONG, "A-B", "the text's slip"),
+        ("x = 1\n", MISSING, "the file defines no function of that name."),
         (RIGHT + "1 / 0\n", "right", "right"),
         ("1 / 0\n" + RIGHT, BROKEN, "the file, line 1, stops with ZeroDivisionError"),
-        ("1 / 0\n", MISSING, "there is no function of its name."),
+        ("1 / 0\n", MISSING, "the file defines no function of that name."),
         ("def delta_w(:\n", BROKEN, "the file, line 1, stops with SyntaxError"),
         ("raise SystemExit(3)\n" + RIGHT, BROKEN, "stops with SystemExit: 3"),
         ("from __future__ import annotations\n" + DATACLASS + RIGHT, "right", "right"),
@@ -93,9 +93,9 @@ def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
         (
             "delta_w = 3\n",
             MISSING,
-            "delta_w is an int, and the file makes no function",
+            "delta_w is an int, and the file defines no function",
         ),
-        ("from numpy.linalg import svd as delta_w\n", MISSING, "delta_w comes from elsewhere"),
+        ("from numpy.linalg import svd as delta_w\n", MISSING, "delta_w is imported"),
     ],
 )
 def test_a_python_file_is_run_and_asked_for_the_function(tmp_path, text, result, says):
@@ -222,7 +222,7 @@ def graded(tmp_path_factory):
     """A class graded once: most of its files are hostile."""
     folder = tmp_path_factory.mktemp("class")
     write(folder / "good.py", "print('much' * 9999)\n" + RIGHT)
-    write(folder / "slip.py", SLIP)
+    write(folder / "wrong.py", WRONG)
     write(folder / "scribbler.py", "open('report', 'w').write('hello\\n[1]\\n')\n" + RIGHT)
     write(folder / "twins.py", TWINS + RIGHT)
     deep = "import os\nfor _ in range(1500):\n    os.mkdir('d')\n    os.chdir('d')\n"
@@ -251,8 +251,8 @@ def graded(tmp_path_factory):
 
 def test_each_file_has_its_own_grades(graded):
     assert graded["good", "delta-w"].right
-    assert graded["slip", "delta-w"].result == "A-B"
-    assert graded["slip", "merge"].result == MISSING
+    assert graded["wrong", "delta-w"].result == "A-B"
+    assert graded["wrong", "merge"].result == MISSING
 
 
 def test_a_file_that_writes_a_report_or_forks_spoils_nothing(graded):
@@ -267,7 +267,7 @@ def test_a_line_that_no_reader_survives_and_a_fifo_in_the_report_s_place_stop_no
 def test_a_report_without_end_is_not_read_to_its_end(graded):
     said = graded["flood", "delta-w"]
     assert said.result == CRASHED
-    assert said.says == "the file writes more than 1,000,000 bytes where its grades stand."
+    assert said.message == "the file writes more than 1,000,000 bytes where its grades stand."
 
 
 def test_all_runs_of_a_file_together_have_a_time_limit(monkeypatch, tmp_path):
@@ -283,7 +283,7 @@ def test_all_runs_of_a_file_together_have_a_time_limit(monkeypatch, tmp_path):
     grades = grade([tmp_path], [exercise(id) for id in ("forward", "merge", "tail")], seconds=20)
     assert runs == [["forward", "merge", "tail"], ["merge", "tail"]]
     assert [one.feedback.result for one in grades] == 3 * [TIMED_OUT]
-    assert grades[-1].feedback.says == "the file does not end."
+    assert grades[-1].feedback.message == "the file does not end."
 
 
 def test_what_a_file_does_to_its_folder_stops_nobody(graded):
@@ -292,16 +292,16 @@ def test_what_a_file_does_to_its_folder_stops_nobody(graded):
 
 def test_a_function_that_ends_python_or_never_ends_costs_its_own_grade_alone(graded):
     assert graded["hostile", "forward"].result == CRASHED
-    assert "forward ends Python with status 7" in graded["hostile", "forward"].says
+    assert "forward ends Python with status 7" in graded["hostile", "forward"].message
     assert graded["hostile", "merge"].result == TIMED_OUT
-    assert "merge does not end within 3 seconds" in graded["hostile", "merge"].says
+    assert "merge does not end within 3 seconds" in graded["hostile", "merge"].message
     assert graded["hostile", "delta-w"].right
 
 
 def test_a_file_that_never_ends_costs_all_its_grades_and_no_other_s(graded):
     results = {graded["endless", id].result for id in ("forward", "delta-w", "merge")}
     assert results == {TIMED_OUT}
-    assert "the file does not end" in graded["endless", "merge"].says
+    assert "the file does not end" in graded["endless", "merge"].message
 
 
 # ---------------------------------------------------------------------- the command
@@ -337,13 +337,16 @@ def test_the_stubs_are_a_file_to_fill_in(capsys, tmp_path):
 
 
 def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
-    write(tmp_path / "one.py", SLIP)
+    write(tmp_path / "one.py", WRONG)
     write(tmp_path / "two.py", RIGHT)
     assert cli.main(["exercises", "delta-w", "merge", "--check", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert f"{tmp_path / 'one.py'}: 0 of 2 right" in out
     assert "delta-w: this is A B, the text's slip." in out
-    assert f"{tmp_path / 'two.py'}: 1 of 2 right\n  delta-w: right\n  merge: there is no" in out
+    assert (
+        f"{tmp_path / 'two.py'}: 1 of 2 right\n  delta-w: right\n  merge: the file defines no"
+        in out
+    )
     assert "exercise  right  wrong  untried  most frequent mistake" in out
     assert "\ndelta-w       1      1        0  A-B (1)\nmerge         0      0        2\n" in out
     assert cli.main(["exercises", "delta-w", "--check", str(tmp_path / "two.py"), "--json"]) == 0
@@ -370,26 +373,40 @@ def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):
     assert "ValueError: \\x1b[2J" in out
 
 
-@pytest.mark.skipif(os.name != "posix", reason="a request to end is a signal there")
-def test_requests_to_end_end_the_children_too(tmp_path):
+@pytest.fixture
+def grader(tmp_path):
+    """A grader in a process of its own, and the process of the endless file that it has started."""
     text = "import os, time\nopen('up', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(600)\n"
     write(tmp_path / "endless.py", text)
     home = tmp_path / "home"
     home.mkdir()
     command = [sys.executable, "-m", "lora_ref", "exercises", "--check", str(tmp_path)]
-    child = subprocess.Popen(
-        command, env={**os.environ, "TMPDIR": str(home)}, stderr=subprocess.PIPE
-    )
-    student = eventually(lambda: [one.read_text() for one in home.rglob("up")])[0]
+    environment = {**os.environ, "TMPDIR": str(home)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+        (student,) = eventually(lambda: [one.read_text() for one in home.rglob("up")])
+        yield process, int(student), home
+        process.kill()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a request to end is a signal there")
+def test_requests_to_end_end_the_children_too(grader):
+    process, student, home = grader
     for _ in range(3):
-        child.terminate()
+        process.terminate()
         time.sleep(0.02)
-    _, said = child.communicate(timeout=30)
-    if child.returncode != -signal.SIGTERM:  # the last may come after the ending
-        assert child.returncode == 130
+    _, said = process.communicate(timeout=30)
+    if process.returncode != -signal.SIGTERM:  # the last may come after the ending
+        assert process.returncode == 130
         assert said == b"lora-ref: interrupted\n"
-    assert eventually(lambda: not is_running(int(student)))
+    assert eventually(lambda: not is_running(student))
     assert not list(home.iterdir()), "no folder of a child is left"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a killed process cannot clean up there either")
+def test_a_child_ends_when_its_grader_is_killed(grader):
+    process, student, _ = grader
+    process.kill()
+    assert eventually(lambda: not is_running(student))
 
 
 def eventually(found, limit=30):

@@ -1,10 +1,11 @@
-"""Exercises of notebook 06: an adapter, and the weight of DoRA."""
+"""Exercises of notebook 06: a bottleneck adapter, and the weight of DoRA."""
 
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Answer, Arguments, Exercise, Slip
-from lora_ref.exercises.random_inputs import chosen, layer, scalings, sizes
+from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import layer_arguments, sizes
+from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
 
 def _adapter(x: Array, W_down: Array, b_down: Array, W_up: Array, b_up: Array) -> Array:
@@ -37,48 +38,41 @@ def _relu(x: Array) -> Array:
 
 
 ADAPTER = Exercise(
-    "adapter",
     "06",
     "the bottleneck adapter",
-    "Return what an Adapter makes of rows x (n, features): down to m features with W_down\n"
-    "(m, features) and b_down, ReLU, up again with W_up (features, m) and b_up, and all of that\n"
-    "beside x itself.",
+    "Return what a bottleneck adapter returns for rows x (n, features): down to m features with\n"
+    "W_down (m, features) and b_down, ReLU, up again with W_up (features, m) and b_up, and the\n"
+    "result added to x itself.",
     _adapter,
     _draw_adapter,
-    (
-        Slip(
-            "residual-forgotten",
-            "x itself is missing: an Adapter adds to what passes, it does not replace it.",
+    {
+        "residual-forgotten": WrongAnswer(
+            "x itself is missing: an adapter adds to its input, it does not replace it.",
             lambda x, W_down, b_down, W_up, b_up: _relu(x @ W_down.T + b_down) @ W_up.T + b_up,
         ),
-        Slip(
-            "no-activation",
+        "no-activation": WrongAnswer(
             "there is no ReLU. Without it the two projections are one matrix, and could be merged.",
             lambda x, W_down, b_down, W_up, b_up: x + (x @ W_down.T + b_down) @ W_up.T + b_up,
         ),
-        Slip(
-            "activation-at-the-end",
+        "activation-at-the-end": WrongAnswer(
             "the ReLU stands after the way up; it belongs in the bottleneck.",
             lambda x, W_down, b_down, W_up, b_up: (
                 x + _relu((x @ W_down.T + b_down) @ W_up.T + b_up)
             ),
         ),
-        Slip(
-            "biases-forgotten",
+        "biases-forgotten": WrongAnswer(
             "both biases are missing.",
             lambda x, W_down, b_down, W_up, b_up: x + _relu(x @ W_down.T) @ W_up.T,
         ),
-        Slip(
-            "inner-bias-forgotten",
+        "inner-bias-forgotten": WrongAnswer(
             "b_down is missing.",
             lambda x, W_down, b_down, W_up, b_up: x + _relu(x @ W_down.T) @ W_up.T + b_up,
         ),
-        Slip(
-            "outer-bias-forgotten",
+        "outer-bias-forgotten": WrongAnswer(
             "b_up is missing.",
             lambda x, W_down, b_down, W_up, b_up: x + _relu(x @ W_down.T + b_down) @ W_up.T,
         ),
-    ),
+    },
     batched=True,
 )
 
@@ -99,15 +93,13 @@ def _dora(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Arra
 
 
 def _draw_dora(rng: np.random.Generator, n: int) -> Arguments:
-    drawn = chosen(layer(rng, n), "W0", "A", "B", "alpha")
-    return {**drawn, "magnitude": rng.uniform(0.5, 3.0, len(drawn["W0"]))}
+    arguments = layer_arguments("W0", "A", "B", "alpha")(rng, n)
+    return {**arguments, "magnitude": rng.uniform(0.5, 3.0, len(arguments["W0"]))}
 
 
-def _normed(
-    axis: int | None, *, of_W0: bool = False, scaled: float = 1.0, power: int = 1
-) -> Answer:
+def _normalized(axis: int | None, *, of_W0: bool = False, power: int = 1) -> Answer:
     def answer(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
-        V = W0 + alpha / len(A) ** scaled * B @ A
+        V = W0 + alpha / len(A) * B @ A
         norms = np.linalg.norm(W0 if of_W0 else V, axis=axis, keepdims=axis is not None)
         W: Array = magnitude[:, None] * V / norms**power
         return W
@@ -116,52 +108,38 @@ def _normed(
 
 
 DORA = Exercise(
-    "dora",
     "06",
     "the weight of DoRA",
-    "With V = W0 + (alpha/r) B A, return the weight whose row i points as row i of V does and is\n"
-    "magnitude[i] long. It has the shape of W0, (out_features, in_features).",
+    "With V = W0 + (alpha/r) B A, return the weight whose row i has the direction of row i of V\n"
+    "and the norm magnitude[i]. It has the shape of W0, (out_features, in_features).",
     _dora,
     _draw_dora,
-    (
-        Slip(
-            "columns",
+    {
+        "columns": WrongAnswer(
             "the norms are taken over columns. Each output has a magnitude, so over rows.",
-            _normed(0),
+            _normalized(0),
         ),
-        Slip(
-            "one-norm",
-            "this divides by one norm, of all of V; each row has its own.",
-            _normed(None),
+        "one-norm": WrongAnswer(
+            "this divides by one norm, of all of V; each row has its own.", _normalized(None)
         ),
-        Slip(
-            "norm-of-W0",
+        "norm-of-W0": WrongAnswer(
             "this divides by the norms of W0's rows. They are those of V only at the start.",
-            _normed(1, of_W0=True),
+            _normalized(1, of_W0=True),
         ),
-        Slip(
-            "scaling-forgotten",
-            "alpha/r is missing in V.",
-            lambda W0, A, B, alpha, magnitude: _normed(1)(W0, A, B, float(len(A)), magnitude),
+        **wrong_scalings(_dora, "in V", "scaling-forgotten", "alpha-alone"),
+        "squared-norm": WrongAnswer(
+            "this divides by the square of each row's norm.", _normalized(1, power=2)
         ),
-        Slip("alpha-alone", "V has alpha where alpha/r belongs.", _normed(1, scaled=0.0)),
-        Slip(
-            "squared-norm",
-            "this divides by the square of each row's length.",
-            _normed(1, power=2),
-        ),
-        Slip(
-            "not-normalized",
+        "not-normalized": WrongAnswer(
             "V is multiplied by the magnitude, and not divided by its norms.",
             lambda W0, A, B, alpha, magnitude: magnitude[:, None] * (W0 + alpha / len(A) * B @ A),
         ),
-        Slip(
-            "direction-alone",
-            "the rows have length 1; the magnitude is missing.",
-            lambda W0, A, B, alpha, magnitude: _normed(1)(W0, A, B, alpha, np.ones_like(magnitude)),
+        "direction-alone": WrongAnswer(
+            "the rows have norm 1; the magnitude is missing.",
+            lambda W0, A, B, alpha, magnitude: _dora(W0, A, B, alpha, np.ones_like(magnitude)),
         ),
-    ),
-    scalings,
+    },
+    scaling_factors,
 )
 
 ALL = (ADAPTER, DORA)

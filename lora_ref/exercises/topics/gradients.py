@@ -1,31 +1,44 @@
 """Exercises of notebook 03: the three gradients of a LoRA layer.
 
-The specifications move one number at a time and look at the loss. The loss is affine in each number
+The specifications change one entry at a time and look at the loss. The loss is affine in each entry
 alone, so the difference quotient is the derivative, to rounding.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Exercise, Slip
-from lora_ref.exercises.random_inputs import chosen, layer, scalings
+from lora_ref.exercises.exercise import Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import layer_arguments
+from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
 LOSS = (
     "Rows x (n, in_features) have gone through y = W0 x + (alpha/r) B (A x), and grad_y, of shape\n"
     "(n, out_features), is the gradient of the loss with respect to y. "
 )
 
-DIVIDED = (
-    "this is divided by the number of rows. grad_y has that factor already, if the loss is a mean."
-)
-SUMMED = (
-    "the rows are added up before they are multiplied, so every row of grad_y meets every row of "
-    "x. Right only for batch size 1."
-)
+
+def _mean_over_rows(answer: Callable[..., Array]) -> WrongAnswer:
+    return WrongAnswer(
+        "this is divided by the number of rows. grad_y has that factor already, if the loss is a "
+        "mean.",
+        lambda grad_y, *others: answer(grad_y, *others) / len(grad_y),
+    )
+
+
+def _rows_summed_first(answer: Callable[..., Array]) -> WrongAnswer:
+    return WrongAnswer(
+        "the rows are added up before they are multiplied, so every row of grad_y meets every row "
+        "of x. Right only for batch size 1.",
+        lambda grad_y, x, *others: answer(
+            grad_y.sum(axis=0, keepdims=True), x.sum(axis=0, keepdims=True), *others
+        ),
+    )
 
 
 def _grad_A(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
-    def loss(A: Array) -> float:  # the part of the loss that A has a hand in
+    def loss(A: Array) -> float:  # the part of the loss that depends on A
         return float(np.sum(grad_y * (alpha / len(A) * (x @ A.T @ B.T))))
 
     grad = np.zeros_like(A)
@@ -38,50 +51,36 @@ def _grad_A(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 GRAD_A = Exercise(
-    "grad-A",
     "03",
     "the gradient of A",
     LOSS + "Return the gradient\nwith respect to A, shaped like A (r, in_features).",
     _grad_A,
-    lambda rng, n: chosen(layer(rng, n), "grad_y", "x", "A", "B", "alpha"),
-    (
-        Slip(
-            "zeros",
+    layer_arguments("grad_y", "x", "A", "B", "alpha"),
+    {
+        "zeros": WrongAnswer(
             "these are zeros. The gradient is zero at the start, where B = 0; here B is not zero.",
             lambda grad_y, x, A, B, alpha: np.zeros_like(A),
         ),
-        Slip(
-            "through-A",
+        "through-A": WrongAnswer(
             "this takes x to the space of A and back; the gradient of A does not contain A.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (x @ A.T).T @ x,
         ),
-        Slip(
-            "mean-over-rows",
-            DIVIDED,
-            lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ x / len(x),
-        ),
-        Slip(
-            "B-transposed",
-            "grad_y meets B from the wrong side: rows of grad_y have out_features numbers, as the "
+        "mean-over-rows": _mean_over_rows(_grad_A),
+        "B-transposed": WrongAnswer(
+            "grad_y meets B from the wrong side: rows of grad_y have out_features entries, as the "
             "columns of B.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B.T).T @ x,
         ),
-        Slip(
-            "rows-summed-first",
-            SUMMED,
-            lambda grad_y, x, A, B, alpha: (
-                alpha / len(A) * np.outer(grad_y.sum(axis=0) @ B, x.sum(axis=0))
-            ),
-        ),
-    ),
-    scalings,
+        "rows-summed-first": _rows_summed_first(_grad_A),
+    },
+    scaling_factors,
     batched=True,
     tolerance=1e-8,
 )
 
 
 def _grad_B(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
-    def loss(B: Array) -> float:  # the part of the loss that B has a hand in
+    def loss(B: Array) -> float:  # the part of the loss that depends on B
         return float(np.sum(grad_y * (alpha / len(A) * (x @ A.T @ B.T))))
 
     grad = np.zeros_like(B)
@@ -94,42 +93,29 @@ def _grad_B(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 GRAD_B = Exercise(
-    "grad-B",
     "03",
     "the gradient of B",
     LOSS + "Return the gradient\nwith respect to B, shaped like B (out_features, r).",
     _grad_B,
-    lambda rng, n: chosen(layer(rng, n), "grad_y", "x", "A", "B", "alpha"),
-    (
-        Slip(
-            "zeros",
+    layer_arguments("grad_y", "x", "A", "B", "alpha"),
+    {
+        "zeros": WrongAnswer(
             "these are zeros. It is the gradient of A that is zero at the start.",
             lambda grad_y, x, A, B, alpha: np.zeros_like(B),
         ),
-        Slip(
-            "through-B",
+        "through-B": WrongAnswer(
             "this contains B. The gradient of B does not; at the start it would be zero for ever.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ x,
         ),
-        Slip(
-            "mean-over-rows",
-            DIVIDED,
-            lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ (x @ A.T) / len(x),
-        ),
-        Slip(
-            "rows-summed-first",
-            SUMMED,
-            lambda grad_y, x, A, B, alpha: (
-                alpha / len(A) * np.outer(grad_y.sum(axis=0), x.sum(axis=0) @ A.T)
-            ),
-        ),
-        Slip(
-            "A-forgotten",
-            "this is the gradient of a whole weight, grad_y and x alone; what B sees is A x.",
+        "mean-over-rows": _mean_over_rows(_grad_B),
+        "rows-summed-first": _rows_summed_first(_grad_B),
+        "A-forgotten": WrongAnswer(
+            "this is the gradient of a whole weight, from grad_y and x alone; the input of B is "
+            "A x.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ x,
         ),
-    ),
-    scalings,
+    },
+    scaling_factors,
     batched=True,
     tolerance=1e-8,
 )
@@ -150,58 +136,42 @@ def _grad_x(grad_y: Array, W0: Array, A: Array, B: Array, alpha: float) -> Array
 
 
 GRAD_X = Exercise(
-    "grad-x",
     "03",
     "the gradient that goes on to the layer below",
     LOSS + "Return the gradient\nwith respect to x, of shape (n, in_features).",
     _grad_x,
-    lambda rng, n: chosen(layer(rng, n), "grad_y", "W0", "A", "B", "alpha"),
-    (
-        Slip(
-            "adapter-path-missing",
-            "the gradient goes back through W0 alone. x went through B A too, so must its "
-            "gradient; with B = 0 nobody would notice.",
+    layer_arguments("grad_y", "W0", "A", "B", "alpha"),
+    {
+        "adapter-path-missing": WrongAnswer(
+            "the gradient goes back through W0 alone. x went through B A too, so its gradient has "
+            "to; with B = 0 the difference would not show.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0,
         ),
-        Slip(
-            "base-path-missing",
+        "base-path-missing": WrongAnswer(
             "the gradient goes back through B A alone. W0 is frozen: it gets no gradient, and "
             "lets one pass.",
             lambda grad_y, W0, A, B, alpha: alpha / len(A) * (grad_y @ B @ A),
         ),
-        Slip(
-            "scaling-forgotten",
-            "alpha/r is missing on the way through B A.",
-            lambda grad_y, W0, A, B, alpha: grad_y @ W0 + grad_y @ B @ A,
+        **wrong_scalings(
+            _grad_x,
+            "on the way through B A",
+            *("scaling-forgotten", "scaling-twice", "alpha-alone"),
         ),
-        Slip(
-            "scaling-twice",
-            "alpha/r is there twice on the way through B A.",
-            lambda grad_y, W0, A, B, alpha: grad_y @ W0 + (alpha / len(A)) ** 2 * (grad_y @ B @ A),
-        ),
-        Slip(
-            "alpha-alone",
-            "alpha stands where alpha/r belongs, on the way through B A.",
-            lambda grad_y, W0, A, B, alpha: grad_y @ W0 + alpha * (grad_y @ B @ A),
-        ),
-        Slip(
-            "scaling-on-all",
+        "scaling-on-all": WrongAnswer(
             "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
             lambda grad_y, W0, A, B, alpha: alpha / len(A) * (grad_y @ (W0 + B @ A)),
         ),
-        Slip(
-            "subtracted",
-            "the way through B A is taken away; it is added.",
+        "subtracted": WrongAnswer(
+            "the way through B A is subtracted; it should be added.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0 - alpha / len(A) * (grad_y @ B @ A),
         ),
-        Slip(
-            "W0-transposed",
-            "W0 is transposed here. Going back, rows of grad_y meet W0 as it is. A square W0 would "
-            "have let it run, with wrong numbers.",
+        "W0-transposed": WrongAnswer(
+            "W0 is transposed here. Going back, rows of grad_y meet W0 as it is. With a square W0 "
+            "this would have run, and given wrong numbers.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0.T + alpha / len(A) * (grad_y @ B @ A),
         ),
-    ),
-    scalings,
+    },
+    scaling_factors,
     batched=True,
     tolerance=1e-8,
 )

@@ -1,12 +1,13 @@
-"""Exercises of notebooks 04 and 05: the start, the scaling, and one step of training."""
+"""Exercises of notebooks 04 and 05: initial values, the scaling, and one step of training."""
 
 from math import sqrt
 
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Answer, Arguments, Exercise, Slip
-from lora_ref.exercises.random_inputs import chosen, layer, sizes
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import layer_arguments, sizes
+from lora_ref.exercises.scalings import wrong_scalings
 
 
 def _start(
@@ -26,7 +27,6 @@ def _draw_start(rng: np.random.Generator, n: int) -> Arguments:
 
 
 START = Exercise(
-    "start",
     "04",
     "where training begins",
     "Return A (r, in_features) and B (out_features, r) as `return A, B`. A is drawn from a normal\n"
@@ -34,56 +34,39 @@ START = Exercise(
     "training must begin exactly at W0.",
     _start,
     _draw_start,
-    (
-        Slip(
-            "both-zero",
-            "both are zero: each gradient has the other factor in it, so nothing ever moves.",
-            lambda out_features, in_features, r, rng: (
-                np.zeros((r, in_features)),
-                np.zeros((out_features, r)),
-            ),
+    {
+        "both-zero": WrongAnswer(
+            "both are zero: each gradient contains the other factor, so neither ever moves.",
+            lambda out, in_, r, rng: (np.zeros((r, in_)), np.zeros((out, r))),
         ),
-        Slip(
-            "both-random",
+        "both-random": WrongAnswer(
             "both are random: the model is disturbed before it has learnt anything.",
-            lambda out_features, in_features, r, rng: (
-                0.02 * rng.standard_normal((r, in_features)),
-                0.02 * rng.standard_normal((out_features, r)),
+            lambda out, in_, r, rng: (
+                0.02 * rng.standard_normal((r, in_)),
+                0.02 * rng.standard_normal((out, r)),
             ),
         ),
-        Slip(
-            "exchanged",
+        "exchanged": WrongAnswer(
             "here B is random and A is zero. It would train, but it is the other way round.",
-            lambda out_features, in_features, r, rng: (
-                np.zeros((r, in_features)),
-                0.02 * rng.standard_normal((out_features, r)),
-            ),
+            lambda out, in_, r, rng: (np.zeros((r, in_)), 0.02 * rng.standard_normal((out, r))),
         ),
-        Slip(
-            "order",
+        "order": WrongAnswer(
             "this returns B, A; expected A, B.",
-            lambda out_features, in_features, r, rng: _start(out_features, in_features, r, rng)[
-                ::-1
-            ],
+            lambda out, in_, r, rng: _start(out, in_, r, rng)[::-1],
         ),
-        Slip(
-            "variance",
+        "variance": WrongAnswer(
             "0.02 is the standard deviation; here it is the variance.",
-            lambda out_features, in_features, r, rng: (
-                sqrt(0.02) * rng.standard_normal((r, in_features)),
-                np.zeros((out_features, r)),
+            lambda out, in_, r, rng: (
+                sqrt(0.02) * rng.standard_normal((r, in_)),
+                np.zeros((out, r)),
             ),
         ),
-        Slip(
-            "ones",
+        "ones": WrongAnswer(
             "all entries of A are equal, so all columns of B get the same gradient: rank 1 for "
             "ever.",
-            lambda out_features, in_features, r, rng: (
-                np.full((r, in_features), 0.02),
-                np.zeros((out_features, r)),
-            ),
+            lambda out, in_, r, rng: (np.full((r, in_), 0.02), np.zeros((out, r))),
         ),
-    ),
+    },
 )
 
 
@@ -110,46 +93,38 @@ def _draw_scaling(rng: np.random.Generator, n: int) -> Arguments:
 
 
 SCALING = Exercise(
-    "scaling",
     "04",
     "the factor before the update",
     "Return the factor before B A: alpha over r, or where rank_stabilized is true (rsLoRA) alpha\n"
     "over the square root of r.",
     _scaling,
     _draw_scaling,
-    (
-        Slip(
-            "never-stabilized",
-            "this is alpha/r in both cases; rank_stabilized is not looked at. An rsLoRA adapter "
-            "would be too weak by the square root of r.",
+    {
+        "never-stabilized": WrongAnswer(
+            "this is alpha/r in both cases; rank_stabilized is ignored. An rsLoRA adapter would "
+            "be too weak by the square root of r.",
             lambda alpha, r, rank_stabilized: alpha / r,
         ),
-        Slip(
-            "always-stabilized",
+        "always-stabilized": WrongAnswer(
             "this is alpha/sqrt(r) in both cases.",
             lambda alpha, r, rank_stabilized: alpha / sqrt(r),
         ),
-        Slip(
-            "cases-exchanged",
+        "cases-exchanged": WrongAnswer(
             "the two cases are exchanged.",
             lambda alpha, r, rank_stabilized: alpha / (r if rank_stabilized else sqrt(r)),
         ),
-        Slip(
-            "alpha-alone",
-            "this is alpha; nothing is divided.",
-            lambda alpha, r, rank_stabilized: alpha,
+        "alpha-alone": WrongAnswer(
+            "this is alpha; nothing is divided.", lambda alpha, r, rank_stabilized: alpha
         ),
-        Slip(
-            "upside-down",
+        "upside-down": WrongAnswer(
             "the fraction is upside down.",
             lambda alpha, r, rank_stabilized: (sqrt(r) if rank_stabilized else r) / alpha,
         ),
-        Slip(
-            "whole-division",
-            "what comes after the decimal point is cut off; // and int() do that.",
+        "whole-division": WrongAnswer(
+            "the digits after the decimal point are cut off; // and int() do that.",
             lambda alpha, r, rank_stabilized: alpha // (sqrt(r) if rank_stabilized else r),
         ),
-    ),
+    },
     tolerance=1e-8,
 )
 
@@ -163,118 +138,84 @@ def _step(
         for i in range(len(B)):
             for k in range(r):
                 for j in range(A.shape[1]):
-                    pull = lr * alpha / r * grad_y[n, i]
-                    new_A[k, j] -= pull * B[i, k] * x[n, j]
-                    new_B[i, k] -= pull * A[k, j] * x[n, j]
+                    scaled = lr * alpha / r * grad_y[n, i]
+                    new_A[k, j] -= scaled * B[i, k] * x[n, j]
+                    new_B[i, k] -= scaled * A[k, j] * x[n, j]
     return new_A, new_B
 
 
-def _grads(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> tuple[Array, Array]:
+def _A_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
+    new_A, _ = _step(grad_y, x, A, B, *others)
+    return new_A, _step(grad_y, x, new_A, B, *others)[1]
+
+
+def _B_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
+    _, new_B = _step(grad_y, x, A, B, *others)
+    return _step(grad_y, x, A, new_B, *others)[0], new_B
+
+
+def _gradients(
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
+) -> tuple[Array, Array]:
     s = alpha / len(A)
     return s * (grad_y @ B).T @ x, s * grad_y.T @ (x @ A.T)
 
 
-def _A_first(
-    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-) -> tuple[Array, Array]:
-    new_A = A - lr * _grads(grad_y, x, A, B, alpha)[0]
-    return new_A, B - lr * _grads(grad_y, x, new_A, B, alpha)[1]
-
-
-def _B_first(
-    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-) -> tuple[Array, Array]:
-    new_B = B - lr * _grads(grad_y, x, A, B, alpha)[1]
-    return A - lr * _grads(grad_y, x, A, new_B, alpha)[0], new_B
-
-
-def _exchanged(
-    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-) -> tuple[Array, Array]:
-    new_A, new_B = _step(grad_y, x, A, B, alpha, lr)
-    return new_B, new_A
-
-
-def _moved(by_A: float, by_B: float) -> Answer:
-    def answer(
-        grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-    ) -> tuple[Array, Array]:
-        grad_A, grad_B = _grads(grad_y, x, A, B, alpha)
-        return A + by_A * lr * grad_A, B + by_B * lr * grad_B
-
-    return answer
-
-
 STEP = Exercise(
-    "step",
     "05",
     "one step of gradient descent",
     "Rows x (n, in_features) have gone through the layer, and grad_y (n, out_features) came back.\n"
     "Return A and B after one step of plain gradient descent with learning rate lr, as\n"
     "`return A, B`: new arrays, both moved by the gradients at the old A and B.",
     _step,
-    lambda rng, n: chosen(layer(rng, n), "grad_y", "x", "A", "B", "alpha", "lr"),
-    (
-        Slip(
-            "A-moved-first",
+    layer_arguments("grad_y", "x", "A", "B", "alpha", "lr"),
+    {
+        "A-moved-first": WrongAnswer(
             "B is moved by a gradient at the new A. Compute both gradients before either moves.",
             _A_first,
         ),
-        Slip(
-            "B-moved-first",
+        "B-moved-first": WrongAnswer(
             "A is moved by a gradient at the new B. Compute both gradients before either moves.",
             _B_first,
         ),
-        Slip("not-moved", "A and B are returned as they were.", _moved(0, 0)),
-        Slip(
-            "lr-forgotten",
+        "not-moved": WrongAnswer(
+            "A and B are returned unchanged.", lambda grad_y, x, A, B, alpha, lr: (A, B)
+        ),
+        "lr-forgotten": WrongAnswer(
             "the gradients are subtracted whole; lr is missing.",
             lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
         ),
-        Slip(
-            "alpha-alone",
-            "the gradients have alpha where alpha/r belongs.",
-            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha * len(A), lr),
+        **wrong_scalings(
+            _step, "in the gradients", "alpha-alone", "scaling-twice", "scaling-forgotten"
         ),
-        Slip(
-            "scaling-twice",
-            "alpha/r is there twice in the gradients.",
-            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha**2 / len(A), lr),
+        "moves-returned": WrongAnswer(
+            "these are the changes, -lr times the gradients; expected A and B after them.",
+            lambda *arguments: tuple(-arguments[-1] * grad for grad in _gradients(*arguments)),
         ),
-        Slip(
-            "moves-returned",
-            "these are the moves, -lr times the gradients; expected A and B after them.",
-            lambda grad_y, x, A, B, alpha, lr: (
-                -lr * _grads(grad_y, x, A, B, alpha)[0],
-                -lr * _grads(grad_y, x, A, B, alpha)[1],
-            ),
+        "uphill": WrongAnswer(
+            "both factors go uphill: a step is against the gradient.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, -lr),
         ),
-        Slip("uphill", "both factors go uphill: a step is against the gradient.", _moved(1, 1)),
-        Slip("A-stands-still", "only B moves.", _moved(0, -1)),
-        Slip("B-stands-still", "only A moves.", _moved(-1, 0)),
-        Slip(
-            "scaling-forgotten",
-            "alpha/r is missing in the gradients.",
-            lambda grad_y, x, A, B, alpha, lr: (
-                A - lr * (grad_y @ B).T @ x,
-                B - lr * grad_y.T @ (x @ A.T),
-            ),
+        "A-stands-still": WrongAnswer(
+            "only B moves.",
+            lambda grad_y, x, A, B, alpha, lr: (A, _step(grad_y, x, A, B, alpha, lr)[1]),
         ),
-        Slip(
-            "gradients-returned",
-            "these are the gradients; expected A and B after the step.",
-            lambda grad_y, x, A, B, alpha, lr: _grads(grad_y, x, A, B, alpha),
+        "B-stands-still": WrongAnswer(
+            "only A moves.",
+            lambda grad_y, x, A, B, alpha, lr: (_step(grad_y, x, A, B, alpha, lr)[0], B),
         ),
-        Slip(
-            "mean-over-rows",
+        "gradients-returned": WrongAnswer(
+            "these are the gradients; expected A and B after the step.", _gradients
+        ),
+        "mean-over-rows": WrongAnswer(
             "the gradients are divided by the number of rows. grad_y has that factor already, if "
             "the loss is a mean.",
-            lambda grad_y, x, A, B, alpha, lr: _moved(-1 / len(x), -1 / len(x))(
-                grad_y, x, A, B, alpha, lr
-            ),
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y / len(x), x, A, B, alpha, lr),
         ),
-        Slip("order", "this returns B, A; expected A, B.", _exchanged),
-    ),
+        "order": WrongAnswer(
+            "this returns B, A; expected A, B.", lambda *arguments: _step(*arguments)[::-1]
+        ),
+    },
     batched=True,
 )
 

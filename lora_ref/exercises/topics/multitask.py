@@ -6,8 +6,8 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.attempt import a_type
-from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.exercises.attempt import type_name
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import sizes
 
 
@@ -27,7 +27,7 @@ def _mixed_batch(
 
 def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
-    ranks = [r, r + 1, r]  # tasks need not have one rank
+    ranks = [r, r + 1, r]  # tasks need not have the same rank
     task = rng.permutation(np.resize([1, 2, 0], n)) if n > 1 else rng.integers(1, 3, size=1)
     return {
         "x": rng.standard_normal((n, in_features)),
@@ -39,30 +39,7 @@ def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
     }
 
 
-def _all_tasks(
-    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
-) -> Array:
-    y = x @ W0.T
-    for t in range(len(A)):
-        y = y + scaling[t] * x @ A[t].T @ B[t].T
-    return y
-
-
-def _one_task(
-    x: Array, t: int, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
-) -> Array:
-    y: Array = x @ W0.T + scaling[t] * x @ A[t].T @ B[t].T
-    return y
-
-
-def _one_scaling(
-    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
-) -> Array:
-    return _mixed_batch(x, task, W0, A, B, [scaling[task[0]]] * len(A))
-
-
 MIXED_BATCH = Exercise(
-    "mixed-batch",
     "07",
     "a batch in which each row has its own task",
     "Row n of x (n, in_features) belongs to task[n], a whole number. Return y (n, out_features):\n"
@@ -70,44 +47,41 @@ MIXED_BATCH = Exercise(
     "lists, and the tasks' ranks differ.",
     _mixed_batch,
     _draw_mixed_batch,
-    (
-        Slip(
-            "all-tasks",
+    {
+        "all-tasks": WrongAnswer(
             "every row gets the sum of all tasks; each should get its own alone.",
-            _all_tasks,
+            lambda x, task, W0, A, B, scaling: (
+                x @ W0.T + sum(s * x @ a.T @ b.T for a, b, s in zip(A, B, scaling, strict=True))
+            ),
         ),
-        Slip(
-            "first-row's-task",
+        "first-row's-task": WrongAnswer(
             "all rows get the task of the first one. Right only for batch size 1.",
-            lambda x, task, W0, A, B, scaling: _one_task(x, task[0], W0, A, B, scaling),
+            lambda x, task, *layer: _mixed_batch(x, np.full_like(task, task[0]), *layer),
         ),
-        Slip(
-            "task-0",
+        "task-0": WrongAnswer(
             "all rows get task 0.",
-            lambda x, task, W0, A, B, scaling: _one_task(x, 0, W0, A, B, scaling),
+            lambda x, task, *layer: _mixed_batch(x, np.zeros_like(task), *layer),
         ),
-        Slip(
-            "one-scaling",
+        "one-scaling": WrongAnswer(
             "the factors are the row's own, the scaling is the first row's for all of them. Right "
             "only for batch size 1.",
-            _one_scaling,
+            lambda x, task, W0, A, B, scaling: _mixed_batch(
+                x, task, W0, A, B, [scaling[task[0]]] * len(A)
+            ),
         ),
-        Slip(
-            "scaling-forgotten",
+        "scaling-forgotten": WrongAnswer(
             "scaling is missing.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, W0, A, B, [1.0] * len(A)),
         ),
-        Slip(
-            "base-per-task",
+        "base-per-task": WrongAnswer(
             "W0 x is added once for each task; all rows get it once.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, len(A) * W0, A, B, scaling),
         ),
-        Slip(
-            "base-forgotten",
+        "base-forgotten": WrongAnswer(
             "W0 x is missing.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, 0 * W0, A, B, scaling),
         ),
-    ),
+    },
     batched=True,
 )
 
@@ -134,12 +108,14 @@ def _draw_combine(rng: np.random.Generator, n: int) -> Arguments:
 
 
 def _product(answer: object) -> Array:
-    """Return B A of an answer A, B: many factors have this product, and all of them are right."""
+    """Return B A of an answer A, B: every pair with the right product is a right answer."""
     if not isinstance(answer, tuple) or len(answer) != 2:
-        raise LoraRefError(f"it returns {a_type(answer)}, expected two arrays: return A, B")
+        raise LoraRefError(f"it returns {type_name(answer)}, expected two arrays: return A, B")
     A, B = answer
     if type(A) is not np.ndarray or type(B) is not np.ndarray:
-        raise LoraRefError(f"it returns {a_type(A)} and {a_type(B)}, expected two arrays, A and B")
+        raise LoraRefError(
+            f"it returns {type_name(A)} and {type_name(B)}, expected two arrays, A and B"
+        )
     if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
         raise LoraRefError(f"A has dtype {A.dtype} and B {B.dtype}, expected numbers")
     if A.ndim != 2 or B.ndim != 2 or B.shape[1] != A.shape[0]:
@@ -155,15 +131,11 @@ def _product(answer: object) -> Array:
     return product
 
 
-def _averaged(A: list[Array], B: list[Array], weights: list[float]) -> tuple[Array, Array]:
-    return (
-        np.sum([w * a for w, a in zip(weights, A, strict=True)], axis=0),
-        np.sum([w * b for w, b in zip(weights, B, strict=True)], axis=0),
-    )
+def _weighted(weights: list[float], arrays: list[Array]) -> list[Array]:
+    return [weight * array for weight, array in zip(weights, arrays, strict=True)]
 
 
 COMBINE = Exercise(
-    "combine",
     "07",
     "one adapter that does what several do together",
     "Return one pair A, B, as `return A, B`, for which B A is weights[0] B[0] A[0] +\n"
@@ -172,46 +144,39 @@ COMBINE = Exercise(
     "shape.",
     _combine,
     _draw_combine,
-    (
-        Slip(
-            "factors-added",
+    {
+        "factors-added": WrongAnswer(
             "the factors are added, each with its weight. Their product has terms B[0] A[1] that "
             "nobody trained, and squared weights.",
-            _averaged,
-        ),
-        Slip(
-            "B-alone-weighted",
-            "the factors are added, the weights in B alone. Their product has terms B[0] A[1] that "
-            "nobody trained.",
-            lambda A, B, weights: (np.sum(A, axis=0), _averaged(A, B, weights)[1]),
-        ),
-        Slip(
-            "factors-averaged",
-            "A is the mean of the A, and B the weighted sum of the B. Their product has terms "
-            "B[0] A[1] that nobody trained.",
-            lambda A, B, weights: (np.mean(A, axis=0), _averaged(A, B, weights)[1]),
-        ),
-        Slip(
-            "weights-twice",
-            "the weights are in A and in B, so they are squared in the product.",
             lambda A, B, weights: (
-                np.concatenate([w * a for w, a in zip(weights, A, strict=True)]),
-                np.concatenate([w * b for w, b in zip(weights, B, strict=True)], axis=1),
+                np.sum(_weighted(weights, A), axis=0),
+                np.sum(_weighted(weights, B), axis=0),
             ),
         ),
-        Slip(
-            "weights-forgotten",
+        "B-alone-weighted": WrongAnswer(
+            "the factors are added, the weights in B alone. Their product has terms B[0] A[1] that "
+            "nobody trained.",
+            lambda A, B, weights: (np.sum(A, axis=0), np.sum(_weighted(weights, B), axis=0)),
+        ),
+        "factors-averaged": WrongAnswer(
+            "A is the mean of the A, and B the weighted sum of the B. Their product has terms "
+            "B[0] A[1] that nobody trained.",
+            lambda A, B, weights: (np.mean(A, axis=0), np.sum(_weighted(weights, B), axis=0)),
+        ),
+        "weights-twice": WrongAnswer(
+            "the weights are in A and in B, so they are squared in the product.",
+            lambda A, B, weights: _combine(_weighted(weights, A), B, weights),
+        ),
+        "weights-forgotten": WrongAnswer(
             "the updates are added as they are; the weights are missing.",
             lambda A, B, weights: _combine(A, B, [1.0] * len(A)),
         ),
-        Slip(
-            "first-alone",
-            "this is the first adapter alone.",
-            lambda A, B, weights: (A[0], weights[0] * B[0]),
+        "first-alone": WrongAnswer(
+            "this is the first adapter alone.", lambda A, B, weights: (A[0], weights[0] * B[0])
         ),
-    ),
-    view=_product,
-    viewed="B A: ",
+    },
+    canonical=_product,
+    canonical_name="B A: ",
 )
 
 ALL = (MIXED_BATCH, COMBINE)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
 from lora_ref.quantize import nf4_levels
 
 
@@ -34,7 +34,6 @@ def _nearest(values: Array, levels: Array) -> Any:
 
 
 NF4_CODES = Exercise(
-    "nf4-codes",
     "08",
     "the nearest level of each weight",
     "block is a vector of weights, levels the 16 levels of NF4, from -1 to 1 and rising. Divide\n"
@@ -42,46 +41,39 @@ NF4_CODES = Exercise(
     "level: whole numbers from 0 to 15.",
     _nf4_codes,
     _draw_block,
-    (
-        Slip(
-            "absmax-forgotten",
+    {
+        "absmax-forgotten": WrongAnswer(
             "the weights are compared as they are; they have to be divided by the largest "
             "absolute value first.",
             _nearest,
         ),
-        Slip(
-            "largest-not-absolute",
+        "largest-not-absolute": WrongAnswer(
             "this divides by the largest weight; the largest absolute value may belong to a "
             "negative one.",
             lambda block, levels: _nearest(block / block.max(), levels),
         ),
-        Slip(
-            "next-level-up",
+        "next-level-up": WrongAnswer(
             "this takes the next level above, not the nearest: numpy.searchsorted looks for a "
             "place among its numbers. Which numbers lie between two levels?",
             lambda block, levels: np.searchsorted(levels, block / np.abs(block).max()),
         ),
-        Slip(
-            "next-level-down",
+        "next-level-down": WrongAnswer(
             "this takes the next level below, not the nearest.",
             lambda block, levels: np.searchsorted(levels, block / np.abs(block).max(), "right") - 1,
         ),
-        Slip(
-            "equal-steps",
+        "equal-steps": WrongAnswer(
             "these are the codes of 16 levels in equal steps; NF4's lie closer near zero.",
             lambda block, levels: _nearest(block / np.abs(block).max(), np.linspace(-1.0, 1.0, 16)),
         ),
-        Slip(
-            "standardised",
+        "standardised": WrongAnswer(
             "this divides by the standard deviation; NF4 divides by the largest absolute value.",
             lambda block, levels: _nearest(block / block.std(), levels),
         ),
-        Slip(
-            "levels-returned",
+        "levels-returned": WrongAnswer(
             "these are the levels; expected their indices.",
-            lambda block, levels: levels[_nearest(block / np.abs(block).max(), levels)],
+            lambda block, levels: levels[_nf4_codes(block, levels)],
         ),
-    ),
+    },
 )
 
 
@@ -93,7 +85,6 @@ def _bits_per_weight(bits: int, block_size: int) -> float:
 
 
 BITS_PER_WEIGHT = Exercise(
-    "bits-per-weight",
     "08",
     "what a quantised weight really takes",
     "Weights are stored in `bits` bits each, and each block of block_size weights has one float32\n"
@@ -103,33 +94,26 @@ BITS_PER_WEIGHT = Exercise(
         "bits": int(rng.choice([3, 4, 8])),
         "block_size": {3: 24, 1: 48}.get(n, int(rng.choice([32, 64, 128, 256]))),
     },
-    (
-        Slip(
-            "constants-forgotten",
-            "the constants of the blocks are not counted.",
-            lambda bits, block_size: float(bits),
+    {
+        "constants-forgotten": WrongAnswer(
+            "the constants of the blocks are not counted.", lambda bits, block_size: float(bits)
         ),
-        Slip(
-            "bytes-for-bits",
-            "a float32 has 4 bytes, and 32 bits.",
-            lambda bits, block_size: bits + 4 / block_size,
+        "bytes-for-bits": WrongAnswer(
+            "a float32 has 4 bytes, and 32 bits.", lambda bits, block_size: bits + 4 / block_size
         ),
-        Slip(
-            "constant-each",
+        "constant-each": WrongAnswer(
             "every weight gets a constant here; a block shares one.",
             lambda bits, block_size: float(bits + 32),
         ),
-        Slip(
-            "whole-block",
+        "whole-block": WrongAnswer(
             "these are the bits of a whole block.",
             lambda bits, block_size: float(bits * block_size + 32),
         ),
-        Slip(
-            "whole-division",
-            "what comes after the decimal point is cut off; // and int() do that.",
+        "whole-division": WrongAnswer(
+            "the digits after the decimal point are cut off; // and int() do that.",
             lambda bits, block_size: float(bits + 32 // block_size),
         ),
-    ),
+    },
 )
 
 ALL = (NF4_CODES, BITS_PER_WEIGHT)

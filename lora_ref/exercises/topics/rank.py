@@ -1,17 +1,17 @@
-"""Exercises of notebook 01: rank, cut and tail."""
+"""Exercises of notebook 01: rank, the truncated SVD and its error."""
 
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Arguments, Exercise, Slip
-from lora_ref.exercises.random_inputs import singular, sizes
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import sizes
 from lora_ref.lowrank import truncate
 
 
 def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
     rng = np.random.default_rng(0)
     total = np.zeros((out_features, in_features))
-    for r in ranks:  # updates at random have as much rank as updates can have
+    for r in ranks:  # random updates reach the largest rank that updates can have
         for _ in range(r):
             b, a = rng.standard_normal(out_features), rng.standard_normal(in_features)
             for i in range(out_features):
@@ -29,45 +29,40 @@ def _draw_ranks(rng: np.random.Generator, n: int) -> Arguments:
 
 
 RANK_BOUND = Exercise(
-    "rank-bound",
     "01",
-    "the most rank that a sum of updates can have",
+    "the largest rank that a sum of updates can have",
     "Several updates, each of shape (out_features, in_features), are added: the first has rank\n"
     "ranks[0], the second ranks[1], and so on. Return the largest rank that their sum can have,\n"
     "a whole number.",
     _rank_bound,
     _draw_ranks,
-    (
-        Slip(
-            "sides-forgotten",
+    {
+        "sides-forgotten": WrongAnswer(
             "the ranks add up, but no matrix has more rank than rows, or than columns.",
             lambda out_features, in_features, ranks: sum(ranks),
         ),
-        Slip(
-            "largest-rank",
+        "largest-rank": WrongAnswer(
             "this is the largest of the ranks; a sum can have more rank than each of its terms.",
             lambda out_features, in_features, ranks: max(ranks),
         ),
-        Slip(
-            "full-rank",
+        "full-rank": WrongAnswer(
             "this is the rank of a matrix without a limit; a few updates of low rank do not reach "
             "it.",
             lambda out_features, in_features, ranks: min(out_features, in_features),
         ),
-        Slip(
-            "larger-side",
+        "larger-side": WrongAnswer(
             "rank is limited by the smaller side, not by the larger.",
             lambda out_features, in_features, ranks: min(
                 sum(ranks), max(out_features, in_features)
             ),
         ),
-    ),
+    },
 )
 
 
 def _truncate(M: Array, r: int) -> Array:
     rest, cut = M.copy(), np.zeros_like(M)
-    for _ in range(r):  # take the strongest direction out, r times
+    for _ in range(r):  # subtract the direction with the largest singular value, r times
         a = rest[np.argmax(np.linalg.norm(rest, axis=1))]
         for _ in range(200):
             b = rest @ a
@@ -82,60 +77,48 @@ def _truncate(M: Array, r: int) -> Array:
 
 
 def _draw_matrix(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw a matrix whose singular values are far apart, each 0.55 of the one before."""
     out_features, in_features, r = sizes(rng)
-    return {"M": singular(rng, out_features, in_features), "r": r}
+    small = min(out_features, in_features)
+    U = np.linalg.qr(rng.standard_normal((out_features, small)))[0]
+    V = np.linalg.qr(rng.standard_normal((in_features, small)))[0]
+    return {"M": U * (3 * 0.55 ** np.arange(small)) @ V.T, "r": r}
 
 
-def _keep_weakest(M: Array, r: int) -> Array:
-    U, s, Vh = np.linalg.svd(M, full_matrices=False)
-    weakest: Array = U[:, -r:] * s[-r:] @ Vh[-r:]
-    return weakest
-
-
-def _without_strengths(M: Array, r: int) -> Array:
+def _without_singular_values(M: Array, r: int) -> Array:
     U, _, Vh = np.linalg.svd(M, full_matrices=False)
-    flat: Array = U[:, :r] @ Vh[:r]
-    return flat
-
-
-def _corner(M: Array, r: int) -> Array:
-    kept = np.zeros_like(M)
-    kept[:r] = M[:r]
-    return kept
+    product: Array = U[:, :r] @ Vh[:r]
+    return product
 
 
 TRUNCATE = Exercise(
-    "truncate",
     "01",
     "the nearest matrix of rank r",
     "M has shape (out_features, in_features). Return the matrix of the same shape and of rank at\n"
     "most r whose distance to M is least. numpy.linalg.svd is welcome.",
     _truncate,
     _draw_matrix,
-    (
-        Slip(
-            "strengths-forgotten",
-            "the directions are right, the strengths are missing: all singular values count as 1.",
-            _without_strengths,
+    {
+        "strengths-forgotten": WrongAnswer(
+            "the directions are right, the singular values are missing: all of them count as 1.",
+            _without_singular_values,
         ),
-        Slip("weakest-kept", "this keeps the r weakest terms, not the strongest.", _keep_weakest),
-        Slip(
-            "the-rest",
-            "this is what the cut leaves out, M minus the answer.",
-            lambda M, r: M - truncate(M, r),
+        "weakest-kept": WrongAnswer(
+            "this keeps the terms with the r smallest singular values, not the largest.",
+            lambda M, r: M - truncate(M, min(M.shape) - r),
         ),
-        Slip(
-            "rows-kept",
+        "the-rest": WrongAnswer(
+            "this is the residual, M minus the answer.", lambda M, r: M - truncate(M, r)
+        ),
+        "rows-kept": WrongAnswer(
             "this keeps the first r rows of M. It has rank r, but others of rank r are nearer.",
-            _corner,
+            lambda M, r: np.concatenate([M[:r], np.zeros_like(M[r:])]),
         ),
-        Slip(
-            "one-too-few",
-            "this is the nearest matrix of rank r - 1.",
-            lambda M, r: truncate(M, r - 1),
+        "one-too-few": WrongAnswer(
+            "this is the nearest matrix of rank r - 1.", lambda M, r: truncate(M, r - 1)
         ),
-    ),
-    tolerance=1e-7,  # of the specification, which goes on until its directions stand nearly still
+    },
+    tolerance=1e-7,  # of the specification, which iterates until its directions nearly stand still
 )
 
 
@@ -154,36 +137,33 @@ def _draw_values(rng: np.random.Generator, n: int) -> Arguments:
 
 
 TAIL = Exercise(
-    "tail",
     "01",
-    "the error of a cut, before cutting",
+    "the error of a truncation, before it is computed",
     "s holds the singular values of M, falling. Return the Frobenius norm of the difference\n"
     "between M and the nearest matrix of rank r.",
     _tail,
     _draw_values,
-    (
-        Slip("squared", "this is the square of the error.", lambda s, r: float(np.sum(s[r:] ** 2))),
-        Slip(
-            "summed",
+    {
+        "squared": WrongAnswer(
+            "this is the square of the error.", lambda s, r: float(np.sum(s[r:] ** 2))
+        ),
+        "summed": WrongAnswer(
             "singular values are added here; in the Frobenius norm their squares are.",
             lambda s, r: float(np.sum(s[r:])),
         ),
-        Slip(
-            "spectral",
-            "this is the error in the spectral norm, the first value that is cut.",
+        "spectral": WrongAnswer(
+            "this is the error in the spectral norm, the first value that is left out.",
             lambda s, r: float(s[r]),
         ),
-        Slip(
-            "kept-part",
+        "kept-part": WrongAnswer(
             "this is the norm of what is kept, not of what is lost.",
             lambda s, r: float(np.linalg.norm(s[:r])),
         ),
-        Slip(
-            "one-less-cut",
-            "this leaves out s[r], the first value that is cut: Python counts from 0.",
+        "one-less-cut": WrongAnswer(
+            "s[r] is missing: it is the first value that is left out, for Python counts from 0.",
             lambda s, r: float(np.linalg.norm(s[r + 1 :])),
         ),
-    ),
+    },
 )
 
 ALL = (RANK_BOUND, TRUNCATE, TAIL)

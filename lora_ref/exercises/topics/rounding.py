@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from lora_ref.exercises.exercise import Arguments, Exercise, Slip
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
 
 
 def _agrees(printed: str, value: Fraction) -> bool:
@@ -25,23 +25,24 @@ CASES = (
     (6, "-3/5", "--"), (2, "7/10", "++"), (1, "-7/10", "--"), (3, "9", "++"), (2, "-9", "--"),
     (2, "0", "--"), (1, "0", "-+"), (2, "0", "+-"), (3, "1/4", "-+"),
 )  # fmt: skip
-"""By draw: the decimals, how many units of the last one the value is away, and the two signs."""
+"""For each call: the decimals, how many units of the last one the value is off, both signs."""
 
 
 def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
-    decimals, away, signs = CASES[n]
+    decimals, off, signs = CASES[n]
     unit = Fraction(1, 10**decimals)
     while True:
         number = int(rng.integers(2 * 10**decimals, 5 * 10**decimals))
-        value = (number + Fraction(away)) * unit * int(f"{signs[1]}1")
+        value = (number + Fraction(off)) * unit * int(f"{signs[1]}1")
         printed = f"{number // 10**decimals}"
         if decimals:
             printed += f".{number % 10**decimals:0{decimals}}"
         printed = printed if signs[0] == "+" else f"-{printed}"
         in_floats = abs(float(printed) - float(value)) <= 0.5 * 10.0**-decimals
-        # at an end floats may say either, and rounding to an even digit takes one end in two
+        # at an end of the interval floats may go either way, and rounding half to even accepts
+        # one end in two; so both outcomes are among the calls
         if in_floats == {0: False, 1: True}.get(n, in_floats) and (
-            away == "0" or number % 2 == n % 2
+            off == "0" or number % 2 == n % 2
         ):
             return {"printed": printed, "value": value}
 
@@ -50,8 +51,11 @@ def _decimals(printed: str) -> int:
     return len(printed.partition(".")[2])
 
 
+def _distance(printed: str, value: Fraction) -> Fraction:
+    return abs(Fraction(printed) - value)
+
+
 AGREES = Exercise(
-    "agrees",
     "10",
     "whether a printed number is the computed one",
     "printed is a number as a text prints it, such as '0.50' or '3'; value is the computed\n"
@@ -59,57 +63,49 @@ AGREES = Exercise(
     "printed digit, both ends included. A Fraction can be made of a text: Fraction('0.50').",
     _agrees,
     _draw_printed,
-    (
-        Slip(
-            "in-floats",
-            "this compares floats, in which the ends lie a little beside where they should be.",
+    {
+        "in-floats": WrongAnswer(
+            "this compares floats, in which the ends are not exactly where they should be.",
             lambda printed, value: (
                 abs(float(printed) - float(value)) <= 0.5 * 10.0 ** -_decimals(printed)
             ),
         ),
-        Slip(
-            "ends-excluded",
-            "a value exactly half a unit away is refused; it belongs in, for a text may round it "
-            "either way.",
+        "ends-excluded": WrongAnswer(
+            "a value exactly half a unit away is refused; it should be accepted, for a text may "
+            "round it either way.",
             lambda printed, value: (
-                abs(Fraction(printed) - value) < Fraction(1, 2 * 10 ** _decimals(printed))
+                _distance(printed, value) < Fraction(1, 2 * 10 ** _decimals(printed))
             ),
         ),
-        Slip(
-            "whole-unit",
-            "a whole unit of the last digit is allowed; half of one is the rounding of a text.",
+        "whole-unit": WrongAnswer(
+            "a whole unit of the last digit is allowed; rounding changes at most half of one.",
             lambda printed, value: (
-                abs(Fraction(printed) - value) <= Fraction(1, 10 ** _decimals(printed))
+                _distance(printed, value) <= Fraction(1, 10 ** _decimals(printed))
             ),
         ),
-        Slip(
-            "0.005-always",
+        "0.005-always": WrongAnswer(
             "0.005 is for two decimals; a text may print fewer or more.",
-            lambda printed, value: abs(Fraction(printed) - value) <= Fraction(1, 200),
+            lambda printed, value: _distance(printed, value) <= Fraction(1, 200),
         ),
-        Slip(
-            "exactly-equal",
+        "exactly-equal": WrongAnswer(
             "this asks for equality. 1.56 stands for 1.5625 too.",
             lambda printed, value: Fraction(printed) == value,
         ),
-        Slip(
-            "one-per-cent",
+        "one-per-cent": WrongAnswer(
             "one per cent is a matter of taste; the printed digits say how exact the text means "
             "to be.",
-            lambda printed, value: abs(Fraction(printed) - value) <= abs(Fraction(printed)) / 100,
+            lambda printed, value: _distance(printed, value) <= abs(Fraction(printed)) / 100,
         ),
-        Slip(
-            "always",
-            "this is true in every draw; in some, the numbers are far apart.",
+        "always": WrongAnswer(
+            "this is always true; for some inputs, the numbers are far apart.",
             lambda printed, value: True,
         ),
-        Slip(
-            "never",
-            "this is false in every draw; in some, the numbers are equal.",
+        "never": WrongAnswer(
+            "this is always false; for some inputs, the numbers are equal.",
             lambda printed, value: False,
         ),
-    ),
-    rows=tuple(range(len(CASES))),
+    },
+    batch_sizes=tuple(range(len(CASES))),
 )
 
 ALL = (AGREES,)

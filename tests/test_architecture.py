@@ -61,8 +61,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
     ),
     "teaching": (
         "claims.*",
-        "walkthrough.article",
-        "walkthrough.passes",
+        "walkthrough.example",
         "walkthrough.steps",
         "walkthrough.text",
         "walkthrough",

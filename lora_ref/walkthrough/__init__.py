@@ -6,48 +6,24 @@ the article uses. The article ends with the norm of the update, step 9; the inpu
 the learning rate of the later steps are our own, short enough to follow by hand.
 """
 
-from lora_ref.walkthrough.article import (
+from lora_ref.walkthrough.example import (
     ALPHA,
-    EXACT_A,
-    EXACT_B,
-    EXACT_B_START,
-    EXACT_LR,
-    EXACT_TARGET,
-    EXACT_W0,
-    EXACT_X,
-    PRINTED_A,
-    PRINTED_AB,
-    PRINTED_AB_TERMS,
-    PRINTED_B,
-    PRINTED_B_START,
-    PRINTED_NORM,
-    PRINTED_W,
-    PRINTED_W0,
+    EXACT,
+    PRINTED,
+    Pass,
     R,
     article_layer,
+    exact_pass,
+    layer_pass,
     tiled,
 )
-from lora_ref.walkthrough.passes import Pass, exact_pass, layer_pass
 from lora_ref.walkthrough.steps import Part, Root, Step, all_steps
 from lora_ref.walkthrough.text import format_step, step_as_dict
 
 __all__ = [
     "ALPHA",
-    "EXACT_A",
-    "EXACT_B",
-    "EXACT_B_START",
-    "EXACT_LR",
-    "EXACT_TARGET",
-    "EXACT_W0",
-    "EXACT_X",
-    "PRINTED_A",
-    "PRINTED_AB",
-    "PRINTED_AB_TERMS",
-    "PRINTED_B",
-    "PRINTED_B_START",
-    "PRINTED_NORM",
-    "PRINTED_W",
-    "PRINTED_W0",
+    "EXACT",
+    "PRINTED",
     "Part",
     "Pass",
     "R",

@@ -78,7 +78,7 @@ print(f"two decimals hide a change of W0 of norm {0.005 * 4:.2f} at most")
 
 # %%
 # exact
-entries = walkthrough.EXACT_A.ravel()
+entries = walkthrough.EXACT.A.ravel()
 print("steps from entry to entry:", " ".join(str(step) for step in np.diff(entries)))
 print("in units of 0.02:         ", " ".join(str(entry * 50) for entry in entries))
 judged = judge(article().claim("a-gaussian"))
@@ -92,7 +92,7 @@ print(f"{judged.verdict}: {judged.reason}")
 # %%
 # exact
 start = STEPS["start"].parts["W"]
-print("W is W0 in fractions:", bool((start.exact == walkthrough.EXACT_W0).all()))
+print("W is W0 in fractions:", bool((start.exact == walkthrough.EXACT.W0).all()))
 print("W is W0 in float64:  ", np.array_equal(start.value, layer.W0))
 
 # %% [markdown]
@@ -117,7 +117,7 @@ print(fill(f"because {judged.reason}", 84))
 
 # %%
 # exact
-A, B = walkthrough.EXACT_A, walkthrough.EXACT_B
+A, B = walkthrough.EXACT.A, walkthrough.EXACT.B
 factors = {"A": A, "A^T": A.T, "B": B, "B^T": B.T}
 for (one, left), (other, right) in permutations(factors.items(), 2):
     if one[0] != other[0] and left.shape[1] == right.shape[0]:
@@ -162,11 +162,11 @@ print(fill(f"because {judged.reason}", 84))
 # exact
 products = A[0] * B[:, 0]
 for a, b, product, printed in zip(
-    A[0], B[:, 0], products, walkthrough.PRINTED_AB_TERMS, strict=True
+    A[0], B[:, 0], products, walkthrough.PRINTED.AB_terms, strict=True
 ):
     wrong = "   <-" if fractions_of((printed,))[0] != product else ""
     print(f"{float(a):.2f} x {float(b):.2f} = {float(product):.2f}, printed {printed}{wrong}")
-print(f"        sum = {float(products.sum()):.2f}, printed {walkthrough.PRINTED_AB[0][0]}")
+print(f"        sum = {float(products.sum()):.2f}, printed {walkthrough.PRINTED.AB[0][0]}")
 print("verdict:", judge(article().claim("ab-11")).verdict)
 
 # %% [markdown]
@@ -175,7 +175,7 @@ print("verdict:", judge(article().claim("ab-11")).verdict)
 
 # %%
 # exact
-printed = fractions_of(walkthrough.PRINTED_AB)
+printed = fractions_of(walkthrough.PRINTED.AB)
 for one, other in pairwise(printed):
     print("printed rows rise by", ", ".join(f"{float(rise):.2f}" for rise in other - one))
 print("columns of B sum to ", ", ".join(f"{float(total):.2f}" for total in B.sum(axis=0)))
@@ -433,8 +433,8 @@ check("merge", merge)
 # to 1e-12
 entry = layer.r * np.abs(layer.B).max() * np.abs(layer.A).max()
 norm = np.linalg.norm(layer.B) * np.linalg.norm(layer.A)
-print(f"entries of B A at most {entry:.2f}, printed {walkthrough.PRINTED_AB[-1][-1]}")
-print(f"norm of B A at most    {norm:.2f}, printed {walkthrough.PRINTED_NORM}")
+print(f"entries of B A at most {entry:.2f}, printed {walkthrough.PRINTED.AB[-1][-1]}")
+print(f"norm of B A at most    {norm:.2f}, printed {walkthrough.PRINTED.norm}")
 
 # %% [markdown]
 # `lora-ref walkthrough --exact` prints all steps of this example in fractions, gradients

@@ -57,7 +57,7 @@ from lora_ref.ops import layer_norm, layer_norm_backward
 
 # %%
 # exact
-A, B, s = walkthrough.EXACT_A, walkthrough.EXACT_B, Fraction(walkthrough.ALPHA, walkthrough.R)
+A, B, s = walkthrough.EXACT.A, walkthrough.EXACT.B, Fraction(walkthrough.ALPHA, walkthrough.R)
 here = walkthrough.exact_pass(A, B)
 for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
     moved_B = B.copy()
@@ -116,7 +116,7 @@ print("grad_B[2, 1] =", here.grad_B[2, 1])
 # exact
 grad_h = [s * here.grad_y @ B[:, q] for q in range(walkthrough.R)]
 print("gradient of h:", ", ".join(map(str, grad_h)))
-print("of h[0], times x[1] =", grad_h[0] * walkthrough.EXACT_X[1])
+print("of h[0], times x[1] =", grad_h[0] * walkthrough.EXACT.x[1])
 print("grad_A[0, 1]        =", here.grad_A[0, 1])
 
 # %% [markdown]
@@ -139,7 +139,7 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 # %%
 # to 1e-9
 layer = walkthrough.article_layer()
-x, g = floats(walkthrough.EXACT_X)[None], floats(here.grad_y)[None]
+x, g = floats(walkthrough.EXACT.x)[None], floats(here.grad_y)[None]
 grad_x, grads = layer.backward(g, layer.forward(x)[1])
 by_hand, numerical = {"x": grad_x, **grads}, numerical_gradients(layer, x, g)
 for name in by_hand:

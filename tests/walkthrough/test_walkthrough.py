@@ -20,24 +20,7 @@ from lora_ref.claims import article, judge
 from lora_ref.claims.reader import read_tables
 from lora_ref.exact import fractions_of, rank_and_determinant
 from lora_ref.layers import LoRALinear
-from lora_ref.walkthrough import (
-    EXACT_A,
-    EXACT_B,
-    EXACT_LR,
-    EXACT_W0,
-    EXACT_X,
-    PRINTED_AB,
-    PRINTED_AB_TERMS,
-    PRINTED_NORM,
-    PRINTED_W,
-    Part,
-    Root,
-    Step,
-    exact_pass,
-    steps,
-    tiled,
-)
-from lora_ref.walkthrough import article as example
+from lora_ref.walkthrough import EXACT, PRINTED, Part, Root, Step, exact_pass, example, steps, tiled
 
 STEPS = {step.name: step for step in walkthrough.all_steps()}
 PARTS = [(step, name) for step in STEPS.values() for name in step.parts]
@@ -114,17 +97,14 @@ def test_a_fault_in_the_outer_products_moves_the_terms_and_no_fraction(monkeypat
 
 
 def test_the_example_starts_at_W0_bit_for_bit():
-    assert_array_equal(STEPS["start"].parts["W"].value, as_floats(EXACT_W0))
+    assert_array_equal(STEPS["start"].parts["W"].value, as_floats(EXACT.W0))
 
 
 # the update
 
 
 def test_update_is_the_sum_over_r_of_B_times_A():
-    A, B = [
-        [[Fraction(t) for t in row] for row in m]
-        for m in (walkthrough.PRINTED_A, walkthrough.PRINTED_B)
-    ]
+    A, B = [[[Fraction(t) for t in row] for row in m] for m in (PRINTED.A, PRINTED.B)]
     by_hand = [[sum(B[i][k] * A[k][j] for k in range(2)) for j in range(4)] for i in range(4)]
     assert exact_of("update", "Delta W").tolist() == by_hand
     assert by_hand[0] == [Fraction(n, 100) for n in (11, 14, 17, 20)]
@@ -147,7 +127,7 @@ def test_update_has_rank_two_and_the_merged_weight_rank_four():
 
 def test_a_term_is_a_column_of_B_times_a_row_of_A():
     for k, name in enumerate(("b_1 a_1^T", "b_2 a_2^T")):
-        by_hand = [[EXACT_B[i, k] * EXACT_A[k, j] for j in range(4)] for i in range(4)]
+        by_hand = [[EXACT.B[i, k] * EXACT.A[k, j] for j in range(4)] for i in range(4)]
         assert exact_of("terms", name).tolist() == by_hand
         assert rank_and_determinant(exact_of("terms", name))[0] == 1
 
@@ -183,14 +163,13 @@ def test_the_printed_matrices_are_those_of_the_articles_claims(monkeypatch):
     other = {claim["id"]: claim for claim in tables["claim"] if "id" in claim}
     other["frobenius"]["printed"] = "8.98"
     changed = read_tables(tables, compute=False)
-    assert runpy.run_path(example.__file__)["PRINTED_W0"] == walkthrough.PRINTED_W0
+    assert runpy.run_path(example.__file__)["PRINTED"] == PRINTED
     monkeypatch.setattr(claims, "article", lambda: changed)
     found = runpy.run_path(example.__file__)
-    assert found["PRINTED_W0"][0] == ("0.81", "0.20", "0.30", "0.70")
-    assert found["EXACT_W0"][0, 0] == Fraction("0.81")
-    assert found["PRINTED_NORM"] == "8.98"
-    for name in ("PRINTED_A", "PRINTED_B", "PRINTED_B_START", "PRINTED_AB", "PRINTED_W"):
-        assert found[name] == getattr(walkthrough, name)
+    assert found["PRINTED"].W0[0] == ("0.81", "0.20", "0.30", "0.70")
+    assert found["EXACT"].W0[0, 0] == Fraction("0.81")
+    assert found["PRINTED"]._replace(W0=PRINTED.W0, norm=PRINTED.norm) == PRINTED
+    assert found["PRINTED"].norm == "8.98"
 
 
 @pytest.mark.parametrize(
@@ -223,9 +202,9 @@ def test_alpha_and_r_are_those_of_the_article():
 
 
 def test_the_printed_first_entry_is_the_sum_of_the_printed_terms():
-    terms = [Fraction(term) for term in PRINTED_AB_TERMS]
-    right = [a * b for a, b in zip(EXACT_A[0], EXACT_B[:, 0], strict=True)]
-    assert sum(terms) == Fraction(PRINTED_AB[0][0])
+    terms = [Fraction(term) for term in PRINTED.AB_terms]
+    right = [a * b for a, b in zip(EXACT.A[0], EXACT.B[:, 0], strict=True)]
+    assert sum(terms) == Fraction(PRINTED.AB[0][0])
     wrong = [term for term, product in zip(terms, right, strict=True) if term != product]
     assert wrong == [Fraction("0.10")]
     assert right[0] == Fraction("0.01")
@@ -236,29 +215,29 @@ def test_the_printed_first_entry_is_the_sum_of_the_printed_terms():
 
 
 def test_the_printed_columns_are_arithmetic_sequences():
-    rises = np.diff(fractions_of(PRINTED_AB), axis=0)
+    rises = np.diff(fractions_of(PRINTED.AB), axis=0)
     assert np.all(rises == fractions_of(("0.80", "1.00")))
 
 
 def test_the_printed_A_and_B_are_arithmetic_sequences():
-    for matrix in (EXACT_A, EXACT_B):
+    for matrix in (EXACT.A, EXACT.B):
         assert np.all(np.diff(matrix.ravel()) == Fraction(1, 10))
 
 
 def test_the_16_printed_sums_are_those_of_W0_and_the_tiled_print():
-    assert np.all(EXACT_W0 + fractions_of(tiled(PRINTED_AB)) == fractions_of(PRINTED_W))
+    assert np.all(EXACT.W0 + fractions_of(tiled(PRINTED.AB)) == fractions_of(PRINTED.W))
     with pytest.raises(ValueError, match="broadcast"):
-        EXACT_W0 + fractions_of(PRINTED_AB)
+        EXACT.W0 + fractions_of(PRINTED.AB)
 
 
 def test_the_printed_norm_is_not_that_of_the_printed_numbers():
     root = exact_of("norm", "the article's sum, redone")
-    assert root.square == 2 * sum(Fraction(text) ** 2 for row in PRINTED_AB for text in row)
+    assert root.square == 2 * sum(Fraction(text) ** 2 for row in PRINTED.AB for text in row)
     assert f"{float(root):.4f}" == "9.0650"
     eight = exact_of("norm", "over its 8 printed numbers")
     assert eight.square == root.square / 2
     assert f"{float(eight):.2f}" == "6.41"
-    assert PRINTED_NORM == STEPS["norm"].parts["|Delta W|"].printed == "8.97"
+    assert PRINTED.norm == STEPS["norm"].parts["|Delta W|"].printed == "8.97"
 
 
 @pytest.mark.parametrize(
@@ -302,9 +281,9 @@ def test_a_note_states_the_computed_numbers(name, facts):
 
 
 def test_notes_follow_the_inputs(monkeypatch):
-    monkeypatch.setattr(steps, "PRINTED_AB_TERMS", ("0.20", "0.06", "0.15", "0.28"))
-    monkeypatch.setattr(steps, "PRINTED_NORM", "9.07")
-    monkeypatch.setattr(steps, "EXACT_LR", Fraction("0.2"))
+    printed = PRINTED._replace(AB_terms=("0.20", "0.06", "0.15", "0.28"), norm="9.07")
+    monkeypatch.setattr(steps, "PRINTED", printed)
+    monkeypatch.setattr(steps, "EXACT", EXACT._replace(lr=Fraction("0.2")))
     faulty = {step.name: step for step in walkthrough.all_steps()}
     assert "becomes 0.69" in faulty["update"].note
     assert "not 9.07" in faulty["norm"].note
@@ -321,7 +300,7 @@ def test_one_step_and_two_steps_are_equal_in_fractions():
 @pytest.mark.parametrize("width", [Fraction(1), Fraction(1, 7)])
 @pytest.mark.parametrize("factor", ["A", "B"])
 def test_gradients_are_the_exact_central_difference_of_the_loss(factor, width):
-    factors = {"A": EXACT_A, "B": EXACT_B}
+    factors = {"A": EXACT.A, "B": EXACT.B}
     gradient = exact_of("gradients", f"grad {factor}")
     for where in np.ndindex(gradient.shape):
         losses = []
@@ -339,9 +318,9 @@ def test_the_loss_is_half_the_squared_distance_to_the_target():
 
 
 def test_one_step_moves_both_factors_against_their_gradients():
-    for name, before in {"A": EXACT_A, "B": EXACT_B}.items():
+    for name, before in {"A": EXACT.A, "B": EXACT.B}.items():
         moved = exact_of("sgd", name) - before
-        assert np.all(moved == -EXACT_LR * exact_of("gradients", f"grad {name}"))
+        assert np.all(moved == -EXACT.lr * exact_of("gradients", f"grad {name}"))
         assert np.all(moved != 0)
 
 
@@ -360,12 +339,10 @@ def test_merged_and_unmerged_are_equal_in_fractions_after_the_step():
 
 
 def test_gradient_of_A_is_zero_at_the_start_and_that_of_B_is_not():
-    start = exact_pass(EXACT_A, walkthrough.EXACT_B_START)
+    start = exact_pass(EXACT.A, EXACT.B_start)
     assert not start.grad_A.any()
     assert start.grad_B.all()
-    assert_array_equal(
-        walkthrough.layer_pass(walkthrough.article_layer(walkthrough.EXACT_B_START)).grad_A, 0
-    )
+    assert_array_equal(walkthrough.layer_pass(walkthrough.article_layer(EXACT.B_start)).grad_A, 0)
 
 
 # tools
@@ -374,7 +351,7 @@ def test_gradient_of_A_is_zero_at_the_start_and_that_of_B_is_not():
 def test_decimals_are_read_exactly_and_kept_from_harm():
     numbers = fractions_of((("0.10", "-1.5"),))
     assert numbers.tolist() == [[Fraction(1, 10), Fraction(-3, 2)]]
-    for array in (numbers, EXACT_W0, EXACT_A, EXACT_B, EXACT_X):
+    for array in (numbers, EXACT.W0, EXACT.A, EXACT.B, EXACT.x):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 

@@ -32,16 +32,13 @@ SECONDS = 20.0
 """The default time limit for running a file, and again for each exercise."""
 
 TICK = 0.1
-"""Seconds between two looks at a report."""
+"""Seconds between two checks of a report."""
 
 KILL_SECONDS = 10.0
 """Seconds to wait for the system to remove a process that was killed."""
 
 LARGEST = 1_000_000
 """Bytes of a report that are read; the grades of all exercises are a few thousand."""
-
-LONGEST_NAME = 200
-"""Characters of a path that are shown; one of 1,500 levels fills a screen."""
 
 LOADED = "loaded"
 """First line of a child's report: the file has run, and grades follow."""
@@ -87,24 +84,20 @@ def files_of(path: Path) -> Found:
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     elif os.path.isdir(entry.path):
-                        skipped.append(f"{_short(entry.path)} is a link to a folder, and left out")
+                        skipped.append(f"{entry.path} is a link to a folder, and left out")
                     elif os.path.splitext(entry.name)[1].lower() not in ENDINGS:
                         continue
                     elif os.path.isfile(entry.path):
                         files.append(Path(entry.path))
                     else:
                         what = "a link that leads nowhere" if entry.is_symlink() else "no file"
-                        skipped.append(f"{_short(entry.path)} is {what}, and left out")
+                        skipped.append(f"{entry.path} is {what}, and left out")
         except OSError as error:
-            skipped.append(f"{_short(folder)} cannot be read ({error.strerror}), and is left out")
+            skipped.append(f"{folder} cannot be read ({error.strerror}), and is left out")
     if not files:
         why = "".join(f"; {one}" for one in sorted(skipped))
         raise LoraRefError(f"{path} holds no .py and no .ipynb file, expected submissions{why}")
     return Found(sorted(files), sorted(skipped))
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]} ..."
 
 
 def grade(

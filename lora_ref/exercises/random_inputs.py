@@ -14,7 +14,7 @@ def sizes(rng: np.random.Generator) -> tuple[int, int, int]:
 
 
 def layer_arguments(*names: str) -> Callable[[np.random.Generator, int], Arguments]:
-    """Return a function that draws a LoRA layer with a batch, of which it returns what is named."""
+    """Return a function that draws a LoRA layer with a batch and returns the named parts of it."""
 
     def draw(rng: np.random.Generator, n: int) -> Arguments:
         out_features, in_features, r = sizes(rng)

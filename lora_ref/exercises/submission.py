@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,8 @@ BROKEN = "broken"
 NAME = "submission"
 """The module name of a file while it runs."""
 
-WRAPPERS = ((functools.partial, "func"), (MethodType, "__func__"), (np.vectorize, "pyfunc"))
-"""Types of callables, and the attribute with the function that they wrap."""
+WRAPPERS = ((functools.partial, "func"), (np.vectorize, "pyfunc"))
+"""Types of callables without the module of the function that they wrap, and its attribute."""
 
 
 @dataclass(frozen=True)
@@ -42,23 +42,7 @@ class Submission:
     def function(self, name: str) -> Answer | None:
         """Return the callable that the file itself defines under a name, or None."""
         value = self.names.get(name)
-        return value if callable(value) and self._is_own(value) else None
-
-    def _is_own(self, value: object) -> bool:
-        """Return whether a callable, or the function that it wraps, is defined in the file."""
-        for wrapper, attribute in WRAPPERS:
-            if isinstance(value, wrapper):
-                return self._is_own(getattr(value, attribute))
-        if isinstance(value, FunctionType):
-            cells = value.__closure__ or ()
-            wrapped = [cell.cell_contents for cell in cells if cell.cell_contents is not value]
-            own = value.__globals__ is self.names
-            return own or any(self._is_own(one) for one in wrapped if isinstance(one, FunctionType))
-        cached = value.__dict__.get("__wrapped__") if hasattr(value, "__dict__") else None
-        if cached is not None and not isinstance(value, type):  # functools.cache
-            return self._is_own(cached)
-        kind = value if isinstance(value, type) else type(value)
-        return kind.__module__ in (NAME, "__main__")
+        return value if callable(value) and _is_own(value) else None
 
     def failure_of(self, name: str) -> str:
         """Return the message of a failure in a source that contains a name, or an empty text."""
@@ -66,6 +50,18 @@ class Submission:
             if not source or re.search(rf"\b{name}\b", source):
                 return message
         return ""
+
+
+def _is_own(value: object) -> bool:
+    """Return whether a callable, or a function that it wraps, is defined in the file."""
+    for wrapper, attribute in WRAPPERS:
+        if isinstance(value, wrapper):
+            return _is_own(getattr(value, attribute))
+    if getattr(value, "__module__", None) in (NAME, "__main__"):
+        return True
+    cells = getattr(value, "__closure__", None) or ()  # a decorator of another module
+    contents = [cell.cell_contents for cell in cells]
+    return any(isinstance(one, FunctionType) and _is_own(one) for one in contents)
 
 
 def run(path: Path) -> Submission:

@@ -12,5 +12,14 @@ from lora_ref.exercises.topics import (
     update,
 )
 
-NOTEBOOKS = (rank, update, gradients, init_and_step, adapter_and_dora, multitask, quantization)
-ALL = tuple(one for topic in (*NOTEBOOKS, counts, rounding) for one in topic.ALL)
+ALL = (
+    *rank.ALL,
+    *update.ALL,
+    *gradients.ALL,
+    *init_and_step.ALL,
+    *adapter_and_dora.ALL,
+    *multitask.ALL,
+    *quantization.ALL,
+    *counts.ALL,
+    *rounding.ALL,
+)

@@ -21,8 +21,7 @@ LOSS = (
 
 def _mean_over_rows(answer: Callable[..., Array]) -> WrongAnswer:
     return WrongAnswer(
-        "this is divided by the number of rows. grad_y has that factor already, if the loss is a "
-        "mean.",
+        "this is divided by the number of rows. If the loss is a mean, grad_y has that factor.",
         lambda grad_y, *others: answer(grad_y, *others) / len(grad_y),
     )
 
@@ -110,8 +109,7 @@ GRAD_B = Exercise(
         "mean-over-rows": _mean_over_rows(_grad_B),
         "rows-summed-first": _rows_summed_first(_grad_B),
         "A-forgotten": WrongAnswer(
-            "this is the gradient of a whole weight, from grad_y and x alone; the input of B is "
-            "A x.",
+            "this is the gradient of a whole weight, from grad_y and x; the input of B is A x.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ x,
         ),
     },

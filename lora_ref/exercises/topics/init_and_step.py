@@ -62,8 +62,7 @@ START = Exercise(
             ),
         ),
         "ones": WrongAnswer(
-            "all entries of A are equal, so all columns of B get the same gradient: rank 1 for "
-            "ever.",
+            "the entries of A are equal, so all columns of B get one gradient: rank 1 for ever.",
             lambda out, in_, r, rng: (np.full((r, in_), 0.02), np.zeros((out, r))),
         ),
     },

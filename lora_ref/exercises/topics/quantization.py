@@ -48,8 +48,7 @@ NF4_CODES = Exercise(
             _nearest,
         ),
         "largest-not-absolute": WrongAnswer(
-            "this divides by the largest weight; the largest absolute value may belong to a "
-            "negative one.",
+            "this divides by the largest weight; a negative one may have a larger absolute value.",
             lambda block, levels: _nearest(block / block.max(), levels),
         ),
         "next-level-up": WrongAnswer(

@@ -46,8 +46,7 @@ RANK_BOUND = Exercise(
             lambda out_features, in_features, ranks: max(ranks),
         ),
         "full-rank": WrongAnswer(
-            "this is the rank of a matrix without a limit; a few updates of low rank do not reach "
-            "it.",
+            "a matrix of this shape can have this rank; a few updates of low rank do not reach it.",
             lambda out_features, in_features, ranks: min(out_features, in_features),
         ),
         "larger-side": WrongAnswer(

@@ -92,8 +92,7 @@ AGREES = Exercise(
             lambda printed, value: Fraction(printed) == value,
         ),
         "one-per-cent": WrongAnswer(
-            "one per cent is a matter of taste; the printed digits say how exact the text means "
-            "to be.",
+            "one per cent is a matter of taste; the printed digits say how exact the text is.",
             lambda printed, value: _distance(printed, value) <= abs(Fraction(printed)) / 100,
         ),
         "always": WrongAnswer(

@@ -36,7 +36,6 @@ types: $(STAMP)-dev ## mypy --strict
 docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python notebooks/build.py
 	$(VENV)/bin/python docs/build.py
-	$(RUN) lora_ref exercises --markdown > docs/exercises.md
 	$(VENV)/bin/python docs/study_page.py
 	$(RUN) lora_ref figures --out docs/figures --only two-paths --theme both --format png > /dev/null
 check: lint types test test-notebooks ## all that CI runs

@@ -7,8 +7,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import exercises_page
+
 from lora_ref.claims import article, judge, literature, report
-from lora_ref.claims.quantities import page as vocabulary
+from lora_ref.claims.registry import QUANTITIES, Parameter
+from lora_ref.exercises import EXERCISES
 
 HERE = Path(__file__).parent
 
@@ -29,16 +32,51 @@ def of_literature() -> str:
 def of_vocabulary() -> str:
     """Return the page on adding a source, with the vocabulary as it is now."""
     text = (HERE / "add-a-source.md").read_text(encoding="utf-8")
-    tables = f"<!-- vocabulary -->\n\n{vocabulary.as_markdown()}\n<!-- end of vocabulary -->"
+    tables = f"<!-- vocabulary -->\n\n{tables_of_quantities()}\n<!-- end of vocabulary -->"
     return re.sub(
         r"<!-- vocabulary -->.*<!-- end of vocabulary -->", lambda _: tables, text, flags=re.DOTALL
     )
+
+
+def of_exercises() -> str:
+    """Return the exercises with the wrong answers that each recognises."""
+    return exercises_page.as_markdown(tuple(EXERCISES.values()))
+
+
+def tables_of_quantities() -> str:
+    """Return a table of quantities for each topic.
+
+    A key in brackets may be left out; what holds then stands behind it.
+    """
+    topics: dict[str, list[str]] = {}
+    for q in QUANTITIES.values():
+        keys = ", ".join(map(_key, q.parameters))
+        row = f"| `{q.name}` | {q.means} | {keys} | {q.returns.description} |"
+        topics.setdefault(q.topic, []).append(row)
+    lines = []
+    for topic in sorted(topics):
+        lines += [f"### {topic}", "", "| quantity | what it is | keys | printed is |"]
+        lines += ["|---|---|---|---|", *topics[topic], ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _key(parameter: Parameter) -> str:
+    text = f"`{parameter.key}`"
+    if parameter.kind.name in ("terms", "values"):
+        text += " (a list)"
+    if parameter.words:
+        text += f" ({', '.join(parameter.words)})"
+    if parameter.required:
+        return text
+    default = "" if parameter.default is None else f" = {parameter.default}".replace("F", "f")
+    return f"[{text}]" if parameter.kind.name == "matrix" else f"[{text}{default}]"
 
 
 PAGES: dict[str, Callable[[], str]] = {
     "article.md": of_article,
     "literature.md": of_literature,
     "add-a-source.md": of_vocabulary,
+    "exercises.md": of_exercises,
 }
 """Every page that is written here, and what it is to hold."""
 

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", metavar="S", help="the time limit of a file (20)")
     parser.add_argument("--seed", metavar="N", help="draw other sizes and numbers (0)")
     parser.add_argument("--stubs", action="store_true", help="print a file to fill in")
-    parser.add_argument("--markdown", action="store_true", help="a page of what each tells apart")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -46,7 +45,6 @@ def run(options: argparse.Namespace) -> Outcome:
     from lora_ref.exercises import EXERCISES, exercise
 
     forms = {"--check": options.check is not None, "--stubs": options.stubs}
-    forms["--markdown"] = options.markdown
     asked = [flag for flag, given in forms.items() if given]
     if len(asked) > 1 or (options.json and asked not in ([], ["--check"])):
         flags = " and ".join([*asked, "--json"] if options.json else asked)
@@ -60,10 +58,6 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.json:
         rows = [_row(one, None, None) for one in chosen]
         return Outcome(as_json({"schema": 1, "exercises": rows}))
-    if options.markdown:
-        from lora_ref.exercises.page import as_markdown
-
-        return Outcome(as_markdown(chosen).rstrip("\n"), page=True)
     if options.stubs:
         head = "import numpy as np\n\n\n"
         return Outcome(head + "\n\n".join(one.stub() for one in chosen).rstrip())

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from exercises_page import RESULTS, as_markdown
 
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises import EXERCISES, check, exercise, show
 from lora_ref.exercises.attempt import attempts
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
-from lora_ref.exercises.page import RESULTS, as_markdown
 
 NOTEBOOKS = [f"{number:02d}" for number in range(1, 11)]
 

@@ -442,7 +442,7 @@ def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
         (["--seconds", "3"], "--seconds goes with --check"),
         (["--check", ""], "--check is empty, expected a file or a folder of answers"),
         (["--stubs", "--check", "x.py"], "--check and --stubs do not go together"),
-        (["--markdown", "--json"], "--markdown and --json do not go together"),
+        (["--stubs", "--json"], "--stubs and --json do not go together"),
         (["--check", os.path.dirname(__file__), "--seconds", "x"], "'x', expected a number"),
         (["--check", os.path.dirname(__file__), "--seed", "1.5"], "expected a whole number"),
         (["--check", os.path.dirname(__file__), "--seconds", "-1"], "expected a number from 0"),

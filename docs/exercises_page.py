@@ -40,7 +40,7 @@ RESULTS: Mapping[str, str] = {
 INTRODUCTION = """\
 # The exercises, and the wrong answers that each recognises
 
-Written by `lora-ref exercises --markdown`; do not edit. The formulas to find are not here.
+Written by `python docs/build.py`; do not edit. The formulas to find are not here.
 
 {count} exercises stand in the ten [notebooks](../notebooks). Each has a task, a specification in
 plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with random sizes

@@ -7,7 +7,9 @@ sentence. Known limits stand in the docstring of `lora_ref.gradcheck.differences
 
 import warnings
 from collections.abc import Callable
+from dataclasses import InitVar, dataclass, field
 from itertools import product
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from readers_layers import IN, OWN, Gated, Own
 
 from lora_ref.checks import Array, Params
+from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import (
     EXACT_TOLERANCE,
     SMOOTH_TOLERANCE,
@@ -56,6 +59,27 @@ def tampered(layer: Any, name: str, tamper: Callable[[Array], Any]) -> Any:
     made = object.__new__(Tampered)
     made.__dict__.update(vars(layer))
     return made
+
+
+def told(
+    function: Any,
+    derivative: Any,
+    x: Array,
+    *,
+    wrong: float = 1.0,
+    seed: int = 0,
+    affine: bool = False,
+) -> tuple[float, str]:
+    """Return the error of the derivative of a function of entries, and the sentence about it."""
+    rng = np.random.default_rng(seed)
+    grad_y = rng.standard_normal(x.shape)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GradientCheckWarning)
+        gradients = {"x": wrong * grad_y * derivative(x)}
+        errors = vjp_errors(
+            lambda a: function(a["x"]), {"x": x}, grad_y, gradients, rng, affine=affine
+        )
+    return errors["x"], " ".join(str(warning.message) for warning in caught)
 
 
 # ---------------------------------------------------------------------- right layers
@@ -141,34 +165,68 @@ def test_the_smallest_entries_of_an_array_are_checked_beside_its_largest() -> No
         assert errors["x"] < SMOOTH_TOLERANCE
 
 
-def test_a_function_that_is_rounded_inside_raises_no_false_alarm() -> None:
+ROUNDED = {
+    "1 - cos x": (lambda x: 1 - np.cos(x), np.sin),
+    "pseudo-Huber": (lambda x: np.sqrt(1 + x * x) - 1, lambda x: x / np.sqrt(1 + x * x)),
+    "exp(x) - 1 - x": (lambda x: np.exp(x) - 1 - x, np.expm1),
+    "float32 inside": (lambda x: np.tanh(np.float32(x)), lambda x: 1 / np.cosh(x) ** 2),
+}
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+@pytest.mark.parametrize("size", [1e-6, 1e-4, 1.0])
+def test_a_function_that_is_rounded_inside_raises_no_false_alarm(name: str, size: float) -> None:
     """The smallest steps do not move 1 - cos x at all; that is no slope of zero."""
+    function, derivative = ROUNDED[name]
     for seed in range(40):
+        x = size * np.random.default_rng(seed).standard_normal((4, 6))
+        assert not told(function, derivative, x, seed=seed)[0] > SMOOTH_TOLERANCE
+        assert not told(function, derivative, x, seed=seed, wrong=0.0)[0] <= SMOOTH_TOLERANCE
+        assert told(function, derivative, x, seed=seed, wrong=-1.0)[0] > SMOOTH_TOLERANCE
+
+
+@pytest.mark.parametrize("levels", [10, 1000, 32767])
+def test_a_quantized_function_has_no_slope_that_is_called_right(levels: int) -> None:
+    for slope in (0.0, 1.0):
+        x = np.random.default_rng(1).standard_normal((4, 6))
+        error, _ = told(lambda x: np.round(levels * x) / levels, lambda x, s=slope: s + 0 * x, x)
+        assert not error <= SMOOTH_TOLERANCE
+        assert np.isnan(error) or slope == 1.0
+
+
+@pytest.mark.parametrize("size", [1e-290, 1e-200, 1e200, 1e290])
+@pytest.mark.parametrize("affine", [False, True])
+def test_gradients_whose_squares_overflow_or_vanish_are_judged(size: float, affine: bool) -> None:
+    x = np.random.default_rng(1).standard_normal((4, 6))
+
+    def function(x: Array) -> Array:
+        return size * (x if affine else np.tanh(x))
+
+    def derivative(x: Array) -> Array:
+        return size * (np.ones_like(x) if affine else 1 / np.cosh(x) ** 2)
+
+    assert told(function, derivative, x, affine=affine)[0] < SMOOTH_TOLERANCE
+    assert told(function, derivative, x, wrong=-1.0, affine=affine)[0] > 0.1
+
+
+def test_a_right_relu_network_needs_no_search_for_a_step() -> None:
+    calls = []
+    for seed in range(20):
         rng = np.random.default_rng(seed)
-        x, grad_y = 1e-4 * rng.standard_normal((4, 6)), rng.standard_normal((4, 6))
-        for function, derivative in (
-            (lambda x: 1 - np.cos(x), np.sin),
-            (lambda x: np.sqrt(1 + x * x) - 1, lambda x: x / np.sqrt(1 + x * x)),
-        ):
-            gradients = {"x": grad_y * derivative(x)}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", GradientCheckWarning)
-                error = vjp_errors(lambda a: function(a["x"]), {"x": x}, grad_y, gradients, rng)  # noqa: B023
-            assert not error["x"] > SMOOTH_TOLERANCE
+        x, W = rng.standard_normal((64, 64)), rng.standard_normal((64, 64))
+        mask = x @ W > 0
+
+        def function(at: Params, W: Array = W) -> Array:
+            calls.append(1)
+            return np.maximum(at["x"] @ W, 0.0)
+
+        grad_y = rng.standard_normal(mask.shape)
+        errors = vjp_errors(function, {"x": x}, grad_y, {"x": (grad_y * mask) @ W.T}, rng)
+        assert errors["x"] < SMOOTH_TOLERANCE
+    assert len(calls) < 20 * 8
 
 
 # ---------------------------------------------------------------------- what cannot be told
-
-
-def told(function: Any, derivative: Any, x: Array, *, wrong: float = 1.0) -> tuple[float, str]:
-    """Return the error of the derivative of a function of entries, and the sentence about it."""
-    rng = np.random.default_rng(0)
-    grad_y = rng.standard_normal(x.shape)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", GradientCheckWarning)
-        gradients = {"x": wrong * grad_y * derivative(x)}
-        errors = vjp_errors(lambda a: function(a["x"]), {"x": x}, grad_y, gradients, rng)
-    return errors["x"], " ".join(str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize("wrong", [1.0, -1.0, 100.0])
@@ -177,7 +235,7 @@ def test_a_saturated_function_cannot_be_told(wrong: float) -> None:
     assert np.isnan(error)
     assert said == (
         "the gradient of x cannot be told right or wrong: y does not move at all here, and does "
-        "further away, as where it is saturated"
+        "further away, as where it is saturated, a ReLU is dead, or y is rounded inside"
     )
 
 
@@ -216,7 +274,7 @@ def test_a_branch_that_weighs_next_to_nothing_is_told_or_left_open(
     )
     if wrong == 1.0:
         assert np.isnan(error)
-        assert "y is large beside what moves it" in said
+        assert "only: rounding, or kinks nearby, leave no more" in said
     elif weight > 1e-12:
         assert error > 0.1
         assert not said
@@ -242,11 +300,25 @@ def test_a_gradient_below_the_rounding_of_y_is_neither_right_nor_wrong() -> None
     assert vjp_errors(shifted, at, grad_y, {"z": grad, "shift": 1e-3}, rng)["shift"] > 0.1
 
 
-def test_a_function_that_is_not_finite_nearby_cannot_be_told() -> None:
+def test_a_reason_says_what_it_is() -> None:
     x = np.array([[1.0, 2.0]])
     error, said = told(lambda x: np.where(x == 1.0, 0.0, np.nan), np.zeros_like, x)
     assert np.isnan(error)
-    assert "y is not finite around this point" in said
+    assert "y is not finite around this point, or no two steps agree" in said
+    error, said = told(lambda x: np.maximum(x - 10, 0.0), np.zeros_like, x)
+    assert np.isnan(error)
+    assert "a ReLU is dead" in said
+
+
+def test_a_forward_that_raises_outside_its_domain_is_searched_inside_it() -> None:
+    def log(x: Array) -> Array:
+        if x.min() <= 0:
+            raise ValueError("only positive numbers have a logarithm")
+        return np.log(x)
+
+    x = np.array([[1e-8, 1.0, 2.0]])
+    assert told(log, lambda x: 1 / x, x)[0] < SMOOTH_TOLERANCE
+    assert told(log, lambda x: -1 / x, x)[0] > 0.1
 
 
 def test_what_cannot_be_told_stands_first_so_that_the_largest_error_is_nan() -> None:
@@ -257,6 +329,191 @@ def test_what_cannot_be_told_stands_first_so_that_the_largest_error_is_nan() -> 
     assert next(iter(errors)) == "G"
     assert np.isnan(max(errors.values()))
     assert not all(error < INFINITE for error in errors.values())
+
+
+# ---------------------------------------------------------------------- classes of many kinds
+
+
+class Plain:
+    """y = x @ W, with more attributes."""
+
+    def __init__(self, W: Array, **more: Any) -> None:
+        self.W = W
+        vars(self).update(more)
+
+    @property
+    def trainable(self) -> Params:
+        return {"W": self.W}
+
+    def forward(self, x: Array) -> Any:
+        return x @ self.W, x
+
+    def backward(self, grad_y: Array, cache: Any) -> Any:
+        return grad_y @ self.trainable["W"].T, {"W": cache.T @ grad_y}
+
+
+@dataclass
+class Scaled(Plain):
+    W: Array
+    scale: float = field(default=1.0, init=False)
+
+    def forward(self, x: Array) -> Any:
+        return self.scale * (x @ self.W), self.scale * x
+
+    def backward(self, grad_y: Array, cache: Any) -> Any:
+        return self.scale * grad_y @ self.W.T, {"W": cache.T @ grad_y}
+
+
+@dataclass
+class Doubled(Plain):
+    W: Array
+
+    def __post_init__(self) -> None:
+        self.W = 2 * self.W
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    W: Array
+    std: InitVar[float]
+    trainable = Plain.trainable
+    forward = Plain.forward
+    backward = Plain.backward
+
+
+class InADict(Plain):
+    def __init__(self, W: Array) -> None:
+        self.params = {"0.W": W}
+
+    @property
+    def trainable(self) -> Params:
+        return {"W": self.params["0.W"]}
+
+    def forward(self, x: Array) -> Any:
+        return x @ self.params["0.W"], x
+
+
+class InABuffer(Plain):
+    def forward(self, x: Array) -> Any:
+        np.matmul(x, self.W, out=self.out)
+        return self.out, x
+
+
+class KeepsState(Plain):
+    """The counter, which is frozen, is changed in place and `factor` is replaced."""
+
+    def forward(self, x: Array) -> Any:
+        self.counter += 1
+        self.factor = 2 * self.factor
+        return self.factor * (x @ self.W), (x, self.factor)
+
+    def backward(self, grad_y: Array, cache: Any) -> Any:
+        return super().backward(cache[1] * grad_y, cache[0])
+
+
+def made_scaled(W: Array) -> Scaled:
+    layer = Scaled(W)
+    layer.scale = 3.0
+    return layer
+
+
+KINDS: dict[str, tuple[Callable[[Array], Any], list[str]]] = {
+    "init=False": (made_scaled, []),
+    "post-init": (Doubled, []),
+    "frozen, slots, InitVar": (lambda W: Slotted(W, 1.0), []),
+    "an attribute x": (lambda W: Plain(W, x=np.zeros((4, 6)), grad_y=np.ones(2)), []),
+    "in a dict": (InADict, []),
+    "in a buffer": (lambda W: InABuffer(W, out=np.zeros((4, 5))), ["out changed in place"]),
+    "state": (
+        lambda W: KeepsState(W, counter=np.array([0]), factor=np.array(1.0)),
+        ["counter changed in place"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_class_may_keep_its_parameters_and_its_state_as_it_likes(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    W, x = rng.standard_normal((6, 5)), rng.standard_normal((4, 6))
+    make, changed = KINDS[kind]
+    layer, kept = make(W), W.copy()
+    errors, said = checked(layer, x, rng)
+    assert list(errors) == ["x", "W", *changed]
+    assert max(errors["x"], errors["W"]) < SMOOTH_TOLERANCE
+    assert not said
+    if kind != "frozen, slots, InitVar":
+        assert checked(tampered(layer, "W", np.negative), x, rng)[0]["W"] > 0.1
+    np.testing.assert_array_equal(W, kept)
+    assert getattr(layer, "counter", 0) == 0
+
+
+class Copies(Plain):
+    trainable = property(lambda self: {"W": self._W.copy()})
+
+
+class Tied(Plain):
+    trainable = property(lambda self: {"W": self.W, "V": self.W})
+
+
+class NamedX(Plain):
+    trainable = property(lambda self: {"x": self.W})
+
+
+class Method(Plain):
+    trainable = lambda self: {"W": self.W}  # noqa: E731
+
+
+class Nothing:
+    pass
+
+
+class OneOutput(Plain):
+    forward = lambda self, x: x @ self.W  # noqa: E731
+
+
+class Complex(Plain):
+    forward = lambda self, x: (x @ self.W * 1j, x)  # noqa: E731
+
+
+class OneGradient(Plain):
+    backward = lambda self, grad_y, cache: grad_y @ self.W.T  # noqa: E731
+
+
+class ListOfGradients(Plain):
+    backward = lambda self, grad_y, cache: (grad_y @ self.W.T, [cache.T @ grad_y])  # noqa: E731
+
+
+REFUSED = {
+    Copies: "W in trainable of Copies cannot be moved: .* give Copies a with_params",
+    Tied: "W in trainable of Tied cannot be moved: .* another parameter is the same array",
+    NamedX: "trainable of NamedX has a parameter x, expected parameters by names other than x",
+    Method: "trainable of Method is a method, expected parameters by names",
+    Nothing: "trainable of Nothing is a NoneType",
+    OneOutput: "forward of OneOutput returned a ndarray, expected two: y and a cache",
+    Complex: "y in forward of Complex is of complex128, expected an array of real numbers",
+    OneGradient: "backward of OneGradient returned a ndarray, expected two: the gradient of x",
+    ListOfGradients: "backward of ListOfGradients returned parameters as a list, expected",
+}
+
+
+@pytest.mark.parametrize(("kind", "sentence"), REFUSED.items(), ids=lambda one: str(one)[:30])
+def test_what_is_no_layer_is_refused_in_a_sentence(kind: Any, sentence: str) -> None:
+    rng = np.random.default_rng(0)
+    W, x = rng.standard_normal((6, 5)), rng.standard_normal((4, 6))
+    layer = Nothing() if kind is Nothing else kind(W, _W=W)
+    with pytest.raises(LoraRefError, match=sentence):
+        gradient_errors(layer, x, rng)
+
+
+@pytest.mark.parametrize(
+    "grad", [1j * np.ones((6, 5)), [[1.0], [2.0, 3.0]], np.full((6, 5), None), "W", None]
+)
+def test_a_gradient_that_is_no_array_of_real_numbers_is_wrong(grad: Any) -> None:
+    rng = np.random.default_rng(0)
+    layer = tampered(Plain(rng.standard_normal((6, 5))), "W", lambda _: grad)
+    errors = gradient_errors(layer, rng.standard_normal((4, 6)), rng)
+    assert errors["W"] == INFINITE
+    assert errors["x"] < SMOOTH_TOLERANCE
 
 
 # ---------------------------------------------------------------------- hints
@@ -272,6 +529,36 @@ def test_a_mask_drawn_inside_forward_is_hinted_at() -> None:
         errors = gradient_errors(Drops(rng.standard_normal((5, 7))), np.ones((3, 7)), rng)
     assert set(errors) == {"x", "W"}
     assert np.isnan(list(errors.values())).all()
+
+
+def test_a_rare_mask_is_hinted_at_as_well() -> None:
+    class Drops(Plain):
+        def forward(self, x: Array) -> Any:
+            kept = x * (self.rng.random(x.shape) >= 0.01)
+            return kept @ self.W, kept
+
+    hinted = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        layer = Drops(rng.standard_normal((6, 5)), rng=np.random.default_rng(seed))
+        errors, said = checked(layer, rng.standard_normal((4, 6)), rng)
+        right = max(errors.values()) <= SMOOTH_TOLERANCE
+        hinted += right or "forward gives two outputs" in said[-1]
+    assert hinted >= 38
+
+
+@pytest.mark.parametrize("function", [np.square, np.exp, lambda z: np.logaddexp(0, z)])
+def test_a_layer_that_claims_to_be_affine_is_hinted_at_whatever_comes_of_it(function: Any) -> None:
+    class Claims(Plain):
+        affine_in_each_argument = True
+
+        def forward(self, x: Array) -> Any:
+            return function(x @ self.W), x
+
+    rng = np.random.default_rng(0)
+    errors, said = checked(Claims(rng.standard_normal((6, 5))), rng.standard_normal((4, 6)), rng)
+    assert not max(errors.values()) < EXACT_TOLERANCE
+    assert "y is not affine in x and W" in said[-1]
 
 
 # ---------------------------------------------------------------------- changes in place
@@ -368,3 +655,36 @@ def test_a_mask_changed_in_place_is_named() -> None:
     errors = gradient_errors(HalvesMask(*arrays, 4.0), x, rng, mask=mask)
     assert errors["mask changed in place"] == INFINITE
     assert set(np.unique(mask)) == {0.0, 2.0}
+
+
+def test_an_array_in_a_list_or_on_an_object_of_the_cache_is_looked_at_too() -> None:
+    class UsesUp(Plain):
+        def forward(self, x: Array, masks: list[Array]) -> Any:  # type: ignore[override]
+            mask = masks[0].copy()
+            masks[0][...] = 0
+            return x @ self.W * mask, SimpleNamespace(x=x.copy(), mask=mask)
+
+        def backward(self, grad_y: Array, cache: Any) -> Any:
+            out = super().backward(grad_y * cache.mask, cache.x)
+            cache.x[...] = 0.0
+            return out
+
+    rng, masks = np.random.default_rng(0), [np.ones((4, 5), np.int64)]
+    layer = UsesUp(rng.standard_normal((6, 5)))
+    errors = gradient_errors(layer, rng.standard_normal((4, 6)), rng, masks=masks)
+    assert max(errors.pop("x"), errors.pop("W")) < SMOOTH_TOLERANCE
+    assert set(errors) == {f"{name} changed in place" for name in ("masks.0", "cache.x")}
+    assert masks[0].all()
+
+
+def test_a_parameter_that_backward_replaces_is_named() -> None:
+    class Steps(Plain):
+        def backward(self, grad_y: Array, cache: Any) -> Any:
+            out = super().backward(grad_y, cache)
+            self.W = self.W - out[1]["W"]
+            return out
+
+    rng = np.random.default_rng(0)
+    errors = gradient_errors(Steps(rng.standard_normal((6, 5))), rng.standard_normal((4, 6)), rng)
+    assert errors.pop("W changed in place") == INFINITE
+    assert max(errors.values()) < SMOOTH_TOLERANCE

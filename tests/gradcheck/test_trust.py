@@ -87,7 +87,7 @@ def told(
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_right_layer_of_a_readers_own_raises_no_false_alarm(name: str) -> None:
-    for size, seed in product(SIZES, range(4)):
+    for size, seed in product(SIZES, range(2)):
         rng = np.random.default_rng(seed)
         layer, x = OWN[name](rng), size * rng.standard_normal((4, IN))
         errors, said = checked(layer, x, rng)
@@ -104,7 +104,7 @@ def test_a_right_layer_of_a_readers_own_raises_no_false_alarm(name: str) -> None
 def test_a_wrong_gradient_of_such_a_layer_is_never_called_right(name: str, wrong: float) -> None:
     rng = np.random.default_rng(0)
     layer = OWN[name](rng)
-    for size, argument in product(SIZES, ("x", *layer.trainable)):
+    for size, argument in product(SIZES[::2], ("x", *layer.trainable)):
         x = size * rng.standard_normal((4, IN))
         changed = tampered(layer, argument, lambda grad: wrong * np.asarray(grad))
         errors, said = checked(changed, x, rng)
@@ -157,7 +157,7 @@ def test_the_step_follows_the_size_of_each_argument() -> None:
 
 
 def test_the_smallest_entries_of_an_array_are_checked_beside_its_largest() -> None:
-    for seed in range(60):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         x = rng.standard_normal((2, 3)) * 10.0 ** rng.uniform(-6, 2, (2, 3))
         at, grad_y = {"x": x}, rng.standard_normal((2, 3))
@@ -178,7 +178,7 @@ ROUNDED = {
 def test_a_function_that_is_rounded_inside_raises_no_false_alarm(name: str, size: float) -> None:
     """The smallest steps do not move 1 - cos x at all; that is no slope of zero."""
     function, derivative = ROUNDED[name]
-    for seed in range(40):
+    for seed in range(12):
         x = size * np.random.default_rng(seed).standard_normal((4, 6))
         assert not told(function, derivative, x, seed=seed)[0] > SMOOTH_TOLERANCE
         assert not told(function, derivative, x, seed=seed, wrong=0.0)[0] <= SMOOTH_TOLERANCE
@@ -538,13 +538,13 @@ def test_a_rare_mask_is_hinted_at_as_well() -> None:
             return kept @ self.W, kept
 
     hinted = 0
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         layer = Drops(rng.standard_normal((6, 5)), rng=np.random.default_rng(seed))
         errors, said = checked(layer, rng.standard_normal((4, 6)), rng)
         right = max(errors.values()) <= SMOOTH_TOLERANCE
         hinted += right or "forward gives two outputs" in said[-1]
-    assert hinted >= 38
+    assert hinted >= 19
 
 
 @pytest.mark.parametrize("function", [np.square, np.exp, lambda z: np.logaddexp(0, z)])

@@ -11,6 +11,7 @@ import pytest
 
 from lora_ref import study
 from lora_ref.errors import LoraRefError
+from lora_ref.layers import Linear
 from lora_ref.study import digits, probes, runs, solutions, tuning
 from lora_ref.study.methods import METHODS, base_weights, learning_rates
 from lora_ref.study.shifts import SHIFTS, turn
@@ -156,6 +157,20 @@ def test_the_logits_of_an_exact_solution_are_those_of_the_network(short):
             continue
         missed = np.abs(solved - expected.get(name, logits)).max()
         assert missed < 1e-4 * np.abs(logits).max(), name
+
+
+def test_the_corner_pixel_is_a_bias_so_a_column_of_W_solves_near_as_well(short):
+    x = digits.load().x
+    assert not x[:, 0].any()
+    _, network = runs.pretrain(0)
+    layer, images = network.linears["fc1"], digits.split(0).test
+    wanted = solutions.solution("near", network).linears["fc1"].bias
+    W = layer.W.copy()
+    W[:, 0] += (wanted - layer.bias) / 0.4  # where the pixel is 0.4
+    shifted = SHIFTS["near"](images).x
+    by_bias, _ = Linear(layer.W, wanted).forward(shifted)
+    by_column, _ = Linear(W, layer.bias).forward(shifted)
+    assert np.allclose(by_bias, by_column, atol=1e-4)
 
 
 def test_the_control_has_the_rank_and_the_size_of_what_it_stands_in_for(short):

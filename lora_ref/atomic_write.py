@@ -7,7 +7,7 @@ from lora_ref.errors import LoraRefError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    r"""Put a file in its place in one step; text as UTF-8 with ``\n``, on every system.
+    r"""Write a file atomically, whole or not at all; text as UTF-8 with ``\n``, on every system.
 
     Raises
     ------

@@ -149,7 +149,7 @@ class Rows(NamedTuple):
     mask: Array | None  # (n, in_features)
 
 
-def enter_forward(where: str, x: Array, weight: Array, mask: Array | None = None) -> Rows:
+def check_forward_inputs(where: str, x: Array, weight: Array, mask: Array | None = None) -> Rows:
     """Check x and its dropout mask against a weight of shape (out, in); return them as rows."""
     dtype, in_features = weight.dtype, weight.shape[1]
     rows = check_rows(f"x in {where}", x, dtype, in_features=in_features)
@@ -161,7 +161,7 @@ def enter_forward(where: str, x: Array, weight: Array, mask: Array | None = None
     return Rows(leading, rows, rows * mask, mask)
 
 
-def enter_backward(
+def check_backward_inputs(
     where: str, grad_y: Array, cache: Any, kind: type, weight: Array, /, **expected: object
 ) -> Array:
     """Check the cache as `check_cache` does, and grad_y against a weight; return grad_y as rows.

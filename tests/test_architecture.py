@@ -53,7 +53,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.passes",
         "gradcheck.differences",
         "gradcheck.reference",
-        "gradcheck.first_step",
+        "gradcheck.init_and_step",
         "gradcheck.mistakes",
         "gradcheck",
         "training.*",
@@ -240,9 +240,10 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
     ),
     "upwards, by its whole name": (
         "layers/base.py",
-        "import lora_ref.gradcheck.first_step",
+        "import lora_ref.gradcheck.init_and_step",
         "one way",
-        "lora_ref.layers.base, line {line}: lora_ref.gradcheck.first_step does not stand below it",
+        "lora_ref.layers.base, line {line}: "
+        "lora_ref.gradcheck.init_and_step does not stand below it",
     ),
     "upwards, under another name": (
         "layers/linear.py",
@@ -287,10 +288,10 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
         "lora_ref.layers.lora, line {line}: scipy is neither NumPy nor Python's own",
     ),
     "of a plotting library": (
-        "gradcheck/first_step.py",
+        "gradcheck/init_and_step.py",
         f"{INSIDE}from matplotlib.figure import Figure",
         "third party",
-        "lora_ref.gradcheck.first_step, line {line}: matplotlib belongs into lora_ref.figures",
+        "lora_ref.gradcheck.init_and_step, line {line}: matplotlib belongs into lora_ref.figures",
     ),
     "of a plotting library, at once": (
         "figures.py",

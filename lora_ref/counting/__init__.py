@@ -36,8 +36,8 @@ from lora_ref.counting.methods.low_rank import (
     VeRA,
 )
 from lora_ref.counting.methods.partial import BitFit, Full, TopLayers
+from lora_ref.counting.model import Model, Module
 from lora_ref.counting.models import MODELS, get_model
-from lora_ref.counting.modules import Model, Module
 from lora_ref.counting.parameters import (
     ITEMSIZES,
     ParameterCount,

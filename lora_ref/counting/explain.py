@@ -12,7 +12,7 @@ from typing import Literal, get_args
 from lora_ref.checks import as_count
 from lora_ref.counting.methods.base import Method, as_names
 from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA
-from lora_ref.counting.modules import Model
+from lora_ref.counting.model import Model
 from lora_ref.counting.parameters import count_parameters, make_setup
 from lora_ref.counting.rules import RULES, Rule, get_rule
 from lora_ref.errors import LoraRefError
@@ -78,7 +78,7 @@ def explain(
 
     Examples
     --------
-    >>> from lora_ref.counting.modules import Module
+    >>> from lora_ref.counting.model import Module
     >>> up, down = Module("up", "linear", (64, 16), 64), Module("down", "linear", (16, 64), 16)
     >>> mlp = Model("mlp", "", "", (up, down), width=16, blocks=1)
     >>> explain(3328, mlp, LoRA(2, ["up"]), modules_to_save=["down"])[0].rules

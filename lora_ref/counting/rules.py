@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from lora_ref.counting.methods.base import Method
 from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA, VeRA
-from lora_ref.counting.modules import Model, Module
+from lora_ref.counting.model import Model, Module
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 

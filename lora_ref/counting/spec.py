@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from lora_ref.counting.modules import KINDS, Model, Module, overlaps
+from lora_ref.counting.model import KINDS, Model, Module, overlaps
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest_or_all
 

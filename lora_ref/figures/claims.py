@@ -73,7 +73,7 @@ def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figur
 
 
 def verdicts_alt(judgements: Sequence[Judgement]) -> str:
-    """Say what `verdicts` shows."""
+    """Return the alt text of `verdicts`."""
     _check(judgements)
     totals = Counter(judgement.verdict for judgement in judgements)
     wrong = {v: totals[v] for v in WRONG if totals[v]}

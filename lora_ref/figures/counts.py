@@ -61,7 +61,7 @@ def parameters(tallies: Sequence[ParameterCount], *, theme: str = "light") -> "F
 
 
 def parameters_alt(tallies: Sequence[ParameterCount]) -> str:
-    """Say what `parameters` shows."""
+    """Return the alt text of `parameters`."""
     _check_tallies(tallies)
     shares = {c.model.title: 100 * c.trainable / c.model.total for c in tallies}
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
@@ -150,7 +150,7 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
 
 
 def memory_alt(models: Mapping[str, Mapping[str, TrainingMemory]]) -> str:
-    """Say what `memory` shows."""
+    """Return the alt text of `memory`."""
     _check_memories(models)
     said = []
     for title, ways in models.items():

@@ -103,7 +103,7 @@ def two_paths(
 
 
 def two_paths_alt(out_features: int, in_features: int, r: int, alpha: float) -> str:
-    """Say what `two_paths` shows."""
+    """Return the alt text of `two_paths`."""
     m, n = out_features, in_features
     trained, frozen = lora_params(n, m, r), full_params(n, m)
     return (

@@ -47,7 +47,7 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
 
 
 def singular_values_alt(M: Array, r: int) -> str:
-    """Say what `singular_values` shows."""
+    """Return the alt text of `singular_values`."""
     s, left, r = _spectrum(M, r)
     return (
         f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
@@ -98,7 +98,7 @@ def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Fig
 
 
 def truncations_alt(M: Array, ranks: Sequence[int]) -> str:
-    """Say what `truncations` shows."""
+    """Return the alt text of `truncations`."""
     *lower, (_, full) = _truncated(M, ranks).items()
     norm = float(np.linalg.norm(M))
     missing = [
@@ -194,7 +194,7 @@ def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
 
 
 def error_by_rank_alt(errors: Errors) -> str:
-    """Say what `error_by_rank` shows."""
+    """Return the alt text of `error_by_rank`."""
     reached = np.max(np.abs(errors.truncated - errors.bound)) / errors.bound.max()
     middle = len(errors.ranks) // 2
     best, bound = errors.drawn[middle, :, 0].min(), errors.bound[middle, 0]
@@ -253,7 +253,7 @@ def dimension(out_features: int, in_features: int, *, theme: str = "light") -> "
 
 
 def dimension_alt(out_features: int, in_features: int) -> str:
-    """Say what `dimension` shows."""
+    """Return the alt text of `dimension`."""
     m, n = out_features, in_features
     r = max(1, min(m, n) // 2)
     even = break_even_rank(n, m)

@@ -63,7 +63,7 @@ def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light
 
 
 def matrices_alt(W0: Array, A: Array, B: Array, alpha: float) -> str:
-    """Say what `matrices` shows."""
+    """Return the alt text of `matrices`."""
     layer = LoRALinear(W0, A, B, alpha)
     W = layer.merge().W
     (m, n), r = W0.shape, layer.r
@@ -121,7 +121,7 @@ def blocks(
 
 
 def blocks_alt(out_features: int, in_features: int, r: int, alpha: float) -> str:
-    """Say what `blocks` shows."""
+    """Return the alt text of `blocks`."""
     m, n = out_features, in_features
     trained, frozen = lora_params(n, m, r), full_params(n, m)
     return (
@@ -164,7 +164,7 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
 
 
 def outer_product_sum_alt(B: Array, A: Array) -> str:
-    """Say what `outer_product_sum` shows."""
+    """Return the alt text of `outer_product_sum`."""
     terms = outer_products(A, B)
     product = terms.sum(axis=0)
     firsts = [f"{term[0, 0]:.2f}" for term in terms]

@@ -76,7 +76,7 @@ def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
 
 
 def nf4_alt(used: Mapping[Kind, Use]) -> str:
-    """Say what `nf4` shows."""
+    """Return the alt text of `nf4`."""
     _check_used(used)
     ours, even = used["nf4"], used["int4"]
     gaps = np.diff(levels_of("nf4"))

@@ -25,7 +25,7 @@ from lora_ref.figures import (
     training,
 )
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.palette import dusk, evening, palette
+from lora_ref.figures.palette_metaphor import dusk, evening, palette
 from lora_ref.layers import Adapter, LoRALinear, initializers
 from lora_ref.lowrank import best_update
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward

@@ -109,7 +109,7 @@ def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
 
 
 def forgetting_alt(records: Sequence[Record]) -> str:
-    """Say what `forgetting` shows."""
+    """Return the alt text of `forgetting`."""
     groups = grouped(records)
     texts = []
     for shift in dict.fromkeys(shift for shift, _ in groups):
@@ -158,7 +158,7 @@ def scaling_sweep(records: Sequence[Record], *, theme: str = "light") -> "Figure
 
 
 def scaling_sweep_alt(records: Sequence[Record]) -> str:
-    """Say what `scaling_sweep` shows."""
+    """Return the alt text of `scaling_sweep`."""
     runs = [record["scaling_sweep"] for record in _swept(records)]
     at = [share for share, _, _ in runs[0]]
     whole = at.index(1)
@@ -202,7 +202,7 @@ def spectrum(records: Sequence[Record], *, theme: str = "light") -> "Figure":
 
 
 def spectrum_alt(records: Sequence[Record]) -> str:
-    """Say what `spectrum` shows."""
+    """Return the alt text of `spectrum`."""
     layers = [shares for record in _spectra(records) for shares in record["spectrum"].values()]
     held = {}
     for r in (1, 8):

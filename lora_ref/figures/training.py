@@ -90,7 +90,7 @@ def gradient_check(
 
 
 def gradient_check_alt(smooth: Mapping[float, float], affine: Mapping[float, float]) -> str:
-    """Say what `gradient_check` shows."""
+    """Return the alt text of `gradient_check`."""
     _check_curves(smooth, affine)
     best = min(smooth, key=lambda step: smooth[step])
     small, large = min(smooth), max(smooth)
@@ -182,7 +182,7 @@ def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> "Figure":
 
 
 def start_up_alt(starts: Mapping[str, Norms]) -> str:
-    """Say what `start_up` shows."""
+    """Return the alt text of `start_up`."""
     said = []
     for name, (A, B, delta_w) in starts.items():
         if max(A) == max(B) == 0:
@@ -235,7 +235,7 @@ def descent(
 
 
 def descent_alt(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> str:
-    """Say what `descent` shows."""
+    """Return the alt text of `descent`."""
     _check_descent(losses, floors)
     said = []
     for name, values in losses.items():

@@ -10,7 +10,7 @@ from lora_ref.gradcheck.differences import (
     numerical_gradients,
     vjp_errors,
 )
-from lora_ref.gradcheck.first_step import sgd_step, training_errors
+from lora_ref.gradcheck.init_and_step import property_errors, sgd_step
 from lora_ref.gradcheck.mistakes import MISTAKES, Mistake, caught_by, evidence
 from lora_ref.gradcheck.passes import in_place_changes
 from lora_ref.gradcheck.reference import formula_errors, lora_by_loops
@@ -30,7 +30,7 @@ __all__ = [
     "in_place_changes",
     "lora_by_loops",
     "numerical_gradients",
+    "property_errors",
     "sgd_step",
-    "training_errors",
     "vjp_errors",
 ]

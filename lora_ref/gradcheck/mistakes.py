@@ -14,7 +14,8 @@ import numpy as np
 
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
-from lora_ref.gradcheck import differences, first_step, passes, reference
+from lora_ref.gradcheck import differences, passes, reference
+from lora_ref.gradcheck.init_and_step import sgd_step
 from lora_ref.layers.initializers import both_random, both_zero, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
@@ -76,14 +77,14 @@ def evidence(
         Which checks to run.
     code : callable
         A subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` a function, as in
-        `first_step`.
+        `init_and_step`.
     rng, at_start, square
         As in `caught_by`.
     """
     if kind == "start":
-        return first_step.training_errors(code, first_step.sgd_step, rng), first_step.TOLERANCE
+        return init_and_step.property_errors(code, sgd_step, rng), init_and_step.TOLERANCE
     if kind == "step":
-        return first_step.training_errors(kaiming_uniform, code, rng), first_step.TOLERANCE
+        return init_and_step.property_errors(kaiming_uniform, code, rng), init_and_step.TOLERANCE
     out_features, in_features, r = (6 if square else 5), 6, 2
     W0, bias = rng.standard_normal((out_features, in_features)), rng.standard_normal(out_features)
     A, B = rng.standard_normal((r, in_features)), rng.standard_normal((out_features, r))
@@ -363,7 +364,7 @@ _mistake(
 def _A_updated_before_grad_x(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
 ) -> tuple[LoRALinear, Array]:
-    after, _ = first_step.sgd_step(layer, x, grad_y, lr)
+    after, _ = sgd_step(layer, x, grad_y, lr)
     _, cache = layer.forward(x)
     return after, after.backward(grad_y, cache)[0]
 
@@ -377,7 +378,7 @@ def _A_updated_before_grad_x(
 def _sign_flipped(
     layer: LoRALinear, x: Array, grad_y: Array, lr: float
 ) -> tuple[LoRALinear, Array]:
-    return first_step.sgd_step(layer, x, grad_y, -lr)
+    return sgd_step(layer, x, grad_y, -lr)
 
 
 @_mistake(
@@ -387,5 +388,5 @@ def _sign_flipped(
     cause="weight decay is applied to all arrays of the layer, the frozen one too",
 )
 def _W0_decays(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:
-    after, grad_x = first_step.sgd_step(layer, x, grad_y, lr)
+    after, grad_x = sgd_step(layer, x, grad_y, lr)
     return LoRALinear(0.999 * after.W0, after.A, after.B, after.alpha), grad_x

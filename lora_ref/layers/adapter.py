@@ -16,10 +16,10 @@ from lora_ref.checks import (
     Params,
     as_count,
     as_finite,
+    check_backward_inputs,
+    check_forward_inputs,
     check_generator,
     check_parameter,
-    enter_backward,
-    enter_forward,
 )
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.activation import check_activation
@@ -100,7 +100,7 @@ class Adapter(Layer):
 
         Further leading axes of x come back in y.
         """
-        leading, x, _, _ = enter_forward("Adapter.forward", x, self.W_down)
+        leading, x, _, _ = check_forward_inputs("Adapter.forward", x, self.W_down)
         before = x @ self.W_down.T  # (n, bottleneck)
         before += self.b_down
         h, inner = ACTIVATIONS[self.activation].forward(before)
@@ -113,7 +113,7 @@ class Adapter(Layer):
         """Map grad_y, shaped like y, to grad_x and the gradients of all four arrays."""
         (bottleneck, features), where = self.W_down.shape, "Adapter.backward"
         widths = {"x": features, "h": bottleneck}
-        g = enter_backward(where, grad_y, cache, AdapterCache, self.W_up, **widths)
+        g = check_backward_inputs(where, grad_y, cache, AdapterCache, self.W_up, **widths)
         leading, x, h, inner = cache
         grad_before = ACTIVATIONS[self.activation].backward(g @ self.W_up, inner)
         grads = {

@@ -13,7 +13,7 @@ from lora_ref.layers.base import Layer, check_params
 
 
 class Composite(Layer):
-    """A layer made of named layers, each with its own part of the parameters.
+    """A layer made of named layers, which own its parameters.
 
     A subclass says what its `children` are, how it looks `with_children` in their place, and how
     its passes run through them.

@@ -12,7 +12,13 @@ from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.checks import Array, Params, check_parameter, enter_backward, enter_forward
+from lora_ref.checks import (
+    Array,
+    Params,
+    check_backward_inputs,
+    check_forward_inputs,
+    check_parameter,
+)
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
@@ -129,7 +135,7 @@ class DoRALinear(LowRankLayer):
         LoraRefError
             For a row of V whose norm is zero or not finite: it has no direction.
         """
-        leading, x, dropped, mask = enter_forward("DoRALinear.forward", x, self.W0, mask)
+        leading, x, dropped, mask = check_forward_inputs("DoRALinear.forward", x, self.W0, mask)
         norms, W0_At = row_norms(self.W0, self.A, self.B, self.scaling)
         h = dropped @ self.A.T  # (n, r)
         z = dropped @ self.W0.T  # (n, out_features)
@@ -146,7 +152,7 @@ class DoRALinear(LowRankLayer):
         """Map grad_y, shaped like y, to grad_x and the gradients of what trains."""
         out_features, in_features = self.W0.shape
         where, widths = "DoRALinear.backward", {"x": in_features, "h": self.r, "z": out_features}
-        g = enter_backward(where, grad_y, cache, DoRACache, self.W0, **widths)
+        g = check_backward_inputs(where, grad_y, cache, DoRACache, self.W0, **widths)
         leading, x, h, z, norms, W0_At, mask = cache
         row_scale = self.magnitude / norms  # (out_features,)
         grad_row_scale = np.einsum("no,no->o", g, z)  # (out_features,)  without g * z in full

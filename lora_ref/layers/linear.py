@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from lora_ref.checks import Array, Params, check_parameter, enter_backward, enter_forward
+from lora_ref.checks import (
+    Array,
+    Params,
+    check_backward_inputs,
+    check_forward_inputs,
+    check_parameter,
+)
 from lora_ref.layers.base import Layer, check_train, chosen, freeze_untrained
 
 
@@ -63,7 +69,7 @@ class Linear(Layer):
 
         Further leading axes of x come back in y.
         """
-        leading, x, _, _ = enter_forward("Linear.forward", x, self.W)
+        leading, x, _, _ = check_forward_inputs("Linear.forward", x, self.W)
         y = x @ self.W.T  # (n, out_features)
         if self.bias is not None:
             y += self.bias
@@ -72,7 +78,7 @@ class Linear(Layer):
     def backward(self, grad_y: Array, cache: LinearCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of what trains."""
         where, in_features = "Linear.backward", self.W.shape[1]
-        g = enter_backward(where, grad_y, cache, LinearCache, self.W, x=in_features)
+        g = check_backward_inputs(where, grad_y, cache, LinearCache, self.W, x=in_features)
         leading, x = cache
         grads = {}
         if "W" in self.train:

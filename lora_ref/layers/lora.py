@@ -11,7 +11,13 @@ from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from lora_ref.checks import Array, Params, check_parameter, enter_backward, enter_forward
+from lora_ref.checks import (
+    Array,
+    Params,
+    check_backward_inputs,
+    check_forward_inputs,
+    check_parameter,
+)
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
@@ -82,7 +88,7 @@ class LoRALinear(LowRankLayer):
             Dropout before A, on the low-rank branch only: entries 0, or 1 / (1 - p) where kept.
             Drawn outside, anew for every pass; leave it out in evaluation.
         """
-        leading, x, dropped, mask = enter_forward("LoRALinear.forward", x, self.W0, mask)
+        leading, x, dropped, mask = check_forward_inputs("LoRALinear.forward", x, self.W0, mask)
         h = dropped @ self.A.T  # (n, r)
         y = x @ self.W0.T  # (n, out_features)
         add_product(y, h, (self.scaling * self.B).T)
@@ -98,7 +104,7 @@ class LoRALinear(LowRankLayer):
         is not zero; it is never computed, because nothing applies it.
         """
         where, widths = "LoRALinear.backward", {"x": self.W0.shape[1], "h": self.r}
-        g = enter_backward(where, grad_y, cache, LoRACache, self.W0, **widths)
+        g = check_backward_inputs(where, grad_y, cache, LoRACache, self.W0, **widths)
         leading, x, h, mask = cache
         grad_h = g @ (self.scaling * self.B)  # (n, r)
         grads = {}

@@ -92,7 +92,7 @@ def scaling_of(alpha: float, r: int, rank_stabilized: bool) -> float:
 
 
 def add_product(out: Array, left: Array, right: Array) -> None:
-    """Add ``left @ right`` to `out`, 128 rows at a time: a second large array takes longer."""
+    """Add ``left @ right`` to `out`, 128 rows at a time, which is faster than the whole product."""
     for i in range(0, len(out), 128):
         out[i : i + 128] += left[i : i + 128] @ right
 

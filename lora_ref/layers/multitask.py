@@ -17,9 +17,9 @@ from lora_ref.checks import (
     Params,
     as_count,
     as_finite,
+    check_backward_inputs,
+    check_forward_inputs,
     check_same_axes,
-    enter_backward,
-    enter_forward,
 )
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.base import Layer
@@ -177,7 +177,7 @@ class MultiTaskLoRA(Composite):
         mask : ndarray shaped like x, optional
             Dropout before A, as in `LoRALinear.forward`; the same mask for every task of a row.
         """
-        leading, x, dropped, mask = enter_forward("MultiTaskLoRA.forward", x, self.W0, mask)
+        leading, x, dropped, mask = check_forward_inputs("MultiTaskLoRA.forward", x, self.W0, mask)
         y = x @ self.W0.T  # (n, out_features)
         groups = []
         for tasks, strengths, here in self._groups(task, leading):
@@ -198,7 +198,7 @@ class MultiTaskLoRA(Composite):
         A task that took no part gets zeros.
         """
         where, in_features, ranks = "MultiTaskLoRA.backward", self.W0.shape[1], self._ranks
-        g = enter_backward(
+        g = check_backward_inputs(
             where, grad_y, cache, MultiTaskCache, self.W0, x=in_features, ranks=ranks
         )
         leading, x, groups, mask, _ = cache

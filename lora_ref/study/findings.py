@@ -1,4 +1,4 @@
-"""What the runs say of the article's measured claims, and of other common sentences.
+"""What the runs of the study show about the article's claims, and others often made about LoRA.
 
 The rule is the same for each. A sentence is turned into a number for every seed, positive where the
 seed speaks for it. On a shift it *holds* if the mean over seeds exceeds two standard errors; in all

@@ -12,8 +12,8 @@ from strategies import alphas, seeds
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.gradcheck import sgd_step, training_errors
-from lora_ref.gradcheck.first_step import TOLERANCE
+from lora_ref.gradcheck import property_errors, sgd_step
+from lora_ref.gradcheck.init_and_step import TOLERANCE
 from lora_ref.layers import LoRALinear, initializers
 from lora_ref.layers.initializers import (
     Initializer,
@@ -143,7 +143,7 @@ LAWS_BROKEN = {"both_zero": {"moves"}, "both_random": {"starts at W0"}}
 def test_only_the_two_that_fail_break_a_law_of_training(
     name: str, rng: np.random.Generator
 ) -> None:
-    errors = training_errors(STARTS[name](np.empty(0)), sgd_step, rng)
+    errors = property_errors(STARTS[name](np.empty(0)), sgd_step, rng)
     broken = {law for law, error in errors.items() if error > TOLERANCE}
     assert broken == LAWS_BROKEN.get(name, set())
 

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 from lora_ref.checks import as_count
 from lora_ref.counting.cost import adapter_params
 from lora_ref.counting.methods.base import Method, Part, Targeted, as_names, last_stack
-from lora_ref.counting.modules import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module
 from lora_ref.errors import LoraRefError
 
 

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
-from lora_ref.counting.modules import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module
 from lora_ref.errors import LoraRefError
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lora_ref.counting.methods.base import Method, Part, Targeted
-from lora_ref.counting.modules import Model, Module
+from lora_ref.counting.model import Model, Module
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from lora_ref.checks import as_count, as_flag
 from lora_ref.counting.methods.base import Part, Targeted
-from lora_ref.counting.modules import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module
 from lora_ref.errors import LoraRefError
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from lora_ref.checks import as_count
 from lora_ref.counting.methods.base import Method, Part, last_stack
-from lora_ref.counting.modules import Model, Module
+from lora_ref.counting.model import Model, Module
 from lora_ref.errors import LoraRefError
 
 

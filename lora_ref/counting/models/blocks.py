@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from lora_ref.counting.modules import Module
+from lora_ref.counting.model import Module
 
 Modules = tuple[Module, ...]
 

@@ -1,7 +1,7 @@
 """Text encoders: BERT and RoBERTa, DistilBERT, DeBERTa."""
 
+from lora_ref.counting.model import Model, Module
 from lora_ref.counting.models.blocks import Modules, embedding, layer_norm, linear, repeated
-from lora_ref.counting.modules import Model, Module
 
 
 def bert(

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 
+from lora_ref.counting.model import Model
 from lora_ref.counting.models import MODELS, bert, get_model, llama, t5
 from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
 from lora_ref.counting.models.llama import GEMMA_NORMS
-from lora_ref.counting.modules import Model
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest_or_all
 

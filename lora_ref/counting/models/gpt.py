@@ -1,7 +1,7 @@
 """Decoders with learned positions and layer norms: GPT-2, GPT-3, OPT."""
 
+from lora_ref.counting.model import Model
 from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
-from lora_ref.counting.modules import Model
 
 
 def gpt2(width: int, blocks: int, *, positions: int = 1024, vocabulary: int = 50257) -> Model:

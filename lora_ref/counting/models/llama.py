@@ -1,7 +1,7 @@
 """Decoders with rotary positions: LLaMA, Mistral, Qwen and Gemma; Phi."""
 
+from lora_ref.counting.model import Model
 from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated, rms_norm
-from lora_ref.counting.modules import Model
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
 GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")

@@ -2,8 +2,8 @@
 
 from itertools import pairwise
 
+from lora_ref.counting.model import Model, Module
 from lora_ref.counting.models.blocks import Modules, embedding, head, layer_norm, linear, repeated
-from lora_ref.counting.modules import Model, Module
 
 
 def vit(width: int, blocks: int, *, patch: int = 16, image: int = 224, channels: int = 3) -> Model:

@@ -7,12 +7,12 @@ come from, and where that count.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lora_ref.counting.model import Model
 from lora_ref.counting.models.encoders import bert, deberta, distilbert
 from lora_ref.counting.models.gpt import gpt2, opt
 from lora_ref.counting.models.llama import GEMMA_NORMS, llama, phi
 from lora_ref.counting.models.others import mlp, vit, whisper
 from lora_ref.counting.models.t5 import t5
-from lora_ref.counting.modules import Model
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest_or_all
 

@@ -1,7 +1,7 @@
 """Encoder and decoder for text: T5, Flan-T5, mT0."""
 
+from lora_ref.counting.model import Model
 from lora_ref.counting.models.blocks import Modules, embedding, head, linear, repeated, rms_norm
-from lora_ref.counting.modules import Model
 
 
 def t5(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lora_ref.counting import Model, Module
+from lora_ref.counting.model import overlaps
 from lora_ref.counting.models import get_model
-from lora_ref.counting.modules import overlaps
 from lora_ref.errors import LoraRefError
 
 # targets

@@ -73,7 +73,7 @@ def palette(
 
 
 def palette_alt(W0: Array, B: Array, A: Array, strengths: Sequence[float]) -> str:
-    """Say what `palette` shows."""
+    """Return the alt text of `palette`."""
     pictures, terms = _painted(W0, B, A, strengths)
     means = [f"{np.clip(picture, 0, 1).mean():.2f}" for picture in pictures]
     held = len(terms) * sum(W0.shape)

@@ -31,7 +31,7 @@ def sgd_step(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoR
     return layer.with_params(moved), grad_x
 
 
-def training_errors(start: Initializer, step: Step, rng: np.random.Generator) -> dict[str, float]:
+def property_errors(start: Initializer, step: Step, rng: np.random.Generator) -> dict[str, float]:
     """Return how far an initializer and a step are from five properties; 0 where one is kept.
 
     Parameters

@@ -51,7 +51,7 @@ def tables_of_quantities() -> str:
     topics: dict[str, list[str]] = {}
     for q in QUANTITIES.values():
         keys = ", ".join(map(_key, q.parameters))
-        row = f"| `{q.name}` | {q.means} | {keys} | {q.returns.description} |"
+        row = f"| `{q.name}` | {q.meaning} | {keys} | {q.returns.description} |"
         topics.setdefault(q.topic, []).append(row)
     lines = []
     for topic in sorted(topics):

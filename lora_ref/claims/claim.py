@@ -1,8 +1,7 @@
-"""What a claim is: data. Nobody writes a verdict down; `judge` derives it.
+"""The types of a claim: a check, the parts that qualify it, and the source that makes it.
 
-A claim states a check, a quantity with its inputs and what is printed of it. It may name a rule
-under which the number comes out, another statement of the same source that contradicts it, a
-condition under which it holds, and what is right instead. Each of these is a check too.
+A check is a quantity with its inputs and what it is compared with. A claim may add a rule, a
+conflict, a condition and a correction; each holds a check too. `judge` derives the verdict.
 """
 
 from collections.abc import Mapping
@@ -14,62 +13,37 @@ from lora_ref.claims.printed import Printed
 from lora_ref.claims.registry import Quantity
 from lora_ref.claims.values import Computed
 
-Trend = Literal["rises", "falls"]
-
 
 @dataclass(frozen=True)
 class Expected:
-    """What a value is compared with.
+    """What a value is compared with: a printed number, a shape, bounds or a trend."""
 
-    Parameters
-    ----------
-    printed : str, or tuple of them
-        A number, vector or matrix as printed, judged to its digits.
-    shape : tuple of int, optional
-        A shape, where the quantity is one.
-    ours : bool
-        Whether the file states it for itself (``equals``), and not as what the source prints.
-    about : Fraction, optional
-        A relative tolerance: only where the source says "about".
-    bounds : mapping of str to str
-        ``at-least``, ``above``, ``at-most``, ``below``: exact, every entry of the value keeps them.
-    trend : {"rises", "falls"}, optional
-        How the entries of the value follow each other.
-    """
-
-    printed: Printed | None = None
+    printed: Printed | None = None  # judged to its digits
     shape: tuple[int, ...] | None = None
-    ours: bool = False
-    about: Fraction | None = None
-    bounds: Mapping[str, str] = field(default_factory=dict)
-    trend: Trend | None = None
+    ours: bool = False  # stated by the file itself (`equals`), not printed by the source
+    about: Fraction | None = None  # a relative tolerance, only where the source says "about"
+    bounds: Mapping[str, str] = field(default_factory=dict)  # exact; every entry keeps them
+    trend: Literal["rises", "falls"] | None = None  # how the entries follow each other
 
 
 @dataclass(frozen=True)
 class Check:
-    """A quantity with its inputs, and what it is compared with.
-
-    `value` is None where an input is given by no source, only by a rule. `inputs` are as the file
-    writes them.
-    """
+    """A quantity with its inputs, and what it is compared with."""
 
     text: str
     quantity: Quantity
-    value: Computed | None
+    value: Computed | None  # None where only a rule of the claim gives one of the inputs
     expected: Expected
-    inputs: Mapping[str, Any]
+    inputs: Mapping[str, Any]  # as the file writes them
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that the source leaves unsaid: other inputs, or another reading of what is printed.
-
-    `check` is None for a reading of `lora_ref.claims.rules.READINGS`.
-    """
+    """A rule that the source does not state: other inputs, or another reading of the number."""
 
     name: str
     text: str
-    check: Check | None = None
+    check: Check | None = None  # None for a reading of `lora_ref.claims.rules.READINGS`
 
 
 @dataclass(frozen=True)
@@ -92,87 +66,40 @@ class Section(NamedTuple):
 class Claim:
     """One statement of a source.
 
-    Parameters
-    ----------
-    id : str
-        Stable name, used on the command line and in the tests.
-    source : str
-        The source's key.
-    where : str
-        Table, section, slide, or path in a repository.
-    section : Section
-        The name of that place.
-    text : str
-        The statement in our words.
-    check : Check, optional
-        None for a metaphor, for what is unsupported or not judged, and for two printed places.
-    also : tuple of Check
-        What must hold too.
-    printed : str, optional
-        What is printed, where there is nothing to compute.
-    elsewhere : Conflict, optional
-        What is printed in another place of the source, with `printed`.
-    rule, conflict, under, correction
-        See there; `under` is a condition that the source leaves out, `correction` what is right.
-    under_also : tuple of Check
-        What must hold too under the condition.
-    outside : {"metaphor", "unsupported", "not judged"}, optional
-        Where a person decides, and `note` says what the metaphor hides or what is known.
-    reason : str
-        Names in braces are filled from inputs, derived values and what was recomputed.
-    names : mapping
-        The values that a reason may name.
-    fills : bool
-        Whether braces are filled at all; in a teacher's lecture they are braces.
-    group : tuple
-        Claims that one table of the file stands for, one column of it at a time.
+    It has a check, or two printed places to compare, or it is outside: a person decided.
     """
 
-    id: str
-    source: str
-    text: str
-    where: str = ""
-    section: Section = field(default_factory=Section)
+    id: str  # on the command line and in the tests
+    source: str  # the source's key
+    text: str  # the statement in our words
+    where: str = ""  # a table, a section, a slide, or a path in a repository
+    section: Section = field(default_factory=Section)  # the name of that place
     check: Check | None = None
-    also: tuple[Check, ...] = ()
-    printed: str | None = None
+    also: tuple[Check, ...] = ()  # further checks that must hold
+    printed: str | None = None  # with `elsewhere`: two printed places, and nothing to compute
     elsewhere: Conflict | None = None
     rule: Rule | None = None
     conflict: Conflict | None = None
-    under: Check | None = None
+    under: Check | None = None  # a condition that the source leaves out
     under_also: tuple[Check, ...] = ()
-    correction: Check | None = None
+    correction: Check | None = None  # what is right
     outside: Literal["metaphor", "unsupported", "not judged"] | None = None
-    note: str = ""
-    reason: str = ""
+    note: str = ""  # what a metaphor hides, or what is known of an unsupported claim
+    reason: str = ""  # names in braces stand for inputs, `names` and what was recomputed
     names: Mapping[str, Any] = field(default_factory=dict)
-    fills: bool = True
-    group: tuple[Any, ...] = ()
+    fills: bool = True  # whether names in braces are replaced; not in a teacher's lecture
+    group: tuple[Any, ...] = ()  # the same for all claims of one column of a table of the file
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of claims.
+    """A file of claims, in the order of the file."""
 
-    Parameters
-    ----------
-    key : str
-        What ``--paper`` calls it.
-    cite : str
-        How to cite it; of a lecture its title.
-    claims : tuple of Claim
-        In the order of the file.
-    values : mapping of str to Computed
-        Its matrices and derived values by name.
-    printed : mapping of str to Printed
-        Its matrices by name, as the file writes them.
-    """
-
-    key: str
-    cite: str
+    key: str  # for `--paper`
+    cite: str  # how to cite it; of a lecture its title
     claims: tuple[Claim, ...]
-    values: Mapping[str, Computed]
-    printed: Mapping[str, Printed] = field(default_factory=dict)
+    values: Mapping[str, Computed]  # its matrices and derived values
+    printed: Mapping[str, Printed] = field(default_factory=dict)  # its matrices as written
 
     def claim(self, id: str) -> Claim:
         """Return the claim of that id."""

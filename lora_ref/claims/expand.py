@@ -20,7 +20,7 @@ _SPEC = re.compile(r",?(\.\d{1,2})?[defg%]?")
 
 
 class Expanded(NamedTuple):
-    """One claim of a table, and where it stands; `group` is the same for one column."""
+    """One claim of a table, and its path; `group` is the same for one column."""
 
     path: Path
     table: dict[str, Any]
@@ -35,18 +35,26 @@ def expand(errors: FileErrors, path: Path, table: Table) -> Iterator[Expanded]:
     braces stand for inputs, ``{row}`` for the row's id and ``{column}`` for the column's name.
     """
     base = {key: value for key, value in table.items() if key not in ("rows", "columns")}
-    rows = _tables(errors, (*path, "rows"), table.get("rows", [{}]))
+    rows = table.get("rows", [{}])
     columns = table.get("columns", {})
+    if not isinstance(rows, list):
+        errors.add((*path, "rows"), f"got {kind_of(rows)}, expected a list of tables")
+        rows = []
+    elif not 1 <= len(rows) <= MOST_ROWS:
+        errors.add((*path, "rows"), f"{len(rows)} of them, expected 1 to {MOST_ROWS}")
+        rows = []
     if not isinstance(columns, dict) or not all(isinstance(c, dict) for c in columns.values()):
         errors.add((*path, "columns"), f"got {kind_of(columns)}, expected tables columns.NAME")
-        return
-    for place, row in rows:
-        here = (*path, "rows", place) if "rows" in table else path
+        rows = []
+    for i, row in enumerate(rows):
+        here = (*path, "rows", i) if "rows" in table else path
+        if not isinstance(row, dict):
+            errors.add(here, f"got {kind_of(row)}, expected a table")
+            continue
         own = {key: value for key, value in row.items() if key not in columns}
         if not columns:
             yield Expanded(here, _merged(base, own), path)
-            continue
-        if not any(name in row for name in columns):
+        elif not any(name in row for name in columns):
             errors.add(here, f"it has none of the columns: {', '.join(columns)}")
         for name in (name for name in columns if name in row):
             cell = row[name] if isinstance(row[name], dict) else {"printed": row[name]}
@@ -58,49 +66,42 @@ def expand(errors: FileErrors, path: Path, table: Table) -> Iterator[Expanded]:
 
 
 def variant(base: Table, changes: Table, *, inherit: bool) -> dict[str, Any]:
-    """Return the keys of a check, some of them changed.
+    """Return the keys of a claim's check, some of them changed.
 
-    Parameters
-    ----------
-    base : mapping
-        The table of a claim.
-    changes : mapping
-        What is given otherwise. If it says what is expected, nothing of `base` is expected.
-    inherit : bool
-        Whether a check of another quantity keeps those inputs of `base` that the quantity takes;
-        without, it starts anew.
+    If `changes` says what is expected, nothing of `base` is expected. With `inherit`, a check of
+    another quantity keeps those inputs of `base` that the quantity takes; without, it starts anew.
     """
     own = {key: value for key, value in changes.items() if key not in NOT_OVERRIDDEN}
+    if "quantity" in own and not inherit:
+        return own
     quantity = QUANTITIES.get(str(own.get("quantity", base.get("quantity"))))
-    kept: dict[str, Any] = {}
-    if quantity is not None and (inherit or "quantity" not in own):
-        kept = {key: base[key] for key in ("quantity", *quantity.keys) if key in base}
-    if (inherit or "quantity" not in own) and not any(key in own for key in EXPECTED):
-        kept |= {key: base[key] for key in EXPECTED if key in base}
-    return kept | own
+    kept = () if quantity is None else ("quantity", *quantity.keys)
+    if not any(key in own for key in EXPECTED):
+        kept = (*kept, *EXPECTED)
+    return {key: base[key] for key in kept if key in base} | own
 
 
-def fill(text: str, values: Mapping[str, Any]) -> str:
+def format_text(text: str, values: Mapping[str, Any]) -> str:
     """Fill names in braces, as ``{value}`` or ``{share:.1%}``; what is not known stays as it is.
 
     Nothing is evaluated: a name is looked up, and a format says digits and no more.
 
     Examples
     --------
-    >>> fill("{share:.1%} of {n:,}, and {x.__class__}", {"share": 1 / 64, "n": 2048})
+    >>> format_text("{share:.1%} of {n:,}, and {x.__class__}", {"share": 1 / 64, "n": 2048})
     '1.6% of 2,048, and {x.__class__}'
     """
 
-    def one(found: re.Match[str]) -> str:
+    def filled(found: re.Match[str]) -> str:
         name, spec = found[1], found[2] or ""
         if name not in values or not _SPEC.fullmatch(spec):
             return found[0]
         try:
-            return _written(values[name], spec)
+            return _formatted(values[name], spec)
         except (TypeError, ValueError, OverflowError):  # no number, or one beyond floating point
             return found[0]
 
-    return _FIELD.sub(one, text)
+    return _FIELD.sub(filled, text)
 
 
 def fields(text: str) -> list[str]:
@@ -108,9 +109,9 @@ def fields(text: str) -> list[str]:
     return [name for name, _ in _FIELD.findall(text)]
 
 
-def _written(value: Any, spec: str) -> str:
+def _formatted(value: Any, spec: str) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(_written(one, spec) for one in value)
+        return ", ".join(_formatted(entry, spec) for entry in value)
     if isinstance(value, str):
         return value
     if not spec:
@@ -133,19 +134,3 @@ def _merged(*tables: Table) -> dict[str, Any]:
         if derived != {}:
             merged["derived"] = derived
     return merged
-
-
-def _tables(errors: FileErrors, path: Path, value: Any) -> list[tuple[int, Table]]:
-    if not isinstance(value, list):
-        errors.add(path, f"got {kind_of(value)}, expected a list of tables")
-        return []
-    if not 1 <= len(value) <= MOST_ROWS:
-        errors.add(path, f"{len(value)} of them, expected 1 to {MOST_ROWS}")
-        return []
-    found: list[tuple[int, Table]] = []
-    for i, table in enumerate(value):
-        if isinstance(table, dict):
-            found.append((i, table))
-        else:
-            errors.add((*path, i), f"got {kind_of(table)}, expected a table")
-    return found

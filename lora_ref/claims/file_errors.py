@@ -1,4 +1,4 @@
-"""What is wrong with a file: sentences with their line and key, gathered and raised together."""
+"""The errors of a file: sentences with their line and key, collected and raised together."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,17 +13,10 @@ Path = tuple[str | int, ...]
 Table = Mapping[str, Any]
 """A table of a file."""
 
-MOST_SHOWN = 40
-"""How many errors are shown; the others are counted."""
-
-LONGEST_TEXT = 500
-"""The most characters of a text that is not a number."""
-
-DEEPEST_KEY = 16
-"""The most names in one dotted key: `tomllib` takes time and memory quadratic in it."""
-
-CLOSE = 0.5
-"""How alike a key and a known one must be for the known one to be named."""
+MOST_SHOWN = 40  # errors; the others are counted
+LONGEST_TEXT = 500  # characters of a text that is not a number
+DEEPEST_KEY = 16  # names in one dotted key: `tomllib` takes time and memory quadratic in it
+CLOSE = 0.5  # how alike a key and a known one must be for the known one to be named
 
 _LEXEMES = re.compile(
     r'"""(?:\\.|[^\\])*?"{3,5}'
@@ -55,21 +48,20 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._found: dict[Path, int] = {}
-        counts: dict[Path, int] = {}
+        last_index: dict[Path, int] = {}  # of an array of tables
         here: Path = ()
-        for number, line in enumerate(_bare(text).split("\n"), start=1):
+        for number, line in enumerate(_without_strings(text).split("\n"), start=1):
             if header := _HEADER.match(line):
                 here = ()
-                *outer, last = (step.strip() for step in header[2].split("."))
-                for step in outer:
-                    here = self._into((*here, step), counts)
+                for step in header[2].split("."):
+                    if here in last_index:  # a header goes on in the last table of an array
+                        here = (*here, last_index[here])
+                    here = (*here, step.strip())
                     self._found.setdefault(here, number)
-                here = (*here, last)
                 if header[1] == "[[":
-                    self._found.setdefault(here, number)
-                    counts[here] = counts.get(here, -1) + 1
-                    here = (*here, counts[here])
-                self._found.setdefault(here, number)
+                    last_index[here] = last_index.get(here, -1) + 1
+                    here = (*here, last_index[here])
+                    self._found[here] = number
             elif key := _KEY.match(line):
                 self._found.setdefault((*here, key[1]), number)
 
@@ -81,25 +73,24 @@ class Lines:
             path = path[:-1]
         return None
 
-    def _into(self, path: Path, counts: dict[Path, int]) -> Path:
-        """Return where a step of a header leads: into the last table of an array."""
-        return (*path, counts[path]) if path in counts else path
-
 
 class FileErrors:
-    """The errors of one file, in the order of its lines."""
+    """The errors of one file, in the order of its lines.
+
+    `ids` are the ids of its tables by kind and number, for the errors to name them.
+    """
 
     def __init__(self, name: str, lines: Lines) -> None:
         self._name, self._lines = name, lines
         self._found: list[tuple[int, str]] = []
         self.ids: dict[tuple[str, int], str] = {}
 
-    def add(self, path: Path, sentence: object) -> None:
+    def add(self, path: Path, message: object) -> None:
         """Note what is wrong at a key."""
-        line, place = self._lines.of(path), self._place(path)
-        where = ", ".join(([f"line {line}"] if line else []) + ([place] if place else []))
-        text = f"{where}: {sentence}" if where else str(sentence)
-        found = (line or 0, "".join(c if c.isprintable() else "?" for c in text))
+        line = self.line(path)
+        where = ", ".join(filter(None, (f"line {line}" if line else "", self._place(path))))
+        text = f"{where}: {message}" if where else str(message)
+        found = (line, "".join(c if c.isprintable() else "?" for c in text))
         if found not in self._found:
             self._found.append(found)
 
@@ -111,28 +102,26 @@ class FileErrors:
         """Raise `LoraRefError` with a line for each error, if there is any."""
         if not self._found:
             return
-        found = [sentence for _, sentence in sorted(self._found, key=lambda error: error[0])]
-        count = "1 error" if len(found) == 1 else f"{len(found)} errors"
-        more = len(found) - MOST_SHOWN
-        shown = found[:MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        messages = [message for _, message in sorted(self._found, key=lambda error: error[0])]
+        count = "1 error" if len(messages) == 1 else f"{len(messages)} errors"
+        more = len(messages) - MOST_SHOWN
+        shown = messages[:MOST_SHOWN] + ([f"and {more} more"] if more > 0 else [])
         raise LoraRefError("\n  ".join([f"{self._name}: {count}", *shown]))
 
-    def check_keys(
-        self, path: Path, table: Mapping[str, Any], known: Iterable[str], of: str
-    ) -> None:
-        """Note every key of a table that it does not have."""
+    def check_keys(self, path: Path, table: Table, known: Iterable[str], owner: str) -> None:
+        """Note every key of a table that its owner does not have."""
         known = tuple(known)
         for key in table:
             if key not in known:
                 near = nearest(key, known, cutoff=CLOSE) or f"; known are: {', '.join(known)}"
-                self.add((*path, key), f"{of} has no key {key[:60]!r}{near}")
+                self.add((*path, key), f"{owner} has no key {key[:60]!r}{near}")
 
     def line(self, path: Path) -> int:
         """Return the line of a path, 0 where there is none."""
         return self._lines.of(path) or 0
 
     def _place(self, path: Path) -> str:
-        """Return what a reader calls a place: ``claim 3 ("ab-11"), printed``."""
+        """Return a path in words, such as ``claim 3 ("ab-11"), printed``."""
         path = tuple(key[:60] if isinstance(key, str) else key for key in path)
         match path:
             case (str(kind), int(index), *rest):
@@ -156,15 +145,14 @@ class _At(NamedTuple):
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if not isinstance(error, LoraRefError):
-            return False
-        self.errors.add(self.path, error)
-        return True
+        if isinstance(error, LoraRefError):
+            self.errors.add(self.path, error)
+        return isinstance(error, LoraRefError)
 
 
 def too_deep(text: str) -> int | None:
     """Return the first line with a dotted key of more than `DEEPEST_KEY` names, if there is one."""
-    for number, line in enumerate(_bare(text).split("\n"), start=1):
+    for number, line in enumerate(_without_strings(text).split("\n"), start=1):
         words = re.split(r"[^\w.-]+", "".join(line.split()))
         if any(word.count(".") >= DEEPEST_KEY for word in words):
             return number
@@ -204,6 +192,6 @@ def text_of(value: object, longest: int = LONGEST_TEXT) -> str:
     return text
 
 
-def _bare(text: str) -> str:
+def _without_strings(text: str) -> str:
     """Return the text without its strings and comments, line for line."""
     return _LEXEMES.sub(lambda found: "\n" * found[0].count("\n"), text)

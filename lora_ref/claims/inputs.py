@@ -1,6 +1,5 @@
-"""The inputs of a file: its matrices, what is derived from them, and the keys of a quantity."""
+"""The inputs of a file's claims: its matrices, its derived values, and the keys of a quantity."""
 
-from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -21,26 +20,26 @@ from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
-MOST_FACTORS = 8
-"""The most matrices in one product."""
+# limits of a file
+MOST_FACTORS = 8  # matrices in one product
+MOST_TERMS = 16  # entries of a list at a key
+LARGEST_MATRIX = 32  # rows or columns of a matrix that is written out
+LARGEST_COUNT = 10**12  # a whole number that a quantity takes, such as a width
+LARGEST_FEW = 1024  # a whole number of which arrays are made, or so many steps trained
 
-MOST_TERMS = 16
-"""The most entries of a list at a key."""
-
-LARGEST_MATRIX = 32
-"""The most rows or columns of a matrix that a file writes out."""
-
-LARGEST_COUNT = 10**12
-"""The largest whole number that a quantity takes, such as a width."""
-
-LARGEST_FEW = 1024
-"""The largest where arrays of that size are made, or so many steps are trained."""
+_RANGES = {
+    "count": (1, LARGEST_COUNT),
+    "whole": (0, LARGEST_COUNT),
+    "few": (1, LARGEST_FEW),
+    "steps": (0, LARGEST_FEW),
+}
+"""The least and the largest whole number of a kind."""
 
 
 class Inputs:
     """What a file's claims can refer to by name.
 
-    A name whose matrix is faulty is known and unusable: it has been told once.
+    A name whose matrix is faulty is known and has no value: its error is already noted.
     """
 
     def __init__(self, errors: FileErrors) -> None:
@@ -53,13 +52,10 @@ class Inputs:
     def read_matrices(self, tables: Table) -> None:
         """Read the table ``[matrices]``."""
         for name, value in tables.items():
-            path = ("matrices", name)
+            array = self._matrix(name, value) if self._is_name(("matrices", name), name) else None
             self.named[name] = None
-            if not self._is_name(path, name):
-                continue
-            found = self._matrix(path, value)
-            if found is not None:
-                self.named[name] = Computed(lambda array: array, {"array": found})
+            if array is not None:
+                self.named[name] = Computed(lambda array: array, {"array": array})
 
     def read_derived(self, path: Path, tables: Any) -> None:
         """Read the tables ``[derived.NAME]``; each may use what stands above it."""
@@ -68,15 +64,8 @@ class Inputs:
             return
         self._later = frozenset(tables)
         for name, table in tables.items():
-            here, found = (*path, name), None
-            if not self._is_name(here, name):
-                pass
-            elif name in self.named:
-                self.errors.add(here, f"there is a matrix called {name} already")
-            elif not isinstance(table, dict):
-                self.errors.add(here, f"got {kind_of(table)}, expected a table [derived.{name}]")
-            else:
-                found = self._derived(here, table)
+            here = (*path, name)
+            found = self._derived(here, name, table) if self._is_name(here, name) else None
             self.named[name] = found
             if found:
                 self.own[name] = found
@@ -86,8 +75,7 @@ class Inputs:
         """Return these inputs and a claim's own derived values."""
         inputs = Inputs(self.errors)
         inputs.named, inputs.own = dict(self.named), dict(self.own)
-        if tables != {}:
-            inputs.read_derived(path, tables)
+        inputs.read_derived(path, tables)
         return inputs
 
     def quantity(self, path: Path, table: Table) -> Quantity | None:
@@ -97,40 +85,46 @@ class Inputs:
             return None
         name = table["quantity"]
         if not isinstance(name, str):
-            said = f"got {kind_of(name)}, expected the name of a quantity"
+            message = f"got {kind_of(name)}, expected the name of a quantity"
         elif name in QUANTITIES:
             return QUANTITIES[name]
         else:
             near = nearest(name, QUANTITIES, cutoff=CLOSE) or "; docs/add-a-source.md lists all"
-            said = f"no quantity is called {name[:60]!r}{near}"
-        self.errors.add((*path, "quantity"), said)
+            message = f"no quantity is called {name[:60]!r}{near}"
+        self.errors.add((*path, "quantity"), message)
         return None
 
     def computed(self, path: Path, table: Table, quantity: Quantity) -> Computed | None:
         """Return a quantity with the inputs that a table gives, or note what is wrong."""
-        arguments, whole = {}, True
+        arguments, complete = {}, True
         for parameter in quantity.parameters:
             key, default = parameter.key, parameter.default
             if key not in table and parameter.required:
-                said = f"{quantity.name} needs the key {key}: {parameter.kind.description}"
-                self.errors.add(path, said)
-                whole = False
+                message = f"{quantity.name} needs the key {key}: {parameter.kind.description}"
+                self.errors.add(path, message)
+                complete = False
             elif key not in table and (parameter.kind.name != "matrix" or default is None):
                 arguments[parameter.argument] = default
             else:
                 found = None
                 with self.errors.at((*path, key)):
                     found = self._value(parameter, table.get(key, default))
-                whole = whole and found is not None
+                complete = complete and found is not None
                 arguments[parameter.argument] = found
-        swept = any(isinstance(given, Sweep) for given in arguments.values())
+        swept = any(isinstance(argument, Sweep) for argument in arguments.values())
         if swept and quantity.returns.name != "number":
-            said = f"{quantity.name} is not one number, and takes no lists of inputs"
-            self.errors.add(path, said)
+            message = f"{quantity.name} is not one number, and takes no lists of inputs"
+            self.errors.add(path, message)
             return None
-        return Computed(quantity.compute, arguments) if whole else None
+        return Computed(quantity.compute, arguments) if complete else None
 
-    def _derived(self, path: Path, table: Table) -> Computed | None:
+    def _derived(self, path: Path, name: str, table: Any) -> Computed | None:
+        if name in self.named:
+            self.errors.add(path, f"there is a matrix called {name} already")
+            return None
+        if not isinstance(table, dict):
+            self.errors.add(path, f"got {kind_of(table)}, expected a table [derived.{name}]")
+            return None
         quantity = self.quantity(path, table)
         if quantity is None:
             return None
@@ -142,14 +136,15 @@ class Inputs:
 
     def _value(self, parameter: Parameter, value: Any) -> Any:
         """Return the argument for a key, a `Sweep` for a list; None where a matrix is faulty."""
-        listed = isinstance(value, list)
-        lists = listed and value != [] and all(isinstance(one, list) for one in value)
-        if not (lists if parameter.kind.name == "names" else listed and parameter.kind.sweeps):
+        sweep = isinstance(value, list) and parameter.kind.sweeps
+        if parameter.kind.name == "names" and isinstance(value, list) and value:
+            sweep = all(isinstance(entry, list) for entry in value)
+        if not sweep:
             return self._argument(parameter, value)
         if not value or len(value) > MOST_TERMS:
             raise LoraRefError(f"a list of {len(value)}, expected 1 to {MOST_TERMS} values")
-        found = tuple(self._argument(parameter, one) for one in value)
-        return None if None in found else Sweep(found)
+        entries = tuple(self._argument(parameter, entry) for entry in value)
+        return None if None in entries else Sweep(entries)
 
     def _argument(self, parameter: Parameter, value: Any) -> Any:
         match parameter.kind.name:
@@ -159,13 +154,11 @@ class Inputs:
                 terms = tuple(self._factors(term) for term in _listed(value))
                 return None if None in terms else terms
             case "count" | "whole" | "few" | "steps":
-                least = 1 if parameter.kind.name in ("count", "few") else 0
-                few = parameter.kind.name in ("few", "steps")
-                return _count(value, least, LARGEST_FEW if few else LARGEST_COUNT)
+                return _count(value, *_RANGES[parameter.kind.name])
             case "number":
                 return self._number(value)
             case "values":
-                numbers = tuple(self._number(one) for one in _listed(value, "numbers"))
+                numbers = tuple(self._number(entry) for entry in _listed(value, "numbers"))
                 return None if None in numbers else numbers
             case "flag":
                 if not isinstance(value, bool):
@@ -177,9 +170,9 @@ class Inputs:
                     raise LoraRefError(f"got {kind_of(value)}, expected one of: {words}")
                 return value
             case "shapes":
-                return tuple(read_shape(text_of(one)) for one in _listed(value))
+                return tuple(read_shape(text_of(entry)) for entry in _listed(value))
             case "names":
-                return tuple(text_of(one) for one in _listed(value))
+                return tuple(text_of(entry) for entry in _listed(value))
         return text_of(value)
 
     def _factors(self, value: Any) -> Computed | None:
@@ -188,12 +181,10 @@ class Inputs:
         names = text_of(value).split()
         if len(names) > MOST_FACTORS:
             raise LoraRefError(f"a product of {len(names)}, expected at most {MOST_FACTORS}")
-        sources = [self._source(name) for name in names]
+        sources = tuple(self._source(name) for name in names)
         if None in sources:
             return None
-        if len(sources) == 1:
-            return sources[0]
-        return Computed(lambda factors: chain(factors), {"factors": tuple(sources)})
+        return sources[0] if len(sources) == 1 else Computed(chain, {"factors": sources})
 
     def _source(self, name: str) -> Computed | None:
         if name in self.named:
@@ -215,69 +206,67 @@ class Inputs:
         plain = name.replace("-", "_").replace("'", "_")
         if len(name) <= 40 and plain.isidentifier() and name[0] != "-" and name.isprintable():
             return True
-        self.errors.add(
-            path, f"{name[:40]!r} is no name for a matrix, expected letters, digits, _ and -"
-        )
+        message = f"{name[:40]!r} is no name for a matrix, expected letters, digits, _ and -"
+        self.errors.add(path, message)
         return False
 
-    def _matrix(self, path: Path, value: Any) -> Any:
-        """Return an array of fractions, or note everything that is wrong with it."""
+    def _matrix(self, name: str, value: Any) -> Any:
+        """Return a read-only array of fractions, or note everything that is wrong with it."""
+        path = ("matrices", name)
         rows: list[list[Any]] = []
         with self.errors.at(path):
-            rows, vector = rows_of(value)
-        fractions: list[list[Fraction | None]] = [[None] * len(row) for row in rows]
-        for i, row in enumerate(rows):
-            for k, text in enumerate(row):
-                try:
-                    fractions[i][k] = number_of(text)
-                except LoraRefError as error:
-                    place = f"entry {k + 1}" if vector else f"row {i + 1}, column {k + 1}"
-                    self.errors.add(path, f"{place}: {error}")
-        if not rows or any(None in row for row in fractions):
+            rows, is_vector = rows_of(value)
+        if not rows:
+            return None
+        array = np.empty((len(rows), len(rows[0])), dtype=object)
+        for (i, k), _ in np.ndenumerate(array):
+            try:
+                array[i, k] = number_of(rows[i][k])
+            except LoraRefError as error:
+                place = f"entry {k + 1}" if is_vector else f"row {i + 1}, column {k + 1}"
+                self.errors.add(path, f"{place}: {error}")
+        if None in array:
             return None
         texts = tuple(tuple(map(str, row)) for row in rows)
-        self.texts[str(path[-1])] = texts[0] if vector else texts
-        array = np.empty((len(rows), len(rows[0])), dtype=object)
-        array[:] = fractions
-        array = array[0] if vector else array
+        self.texts[name] = texts[0] if is_vector else texts
         array.flags.writeable = False
-        return array
+        return array[0] if is_vector else array
 
 
 def rows_of(value: Any) -> tuple[list[list[Any]], bool]:
-    """Return the rows of a matrix, unread, and whether it is a vector.
+    """Return the rows of a matrix, not yet read, and whether it is a vector.
 
     A text has a row on each line, or between ``" / "``; one line is a vector. A list of lists is a
     matrix, a list of numbers a vector.
     """
     if type(value) is str:
         rows: list[list[Any]] = list(split_rows(value))
-        vector = len(rows) == 1
+        is_vector = len(rows) == 1
     elif isinstance(value, list):
-        inner = [isinstance(row, list) for row in value]
-        if any(inner) and not all(inner):
+        are_lists = [isinstance(row, list) for row in value]
+        if any(are_lists) and not all(are_lists):
             raise LoraRefError("some rows are lists and some are not, expected all or none")
-        vector = not any(inner)
-        rows = [value] if vector else value
+        is_vector = not any(are_lists)
+        rows = [value] if is_vector else value
     else:
         raise LoraRefError(
             f"got {kind_of(value)}, expected rows of numbers, such as [[1, 0.5], [0, 2]]"
         )
     if not rows or not rows[0]:
         raise LoraRefError("it is empty, expected numbers")
+    width = len(rows[0])
     for i, row in enumerate(rows, start=1):
-        if len(row) != len(rows[0]):
+        if len(row) != width:
             raise LoraRefError(
-                f"row {i} has {_numbers(len(row))} and row 1 has {_numbers(len(rows[0]))}, "
+                f"row {i} has {_numbers(len(row))} and row 1 has {_numbers(width)}, "
                 "expected rows of one length"
             )
-    size = max(len(rows), len(rows[0]))
-    if size > LARGEST_MATRIX:
+    if max(len(rows), width) > LARGEST_MATRIX:
         raise LoraRefError(
-            f"it is {len(rows)} x {len(rows[0])}, expected at most {LARGEST_MATRIX} rows and "
-            "columns: a lecture's example"
+            f"it is {len(rows)} x {width}, expected at most {LARGEST_MATRIX} rows and columns: "
+            "a lecture's example"
         )
-    return rows, vector
+    return rows, is_vector
 
 
 def number_of(value: Any) -> Fraction:
@@ -291,35 +280,33 @@ def number_of(value: Any) -> Fraction:
     raise LoraRefError(f"got {kind_of(value)}, expected a number")
 
 
-def printed_of(value: Any, quantity: Quantity | None, sweep: bool = False) -> Printed:
+def printed_of(value: Any, quantity: Quantity | None = None, sweep: bool = False) -> Printed:
     """Return a printed number, vector or matrix; without a quantity a single number."""
-    if isinstance(value, int | BareNumber):
-        _refuse_bare(value)
-    if type(value) is str:
-        with suppress(LoraRefError):
-            read_printed(value)
-            return " ".join(value.replace("−", "-").split())
-    rows, vector = rows_of(value)
-    entries = [entry for row in rows for entry in row]
-    for entry in entries:
-        if type(entry) is not str:
-            _refuse_bare(entry)
-    for entry in entries:
-        read_printed(entry)
-    texts = tuple(tuple(" ".join(entry.replace("−", "-").split()) for entry in row) for row in rows)
-    single = vector and len(texts[0]) == 1
+    if not isinstance(value, list | dict):
+        try:
+            return _printed_number(value)
+        except LoraRefError:
+            if type(value) is not str:
+                raise
+    rows, is_vector = rows_of(value)
+    texts = tuple(tuple(_printed_number(entry) for entry in row) for row in rows)
+    is_single = is_vector and len(texts[0]) == 1
     returns = "number" if quantity is None else quantity.returns.name
     name = "it" if quantity is None else quantity.name
-    if returns == "number" and not (vector and sweep) and not single:
+    if returns == "number" and not (is_vector and sweep) and not is_single:
         raise LoraRefError(f"{name} is one number, and more is printed: {value!r:.60}")
-    if returns == "numbers" and not vector:
+    if returns == "numbers" and not is_vector:
         raise LoraRefError(f"{name} is a list of numbers, and more is printed")
-    if single and type(value) is str:
+    if is_single and type(value) is str:
         return texts[0][0]
-    return texts[0] if vector else texts
+    return texts[0] if is_vector else texts
 
 
-def _refuse_bare(value: Any) -> None:
+def _printed_number(value: Any) -> str:
+    """Return a printed number as it is shown, or refuse one without quotes."""
+    if type(value) is str:
+        read_printed(value)
+        return " ".join(value.replace("−", "-").split())
     if isinstance(value, bool) or not isinstance(value, int | BareNumber):
         raise LoraRefError(f'got {kind_of(value)}, expected a number in quotes, such as "0.50"')
     shown = str(value)[:30] if isinstance(value, str) or abs(value) < 10**30 else "..."
@@ -333,7 +320,7 @@ def _numbers(count: int) -> str:
     return "1 number" if count == 1 else f"{count} numbers"
 
 
-def _count(value: Any, least: int, most: int = LARGEST_COUNT) -> int:
+def _count(value: Any, least: int, most: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise LoraRefError(
             f"got {kind_of(value)}, expected a whole number of at least {least}, without quotes"
@@ -347,8 +334,8 @@ def _count(value: Any, least: int, most: int = LARGEST_COUNT) -> int:
 
 def _listed(value: Any, of: str = "texts") -> list[Any]:
     if not isinstance(value, list) or not value:
-        said = "an empty list" if value == [] else kind_of(value)
-        raise LoraRefError(f"got {said}, expected a list of {of}")
+        found = "an empty list" if value == [] else kind_of(value)
+        raise LoraRefError(f"got {found}, expected a list of {of}")
     if len(value) > MOST_TERMS:
         raise LoraRefError(f"a list of {len(value)}, expected at most {MOST_TERMS}")
     return value

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 
 from lora_ref.claims.claim import Check, Claim
-from lora_ref.claims.expand import fields, fill
+from lora_ref.claims.expand import fields, format_text
 from lora_ref.claims.printed import (
     Agreement,
     agreement,
@@ -285,7 +285,7 @@ def _text(claim: Claim, text: str, outcomes: Mapping[str, _Outcome] = {}) -> str
                 found[name] = _numbers(claim.names[name]())
             except ShapeError:  # as of the claim's own value
                 found[name] = "undefined"
-    return fill(text, found)
+    return format_text(text, found)
 
 
 def _numbers(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Printed numbers: reading them, comparing a value with them, and writing a value like them.
+"""Printed numbers such as "4.7M" or "0.83 %": read, compared with a value, imitated in writing.
 
 A printed number promises that the value rounds to it: half a unit of its last digit, inclusive.
 Everything is exact; a float counts as the shortest decimal that stands for it.
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
@@ -21,18 +21,14 @@ Agreement = Literal["exact", "rounded", "about", "truncated"]
 Printed: TypeAlias = str | tuple[str, ...] | tuple[tuple[str, ...], ...]
 """A printed number, a vector of them, or a matrix."""
 
-LONGEST = 60
-"""The most characters of a number: beyond it a slip of the keyboard is likelier than a lecture."""
-
-LARGEST_POWER = 60
-"""The largest power of ten, either way, that a number with an exponent may have."""
-
-LARGEST_SIZE = 10**9
-"""The largest row or column of a shape that is only named."""
+# limits of what is read
+LONGEST = 60  # characters of a number: a longer one is probably a typing error
+LARGEST_POWER = 60  # of ten, either way, in a number with an exponent
+LARGEST_SIZE = 10**9  # rows or columns of a shape that is only named
 
 _POWERS = {"K": 1, "k": 1, "M": 2, "B": 3, "G": 3, "T": 4}
 _PRINTED = re.compile(
-    r"(?P<about>~ ?)?(?P<number>-?[\d.,]+)"
+    r"(?P<about>~ ?)?(?P<sign>-?)(?P<number>[\d.,]+)"
     r"(?: ?(?P<percent>%)| ?(?P<suffix>[KkMGT])B?| ?(?P<billion>B))?"
 )
 _DECIMAL = re.compile(r"[-+]?(?P<whole>\d+(?:,\d+)*)?(?P<point>\.\d*)?(?:[eE](?P<power>[-+]?\d+))?")
@@ -65,27 +61,22 @@ def read_printed(text: str) -> Reading:
     >>> print(read_printed("1.56 %").unit)
     1/10000
     """
-    text = " ".join(_short(text.replace("−", "-").strip()).split())
+    text = " ".join(_cleaned(text).split())
     match = _PRINTED.fullmatch(text) if text.isascii() else None
-    digits = match["number"].removeprefix("-").replace(",", "") if match else ""
+    digits = match["number"].replace(",", "") if match else ""
     if match is None or not digits.replace(".", "", 1).isdigit():
         raise LoraRefError(
             f"{text!r} is not a printed number, expected digits such as 0.59, 1.56 % or 4.7M"
         )
-    whole, _, behind = match["number"].removeprefix("-").partition(".")
+    whole, _, behind = match["number"].partition(".")
     _check_commas(text, whole)
     if "," in behind:
         raise LoraRefError(f"{text!r} has a comma behind the point")
     power = _POWERS.get(match["suffix"] or match["billion"] or "", 0)
     size = Fraction(1, 100) if match["percent"] else Fraction(1000**power)
-    sign = -1 if match["number"].startswith("-") else 1
-    return Reading(
-        sign * Fraction(digits) * size,
-        size / 10 ** len(behind),
-        len(behind),
-        bool(match["percent"]),
-        power,
-    )
+    number = Fraction(match["sign"] + digits) * size
+    decimals = len(behind)
+    return Reading(number, size / 10**decimals, decimals, bool(match["percent"]), power)
 
 
 @lru_cache(4096)
@@ -97,7 +88,7 @@ def read_given(text: str) -> Fraction:
     >>> print(read_given("0.10"), read_given("-1/3"), read_given("2e-2"), read_given("125M"))
     1/10 -1/3 1/50 125000000
     """
-    text = _short(text.replace("−", "-").strip())
+    text = _cleaned(text)
     if not text.isascii():
         raise LoraRefError(f"{text!r} is not a number, expected digits such as 0.25")
     if quotient := _FRACTION.fullmatch(text):
@@ -112,10 +103,10 @@ def read_given(text: str) -> Fraction:
             return read_printed(text).number
         raise LoraRefError(f"{text!r} is not a number, expected such as 0.25, -2 or 1/3")
     _check_commas(text, found["whole"] or "")
-    if found["power"] and abs(int(found["power"])) > LARGEST_POWER:
+    power = int(found["power"] or 0)
+    if abs(power) > LARGEST_POWER:
         raise LoraRefError(
-            f"{text!r} has the power {int(found['power'])} of ten, expected at most "
-            f"{LARGEST_POWER} either way"
+            f"{text!r} has the power {power} of ten, expected at most {LARGEST_POWER} either way"
         )
     return Fraction(text.replace(",", ""))
 
@@ -166,13 +157,11 @@ def printed_texts(printed: Printed) -> Iterable[str]:
 
 
 def joined(texts: Any) -> str:
-    """Return an array of texts in one line; the rows of a matrix are kept apart by slashes."""
+    """Return an array of texts in one line, with a slash between the rows of a matrix."""
     array = np.array(texts, dtype=object)
-    if array.ndim == 0:
-        return str(array.item())
-    if array.ndim == 1:
-        return ", ".join(array)
-    return " / ".join(" ".join(row) for row in array)
+    if array.ndim == 2:
+        return " / ".join(" ".join(row) for row in array)
+    return ", ".join(array.flat)
 
 
 # comparing
@@ -181,14 +170,8 @@ def joined(texts: Any) -> str:
 def agreement(printed: str, value: Any, about: Fraction | None = None) -> Agreement | None:
     """Return how a value agrees with a printed number, or None where it does not.
 
-    Parameters
-    ----------
-    printed : str
-        Such as ``"0.59"``, ``"4.7M"`` or ``"1.56 %"``.
-    value : int, float or Fraction
-        In whole units, a share of 1.
-    about : Fraction, optional
-        A relative tolerance, where the source itself says "about".
+    The value is in whole units, a share of 1. `about` is a relative tolerance, where the source
+    itself says "about".
 
     Examples
     --------
@@ -215,12 +198,13 @@ def agreement_of_all(
     printed: Printed, values: Any, about: Fraction | None = None
 ) -> Agreement | None:
     """Return the weakest agreement among the entries of two arrays of one shape."""
-    order = ("exact", "rounded", "about", "truncated")
-    found = [
+    found = {
         agreement(text, value, about)
         for text, value in zip(printed_texts(printed), np.ravel(values), strict=True)
-    ]
-    return None if None in found else max((one for one in found if one), key=order.index)
+    }
+    if None in found:
+        return None
+    return next(how for how in reversed(get_args(Agreement)) if how in found)
 
 
 # writing
@@ -282,7 +266,7 @@ def plain_text(value: Any, percent: bool = False) -> str:
     if array.ndim:
         texts = [plain_text(entry, percent) for entry in array.flat]
         return joined(np.array(texts, dtype=object).reshape(array.shape))
-    number, sign = (exact(array.item()), "")
+    number, sign = exact(array.item()), ""
     if percent:
         number, sign = number * 100, " %"
     if number.denominator == 1 or abs(number) >= 10**4:
@@ -290,7 +274,9 @@ def plain_text(value: Any, percent: bool = False) -> str:
     return f"{float(number):.4g}{sign}"
 
 
-def _short(text: str) -> str:
+def _cleaned(text: str) -> str:
+    """Return a text with an ASCII minus sign and no blanks around it, or refuse a long one."""
+    text = text.replace("−", "-").strip()
     if len(text) > LONGEST:
         raise LoraRefError(
             f"a number of {len(text)} characters ({text[:12]}...), expected at most {LONGEST}"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from lora_ref.claims import rules
 from lora_ref.claims.check_reader import read_check, try_value
 from lora_ref.claims.claim import Check, Claim, Conflict, Rule, Section, Source
-from lora_ref.claims.expand import Expanded, expand, fields, fill, variant
+from lora_ref.claims.expand import Expanded, expand, fields, format_text, variant
 from lora_ref.claims.file_errors import (
     CLOSE,
     LONGEST_TEXT,
@@ -411,4 +411,4 @@ def _named(table: Table) -> dict[str, Any]:
     """Fill the names in braces in id, text and where."""
     values = {key: value for key, value in table.items() if key not in TEXTS}
     keys = [key for key in ("id", "text", "where") if isinstance(table.get(key), str)]
-    return {**table, **{key: fill(table[key], values) for key in keys}}
+    return {**table, **{key: format_text(table[key], values) for key in keys}}

@@ -1,4 +1,4 @@
-"""What a quantity is: a function whose signature says which keys a file may give it."""
+"""The registry of quantities: functions whose signatures say which keys a file may give them."""
 
 import inspect
 from collections.abc import Callable
@@ -19,25 +19,15 @@ from typing import (
 
 
 class Kind(NamedTuple):
-    """What may stand at a key of a file.
+    """What may stand at a key of a file."""
 
-    Parameters
-    ----------
-    name : str
-        Decides how the reader converts the value.
-    description : str
-        The end of a sentence such as "rank needs the key of: ...".
-    sweeps : bool
-        Whether a list of such values stands for several computations.
-    """
-
-    name: str
-    description: str
-    sweeps: bool = False
+    name: str  # decides how the reader converts the value
+    description: str  # the end of a sentence such as "rank needs the key of: ..."
+    sweeps: bool = False  # whether a list of such values stands for several computations
 
 
 class Returns(NamedTuple):
-    """What a quantity returns, and how the vocabulary page calls it."""
+    """What a quantity returns, and the words of the vocabulary page for it."""
 
     name: Literal["number", "numbers", "matrix", "shape", "finding"]
     description: str
@@ -69,30 +59,14 @@ StudyFinding: TypeAlias = Annotated[Any, Returns("finding", "nothing: the study'
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key that a quantity takes.
+    """A key that a quantity takes."""
 
-    Parameters
-    ----------
-    key : str
-        As a file writes it.
-    argument : str
-        The Python argument.
-    kind : Kind
-        What may stand at the key.
-    required : bool
-        Whether the key must be given.
-    default : object
-        What holds where the key is left out; for a matrix, the name of one.
-    words : tuple of str
-        The words to choose from, if the kind is a word.
-    """
-
-    key: str
-    argument: str
+    key: str  # as a file writes it
+    argument: str  # of the Python function
     kind: Kind
     required: bool
-    default: Any = None
-    words: tuple[str, ...] = ()
+    default: Any = None  # where the key is left out; for a matrix, the name of one
+    words: tuple[str, ...] = ()  # to choose from, if the kind is a word
 
 
 @dataclass(frozen=True)
@@ -101,7 +75,7 @@ class Quantity:
 
     name: str
     topic: str
-    means: str
+    meaning: str
     parameters: tuple[Parameter, ...]
     returns: Returns
     compute: Callable[..., Any]
@@ -119,14 +93,14 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def quantity(topic: str) -> Callable[[Function], Function]:
-    """Return a decorator that enters a function among the quantities.
+    """Return a decorator that registers a function as a quantity.
 
     The name is the function's, with hyphens. Each annotation is one of the kinds above or a
-    ``Literal`` of words; the return annotation says what is to be printed. The docstring, up to
-    its first section, is what the vocabulary page shows.
+    ``Literal`` of words; the return annotation says what is to be printed. The docstring is what
+    the vocabulary page shows.
     """
 
-    def enter(function: Function) -> Function:
+    def register(function: Function) -> Function:
         hints = get_type_hints(function, include_extras=True)
         (returns,) = get_args(hints.pop("return"))[1:]
         parameters = tuple(
@@ -134,10 +108,12 @@ def quantity(topic: str) -> Callable[[Function], Function]:
             for name, parameter in inspect.signature(function).parameters.items()
         )
         name = function.__name__.rstrip("_").replace("_", "-")
-        QUANTITIES[name] = Quantity(name, topic, _meaning(function), parameters, returns, function)
+        text = " ".join((function.__doc__ or "").split())
+        meaning = text.removeprefix("Return ").removesuffix(".")
+        QUANTITIES[name] = Quantity(name, topic, meaning, parameters, returns, function)
         return function
 
-    return enter
+    return register
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
@@ -153,8 +129,3 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     if kind.name != "matrix":
         key = key.replace("_", "-")
     return Parameter(key, parameter.name, kind, required, default)
-
-
-def _meaning(function: Callable[..., Any]) -> str:
-    text = inspect.cleandoc(function.__doc__ or "").partition("\n\nExamples\n")[0]
-    return " ".join(text.split()).removeprefix("Return ").removesuffix(".")

@@ -1,7 +1,7 @@
-"""Rules under which a printed number comes out, beside the counting rules of `counting`.
+"""Rules under which a printed number agrees, beside the counting rules of `counting`.
 
-A reading takes the printed number in another way; the other rules give the quantity other inputs,
-which stand in the file. A file may name further rules of its own in its table ``[rules]``.
+A reading takes the printed number in another way. Every other rule gives the quantity other inputs,
+which stand in the file. A file may name rules of its own in its table ``[rules]``.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,6 @@ RULES: Mapping[str, str] = MappingProxyType({**counting.RULES, **NAMED})
 
 
 def _binary(printed: str, value: Fraction) -> Fraction:
-    """Return the value in powers of 1,024, as if they were powers of a thousand."""
     power = read_printed(printed).power
     return value * Fraction(1000**power, 1024**power)
 

@@ -1,11 +1,10 @@
-"""Values on their way to a verdict: a quantity with its inputs, computed once, and how exact it is.
+"""A quantity with its inputs, computed once; and the limits of a value that can be judged.
 
-A value is exact, or rounded to the digits that can be trusted. Numbers that no text prints are
-refused before they can fill the memory.
+A value is exact, or rounded to the digits that can be trusted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, log10
 from typing import Any, NamedTuple
@@ -15,14 +14,10 @@ import numpy as np
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.exact import ExactArray, product
 
-LARGEST = 10**100
-"""The largest size of a number that comes out of a quantity."""
-
-MOST_BITS = 4000
-"""The most bits of a numerator or a denominator; a product of eight 60-digit numbers has fewer."""
-
-LARGEST_SIDE = 64
-"""The most rows or columns of what comes out of a quantity."""
+# limits of what is computed
+LARGEST = 10**100  # the size of a number
+MOST_BITS = 4000  # of a numerator or denominator; a product of eight 60-digit numbers has fewer
+LARGEST_SIDE = 64  # rows or columns
 
 FLOAT_DIGITS = 12
 """Digits to which a singular value is given, counted from the first digit of the largest one."""
@@ -40,14 +35,13 @@ def rounded(values: Any, largest: float) -> Rounded:
     places = FLOAT_DIGITS - 1 - (floor(log10(largest)) if largest > 0 else 0)
     unit = Fraction(10) ** -places
     array = np.asarray(values)
-    texts = [unit * round(Fraction(value) / unit) for value in array.ravel().tolist()]
-    exact = np.empty(len(texts), dtype=object)
-    exact[:] = texts
-    return Rounded(exact.reshape(array.shape), unit)
+    decimals = np.empty(array.size, dtype=object)
+    decimals[:] = [unit * round(Fraction(value) / unit) for value in array.ravel().tolist()]
+    return Rounded(decimals.reshape(array.shape), unit)
 
 
 def settled(error: float) -> float:
-    """Return a relative error, or 0 where it is nothing but rounding."""
+    """Return a relative error, or 0 where it is only rounding."""
     return 0.0 if abs(error) < 1e-12 else float(error)
 
 
@@ -64,15 +58,8 @@ def exact(value: Any) -> Fraction:
 
 
 def within_limits(value: Any) -> Any:
-    """Return a value that can be judged and shown, as an array.
-
-    Raises
-    ------
-    LoraRefError
-        Where it has more than `LARGEST_SIDE` rows or columns, where a number is larger than
-        `LARGEST` or is none, or a fraction longer than `MOST_BITS`.
-    """
-    if hasattr(value, "finding"):  # of the study, no number
+    """Return a value as an array, or refuse what is too large to be judged and shown."""
+    if hasattr(value, "finding"):  # of the study, not a number
         return value
     array = value if isinstance(value, np.ndarray) else np.array(value, dtype=object)
     if array.dtype == np.bool_:  # a shape without entries
@@ -87,7 +74,10 @@ def within_limits(value: Any) -> Any:
             raise LoraRefError("the result is not a number: 0 by 0, or the like")
         if abs(number) > LARGEST:
             raise LoraRefError("the result is beyond 1e100 in size, expected a printable number")
-        if isinstance(number, Fraction) and _bits(number) > MOST_BITS:
+        if (
+            isinstance(number, Fraction)
+            and max(number.numerator.bit_length(), number.denominator.bit_length()) > MOST_BITS
+        ):
             raise LoraRefError(f"the result is a fraction of more than {MOST_BITS} bits")
     return array
 
@@ -96,16 +86,16 @@ def chain(factors: Sequence[ExactArray]) -> ExactArray:
     """Multiply from left to right; a last vector is a column, a single number multiplies all."""
     result = factors[0]
     for factor in factors[1:]:
-        plain = result.ndim == 0 or factor.ndim == 0
-        result = within_limits(result * factor if plain else product(result, factor))
+        has_number = result.ndim == 0 or factor.ndim == 0
+        result = within_limits(result * factor if has_number else product(result, factor))
     return result
 
 
-def matrix_of(what: str, array: ExactArray) -> ExactArray:
+def matrix_of(name: str, array: ExactArray) -> ExactArray:
     """Return an array that is a matrix."""
     if array.ndim != 2:
         hint = "; a matrix of one row is written [[1, 2]]" if array.ndim == 1 else ""
-        raise ShapeError(f"{what} is {shape_text(array.shape)}, expected a matrix{hint}")
+        raise ShapeError(f"{name} is {shape_text(array.shape)}, expected a matrix{hint}")
     return array
 
 
@@ -116,10 +106,6 @@ def shape_text(shape: tuple[int, ...]) -> str:
     if len(shape) == 1:
         return f"a vector of {shape[0]}"
     return " x ".join(map(str, shape))
-
-
-def _bits(number: Fraction) -> int:
-    return max(number.numerator.bit_length(), number.denominator.bit_length())
 
 
 # a quantity with its inputs
@@ -140,84 +126,67 @@ class AsNumber:
 
 @dataclass(eq=False)
 class Computed:
-    """A quantity with its inputs.
-
-    Parameters
-    ----------
-    compute : callable
-        The quantity's function.
-    inputs : mapping
-        Its arguments: plain values, other `Computed` ones, or a `Sweep` of either.
-
-    Attributes
-    ----------
-    unit : Fraction
-        To what the value can be trusted: 0 where it is exact.
-    """
+    """A quantity with its inputs; a call computes it once."""
 
     compute: Callable[..., Any]
-    inputs: Mapping[str, Any]
-    unit: Fraction = Fraction(0)
-    _done: list[Any] = field(default_factory=list)
+    inputs: Mapping[str, Any]  # plain values, other `Computed` ones, or a `Sweep` of either
+    unit: Fraction = Fraction(0)  # to which the value can be trusted; 0 where it is exact
+    _result: Any = None
 
     def __call__(self) -> Any:
         """Return the value, or raise what its inputs do not allow: `ShapeError` for shapes."""
-        if not self._done:
+        if self._result is None:
             try:
-                with np.errstate(all="ignore"):  # what is not finite is refused
-                    self._done.append(within_limits(self._value()))
+                with np.errstate(all="ignore"):  # a value that is not finite is refused
+                    self._result = within_limits(self._value())
             except LoraRefError as error:
-                self._done.append(error)
-        if isinstance(self._done[0], LoraRefError):
-            raise self._done[0]
-        return self._done[0]
+                self._result = error
+        if isinstance(self._result, LoraRefError):
+            raise self._result
+        return self._result
 
     def _value(self) -> Any:
-        lengths = {len(given.values) for given in self.inputs.values() if isinstance(given, Sweep)}
-        if not lengths:
+        sweeps = {name: v.values for name, v in self.inputs.items() if isinstance(v, Sweep)}
+        if not sweeps:
             return self._once(self.inputs)
+        lengths = {len(values) for values in sweeps.values()}
         if len(lengths) > 1:
-            said = " and ".join(map(str, sorted(lengths)))
-            raise LoraRefError(f"the lists have {said} entries, expected lists of one length")
-        found = [
-            self._once(
-                {k: v.values[i] if isinstance(v, Sweep) else v for k, v in self.inputs.items()}
-            )
-            for i in range(lengths.pop())
+            found = " and ".join(map(str, sorted(lengths)))
+            raise LoraRefError(f"the lists have {found} entries, expected lists of one length")
+        rows = zip(*sweeps.values(), strict=True)
+        values = [
+            self._once({**self.inputs, **dict(zip(sweeps, row, strict=True))}) for row in rows
         ]
-        return np.array(found, dtype=object)
+        return np.array(values, dtype=object)
 
     def _once(self, inputs: Mapping[str, Any]) -> Any:
-        relative = Fraction(0)
-        given = {}
-        for name, value in inputs.items():
-            given[name], doubt = _resolved(value)
-            relative += doubt
-        found = self.compute(**given)
-        if isinstance(found, Rounded):
-            self.unit = max(self.unit, found.unit)
-            found = found.value
-        if relative:
-            self.unit = max(self.unit, relative * _size(found))
-        return found
+        resolved = {name: _resolved(value) for name, value in inputs.items()}
+        value = self.compute(**{name: argument for name, (argument, _) in resolved.items()})
+        if isinstance(value, Rounded):
+            self.unit = max(self.unit, value.unit)
+            value = value.value
+        if relative := sum(error for _, error in resolved.values()):
+            self.unit = max(self.unit, relative * _size(value))
+        return value
 
 
-def _resolved(given: Any) -> tuple[Any, Fraction]:
-    """Return an input's value, and how far it can be trusted relative to its size."""
-    if isinstance(given, tuple) and not hasattr(given, "_fields"):
-        pairs = [_resolved(one) for one in given]
-        return tuple(value for value, _ in pairs), sum((doubt for _, doubt in pairs), Fraction(0))
-    if isinstance(given, AsNumber):
-        number, doubt = _resolved(given.source)
+def _resolved(value: Any) -> tuple[Any, Fraction]:
+    """Return an input's value, and its uncertainty relative to its size."""
+    if isinstance(value, tuple):
+        pairs = [_resolved(entry) for entry in value]
+        return tuple(entry for entry, _ in pairs), sum((error for _, error in pairs), Fraction(0))
+    if isinstance(value, AsNumber):
+        number, error = _resolved(value.source)
         if number.ndim:
             raise LoraRefError(f"got {shape_text(number.shape)}, expected a single number")
-        return number.item(), doubt
-    if not isinstance(given, Computed):
-        return given, Fraction(0)
-    value = given()
-    size = _size(value) if given.unit else Fraction(1)
-    return value, given.unit / size if size else given.unit
+        return number.item(), error
+    if not isinstance(value, Computed):
+        return value, Fraction(0)
+    array = value()
+    size = _size(array) if value.unit else Fraction(1)
+    return array, value.unit / size if size else value.unit
 
 
 def _size(value: Any) -> Fraction:
+    """Return the largest entry, signs left out."""
     return max((abs(exact(entry)) for entry in np.ravel(np.asarray(value))), default=Fraction(0))

@@ -1,4 +1,4 @@
-"""From a claim to its verdict: the only place that knows what a verdict is."""
+"""The judge: a claim in, its verdict out. Nothing else knows what a verdict is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from lora_ref.claims.printed import (
     joined,
     like_printed,
     plain_text,
-    printed_texts,
     read_printed,
 )
 from lora_ref.claims.rules import READINGS
@@ -54,60 +53,35 @@ WRONG: tuple[Verdict, ...] = ("false", "shape", "slip", "conflict", "conditional
 
 Finding = Literal["holds", "partly", "fails", "opposite", "not measured yet"]
 
-_TWICE = ("value", "elsewhere")
-"""The names of two printed places in a reason."""
-
 _BOUNDS = {"at-least": ge, "above": gt, "at-most": le, "below": lt}
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim after recomputing.
-
-    Parameters
-    ----------
-    claim : Claim
-        What was judged.
-    verdict : str or None
-        None where something raised; `problems` then says what.
-    agreement : {"exact", "rounded", "about", "truncated"} or None
-        How the value agrees with what is printed.
-    printed, recomputed, by_rule : str or None
-        As a report shows them.
-    value : ndarray or None
-        What was recomputed.
-    finding : str or None
-        Of a measured claim, by the study's rule.
-    correction : str or None
-        What is right, and `correction_holds` whether recomputing confirms it.
-    reason : str
-        With its names filled in.
-    problems : tuple of str
-        What is wrong with the file itself.
-    """
+    """A claim after recomputing."""
 
     claim: Claim
-    verdict: Verdict | None
-    agreement: Agreement | None = None
-    printed: str | None = None
+    verdict: Verdict | None  # None where something raised; `problems` then says what
+    agreement: Agreement | None = None  # of the value with what is printed
+    printed: str | None = None  # this and the next two as a report shows them
     recomputed: str | None = None
     by_rule: str | None = None
-    value: Any = None
-    finding: Finding | None = None
-    correction: str | None = None
-    correction_holds: bool | None = None
-    reason: str = ""
-    problems: tuple[str, ...] = ()
+    value: Any = None  # what was recomputed, an array
+    finding: Finding | None = None  # of a measured claim, by the study's rule
+    correction: str | None = None  # what is right
+    correction_holds: bool | None = None  # whether recomputing confirms it
+    reason: str = ""  # with its names filled in
+    problems: tuple[str, ...] = ()  # what is wrong with the file itself
 
 
 class _Outcome(NamedTuple):
-    """What a check came to."""
+    """The result of a check."""
 
     holds: bool
     agreement: Agreement | None = None
-    shown: str | None = None
+    text: str | None = None
     value: Any = None
-    shape: bool = False  # undefined, or of another shape
+    wrong_shape: bool = False  # undefined, or of another shape than printed
 
 
 def judge(claim: Claim) -> Judgement:
@@ -129,9 +103,9 @@ def _judge(claim: Claim) -> Judgement:
         return _printed_twice(claim)
     if check.quantity.returns.name != "finding":
         return _compared(claim, check)
-    found, text = check.value() if check.value else (None, None)
+    finding, text = check.value() if check.value else (None, None)
     reason = _text(claim, claim.reason)
-    return Judgement(claim, "measured", recomputed=text, finding=found, reason=reason)
+    return Judgement(claim, "measured", recomputed=text, finding=finding, reason=reason)
 
 
 def _printed_twice(claim: Claim) -> Judgement:
@@ -139,71 +113,89 @@ def _printed_twice(claim: Claim) -> Judgement:
     texts = str(claim.printed), str(claim.elsewhere and claim.elsewhere.printed)
     here, there = map(read_printed, texts)
     same = abs(here.number - there.number) <= max(here.unit, there.unit) / 2
-    agrees: Agreement | None = "exact" if here.number == there.number else "rounded"
-    shown = {name: _Outcome(True, None, text) for name, text in zip(_TWICE, texts, strict=True)}
+    agrees: Agreement = "exact" if here.number == there.number else "rounded"
+    outcomes = {"value": _Outcome(True, text=texts[0]), "elsewhere": _Outcome(True, text=texts[1])}
     return Judgement(
         claim,
         "confirmed" if same else "conflict",
         agrees if same else None,
         printed=texts[0],
-        reason=_text(claim, claim.reason, shown),
+        reason=_text(claim, claim.reason, outcomes),
     )
 
 
 def _compared(claim: Claim, check: Check) -> Judgement:
+    """Compare the value of a claim with what is expected of it."""
     outcomes = {"value": (outcome := _assess(check))}
-    if ruled := _by_rule(claim, outcome):
+    ruled = _by_rule(claim, outcome)
+    if ruled:
         outcomes["by_rule"] = ruled
     if claim.under:
         outcomes["under"] = _assess(claim.under)
-    expected = check.expected
-    verdict: Verdict
-    if outcome.holds and all(_assess(one).holds for one in claim.also):
-        verdict = "truncated" if outcome.agreement == "truncated" else "confirmed"
-    elif ruled and ruled.holds:
-        verdict = "by-rule"
-    elif _contradicted(claim, outcome):
-        verdict = "conflict"
-    elif claim.under and all(_assess(one).holds for one in (claim.under, *claim.under_also)):
-        verdict = "conditional"
-    elif outcome.shape:
-        verdict = "shape"
-    else:
-        printed = expected.printed is not None or expected.shape is not None
-        verdict = "slip" if printed and not expected.ours else "false"
-    correction, right_holds, problems = None, None, []
-    if claim.correction is not None:
-        right = _assess(claim.correction)
-        right_holds = right.holds and right.agreement != "truncated"
-        if right_holds and claim.correction.expected.printed is not None:
-            right = right._replace(shown=joined(claim.correction.expected.printed))
-        outcomes["right"] = right
-        correction = _text(claim, claim.correction.text, outcomes)
-        says_it = claim.fills and "right" in fields(claim.correction.text)
-        if not says_it and not claim.correction.expected.bounds and right.shown is not None:
-            correction += f": {right.shown}"
-        if not right_holds:
-            said = f"the correction does not hold: {correction}"
-            wanted = claim.correction.expected.printed
-            said += "" if wanted is None else f", expected {joined(wanted)}"
-            problems.append(f"{claim.id}: {said}")
-    recomputed = outcome.shown
+    correction, correction_holds, problems = _corrected(claim, outcomes)
+    recomputed = outcome.text
     if claim.under:
         condition = _text(claim, claim.under.text, outcomes)
-        recomputed = f"{recomputed}; {condition}: {outcomes['under'].shown}"
+        recomputed = f"{recomputed}; {condition}: {outcomes['under'].text}"
     return Judgement(
         claim,
-        verdict,
+        _verdict(claim, check, outcome, ruled),
         outcome.agreement,
         _expectation(check),
         recomputed,
-        ruled.shown if ruled else None,
+        ruled.text if ruled else None,
         outcome.value,
         correction=correction,
-        correction_holds=right_holds,
+        correction_holds=correction_holds,
         reason=_text(claim, claim.reason, outcomes),
-        problems=tuple(problems),
+        problems=problems,
     )
+
+
+def _verdict(claim: Claim, check: Check, outcome: _Outcome, ruled: _Outcome | None) -> Verdict:
+    """Return the first verdict that the outcomes bear out."""
+    if outcome.holds and _all_hold(*claim.also):
+        return "truncated" if outcome.agreement == "truncated" else "confirmed"
+    if ruled and ruled.holds:
+        return "by-rule"
+    if _contradicted(claim, outcome):
+        return "conflict"
+    if claim.under and _all_hold(claim.under, *claim.under_also):
+        return "conditional"
+    if outcome.wrong_shape:
+        return "shape"
+    is_number = check.expected.printed is not None or check.expected.shape is not None
+    return "slip" if is_number and not check.expected.ours else "false"
+
+
+def _all_hold(*checks: Check) -> bool:
+    return all(_assess(check).holds for check in checks)
+
+
+def _corrected(
+    claim: Claim, outcomes: dict[str, _Outcome]
+) -> tuple[str | None, bool | None, tuple[str, ...]]:
+    """Return the correction as a text, whether it holds, and the problem where it does not.
+
+    Its outcome is added to the others, as ``right``.
+    """
+    if claim.correction is None:
+        return None, None, ()
+    expected, text = claim.correction.expected, claim.correction.text
+    wanted = None if expected.printed is None else joined(expected.printed)
+    right = _assess(claim.correction)
+    holds = right.holds and right.agreement != "truncated"
+    if holds and wanted is not None:
+        right = right._replace(text=wanted)
+    outcomes["right"] = right
+    correction = _text(claim, text, outcomes)
+    names_it = claim.fills and "right" in fields(text)
+    if not names_it and not expected.bounds and right.text is not None:
+        correction += f": {right.text}"
+    if holds:
+        return correction, True, ()
+    problem = f"{claim.id}: the correction does not hold: {correction}"
+    return correction, False, (problem + (f", expected {wanted}" if wanted is not None else ""),)
 
 
 def _assess(check: Check) -> _Outcome:
@@ -213,28 +205,29 @@ def _assess(check: Check) -> _Outcome:
         value = check.value() if check.value else None
     except ShapeError as error:
         wanted = "" if expected.shape is None else f", not {shape_text(expected.shape)}"
-        return _Outcome(False, shown=f"undefined{wanted}: {error}", shape=True)
+        return _Outcome(False, text=f"undefined{wanted}: {error}", wrong_shape=True)
     if value is None:
         return _Outcome(False)
     if expected.shape is not None:
-        found = shape_text(value.shape)
+        text = shape_text(value.shape)
         if value.shape == expected.shape:
-            return _Outcome(True, "exact", found, value)
+            return _Outcome(True, "exact", text, value)
         if value.ndim == 0:
-            found += f", {plain_text(value)}"
-        return _Outcome(False, None, f"{found}, not {shape_text(expected.shape)}", value, True)
+            text += f", {plain_text(value)}"
+        text += f", not {shape_text(expected.shape)}"
+        return _Outcome(False, None, text, value, wrong_shape=True)
     if expected.printed is not None:
-        texts = np.array(expected.printed, dtype=object)
-        shown = _like(value, texts)
-        if value.shape != texts.shape:
-            shown += f" ({shape_text(value.shape)}, not {shape_text(texts.shape)})"
-            return _Outcome(False, None, shown, value, shape=True)
+        printed = np.array(expected.printed, dtype=object)
+        text = _like(value, printed)
+        if value.shape != printed.shape:
+            text += f" ({shape_text(value.shape)}, not {shape_text(printed.shape)})"
+            return _Outcome(False, None, text, value, wrong_shape=True)
         agrees = agreement_of_all(expected.printed, value, expected.about)
-        return _Outcome(agrees is not None, agrees, shown, value)
+        return _Outcome(agrees is not None, agrees, text, value)
     numbers = [exact(entry) for entry in np.ravel(value)]
     if expected.trend is not None:
-        follow = lt if expected.trend == "rises" else gt
-        holds = len(numbers) > 1 and all(follow(a, b) for a, b in pairwise(numbers))
+        follows = lt if expected.trend == "rises" else gt
+        holds = len(numbers) > 1 and all(follows(a, b) for a, b in pairwise(numbers))
         return _Outcome(holds, None, plain_text(value), value)
     limits = {key: read_printed(text) for key, text in expected.bounds.items()}
     holds = all(_BOUNDS[key](n, limit.number) for key, limit in limits.items() for n in numbers)
@@ -257,14 +250,14 @@ def _by_rule(claim: Claim, outcome: _Outcome) -> _Outcome | None:
 
 
 def _contradicted(claim: Claim, outcome: _Outcome) -> bool:
-    """Whether another statement of the source is borne out where this one is not."""
+    """Return whether another statement of the source agrees where this one does not."""
     other, value = claim.conflict, outcome.value
     if other is None:
         return False
     if other.check is not None:
         return _assess(other.check).holds
-    single = other.printed is not None and value is not None and value.ndim == 0
-    return single and agreement(str(other.printed), value.item()) is not None
+    is_number = other.printed is not None and value is not None and value.ndim == 0
+    return is_number and agreement(str(other.printed), value.item()) is not None
 
 
 # texts
@@ -274,27 +267,27 @@ def _text(claim: Claim, text: str, outcomes: Mapping[str, _Outcome] = {}) -> str
     """Fill a text of the file from inputs, derived values, and what was recomputed."""
     if not claim.fills or "{" not in text:
         return text
-    found: dict[str, Any] = dict(claim.rule.check.inputs) if claim.rule and claim.rule.check else {}
-    found |= claim.check.inputs if claim.check else {}
+    known: dict[str, Any] = dict(claim.rule.check.inputs) if claim.rule and claim.rule.check else {}
+    known |= claim.check.inputs if claim.check else {}
     for name in fields(text):
         if name in outcomes:
             outcome, formatted = outcomes[name], f"{{{name}:" in text
-            found[name] = _numbers(outcome.value) if formatted else outcome.shown or ""
+            known[name] = _numbers(outcome.value) if formatted else outcome.text or ""
         elif name in claim.names:
             try:
-                found[name] = _numbers(claim.names[name]())
+                known[name] = _numbers(claim.names[name]())
             except ShapeError:  # as of the claim's own value
-                found[name] = "undefined"
-    return format_text(text, found)
+                known[name] = "undefined"
+    return format_text(text, known)
 
 
 def _numbers(value: Any) -> Any:
     """Return an array as numbers to be formatted: whole ones as int, others as float."""
     if value is None:
         return ""
-    flat = [exact(entry) for entry in np.ravel(value)]
-    plain = [int(n) if n.denominator == 1 else float(n) for n in flat]
-    return plain if np.ndim(value) else plain[0]
+    entries = [exact(entry) for entry in np.ravel(value)]
+    numbers = [int(n) if n.denominator == 1 else float(n) for n in entries]
+    return numbers if np.ndim(value) else numbers[0]
 
 
 def _expectation(check: Check) -> str | None:
@@ -309,10 +302,9 @@ def _expectation(check: Check) -> str | None:
     return ", ".join(f"{key.replace('-', ' ')} {text}" for key, text in expected.bounds.items())
 
 
-def _like(value: Any, texts: Any) -> str:
-    """Write recomputed values in the manner of the printed ones."""
-    printed = list(printed_texts(texts))
-    if value.shape != texts.shape:
-        printed = [printed[0]] * value.size
-    shown = [like_printed(entry, text) for entry, text in zip(value.flat, printed, strict=True)]
-    return joined(np.array(shown, dtype=object).reshape(value.shape))
+def _like(value: Any, printed: Any) -> str:
+    """Write values in the manner of the printed ones; of another shape, of the first of them."""
+    same_shape = value.shape == printed.shape
+    forms = printed.flat if same_shape else [printed.flat[0]] * value.size
+    texts = [like_printed(entry, form) for entry, form in zip(value.flat, forms, strict=True)]
+    return joined(np.array(texts, dtype=object).reshape(value.shape))

@@ -1,8 +1,9 @@
-"""How reports are laid out: two columns on a terminal, cells of a Markdown table."""
+"""The layout of reports: two columns on a terminal, cells of a Markdown table."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import zip_longest
 from textwrap import wrap as wrap_characters
 
 _MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)+(?: / -?[\d.,]+(?: -?[\d.,]+)+)+")
@@ -10,11 +11,10 @@ _MATRIX = re.compile(r"-?[\d.,]+(?: -?[\d.,]+)+(?: / -?[\d.,]+(?: -?[\d.,]+)+)+"
 
 _TITLE = re.compile(r"《[^》]*》, ")
 
-NARROW = 72
-"""Columns of a terminal below which the two sides stand below each other."""
+NARROW = 72  # columns of a terminal below which the two sides stand below each other
 
 Entry = tuple[str, str]
-"""A label, and what stands beside it."""
+"""A label, and the text beside it."""
 
 
 def plural(things: Sequence[object], name: str) -> str:
@@ -35,12 +35,12 @@ def cell(text: str) -> str:
 
 
 def coloured(text: str, colour: str) -> str:
-    """Return a text in a colour, by the number that a terminal knows it by; none if it is empty."""
+    """Return a text in a terminal's colour such as ``1;33``; uncoloured if the colour is empty."""
     return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
 
 
 def columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: a Chinese character takes two."""
+    """Return how many columns of a terminal a text takes: two for a Chinese character."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -53,9 +53,9 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """Return a text for a plain terminal: signs written out, a Chinese title left out before ours.
+    """Return a text for a plain terminal: signs spelt out, a Chinese title before ours left out.
 
-    Letters of a reader's own text stay; the command line escapes what the terminal has not.
+    Letters of a reader's own text stay; the command line escapes those that the terminal lacks.
 
     Examples
     --------
@@ -70,12 +70,8 @@ def two_sides(head: str, left: Sequence[Entry], right: Sequence[Entry], width: i
     if width < NARROW:
         return "\n".join([head, *(f"  {line}" for line in _column([*left, *right], width - 2))])
     half = (width - 3) // 2
-    sides = [_column(left, half), _column(right, width - 3 - half)]
-    height = max(map(len, sides))
-    padded = [side + [""] * (height - len(side)) for side in sides]
-    lines = []
-    for a, b in zip(*padded, strict=True):
-        lines.append(f"  {a}{' ' * (half - columns(a))} {b}".rstrip())
+    pairs = zip_longest(_column(left, half), _column(right, width - 3 - half), fillvalue="")
+    lines = [f"  {a}{' ' * (half - columns(a))} {b}".rstrip() for a, b in pairs]
     return "\n".join([head, *lines])
 
 
@@ -83,9 +79,7 @@ def _column(entries: Sequence[Entry], width: int) -> list[str]:
     """Wrap labelled texts; the rows of a matrix, kept apart by slashes, get lines of their own."""
     lines = []
     for label, text in entries:
-        body: list[str] = []
-        for part in matrix_lines(text):
-            body += wrap(part, width - 10) or [""]
+        body = [line for part in matrix_lines(text) for line in wrap(part, width - 10) or [""]]
         lines += [f"{label if i == 0 else '':<9} {line}" for i, line in enumerate(body)]
     return lines
 

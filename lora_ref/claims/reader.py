@@ -1,6 +1,6 @@
-"""A file of claims, read: TOML, and nothing in it is evaluated.
+"""The reader of a file of claims: TOML in, a source out. Nothing in the file is evaluated.
 
-What is wrong with a file is no verdict: all of it is told together, each with its line.
+Errors of the file are no verdict: all of them are reported together, each with its line.
 """
 
 import tomllib
@@ -29,13 +29,10 @@ from lora_ref.claims.printed import read_printed
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
-LARGEST_FILE = 256 * 1024
-"""Bytes."""
-
+# limits of a file
+LARGEST_FILE = 256 * 1024  # bytes
 MOST_CLAIMS = 500
-
 LONGEST_REASON = 2000
-
 LONGEST_ID = 60
 
 TABLES = ("source", "lecture", "sections", "reasons", "rules", "matrices", "derived", "claim",
@@ -53,17 +50,9 @@ OLD_NAMES = {"says": "text", "why": "reason"}
 
 
 def read(path: str | FilePath) -> Source:
-    """Read a file of claims.
+    """Read a file of claims: TOML in UTF-8, as `docs/add-a-source.md` describes it.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        A TOML file in UTF-8, as `docs/add-a-source.md` describes it.
-
-    Raises
-    ------
-    LoraRefError
-        For a file that cannot be read, and for all that is wrong in it together, a line each.
+    A `LoraRefError` lists everything that is wrong with the file, a line each.
     """
     name = str(path)
     try:
@@ -73,9 +62,9 @@ def read(path: str | FilePath) -> Source:
             raise LoraRefError(f"{name} is no regular file, expected a TOML file")
         with open(path, "rb") as file:
             raw = file.read(LARGEST_FILE + 1)
+    except LoraRefError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, LoraRefError):
-            raise
         reason = getattr(error, "strerror", None) or error
         raise LoraRefError(f"{name!r} cannot be read: {reason}") from None
     if len(raw) > LARGEST_FILE:
@@ -94,25 +83,16 @@ def read(path: str | FilePath) -> Source:
 def parse(text: str, name: str = "the text", *, compute: bool = True) -> Source:
     """Read the text of a file; `name` is what errors call it.
 
-    Parameters
-    ----------
-    text : str
-        TOML.
-    name : str
-        Of the file.
-    compute : bool
-        Whether to compute every value at once, so that an input which a quantity cannot work with
-        is an error of the file. Without, it is reported by `judge`.
+    With `compute` every value is computed at once: an input that a quantity cannot work with is
+    then an error of the file. Without, `judge` reports it.
     """
     if line := too_deep(text):
         raise LoraRefError(f"{name}, line {line}: a key is nested too deeply")
     try:
         tables = tomllib.loads(text, parse_float=BareNumber)
-    except tomllib.TOMLDecodeError as error:
-        raise LoraRefError(f"{name} is not TOML: {error}") from None
     except RecursionError:
         raise LoraRefError(f"{name} is nested too deeply, expected tables and rows") from None
-    except ValueError as error:  # Python refuses whole numbers of thousands of digits
+    except ValueError as error:  # no TOML, or a whole number of thousands of digits
         raise LoraRefError(f"{name} is not TOML: {error}") from None
     return read_tables(tables, FileErrors(name, Lines(text)), compute=compute)
 
@@ -120,8 +100,7 @@ def parse(text: str, name: str = "the text", *, compute: bool = True) -> Source:
 def read_tables(tables: Table, errors: FileErrors | None = None, *, compute: bool = True) -> Source:
     """Read the tables of a file; a test changes one value in them and reads them again."""
     errors = errors or FileErrors("the tables", Lines(""))
-    reader = _Reader(tables, errors, compute)
-    source = reader.source()
+    source = _Reader(tables, errors, compute).source()
     errors.raise_if_any()
     return source
 
@@ -133,6 +112,7 @@ class _Reader:
         self.errors, self.compute, self.tables = errors, compute, tables
         errors.check_keys((), tables, TABLES, "a file of claims")
         self.fills = "lecture" not in tables
+        self.longest = LONGEST_REASON if self.fills else LONGEST_TEXT
         self.inputs = Inputs(errors)
         self.inputs.read_matrices(self._table("matrices"))
         self.inputs.read_derived(("derived",), self._table("derived"))
@@ -144,8 +124,8 @@ class _Reader:
         """Return the source, its claims in the order of the file."""
         if not self.tables.get("claim"):
             self.errors.add((), "there is no [[claim]], expected at least one")
-        placed = [one for kind in ("claim", "outside") for one in self._expanded(kind)]
-        placed.sort(key=lambda one: self.errors.line(one.path[:2]))
+        placed = [claim for kind in ("claim", "outside") for claim in self._expanded(kind)]
+        placed.sort(key=lambda claim: self.errors.line(claim.path[:2]))
         self._check_ids(placed)
         values = {name: value for name, value in self.inputs.named.items() if value}
         for name, value in values.items() if self.compute else ():
@@ -154,17 +134,16 @@ class _Reader:
         return Source(self.key, self.cite, claims, values, self.inputs.texts)
 
     def _head(self) -> tuple[str, str]:
-        head = "source" if self.fills else "lecture"
-        wanted = ("key", "cite") if self.fills else ("title",)
+        """Return the key of the source, and how to cite it."""
+        head, required = ("source", ("key", "cite")) if self.fills else ("lecture", ("title",))
         if head not in self.tables:
             self.errors.add((), "the table [lecture] with a title is missing (or [source])")
             return "", ""
         table = self._table(head)
-        self.errors.check_keys(
-            (head,), table, wanted if self.fills else ("title", "source"), f"[{head}]"
-        )
+        known = required if self.fills else ("title", "source")
+        self.errors.check_keys((head,), table, known, f"[{head}]")
         texts = {name: self._text((head, name), value) for name, value in table.items()}
-        for name in wanted:
+        for name in required:
             if name not in table:
                 self.errors.add((head,), f"the key {name} is missing")
         if self.fills:
@@ -175,34 +154,35 @@ class _Reader:
     # claims
 
     def _expanded(self, kind: str) -> Iterator[Expanded]:
-        value = self.tables.get(kind, [])
-        if not isinstance(value, list):
-            said = f"got {kind_of(value)}, expected tables with two brackets, [[{kind}]]"
-            self.errors.add((kind,), said)
-        elif len(value) > MOST_CLAIMS:
-            self.errors.add((kind,), f"{len(value)} of them, expected at most {MOST_CLAIMS}")
-        else:
-            for i, table in enumerate(value):
-                if not isinstance(table, dict):
-                    said = f"got {kind_of(table)}, expected a table [[{kind}]]"
-                    self.errors.add((kind, i), said)
-                    continue
-                table = self._renamed((kind, i), table)
-                if isinstance(table.get("id"), str) and len(table["id"]) <= LONGEST_ID:
-                    self.errors.ids[kind, i] = table["id"]
-                for one in expand(self.errors, (kind, i), table):
-                    yield one._replace(table=_named(one.table)) if self.fills else one
+        """Yield every claim of a kind, with its rows and columns."""
+        tables = self.tables.get(kind, [])
+        if not isinstance(tables, list):
+            message = f"got {kind_of(tables)}, expected tables with two brackets, [[{kind}]]"
+            self.errors.add((kind,), message)
+            return
+        if len(tables) > MOST_CLAIMS:
+            self.errors.add((kind,), f"{len(tables)} of them, expected at most {MOST_CLAIMS}")
+            return
+        for i, table in enumerate(tables):
+            if not isinstance(table, dict):
+                self.errors.add((kind, i), f"got {kind_of(table)}, expected a table [[{kind}]]")
+                continue
+            table = self._renamed((kind, i), table)
+            if isinstance(table.get("id"), str) and len(table["id"]) <= LONGEST_ID:
+                self.errors.ids[kind, i] = table["id"]
+            for claim in expand(self.errors, (kind, i), table):
+                yield claim._replace(table=_filled(claim.table)) if self.fills else claim
 
     def _renamed(self, path: Path, table: Table) -> Table:
-        """Return a table with the names of today in place of earlier ones, in all its parts."""
-        found: dict[str, Any] = {}
+        """Return a table with the present names in place of earlier ones, in all its parts."""
+        renamed: dict[str, Any] = {}
         for key, value in table.items():
             name = OLD_NAMES.get(key, key)
             if name != key and name in table:
                 self.errors.add((*path, key), f"both {key} and {name} are given: they are the same")
-            inner = isinstance(value, dict) and key in ("under", "correction")
-            found[name] = self._renamed((*path, key), value) if inner else value
-        return found
+            is_part = isinstance(value, dict) and key in ("under", "correction")
+            renamed[name] = self._renamed((*path, key), value) if is_part else value
+        return renamed
 
     def _check_ids(self, placed: list[Expanded]) -> None:
         first: dict[str, str] = {}
@@ -213,13 +193,12 @@ class _Reader:
                     self.errors.add((*path, "id"), f"{name!r} is the id of {first[name]} already")
                 first.setdefault(name, f"{path[0]} {int(path[1]) + 1}")
 
-    def _claim(self, one: Expanded) -> Claim | None:
-        path, table, group = one
+    def _claim(self, placed: Expanded) -> Claim | None:
+        path, table, group = placed
         texts = self._texts(path, table)
         inputs = self.inputs.with_derived((*path, "derived"), table.get("derived", {}))
         for name in inputs.own.keys() - self.inputs.own.keys() if self.compute else ():
             try_value(self.errors, (*path, "derived", name), inputs.own[name], name)
-        parts: dict[str, Any] | None
         if path[0] == "outside":
             parts = self._outside(path, table)
         elif "elsewhere" in table and "quantity" not in table:
@@ -228,28 +207,24 @@ class _Reader:
             parts = self._checked(path, table, inputs)
         if texts is None or parts is None:
             return None
-        rule = table.get("rule") if isinstance(table.get("rule"), dict) else {}
+        rule = table.get("rule")
+        known = {*table, *inputs.own, *(rule if isinstance(rule, dict) else ()), *FILLED}
         for name in fields(texts["reason"]) if self.fills else ():
-            if name not in {*table, *inputs.own, *(rule or {}), *FILLED}:
-                said = f"there is nothing called {name!r} to be filled in"
-                self.errors.add((*path, "reason"), said + nearest(name, (*inputs.own, *FILLED)))
+            if name not in known:
+                message = f"there is nothing called {name!r} to be filled in"
+                self.errors.add((*path, "reason"), message + nearest(name, (*inputs.own, *FILLED)))
         return Claim(
-            id=texts["id"],
             source=self.key,
-            text=texts["text"],
-            where=texts["where"],
             section=self._section(texts["where"]),
-            reason=texts["reason"],
             names=inputs.own,
             fills=self.fills,
             group=group,
-            **parts,
+            **{**texts, **parts},
         )
 
-    def _outside(self, path: Path, table: Table) -> dict[str, Any]:
-        self.errors.check_keys(
-            path, table, (*TEXTS, *OUTSIDE, "derived", "row"), "an outside claim"
-        )
+    def _outside(self, path: Path, table: Table) -> dict[str, Any] | None:
+        known = (*TEXTS, *OUTSIDE, "derived", "row")
+        self.errors.check_keys(path, table, known, "an outside claim")
         for key, kind in OUTSIDE.items():
             if key in table:
                 return {"outside": kind, "note": self._text((*path, key), table[key])}
@@ -270,13 +245,9 @@ class _Reader:
 
     def _checked(self, path: Path, table: Table, inputs: Inputs) -> dict[str, Any] | None:
         rule = table.get("rule")
-        check = self._check(
-            path,
-            table,
-            inputs,
-            known=(*TEXTS, *PARTS, "row", "column"),
-            given_by_rule=tuple(rule) if isinstance(rule, dict) else (),
-        )
+        known = (*TEXTS, *PARTS, "row", "column")
+        given_by_rule = tuple(rule) if isinstance(rule, dict) else ()
+        check = self._check(path, table, inputs, known=known, given_by_rule=given_by_rule)
         parts = {
             "also": self._also(path, table, inputs),
             "rule": self._rule((*path, "rule"), table, inputs),
@@ -290,27 +261,26 @@ class _Reader:
             parts["under_also"] = self._also((*path, "under"), under, inputs)
         return None if check is None else {"check": check, **parts}
 
-    # parts of a claim: checks that take from it what they do not say
+    # parts of a claim: checks that take from it what they do not state
 
-    def _check(self, path: Path, table: Table, inputs: Inputs, **more: Any) -> Check | None:
+    def _check(self, path: Path, table: Table, inputs: Inputs, **keys: Any) -> Check | None:
         if table.get("text"):
             table = {**table, "text": self._text((*path, "text"), table["text"])}
-        return read_check(path, table, inputs, compute=self.compute, **more)
+        return read_check(path, table, inputs, compute=self.compute, **keys)
 
     def _changed(
         self, path: Path, table: Table, changes: Any, inputs: Inputs, *, inherit: bool
     ) -> Check | None:
         """Return the claim's check with some keys changed."""
         if not isinstance(changes, dict):
-            names = ["claim", *(key for key in path[2:] if isinstance(key, str))]
-            said = f"got {kind_of(changes)}, expected a table [{'.'.join(names)}]"
-            self.errors.add(path, said)
+            names = ".".join(["claim", *(key for key in path[2:] if isinstance(key, str))])
+            self.errors.add(path, f"got {kind_of(changes)}, expected a table [{names}]")
             return None
         keys = variant(table, changes, inherit=inherit)
         return self._check(path, {**keys, "text": changes.get("text")}, inputs)
 
     def _part(self, path: Path, table: Table, inputs: Inputs) -> Check | None:
-        """Return what ``[claim.under]`` or ``[claim.correction]`` says and states."""
+        """Return the check of ``[claim.under]`` or ``[claim.correction]``, which has a text."""
         part = table.get(str(path[-1]))
         if isinstance(part, dict) and "text" not in part:
             self.errors.add(path, "the key text is missing")
@@ -321,11 +291,11 @@ class _Reader:
         if not isinstance(parts, list):
             self.errors.add(path, f"got {kind_of(parts)}, expected tables [[claim.also]]")
             return ()
-        found = [
+        checks = [
             self._changed((*path, i), table, part, inputs, inherit=False)
             for i, part in enumerate(parts)
         ]
-        return tuple(check for check in found if check)
+        return tuple(check for check in checks if check)
 
     def _rule(self, path: Path, table: Table, inputs: Inputs) -> Rule | None:
         if "rule" not in table:
@@ -367,9 +337,10 @@ class _Reader:
     # texts
 
     def _texts(self, path: Path, table: Table) -> dict[str, str] | None:
+        """Return the texts of a claim, or None where one that is needed is missing."""
         judged = path[0] == "claim" or any(key in table for key in OUTSIDE)
         required = ("id", "text") if judged else ("id", "text", "reason")
-        found = dict.fromkeys(TEXTS, "")
+        texts = dict.fromkeys(TEXTS, "")
         for key in (key for key in TEXTS if key in table or key in required):
             value = table.get(key)
             with self.errors.at((*path, key) if key in table else path):
@@ -377,10 +348,10 @@ class _Reader:
                     raise LoraRefError(f"the key {key} is missing")
                 if key == "reason" and isinstance(value, str):
                     value = self.reasons.get(value, value)
-                found[key] = text_of(value, self._longest)
-                if key == "id" and (" " in found[key] or len(found[key]) > LONGEST_ID):
-                    raise LoraRefError(f"{found[key][:60]!r} is no id, expected one short word")
-        return found if all(found[key] for key in required) else None
+                texts[key] = text_of(value, self.longest)
+                if key == "id" and (" " in texts[key] or len(texts[key]) > LONGEST_ID):
+                    raise LoraRefError(f"{texts[key][:60]!r} is no id, expected one short word")
+        return texts if all(texts[key] for key in required) else None
 
     def _section(self, where: str) -> Section:
         names = self.sections.get(where, [])
@@ -392,12 +363,8 @@ class _Reader:
 
     def _text(self, path: Path, value: Any) -> str:
         with self.errors.at(path):
-            return text_of(value, self._longest)
+            return text_of(value, self.longest)
         return ""
-
-    @property
-    def _longest(self) -> int:
-        return LONGEST_REASON if self.fills else LONGEST_TEXT
 
     def _table(self, name: str) -> Table:
         value = self.tables.get(name, {})
@@ -407,7 +374,7 @@ class _Reader:
         return {}
 
 
-def _named(table: Table) -> dict[str, Any]:
+def _filled(table: Table) -> dict[str, Any]:
     """Fill the names in braces in id, text and where."""
     values = {key: value for key, value in table.items() if key not in TEXTS}
     keys = [key for key in ("id", "text", "where") if isinstance(table.get(key), str)]

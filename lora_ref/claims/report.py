@@ -1,4 +1,4 @@
-"""What came out, as text for a projector, as Markdown for a page, and as JSON for a program."""
+"""Reports of judgements: text for a terminal, Markdown for a page, JSON for a program."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ def counts(judgements: Iterable[Judgement]) -> dict[str, int]:
 
 
 def worst_first(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """Sort by verdict, what failed to run before everything; the source's order within one."""
+    """Sort by verdict, failures to run first; within a verdict in the source's order."""
     ranks: dict[str | None, int] = {verdict: i for i, verdict in enumerate(VERDICTS)}
     return sorted(judgements, key=lambda j: ranks.get(j.verdict, -1))
 
@@ -72,22 +72,22 @@ def as_text(
     chinese: bool = True,
     colour: bool = False,
 ) -> str:
-    """Return the report for a terminal: what is said on the left, what comes out beside it.
+    """Return the report for a terminal: the statement on the left, the result on the right.
 
     Parameters
     ----------
     judgements : sequence of Judgement
-        In the order in which to show them.
+        In the order in which to show them; if `grouped`, sorted by verdict.
     sources : sequence of Source
         Whose claims they are.
     width : int
         Columns of the terminal.
     grouped : bool
-        Whether each verdict gets a heading; the judgements are then sorted by verdict.
+        Whether each verdict gets a heading.
     chinese : bool
-        Whether to name sections in their own words too; without it, all is ASCII.
+        Whether sections are named in their own words too; without it, all is ASCII.
     colour : bool
-        Whether to colour the verdicts.
+        Whether verdicts are coloured.
     """
     width = max(width, 40)
     tidy = str if chinese else layout.plain  # before the lines are wrapped
@@ -112,12 +112,7 @@ def as_text(
 def as_markdown(judgements: Sequence[Judgement], sources: Sequence[Source], command: str) -> str:
     """Return a page: one source by verdict, worst first; several sources one after the other.
 
-    Parameters
-    ----------
-    judgements, sources
-        As in `as_text`.
-    command : str
-        What writes the page.
+    `command` is the one that writes the page.
     """
     totals = counts(judgements)
     alone = len(sources) == 1
@@ -174,12 +169,12 @@ def summary(judgements: Sequence[Judgement]) -> list[str]:
 
 
 def inputs_text(j: Judgement) -> str:
-    """Return what was computed from what, as ``lora-count: in 1,536, out 1,536, r 8``."""
+    """Return the quantity and its inputs, as ``lora-count: in 1,536, out 1,536, r 8``."""
     if j.claim.check is None:
         return ""
-    given = [f"{key} {_input(value)}" for key, value in j.claim.check.inputs.items()]
+    inputs = [f"{key} {_input(value)}" for key, value in j.claim.check.inputs.items()]
     name = j.claim.check.quantity.name
-    return f"{name}: {', '.join(given)}" if given else name
+    return f"{name}: {', '.join(inputs)}" if inputs else name
 
 
 def _table(judgements: Iterable[Judgement]) -> list[str]:
@@ -244,7 +239,7 @@ def _block(j: Judgement, cites: dict[str, str], width: int, chinese: bool, colou
 
 
 def _label(j: Judgement) -> str:
-    """Return what stands before what is printed, or before the bounds that stand for it."""
+    """Return the label of what is printed, or of the bounds that stand for it."""
     bounds = j.claim.check is not None and bool(j.claim.check.expected.bounds)
     return "that is" if bounds else "prints"
 
@@ -259,7 +254,7 @@ def _against(j: Judgement) -> str | None:
 
 def _input(value: Any) -> str:
     if isinstance(value, list | tuple):
-        nested = any(isinstance(one, list | tuple) for one in value)
+        nested = any(isinstance(entry, list | tuple) for entry in value)
         return (" / " if nested else " ").join(map(_input, value)) or "none"
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10**4 else str(value)
 

@@ -17,11 +17,6 @@ Entry = tuple[str, str]
 """A label, and the text beside it."""
 
 
-def plural(things: Sequence[object], name: str) -> str:
-    """Return ``1 claim`` or ``3 claims``."""
-    return f"1 {name}" if len(things) == 1 else f"{len(things)} {name}s"
-
-
 def escape(text: str) -> str:
     """Escape what Markdown would read as markup."""
     for mark in ("\\", "|", "*", "_", "<", ">"):

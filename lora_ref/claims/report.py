@@ -156,7 +156,8 @@ def summary(judgements: Sequence[Judgement]) -> list[str]:
     found = [f"{n} {verdict}" for verdict, n in totals.items()]
     found += [f"{failed} did not run"] if failed else []
     agreed = Counter(j.agreement for j in judgements if j.verdict == "confirmed" and j.agreement)
-    lines = [f"{layout.plural(judgements, 'claim')}, {run} recomputed: {', '.join(found)}."]
+    claims = "1 claim" if len(judgements) == 1 else f"{len(judgements)} claims"
+    lines = [f"{claims}, {run} recomputed: {', '.join(found)}."]
     if agreed:
         how = ", ".join(f"{n} {name}" for name, n in sorted(agreed.items(), key=lambda a: -a[1]))
         lines.append(f"Numbers and shapes confirmed: {how}.")
@@ -203,7 +204,7 @@ def _table(judgements: Iterable[Judgement]) -> list[str]:
 
 def _block(j: Judgement, cites: dict[str, str], width: int, chinese: bool, colour: bool) -> str:
     section, tidy = j.claim.section, str if chinese else layout.plain
-    places = [tidy(" ".join(text for text in (j.claim.where, section.english) if text))]
+    places = [tidy(" ".join(filter(None, (j.claim.where, section.english))))]
     if j.claim.source in cites:
         places = [f"{cites[j.claim.source]}, {places[0]}"]
     if chinese and section.original:
@@ -215,27 +216,22 @@ def _block(j: Judgement, cites: dict[str, str], width: int, chinese: bool, colou
     if gap > 1:
         head += " " * gap + place if place else ""
     else:
-        for one in places:
-            head += "".join(f"\n  {line}" for line in wrap(one, width - 2))
-    left = [("says", j.claim.text)]
-    if j.printed is not None:
-        left.append((_label(j), j.printed))
-    if j.claim.check is not None:
-        left.append(("computes", inputs_text(j)))
-    right = [("computed", j.recomputed)] if j.recomputed else []
+        head += "".join(f"\n  {line}" for text in places for line in wrap(text, width - 2))
+    left = [("says", j.claim.text), (_label(j), j.printed), ("computes", inputs_text(j))]
+    ruled = ""
     if j.verdict == "by-rule" and j.claim.rule is not None:
-        right.append(("by rule", f"{j.by_rule or ''}; {j.claim.rule.name}: {j.claim.rule.text}"))
-    if against := _against(j):
-        right.append(("against", against))
-    if j.correction:
-        right.append(("but" if j.verdict == "confirmed" else "right", j.correction))
-    if j.finding:
-        right.append(("finding", j.finding))
-    if j.reason:
-        right.append(("because" if j.verdict not in NOT_COMPUTED else "note", j.reason))
-    right += [("PROBLEM", problem) for problem in j.problems]
-    left, right = ([(label, tidy(text)) for label, text in side] for side in (left, right))
-    return layout.two_sides(head, left, right, width)
+        ruled = f"{j.by_rule or ''}; {j.claim.rule.name}: {j.claim.rule.text}"
+    right = [
+        ("computed", j.recomputed),
+        ("by rule", ruled),
+        ("against", _against(j)),
+        ("but" if j.verdict == "confirmed" else "right", j.correction),
+        ("finding", j.finding),
+        ("because" if j.verdict not in NOT_COMPUTED else "note", j.reason),
+        *(("PROBLEM", problem) for problem in j.problems),
+    ]
+    sides = [[(label, tidy(text)) for label, text in side if text] for side in (left, right)]
+    return layout.two_sides(head, sides[0], sides[1], width)
 
 
 def _label(j: Judgement) -> str:

@@ -1,7 +1,7 @@
 """Quantities of a LoRA layer, in fractions: its update, its output, its gradients.
 
-The formulas are those of `lora_ref.layers.LoRALinear`, which works in floating point; a test holds
-the two together.
+The formulas are those of `lora_ref.layers.LoRALinear`, which works in floating point. A test
+compares the two.
 """
 
 from fractions import Fraction
@@ -27,14 +27,11 @@ def scaling(alpha: Number, r: Count, rank_stabilized: Flag = False) -> OneNumber
 
 @quantity(TOPIC)
 def delta_w(
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    A: Matrix = "A", B: Matrix = "B", alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return the update, scaling B A (Hu et al., 2021, arXiv 2106.09685); no alpha scales by 1."""
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
-    return scale * product(matrix_of("B", B), A)
+    s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
+    return s * product(matrix_of("B", B), A)
 
 
 @quantity(TOPIC)
@@ -61,8 +58,8 @@ def output(
     """Return y = W0 x + scaling B (A x); for a matrix x the same for each of its rows."""
     rows = _rows("x", x)
     h = product(rows, matrix_of("W0", W0).T)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
-    y = added(h, scale * product(product(rows, A.T), matrix_of("B", B).T))
+    s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
+    y = added(h, s * product(rows, A.T, matrix_of("B", B).T))
     return y[0] if x.ndim == 1 else y
 
 
@@ -77,10 +74,10 @@ def grad_A(
 ) -> OneMatrix:
     """Return the gradient of A: scaling B^T grad_y x^T, summed over the rows of x."""
     rows, g = _both(x, grad_y)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
+    s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     product(matrix_of("B", B), A)  # the shapes of A and B must fit each other, and x's must fit A
     product(A, rows.T)
-    return scale * product(product(g, B).T, rows)
+    return s * product(product(g, B).T, rows)
 
 
 @quantity(TOPIC)
@@ -94,10 +91,10 @@ def grad_B(
 ) -> OneMatrix:
     """Return the gradient of B: scaling grad_y (A x)^T, summed over the rows of x."""
     rows, g = _both(x, grad_y)
-    scale = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
+    s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
     product(matrix_of("B", B), A)
     product(g, B)
-    return scale * product(g.T, product(rows, A.T))
+    return s * product(g.T, product(rows, A.T))
 
 
 @quantity(TOPIC)

@@ -1,6 +1,7 @@
 """Quantities of matrices: products, sums, norms, ranks, singular values, shapes."""
 
 from fractions import Fraction
+from functools import reduce
 from math import exp, lcm, log
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from lora_ref.checks import Array
 from lora_ref.claims.registry import (
     Count,
     Matrix,
+    Number,
     Numbers,
     OneMatrix,
     OneNumber,
@@ -19,15 +21,13 @@ from lora_ref.claims.registry import (
     Terms,
     quantity,
 )
-from lora_ref.claims.registry import Number as NumberInput
 from lora_ref.claims.values import MOST_BITS, matrix_of, rounded, settled, shape_text
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.exact import ExactArray, added, floats, rank_and_determinant, root
 
 TOPIC = "Matrices"
 
-MOST_ELIMINATED = 20_000
-"""The most bits of the whole numbers that finding a rank may take."""
+MOST_ELIMINATED = 20_000  # bits of the whole numbers that finding a rank takes
 
 # entries, sums and products
 
@@ -70,10 +70,7 @@ def row(of: Matrix, row: Count) -> Numbers:
 @quantity(TOPIC)
 def sum_(of: Terms) -> OneMatrix:
     """Return the sum of matrices of one shape; nothing is tiled."""
-    total = of[0]
-    for term_ in of[1:]:
-        total = np.asarray(added(total, term_))
-    return total
+    return reduce(lambda left, right: np.asarray(added(left, right)), of)
 
 
 @quantity(TOPIC)
@@ -85,7 +82,7 @@ def difference(of: Terms) -> OneMatrix:
 
 
 @quantity(TOPIC)
-def scaled(of: Matrix, by: NumberInput) -> OneMatrix:
+def scaled(of: Matrix, by: Number) -> OneMatrix:
     """Return a matrix times a number."""
     return of * by
 
@@ -176,19 +173,22 @@ def norm_of_terms(k: Count, A: Matrix = "A", B: Matrix = "B") -> OneNumber:
 @quantity(TOPIC)
 def spectral_norm(of: Matrix) -> OneNumber:
     """Return the largest singular value."""
-    return rounded((s := _singular(of))[0], s[0])
+    largest = _singular(of)[0]
+    return rounded(largest, largest)
 
 
 @quantity(TOPIC)
 def nuclear_norm(of: Matrix) -> OneNumber:
     """Return the sum of the singular values."""
-    return rounded((s := _singular(of)).sum(), s.sum())
+    total = _singular(of).sum()
+    return rounded(total, total)
 
 
 @quantity(TOPIC)
 def singular_values(of: Matrix) -> Numbers:
     """Return all singular values, largest first."""
-    return rounded(s := _singular(of), s[0])
+    s = _singular(of)
+    return rounded(s, s[0])
 
 
 @quantity(TOPIC)
@@ -238,7 +238,7 @@ def size(of: Matrix) -> OneNumber:
 
 
 @quantity(TOPIC)
-def multiples_of(of: Matrix, step: NumberInput) -> OneNumber:
+def multiples_of(of: Matrix, step: Number) -> OneNumber:
     """Return how many entries are whole multiples of a number."""
     return sum((one / step).denominator == 1 for one in of.flat)
 

@@ -40,24 +40,24 @@ _METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
 """What makes a method, and the keys that it is made from."""
 
 
-def _method(word: str, given: Mapping[str, Any]) -> Method:
+def _method(word: str, inputs: Mapping[str, Any]) -> Method:
     """Return the method of a word, or the methods that it joins by a plus sign."""
-    made: list[Method] = []
+    methods: list[Method] = []
     taken: set[str] = set()
     for name in word.split("+"):
         make, keys = _METHODS[name]
         for key in keys:
-            if given[key] is None:
+            if inputs[key] is None:
                 raise LoraRefError(f"method is {word!r} and {key} is missing")
-        made.append(make(*(given[key] for key in keys)))
+        methods.append(make(*(inputs[key] for key in keys)))
         taken.update(keys)
-    for key, value in given.items():
+    for key, value in inputs.items():
         if value and key not in taken:
             raise LoraRefError(f"method is {word!r}, which takes no {key}")
-    return made[0] if len(made) == 1 else Combined(tuple(made))
+    return methods[0] if len(methods) == 1 else Combined(tuple(methods))
 
 
-def _tally(
+def _count(
     model: Name,
     r: Count | None = None,
     targets: Names | None = None,
@@ -72,33 +72,22 @@ def _tally(
     magnitudes: Names | None = None,
 ) -> counting.ParameterCount:
     """Return what a method trains in a model; saved modules are trained whole."""
-    made = _method(
-        method,
-        {
-            "r": r,
-            "targets": targets,
-            "tokens": tokens,
-            "hidden": hidden,
-            "prefix": prefix,
-            "infix": infix,
-            "layers": layers,
-            "magnitudes": magnitudes,
-        },
-    )
+    inputs = {"r": r, "targets": targets, "tokens": tokens, "hidden": hidden, "prefix": prefix}
+    inputs |= {"infix": infix, "layers": layers, "magnitudes": magnitudes}
     return counting.count_parameters(
-        any_model(model), made, modules_to_save=saved or (), rules=rules or ()
+        any_model(model), _method(method, inputs), modules_to_save=saved or (), rules=rules or ()
     )
 
 
-def _of_tally(function: Callable[[counting.ParameterCount], Any]) -> Callable[..., Any]:
-    """Enter a quantity of a tally, which takes the keys of `_tally`."""
+def _of_count(function: Callable[[counting.ParameterCount], Any]) -> Callable[..., Any]:
+    """Register a quantity of a parameter count, which takes the keys of `_count`."""
 
     def compute(**inputs: Any) -> Any:
-        return function(_tally(**inputs))
+        return function(_count(**inputs))
 
     compute.__name__, compute.__doc__ = function.__name__, function.__doc__
-    compute.__annotations__ = {**_tally.__annotations__, "return": OneNumber}
-    compute.__signature__ = signature(_tally)  # type: ignore[attr-defined]
+    compute.__annotations__ = {**_count.__annotations__, "return": OneNumber}
+    compute.__signature__ = signature(_count)  # type: ignore[attr-defined]
     return quantity(TOPIC)(compute)
 
 
@@ -134,7 +123,7 @@ def square_share(model: Name) -> OneNumber:
 # what a method trains
 
 
-@_of_tally
+@_of_count
 def model_trainable(counted: counting.ParameterCount) -> int:
     """Return what a method trains in the modules that the targets name, as PEFT matches them.
 
@@ -145,25 +134,25 @@ def model_trainable(counted: counting.ParameterCount) -> int:
     return counted.trainable
 
 
-@_of_tally
+@_of_count
 def model_total(counted: counting.ParameterCount) -> int:
     """Return model-count and what the method adds."""
     return counted.total
 
 
-@_of_tally
+@_of_count
 def model_share(counted: counting.ParameterCount) -> Fraction:
     """Return model-trainable / model-total."""
     return counted.share
 
 
-@_of_tally
+@_of_count
 def model_times_fewer(counted: counting.ParameterCount) -> Fraction:
     """Return model-count / model-trainable."""
     return Fraction(counted.model.total, counted.trainable)
 
 
-@_of_tally
+@_of_count
 def model_trainable_bytes(counted: counting.ParameterCount) -> int:
     """Return the bytes of model-trainable in float32, as in an adapter's file."""
     return 4 * counted.trainable

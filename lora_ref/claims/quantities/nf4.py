@@ -23,8 +23,7 @@ from lora_ref.quantize import ABSMAX_BLOCK, NF4_BLOCK, NF4_OFFSET, nf4_levels
 
 TOPIC = "NF4"
 
-LARGEST_BLOCK = 4096
-"""The largest block whose usage floating point gives to `FLOAT_DIGITS` digits."""
+LARGEST_BLOCK = 4096  # whose usage floating point gives to `FLOAT_DIGITS` digits
 
 _SIGNS = {"negative": -1, "zero": 0, "positive": 1}
 
@@ -33,7 +32,8 @@ _SIGNS = {"negative": -1, "zero": 0, "positive": 1}
 def nf4_level(code: Whole) -> OneNumber:
     """Return one of the 16 levels, in float32: quantiles of N(0, 1) divided by the largest.
 
-    At even steps of probability from the offset to 1/2, eight positive and seven negative, and 0.
+    They stand at even steps of probability from the offset to 1/2: eight positive, seven negative,
+    and 0.
     """
     levels = nf4_levels()
     if code >= len(levels):

@@ -1,10 +1,11 @@
 """Quantities of a real LoRA layer at its start and in training, in floating point.
 
 The layer has 7 inputs, 5 outputs and random factors, unless a file's own matrices are asked for.
-What is nothing but rounding comes out as 0.
+A result that is only rounding is 0.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -23,11 +24,19 @@ from lora_ref.lowrank import numerical_rank
 TOPIC = "A LoRA layer in training"
 
 
-def drawn_layer(seed: int = 0, r: int = 2, alpha: float = 4.0) -> tuple[LoRALinear, Array]:
-    """Return a layer of 7 inputs and 5 outputs with all factors random, and 6 rows for it."""
+def drawn_layer(
+    seed: int = 0, r: int = 2, alpha: Any = 4, entries_of_B: Any = None
+) -> tuple[LoRALinear, Array]:
+    """Return a layer of 7 inputs and 5 outputs, and 6 rows for it.
+
+    All factors are random, or every entry of B is the number given.
+    """
     rng = np.random.default_rng(seed)
     W0, A, B = (rng.standard_normal(shape) for shape in ((5, 7), (r, 7), (5, r)))
-    return LoRALinear(W0, A, B, alpha), rng.standard_normal((6, 7))
+    x = rng.standard_normal((6, 7))
+    if entries_of_B is not None:
+        B = np.full_like(B, float(entries_of_B))
+    return LoRALinear(W0, A, B, float(alpha)), x
 
 
 def relative(gap: Array, whole: Array) -> float:
@@ -36,7 +45,7 @@ def relative(gap: Array, whole: Array) -> float:
 
 
 def trained(layer: LoRALinear, x: Array, steps: int, lr: float) -> Iterator[LoRALinear]:
-    """Yield a layer, and what each step of SGD towards a random target makes of it."""
+    """Yield a layer, and the layer after each step of SGD towards a random target."""
     target = np.random.default_rng(1).standard_normal((len(x), len(layer.W0)))
     yield layer
     for _ in range(steps):
@@ -55,10 +64,9 @@ def output_change(
 
     Every entry of B begins at the number given, and A at random.
     """
-    drawn, x = drawn_layer(r=r)
-    B = np.full_like(drawn.B, float(entries_of_B))
-    *_, last = trained(LoRALinear(drawn.W0, drawn.A, B, float(alpha)), x, steps, 0.01)
-    base = x @ drawn.W0.T
+    layer, x = drawn_layer(0, r, alpha, entries_of_B)
+    *_, last = trained(layer, x, steps, 0.01)
+    base = x @ layer.W0.T
     gap = last.forward(x)[0] - base
     return float(np.linalg.norm(gap) / np.linalg.norm(base))
 
@@ -66,8 +74,7 @@ def output_change(
 @quantity(TOPIC)
 def first_gradient(of: Literal["A", "B"], entries_of_B: Number = 0) -> OneNumber:
     """Return the norm of the first gradient of A or of B, from a B of equal entries."""
-    drawn, x = drawn_layer()
-    layer = LoRALinear(drawn.W0, drawn.A, np.full_like(drawn.B, float(entries_of_B)), drawn.alpha)
+    layer, x = drawn_layer(entries_of_B=entries_of_B)
     target = np.random.default_rng(1).standard_normal((len(x), len(layer.B)))
     y, cache = layer.forward(x)
     return float(np.linalg.norm(layer.backward((y - target) / len(x), cache)[1][of]))
@@ -86,7 +93,7 @@ def first_gradient_norm(r: Few, rank_stabilized: Flag = False, alpha: Number = 1
 
 @quantity(TOPIC)
 def columns_apart(rows_of_A: Literal["random", "equal"], steps: Few = 5) -> OneNumber:
-    """Return by how much the columns of B differ after training from B = 0, relatively."""
+    """Return the relative difference between the columns of B after training from B = 0."""
     drawn, x = drawn_layer()
     A = drawn.A if rows_of_A == "random" else np.tile(drawn.A[:1], (len(drawn.A), 1))
     *_, last = trained(LoRALinear(drawn.W0, A, 0 * drawn.B, 2.0), x, steps, 0.05)
@@ -107,9 +114,7 @@ def moved_from_zero(steps: Few = 5) -> OneNumber:
 @quantity(TOPIC)
 def update_norms(lr: Number, steps: Few, entries_of_B: Number = 0) -> Numbers:
     """Return the norm of the update before training, and after each step."""
-    drawn, x = drawn_layer()
-    start = LoRALinear(drawn.W0, drawn.A, np.full_like(drawn.B, float(entries_of_B)), drawn.alpha)
-    layers = trained(start, x, steps, float(lr))
+    layers = trained(*drawn_layer(entries_of_B=entries_of_B), steps, float(lr))
     return tuple(float(np.linalg.norm(layer.delta_w)) for layer in layers)
 
 
@@ -135,13 +140,12 @@ def w0_gradient_error(n: Few = 6) -> OneNumber:
 @quantity(TOPIC)
 def w0_bytes_changed(steps: Few, decay: Number = 0) -> OneNumber:
     """Return how many bytes of W0 differ after training; decay shrinks it in each step."""
-    drawn, x = drawn_layer()
-    before, layer = drawn.W0.tobytes(), drawn
+    layer, x = drawn_layer()
+    before = layer.W0.tobytes()
     for _ in range(steps):
         *_, layer = trained(layer, x, 1, 0.1)
         if decay:
-            W0 = layer.W0 * (1 - float(decay))
-            layer = LoRALinear(W0, layer.A, layer.B, layer.alpha)
+            layer = replace(layer, W0=layer.W0 * (1 - float(decay)))
     return sum(a != b for a, b in zip(before, layer.W0.tobytes(), strict=True))
 
 
@@ -153,7 +157,7 @@ def fitted_distance(r: Few, steps: Few = 100) -> OneNumber:
 
 @quantity(TOPIC)
 def excess_over_bound(r: Few, steps: Few = 100) -> OneNumber:
-    """Return by how much that distance exceeds the least possible of its rank, relatively."""
+    """Return the relative excess of that distance over the least possible of its rank."""
     distance, bound = _fitted(r, steps)
     return settled(distance / bound - 1)
 
@@ -240,10 +244,7 @@ def largest_rank_of_products(r: Few, draws: Few = 50) -> OneNumber:
 
 @quantity(TOPIC)
 def jacobian_rank(A: Matrix = "A", B: Matrix = "B") -> OneNumber:
-    """Return the rank of the derivative of B A by B and A.
-
-    It is in how many directions the update can move.
-    """
+    """Return the rank of the derivative of B A by B and A: in how many directions it can move."""
     return numerical_rank(lowrank.product_jacobian(floats(A), floats(B)))
 
 

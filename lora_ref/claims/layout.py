@@ -29,11 +29,6 @@ def cell(text: str) -> str:
     return _MATRIX.sub(lambda rows: "<br>" + rows[0].replace(" / ", "<br>"), escape(text))
 
 
-def coloured(text: str, colour: str) -> str:
-    """Return a text in a terminal's colour such as ``1;33``; uncoloured if the colour is empty."""
-    return f"\x1b[{colour}m{text}\x1b[0m" if colour else text
-
-
 def columns(text: str) -> int:
     """Return how many columns of a terminal a text takes: two for a Chinese character."""
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -257,4 +257,4 @@ def _input(value: Any) -> str:
 
 def _coloured(text: str, verdict: Verdict | None, colour: bool) -> str:
     code = _COLOURS[_GROUP.get(verdict or "false", "open")]
-    return layout.coloured(text, code if colour else "")
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -108,25 +108,21 @@ def outputs_moved(
 
 
 def _before_and_after(method: str, lr: float, retrained: float) -> tuple[Array, Array, Array]:
-    """Train for five steps; return the outputs before, and after with the adapter on and off."""
+    """Return the outputs before five steps of training, and after, with the adapter on and off."""
+    layer: Any
     if method == "lora":
         drawn, x = drawn_layer()
         layer = LoRALinear.init(drawn.W0, 2, 4.0, np.random.default_rng(1))
-        before = layer.forward(x)[0]
-        target = np.random.default_rng(2).standard_normal(before.shape)
-        for _ in range(5):
-            layer, _ = sgd_step(layer, x, (layer.forward(x)[0] - target) / len(x), lr)
-        return before, layer.forward(x)[0], Linear(layer.W0 + retrained).forward(x)[0]
-    base, behind, x = _drawn_adapter(6, 2)
-    behind = replace(behind, W_up=0 * behind.W_up, b_up=0 * behind.b_up)
-    before = base.forward(x)[0]
+        base, inputs = Linear(drawn.W0), x
+    else:
+        base, adapter, x = _drawn_adapter(6, 2)
+        layer = replace(adapter, W_up=0 * adapter.W_up, b_up=0 * adapter.b_up)
+        inputs = base.forward(x)[0]
+    before = layer.forward(inputs)[0]
     target = np.random.default_rng(2).standard_normal(before.shape)
     for _ in range(5):
-        y, cache = behind.forward(before)
-        _, grads = behind.backward((y - target) / len(x), cache)
-        moved = {name: value - lr * grads[name] for name, value in behind.trainable.items()}
-        behind = behind.with_params(moved)
-    return before, behind.forward(before)[0], Linear(base.W + retrained).forward(x)[0]
+        layer, _ = sgd_step(layer, inputs, (layer.forward(inputs)[0] - target) / len(x), lr)
+    return before, layer.forward(inputs)[0], Linear(base.W + retrained).forward(x)[0]
 
 
 def _tasks(tasks: int) -> tuple[MultiTaskLoRA, Array]:

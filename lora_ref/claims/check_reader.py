@@ -18,7 +18,7 @@ def read_check(
     table: Table,
     inputs: Inputs,
     *,
-    known: Collection[str] = ("text",),
+    known: Collection[str] = ("text", "also"),
     given_by_rule: Collection[str] = (),
     compute: bool = True,
 ) -> Check | None:
@@ -53,15 +53,14 @@ def try_value(errors: FileErrors, path: Path, value: Computed, name: str) -> boo
     """Compute a value and return whether there is one; shapes that do not fit are no error."""
     try:
         value()
+        return True
     except ShapeError:
         return False
     except LoraRefError as error:
         errors.add(path, f"{name}: {error}")
-        return False
     except Exception as error:  # as in the judge, any failure of a quantity is reported by name
         errors.add(path, f"{name} cannot be computed: {type(error).__name__}: {error}")
-        return False
-    return True
+    return False
 
 
 def _expected(errors: FileErrors, path: Path, table: Table, quantity: Quantity) -> Expected | None:

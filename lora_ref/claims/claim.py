@@ -28,13 +28,17 @@ class Expected:
 
 @dataclass(frozen=True)
 class Check:
-    """A quantity with its inputs, and what it is compared with."""
+    """A quantity with its inputs, and what it is compared with.
+
+    The checks of `also` must hold too.
+    """
 
     text: str
     quantity: Quantity
     value: Computed | None  # None where only a rule of the claim gives one of the inputs
     expected: Expected
     inputs: Mapping[str, Any]  # as the file writes them
+    also: "tuple[Check, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,11 @@ class Claim:
     where: str = ""  # a table, a section, a slide, or a path in a repository
     section: Section = field(default_factory=Section)  # the name of that place
     check: Check | None = None
-    also: tuple[Check, ...] = ()  # further checks that must hold
     printed: str | None = None  # with `elsewhere`: two printed places, and nothing to compute
     elsewhere: Conflict | None = None
     rule: Rule | None = None
     conflict: Conflict | None = None
     under: Check | None = None  # a condition that the source leaves out
-    under_also: tuple[Check, ...] = ()
     correction: Check | None = None  # what is right
     outside: Literal["metaphor", "unsupported", "not judged"] | None = None
     note: str = ""  # what a metaphor hides, or what is known of an unsupported claim

@@ -154,22 +154,18 @@ def _compared(claim: Claim, check: Check) -> Judgement:
 
 def _verdict(claim: Claim, check: Check, outcome: _Outcome, ruled: _Outcome | None) -> Verdict:
     """Return the first verdict that the outcomes bear out."""
-    if outcome.holds and _all_hold(*claim.also):
+    if outcome.holds:
         return "truncated" if outcome.agreement == "truncated" else "confirmed"
     if ruled and ruled.holds:
         return "by-rule"
     if _contradicted(claim, outcome):
         return "conflict"
-    if claim.under and _all_hold(claim.under, *claim.under_also):
+    if claim.under and _assess(claim.under).holds:
         return "conditional"
     if outcome.wrong_shape:
         return "shape"
     is_number = check.expected.printed is not None or check.expected.shape is not None
     return "slip" if is_number and not check.expected.ours else "false"
-
-
-def _all_hold(*checks: Check) -> bool:
-    return all(_assess(check).holds for check in checks)
 
 
 def _corrected(
@@ -199,6 +195,13 @@ def _corrected(
 
 
 def _assess(check: Check) -> _Outcome:
+    """Compute a check and those of its `also`; it holds where all of them do."""
+    outcome = _compare(check)
+    holds = outcome.holds and all(_assess(other).holds for other in check.also)
+    return outcome._replace(holds=holds)
+
+
+def _compare(check: Check) -> _Outcome:
     """Compute a check's value and compare it with what is expected."""
     expected = check.expected
     try:

@@ -5,6 +5,7 @@ Errors of the file are no verdict: all of them are reported together, each with 
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
@@ -249,16 +250,11 @@ class _Reader:
         given_by_rule = tuple(rule) if isinstance(rule, dict) else ()
         check = self._check(path, table, inputs, known=known, given_by_rule=given_by_rule)
         parts = {
-            "also": self._also(path, table, inputs),
             "rule": self._rule((*path, "rule"), table, inputs),
             "conflict": self._conflict((*path, "conflict"), table, inputs),
             "under": self._part((*path, "under"), table, inputs),
             "correction": self._part((*path, "correction"), table, inputs),
         }
-        if isinstance(table.get("under"), dict):
-            under = variant(table, table["under"], inherit=False)
-            under["also"] = table["under"].get("also", [])
-            parts["under_also"] = self._also((*path, "under"), under, inputs)
         return None if check is None else {"check": check, **parts}
 
     # parts of a claim: checks that take from it what they do not state
@@ -266,7 +262,9 @@ class _Reader:
     def _check(self, path: Path, table: Table, inputs: Inputs, **keys: Any) -> Check | None:
         if table.get("text"):
             table = {**table, "text": self._text((*path, "text"), table["text"])}
-        return read_check(path, table, inputs, compute=self.compute, **keys)
+        check = read_check(path, table, inputs, compute=self.compute, **keys)
+        also = self._also(path, table, inputs)
+        return replace(check, also=also) if check else None
 
     def _changed(
         self, path: Path, table: Table, changes: Any, inputs: Inputs, *, inherit: bool
@@ -277,7 +275,8 @@ class _Reader:
             self.errors.add(path, f"got {kind_of(changes)}, expected a table [{names}]")
             return None
         keys = variant(table, changes, inherit=inherit)
-        return self._check(path, {**keys, "text": changes.get("text")}, inputs)
+        keys |= {"text": changes.get("text"), "also": changes.get("also", [])}
+        return self._check(path, keys, inputs)
 
     def _part(self, path: Path, table: Table, inputs: Inputs) -> Check | None:
         """Return the check of ``[claim.under]`` or ``[claim.correction]``, which has a text."""

@@ -124,9 +124,9 @@ def test_the_scope_in_the_row_of_a_measured_claim_is_the_studys():
 
 
 def texts_of(claim: Any) -> Iterator[str]:
-    parts = (claim.check, claim.under, claim.correction, *claim.also, *claim.under_also)
+    parts = [part for part in (claim.check, claim.under, claim.correction) if part]
     yield from (claim.text, claim.reason, claim.note)
-    yield from (part.text for part in parts if part)
+    yield from (check.text for part in parts for check in (part, *part.also))
     if claim.conflict:
         yield claim.conflict.text
 
@@ -385,8 +385,8 @@ def values_at(claim: Any, path: tuple[Any, ...]) -> list[Fraction]:
     if "correction" in path:
         check = claim.correction
     elif "also" in path:
-        checks = claim.under_also if "under" in path else claim.also
-        check = checks[path[path.index("also") + 1]]
+        whole = claim.under if "under" in path else claim.check
+        check = whole.also[path[path.index("also") + 1]]
     elif "under" in path:
         check = claim.under
     return [Fraction(v) for v in np.ravel(check.value())]

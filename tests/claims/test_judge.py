@@ -152,6 +152,21 @@ def test_what_must_hold_too_must_hold():
     assert verdict_of("rank", f"{S}\n{under}".replace('"B"', '"W0"'), "1").verdict == "slip"
 
 
+def test_a_correction_a_rule_and_a_conflict_hold_only_with_their_own_also():
+    of_1, of_2 = 'also = [{of = "B", printed = "1"}]', 'also = [{of = "B", printed = "2"}]'
+    parts = {
+        "by-rule": f'rule = {{name = "own", of = "A", {of_1}}}',
+        "conflict": f'conflict = {{with = "p. 2", of = "A", {of_1}}}',
+    }
+    for verdict, part in parts.items():
+        assert verdict_of("rank", f"{S}\n{part}", "1").verdict == verdict
+        assert verdict_of("rank", f"{S}\n{part}".replace(of_1, of_2), "1").verdict == "slip"
+    corrected = f'{S}\ncorrection = {{text = "it is", printed = "2", {of_1}}}'
+    assert verdict_of("rank", corrected, "1").correction_holds
+    (problem,) = verdict_of("rank", corrected.replace(of_1, of_2), "1").problems
+    assert "the correction does not hold" in problem
+
+
 # ---------------- rules and conflicts
 
 

@@ -563,7 +563,7 @@ def test_a_condition_and_a_correction_of_another_quantity_start_anew(part):
 
 def test_an_also_takes_over_the_inputs_of_its_claim_and_states_its_own():
     (claim,) = parse(SOURCE + COUNT + 'also = [{r = 2, printed = "180"}, {in = 5}]').claims
-    assert [c.inputs for c in claim.also] == [
+    assert [c.inputs for c in claim.check.also] == [
         {"in": 10, "out": 20, "r": 2, "copies": 3}, {"in": 5, "out": 20, "r": 1, "copies": 3},
     ]  # fmt: skip
     assert judge(claim).verdict == "slip"

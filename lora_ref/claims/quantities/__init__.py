@@ -1,4 +1,4 @@
-"""What can be computed: a quantity is code, and holds nothing of a claim."""
+"""The quantities that a claim can name: a quantity is code and knows no claim."""
 
 from lora_ref.claims.quantities import (  # noqa: F401
     arithmetic,

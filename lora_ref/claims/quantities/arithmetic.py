@@ -1,4 +1,4 @@
-"""Arithmetic on numbers that a source prints, and on derived values."""
+"""Quantities of plain numbers: arithmetic on what a source prints, and on derived values."""
 
 from math import log
 
@@ -36,13 +36,13 @@ def relative_rise(new: Number, old: Number) -> OneNumber:
 
 @quantity(TOPIC)
 def relative_fall(new: Number, old: Number) -> OneNumber:
-    """Return 1 - old / new, by how much the time falls where the speed rises from old to new."""
+    """Return 1 - old / new: the fall of the time where the speed rises from old to new."""
     return 1 - ratio(old, new)
 
 
 @quantity(TOPIC)
 def stored_for_tasks(each: Number, tasks: Count, base: Number = 0) -> OneNumber:
-    """Return base + tasks x each, what a shared base and something for each task take."""
+    """Return base + tasks x each: the storage of a shared base and something for each task."""
     return exact(base) + tasks * exact(each)
 
 
@@ -103,9 +103,9 @@ def growth_exponent(of: Matrix, along: Values) -> OneNumber:
 
 @quantity(TOPIC)
 def chance_of_fit(of: Matrix, unit: Number) -> OneNumber:
-    """Return how likely a number printed to a unit is met by some member of a progression.
+    """Return the chance that a number printed to a unit is met by a member of a progression.
 
-    Of are two neighbouring members of an arithmetic progression: unit by their distance, at most 1.
+    It is unit by the distance of `of`, two neighbours of an arithmetic progression; at most 1.
     """
     if of.shape != (2,) or of[0] == of[1]:
         raise LoraRefError("expected two different numbers in of")

@@ -1,4 +1,4 @@
-"""Quantities that count: parameters, multiply-adds, bytes, of one weight and of copies of it."""
+"""Quantities of one weight and its copies: parameters, multiply-adds, bytes."""
 
 from fractions import Fraction
 from typing import Literal
@@ -29,16 +29,16 @@ def lora_count(in_: Count, out: Count, r: Count, copies: Count = 1) -> OneNumber
 def dora_count(in_: Count, out: Count, r: Count, copies: Count = 1) -> OneNumber:
     """Return r (in + out) + out, LoRA and a magnitude for each row; times copies.
 
-    Liu et al., 2024, arXiv 2402.09353.
+    DoRA: Liu et al., 2024, arXiv 2402.09353.
     """
     return copies * (counting.lora_params(in_, out, r) + out)
 
 
 @quantity(TOPIC)
 def adapter_count(d: Count, m: Count, copies: Count = 1, norms: Count | None = None) -> OneNumber:
-    """Return 2 d m + m + d, a bottleneck of m with its biases; times copies.
+    """Return 2 d m + m + d, a bottleneck adapter of width m with its biases; times copies.
 
-    Norms are layer norms trained beside them, 2 d each (Houlsby et al., 2019, arXiv 1902.00751).
+    `norms` are layer norms trained too, 2 d each (Houlsby et al., 2019, arXiv 1902.00751).
     """
     return copies * counting.adapter_params(d, m) + 2 * d * (norms or 0)
 
@@ -91,7 +91,7 @@ def multiply_adds(
 ) -> OneNumber:
     """Return the multiply-adds of one pass of n rows, one for a multiplication and its addition.
 
-    Forming is computing B A from its factors, before any row passes.
+    "forming" computes B A from its factors, before any row passes.
     """
     if method == "forming":
         return counting.forming_multiply_adds(in_, out, needed(r, method, "r"))

@@ -37,7 +37,7 @@ _METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
     "p-tuning": (PTuning, ("tokens", "hidden")),
     "magnitudes": (Magnitudes, ("magnitudes",)),
 }
-"""What makes a method, and the keys that it is made from."""
+"""The constructor of each method, and the keys of its arguments."""
 
 
 def _method(word: str, inputs: Mapping[str, Any]) -> Method:
@@ -127,9 +127,9 @@ def square_share(model: Name) -> OneNumber:
 def model_trainable(counted: counting.ParameterCount) -> int:
     """Return what a method trains in the modules that the targets name, as PEFT matches them.
 
-    Saved modules are trained whole; rules are counting rules, as on the command line. Layers are
-    the blocks of top; tokens belong to prefix and p-tuning, prefix and infix are those of
-    prefix-embed and prefix-layer, magnitudes the modules with a magnitude for each row.
+    `saved` modules are trained whole; `rules` are counting rules, as on the command line. `layers`
+    is for top; `tokens` for prefix and p-tuning; `prefix` and `infix` for prefix-embed and
+    prefix-layer. `magnitudes` are the modules with a magnitude for each row.
     """
     return counted.trainable
 

@@ -1,4 +1,4 @@
-"""What only data can say: the findings of the committed study, and the numbers behind them."""
+"""Quantities of the committed study on the digits: its findings, and numbers behind them."""
 
 from functools import cache
 from typing import Annotated

@@ -25,9 +25,9 @@ def layer_trainable(
     r: Few | None = None,
     m: Few | None = None,
 ) -> OneNumber:
-    """Return how many numbers a real layer trains, counted in its arrays.
+    """Return how many parameters a real layer trains, counted in its arrays.
 
-    The bottleneck adapter stands behind the layer and has a bottleneck of m.
+    The bottleneck adapter stands behind the layer; its width is m.
     """
     rng = np.random.default_rng(0)
     W0 = rng.standard_normal((out, in_))
@@ -50,7 +50,7 @@ def task_sum_error(tasks: Few) -> OneNumber:
 
 @quantity(TOPIC)
 def task_sum_apart(tasks: Few) -> OneNumber:
-    """Return how far the output with all tasks on is from that of the nearest task alone."""
+    """Return the relative gap between the output with all tasks on and the nearest task's alone."""
     layer, x = _tasks(tasks)
     y = layer.forward(x)[0]
     alone = [task.forward(x)[0] for task in layer.tasks]
@@ -59,9 +59,9 @@ def task_sum_apart(tasks: Few) -> OneNumber:
 
 @quantity(TOPIC)
 def task_switch_error(tasks: Few, retrained: Number = 0) -> OneNumber:
-    """Return how much the first task's output differs after switching through all and back.
+    """Return the change of the first task's output by switching through all tasks and back.
 
-    W0 is moved by a number meanwhile, 0 where it is not retrained.
+    `retrained` is added to W0 meanwhile; 0 leaves it frozen.
     """
     layer, x = _tasks(tasks)
     first = layer.select(0).forward(x)[0]
@@ -100,7 +100,7 @@ def outputs_moved(
 ) -> OneNumber:
     """Return the relative change of a layer's outputs by training, adapter on or off.
 
-    W0 is moved by a number meanwhile, 0 where it is frozen.
+    `retrained` is added to W0 meanwhile; 0 leaves it frozen.
     """
     before, on, off = _before_and_after(method, float(Fraction(lr)), float(retrained))
     moved = (on if adapter == "on" else off) - before

@@ -62,7 +62,7 @@ def output_change(
 ) -> OneNumber:
     """Return the relative change of the output by the adapter, after some steps of training.
 
-    Every entry of B begins at the number given, and A at random.
+    Every entry of B begins at the number given, A at random.
     """
     layer, x = drawn_layer(0, r, alpha, entries_of_B)
     *_, last = trained(layer, x, steps, 0.01)

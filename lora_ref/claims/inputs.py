@@ -1,19 +1,11 @@
 """The inputs of a file's claims: its matrices, its derived values, and the keys of a quantity."""
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from lora_ref.claims.file_errors import CLOSE, BareNumber, FileErrors, Path, Table, kind_of, text_of
-from lora_ref.claims.printed import (
-    LONGEST,
-    Printed,
-    read_given,
-    read_printed,
-    read_shape,
-    split_rows,
-)
+from lora_ref.claims.printed import Printed, number_of, read_printed, read_shape, split_rows
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.registry import Parameter, Quantity
 from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
@@ -267,17 +259,6 @@ def rows_of(value: Any) -> tuple[list[list[Any]], bool]:
             "a lecture's example"
         )
     return rows, is_vector
-
-
-def number_of(value: Any) -> Fraction:
-    """Return a number that a file gives, written with quotes or without."""
-    if isinstance(value, str):
-        return read_given(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) >= 10**LONGEST:
-            raise LoraRefError(f"a number of more than {LONGEST} digits")
-        return Fraction(value)
-    raise LoraRefError(f"got {kind_of(value)}, expected a number")
 
 
 def printed_of(value: Any, quantity: Quantity | None = None, sweep: bool = False) -> Printed:

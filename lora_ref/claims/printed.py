@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from lora_ref.claims.file_errors import kind_of
 from lora_ref.claims.values import exact
 from lora_ref.errors import LoraRefError
 
@@ -109,6 +110,17 @@ def read_given(text: str) -> Fraction:
             f"{text!r} has the power {power} of ten, expected at most {LARGEST_POWER} either way"
         )
     return Fraction(text.replace(",", ""))
+
+
+def number_of(value: Any) -> Fraction:
+    """Return a number that a file gives, written with quotes or without."""
+    if isinstance(value, str):
+        return read_given(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= 10**LONGEST:
+            raise LoraRefError(f"a number of more than {LONGEST} digits")
+        return Fraction(value)
+    raise LoraRefError(f"got {kind_of(value)}, expected a number")
 
 
 def read_shape(text: str) -> tuple[int, ...]:

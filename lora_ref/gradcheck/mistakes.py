@@ -82,9 +82,9 @@ def evidence(
         As in `caught_by`.
     """
     if kind == "start":
-        return init_and_step.property_errors(code, sgd_step, rng), init_and_step.TOLERANCE
+        return property_errors(code, sgd_step, rng), TOLERANCE
     if kind == "step":
-        return init_and_step.property_errors(kaiming_uniform, code, rng), init_and_step.TOLERANCE
+        return property_errors(kaiming_uniform, code, rng), TOLERANCE
     out_features, in_features, r = (6 if square else 5), 6, 2
     W0, bias = rng.standard_normal((out_features, in_features)), rng.standard_normal(out_features)
     A, B = rng.standard_normal((r, in_features)), rng.standard_normal((out_features, r))

@@ -15,7 +15,7 @@ import numpy as np
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import differences, passes, reference
-from lora_ref.gradcheck.init_and_step import sgd_step
+from lora_ref.gradcheck.init_and_step import TOLERANCE, property_errors, sgd_step
 from lora_ref.layers.initializers import both_random, both_zero, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear

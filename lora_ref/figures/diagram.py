@@ -81,7 +81,7 @@ def two_paths(
         size_W0 = f"$W_0$ frozen\nout × in\n{m} × {n}\n{whole(m * n)}"
         size_A = f"$r$ × in = {r} × {n}\n{whole(r * n)} numbers"
         size_B = f"out × $r$ = {m} × {r}\n{whole(m * r)} numbers"
-        for x, y, says, ha, va in (
+        for x, y, label, ha, va in (
             (AT_X - bar - 0.1, middle, "$x$", "right", "center"),
             (AT_Y + bar + 0.1, middle, "$y$", "left", "center"),
             (centre, HIGH, size_W0, "center", "center"),
@@ -92,7 +92,7 @@ def two_paths(
             (end_B + 0.12, below, size_B, "left", "top"),
             (AT_S - CIRCLE, LOW - CIRCLE - 0.09, f"$s$ = α/$r$ = {s:g}", "left", "top"),
         ):
-            axes.text(x, y, says, ha=ha, va=va, linespacing=1.3)
+            axes.text(x, y, label, ha=ha, va=va, linespacing=1.3)
         share = 100 * lora_params(n, m, r) / full_params(n, m)
         axes.text(
             figure.get_figwidth() / 2, 4.22, "$y$ = $W_0$ $x$ + $s$ $B$ ($A$ $x$) to scale: "
@@ -129,8 +129,8 @@ def _arrow(axes: "Axes", path: tuple[Point, ...], ink: Ink) -> None:
         axes.plot(x, y, color=ink.grey, lw=1.3, zorder=BEHIND)
 
 
-def _circle(axes: "Axes", centre: Point, says: str, ink: Ink) -> None:
+def _circle(axes: "Axes", centre: Point, label: str, ink: Ink) -> None:
     from matplotlib.patches import Circle
 
     axes.add_patch(Circle(centre, CIRCLE, facecolor="none", edgecolor=ink.text, lw=1.3))
-    axes.text(*centre, says, ha="center", va="center")
+    axes.text(*centre, label, ha="center", va="center")

@@ -32,7 +32,7 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
         values, residuals = panels(figure, 1, 2)
         values.semilogy(ranks[:r], s[:r], "o", color=ink.blue, label=f"kept, r = {r}")
         values.semilogy(ranks[r:], s[r:], "X", color=ink.vermillion, markersize=6, label="left out")
-        values.set(xlabel="k", ylabel="singular value $s_k$")
+        values.set(xlabel="k", ylabel="singular value $σ_k$")
         values.legend(loc="lower left")
         residuals.plot(np.arange(len(left)), left, color=ink.grey)
         residuals.plot(r, left[r], "X", color=ink.vermillion, markersize=11)

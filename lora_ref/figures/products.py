@@ -91,7 +91,7 @@ def blocks(
         figure, axes = _sheet(width, m + 0.45 * unit, margin=0.04 * unit)
         at_B = n + 1.6 * gap
         at_A = at_B + r + 0.12 * unit
-        for name, x, wide, high, colour, hatch, says in (
+        for name, x, wide, high, colour, hatch, caption in (
             ("W0", 0.0, n, m, ink.grey, "//", "$W_0$ frozen"),
             ("B", at_B, r, m, ink.blue, "", "$B$"),
             ("A", at_A, n, r, ink.vermillion, "", "$A$"),
@@ -108,7 +108,7 @@ def blocks(
                 axes,
                 x + wide / 2,
                 end + 0.04 * unit,
-                f"{says}\n{high} × {wide}\n{whole(wide * high)}",
+                f"{caption}\n{high} × {wide}\n{whole(wide * high)}",
             )
         _sign(axes, n + 0.8 * gap, m / 2, f"+ {alpha / r:g} ·" if alpha != r else "+", 18)
         share = 100 * lora_params(n, m, r) / full_params(n, m)

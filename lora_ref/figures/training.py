@@ -72,8 +72,8 @@ def gradient_check(
             shown = [max(errors[step], SMALLEST) for step in steps]
             axes.loglog(steps, shown, marker, color=colour, label=name, markersize=6)
         axes.axvline(SMOOTH_STEP, color=ink.grey, lw=1.4, ls=":")
-        says = f"step of the check\n{SMOOTH_STEP:.0e}"
-        axes.text(SMOOTH_STEP * 0.6, 3e-16, says, ha="right", va="center")
+        text = f"step of the check\n{SMOOTH_STEP:.0e}"
+        axes.text(SMOOTH_STEP * 0.6, 3e-16, text, ha="right", va="center")
         low = min(smooth, key=lambda step: smooth[step])
         for end, words, place, side in (
             (min(smooth), "rounding\n~ ε / step", (12, 10), "bottom"),

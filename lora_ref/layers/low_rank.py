@@ -82,7 +82,7 @@ class LowRankLayer(Layer):
         )
 
     def _more(self) -> str:
-        """Return what `repr` says beyond the common entries."""
+        """Return what `repr` adds to the common entries."""
         return ""
 
 

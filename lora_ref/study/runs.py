@@ -36,7 +36,7 @@ SETTINGS = (
     f"{'-'.join(map(str, SIZES))} float32, AdamW with cosine, batch {BATCH}, "
     f"pretrained {PRETRAINING_EPOCHS} epochs at {PRETRAINING_RATE:g}, adapted {STEPS} steps"
 )
-"""What every record says about how it came about."""
+"""The setting of the runs, which every record carries."""
 
 
 def run(

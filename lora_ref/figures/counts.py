@@ -87,7 +87,7 @@ def _check_tallies(tallies: Sequence[ParameterCount]) -> None:
     for counted in tallies:
         if counted.trainable < 1:
             raise LoraRefError(
-                f"the tally of {counted.model.name} in figures.parameters trains nothing"
+                f"the count of {counted.model.name} in figures.parameters trains nothing"
             )
 
 

@@ -64,9 +64,10 @@ class Composite(Layer):
             if isinstance(child, Composite):
                 parts[name] = {"keywords": part}
                 continue
+            known = getattr(child, "keywords", ())  # a reader's own layer may declare none
             for key in part:
-                if key not in child.keywords:
-                    takes = ", ".join(child.keywords) or "none"
+                if key not in known:
+                    takes = ", ".join(known) or "none"
                     raise LoraRefError(
                         f"keywords in {where} hold {name}.{key}, but {name} is "
                         f"{type(child).__name__}, expected one of its keywords: {takes}"

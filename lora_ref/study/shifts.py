@@ -6,8 +6,8 @@ shift            the target task
 ``near``         less contrast on a grey ground, ``0.3 x + 0.4``
 ``middle``       the same after a turn by 30 degrees
 ``far``          a turn by 90 degrees
-``inverted``     ``1 - x``: to keep the first layer's features exactly, W would have
-                 to become -W, a change of full rank, and the bias to move
+``inverted``     ``1 - x``: to keep the first layer's features for every image, W
+                 has to become -W, a change of full rank, and the bias to move
 ``relabelled``   the images stay; every label moves on, ``(label + 1) mod 10``
 ===============  ====================================================================
 """

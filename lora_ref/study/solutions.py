@@ -1,7 +1,8 @@
-"""What each shift asks of weights and biases: an exact solution, and what a low rank leaves of it.
+"""Exact solutions of the shifts in W and b, and what a low rank of the first layer leaves of one.
 
 A solution is the pretrained network with other W and b, no image of the target task seen, which
-computes on shifted images what the network computed on the images themselves. With ``x`` an image,
+computes on shifted images what the network computed on the images themselves. It is enough, and
+another one may need less. With ``x`` an image,
 ``1`` a vector of ones and ``W1 x + b1`` the first layer:
 
 ===============  ==============================  ===============================================

@@ -88,7 +88,7 @@ REFUSALS: dict[str, tuple[Callable[[Any], object], str]] = {
 
 
 @over({f"{entry}-{kind}": (entry, kind) for entry in ENTRIES for kind in REFUSALS})
-def test_no_door_lets_in_what_is_not_a_float_array(case: tuple[str, str]) -> None:
+def test_no_entry_accepts_what_is_not_a_float_array(case: tuple[str, str]) -> None:
     entry, kind = case
     good, enter = ENTRIES[entry]
     make, sentence = REFUSALS[kind]
@@ -97,13 +97,13 @@ def test_no_door_lets_in_what_is_not_a_float_array(case: tuple[str, str]) -> Non
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_every_door_lets_in_a_good_array(entry: str) -> None:
+def test_every_entry_accepts_a_good_array(entry: str) -> None:
     good, enter = ENTRIES[entry]
     assert enter(good) is not None
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_no_door_lets_in_the_byte_order_of_another_machine(entry: str) -> None:
+def test_no_entry_accepts_the_byte_order_of_another_machine(entry: str) -> None:
     good, enter = ENTRIES[entry]
     swapped = good.astype(good.dtype.newbyteorder())
     said = refusal(lambda: enter(swapped))
@@ -115,7 +115,7 @@ def test_no_door_lets_in_the_byte_order_of_another_machine(entry: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("entry", sorted(ENTRIES.keys() - FIRST))
-def test_no_door_casts_to_the_dtype_of_the_layer(entry: str, dtype: Any) -> None:
+def test_no_entry_casts_to_the_dtype_of_the_layer(entry: str, dtype: Any) -> None:
     good, enter = ENTRIES[entry]
     said = refusal(lambda: enter(good.astype(dtype)))
     assert said == f"{entry} has dtype {np.dtype(dtype)}, expected float64: nothing is cast here"

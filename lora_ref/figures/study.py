@@ -98,10 +98,11 @@ def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
                     star = x == 0
                     axis.errorbar(
                         x, y, yerr=error or 0.0, fmt="*" if star else fmt, color=colour,
-                        markersize=13 if star else 6, label="pretrained" if star else name,
+                        markersize=13 if star else 6, label=None if star else name,
                     )  # fmt: skip
                     if star and source:
                         axis.axhline(y, color=colour, lw=1, ls=":")
+            axis.plot([], [], "*", color=ink.text, markersize=13, label="pretrained")  # for both
             axis.set_xticks(range(len(marks)), list(marks), fontsize=LETTERS)
             axis.set_ylim(-3, 103)
         _legend(axes, shifts)

@@ -1,4 +1,4 @@
-"""The door: ``python -m tests.bench [--only NAME] [--json]``."""
+"""The command: ``python -m tests.bench [--only NAME] [--json]``."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Forward against the definition, backward against differences, and doors that say no."""
+"""Forward against the definition, backward against differences, and what is refused."""
 
 import inspect
 import math

@@ -24,22 +24,22 @@ GB = 1e9
 """Bytes of a gigabyte."""
 
 
-def parameters(tallies: Sequence[ParameterCount], *, theme: str = "light") -> "Figure":
+def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "light") -> "Figure":
     """Draw how many numbers a method trains and how many the model has, on a logarithmic scale.
 
     A line joins the two of each model: its length is the factor between them.
     """
-    _check_tallies(tallies)
+    _check_counts(parameter_counts)
     with style(theme) as ink:
-        figure = blank(height=max(3.2, 1.7 + 0.46 * len(tallies)))
+        figure = blank(height=max(3.2, 1.7 + 0.46 * len(parameter_counts)))
         (axes,) = panels(figure, 1, 1)
-        rows = range(len(tallies))
-        trained = [counted.trainable for counted in tallies]
-        whole = [counted.model.total for counted in tallies]
+        rows = range(len(parameter_counts))
+        trained = [counted.trainable for counted in parameter_counts]
+        whole = [counted.model.total for counted in parameter_counts]
         axes.hlines(rows, trained, whole, color=ink.grid, lw=5)
-        axes.plot(trained, rows, "o", color=ink.blue, ms=10, label=_named(tallies))
+        axes.plot(trained, rows, "o", color=ink.blue, ms=10, label=_named(parameter_counts))
         axes.plot(whole, rows, "s", color=ink.vermillion, ms=9, label="full fine-tuning")
-        for row, counted in zip(rows, tallies, strict=True):
+        for row, counted in zip(rows, parameter_counts, strict=True):
             few, many = counted.trainable, counted.model.total
             for count, side in ((few, "right"), (many, "left")):
                 axes.annotate(
@@ -52,39 +52,39 @@ def parameters(tallies: Sequence[ParameterCount], *, theme: str = "light") -> "F
             )  # fmt: skip
         axes.set_xscale("log")
         axes.set_xlim(min(trained) / 12, max(whole) * 12)
-        axes.set_yticks(list(rows), [counted.model.title for counted in tallies])
-        axes.set_ylim(len(tallies) - 0.4, -0.6)
+        axes.set_yticks(list(rows), [counted.model.title for counted in parameter_counts])
+        axes.set_ylim(len(parameter_counts) - 0.4, -0.6)
         axes.set_xlabel("trained numbers")
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
-def parameters_alt(tallies: Sequence[ParameterCount]) -> str:
+def parameters_alt(parameter_counts: Sequence[ParameterCount]) -> str:
     """Return the alt text of `parameters`."""
-    _check_tallies(tallies)
-    shares = {c.model.title: 100 * c.trainable / c.model.total for c in tallies}
+    _check_counts(parameter_counts)
+    shares = {c.model.title: 100 * c.trainable / c.model.total for c in parameter_counts}
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    largest = max(tallies, key=lambda counted: counted.model.total)
-    method = _named(tallies).replace(", ", " with ")
+    largest = max(parameter_counts, key=lambda counted: counted.model.total)
+    method = _named(parameter_counts).replace(", ", " with ")
     return (
         f"{method} trains from {shares[least]:.2g} % ({least}) to {shares[most]:.2g} % ({most}) of "
-        f"the numbers of {len(tallies)} models; of the {short(largest.model.total)} in "
+        f"the numbers of {len(parameter_counts)} models; of the {short(largest.model.total)} in "
         f"{largest.model.title} it trains {short(largest.trainable)}."
     )
 
 
-def _named(tallies: Sequence[ParameterCount]) -> str:
-    """Return what the method of all tallies is called."""
-    method = tallies[0].method
+def _named(parameter_counts: Sequence[ParameterCount]) -> str:
+    """Return what the method of all parameter_counts is called."""
+    method = parameter_counts[0].method
     r = getattr(method, "r", None)
     return f"{type(method).__name__}, r = {r}" if r is not None else type(method).__name__
 
 
-def _check_tallies(tallies: Sequence[ParameterCount]) -> None:
-    if not tallies:
-        raise LoraRefError("tallies in figures.parameters is empty, expected at least one")
-    for counted in tallies:
+def _check_counts(parameter_counts: Sequence[ParameterCount]) -> None:
+    if not parameter_counts:
+        raise LoraRefError("parameter_counts in figures.parameters is empty, expected at least one")
+    for counted in parameter_counts:
         if counted.trainable < 1:
             raise LoraRefError(
                 f"the count of {counted.model.name} in figures.parameters trains nothing"

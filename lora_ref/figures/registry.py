@@ -194,11 +194,11 @@ def _records() -> Numbers:
 
 
 @cache
-def _tallies() -> Numbers:
+def _parameter_counts() -> Numbers:
     from lora_ref.counting.models import get_model
 
     return {
-        "tallies": [
+        "parameter_counts": [
             count_parameters(get_model(name), LoRA(RANK, targets))
             for name, targets in ATTENTION.items()
         ]
@@ -264,7 +264,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "forgetting": _entry("Target accuracy against forgetting", study.forgetting, _records),
         "scaling-sweep": _entry("The scaling after training", study.scaling_sweep, _records),
         "spectrum": _entry("How much of a full update a rank holds", study.spectrum, _records),
-        "parameters": _entry("Trained numbers of published models", counts.parameters, _tallies),
+        "parameters": _entry(
+            "Trained numbers of published models", counts.parameters, _parameter_counts
+        ),
         "memory": _entry("Memory of training published models", counts.memory, _memories),
         "nf4": _entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
         "verdicts": _entry(

@@ -391,7 +391,7 @@ def test_a_claim_without_a_verdict_is_not_drawn_as_if_it_had_one():
 
 def test_parameters_stand_at_their_counts():
     counted = count_parameters(SLIVER, LoRA(2, ["q"]))
-    picture = draw("parameters", tallies=[counted])
+    picture = draw("parameters", parameter_counts=[counted])
     axes = picture.figure.axes[0]
     assert axes.get_xscale() == "log"
     trained, whole = (float(data(line)[0][0]) for line in axes.lines)
@@ -402,7 +402,7 @@ def test_parameters_stand_at_their_counts():
     assert share in picture.alt
     assert picture.alt.startswith("LoRA with r = 2 trains")
     with pytest.raises(LoraRefError, match="is empty"):
-        draw("parameters", tallies=[])
+        draw("parameters", parameter_counts=[])
 
 
 def test_bars_of_memory_are_as_long_as_what_they_hold():

@@ -109,6 +109,8 @@ def in_float64(value: Any, copies: dict[int, tuple[Any, Any]] | None = None) -> 
     array is shared, such as a generator.
     """
     copies = {} if copies is None else copies
+    if isinstance(value, type | ModuleType):
+        return value
     if id(value) in copies:
         return copies[id(value)][1]
     made = value

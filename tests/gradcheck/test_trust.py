@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
 from itertools import product
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -209,21 +209,20 @@ def test_gradients_whose_squares_overflow_or_vanish_are_judged(size: float, affi
     assert told(function, derivative, x, wrong=-1.0, affine=affine)[0] > 0.1
 
 
-def test_a_right_relu_network_needs_no_search_for_a_step() -> None:
-    calls = []
-    for seed in range(20):
+def test_a_right_relu_layer_needs_no_search_for_a_step() -> None:
+    """Of 65,000 entries before ReLU some are nearer to the kink than the first step."""
+    for seed in range(6):
         rng = np.random.default_rng(seed)
-        x, W = rng.standard_normal((64, 64)), rng.standard_normal((64, 64))
-        mask = x @ W > 0
+        x, W, calls = rng.standard_normal((256, 64)), rng.standard_normal((64, 256)), []
 
-        def function(at: Params, W: Array = W) -> Array:
+        def function(at: Params, W: Array = W, calls: list[int] = calls) -> Array:
             calls.append(1)
             return np.maximum(at["x"] @ W, 0.0)
 
-        grad_y = rng.standard_normal(mask.shape)
-        errors = vjp_errors(function, {"x": x}, grad_y, {"x": (grad_y * mask) @ W.T}, rng)
-        assert errors["x"] < SMOOTH_TOLERANCE
-    assert len(calls) < 20 * 8
+        grad_y = rng.standard_normal((256, 256))
+        gradients = {"x": (grad_y * (x @ W > 0)) @ W.T}
+        assert vjp_errors(function, {"x": x}, grad_y, gradients, rng)["x"] < SMOOTH_TOLERANCE
+        assert len(calls) <= 5
 
 
 # ---------------------------------------------------------------------- what cannot be told
@@ -364,6 +363,12 @@ class Scaled(Plain):
         return self.scale * grad_y @ self.W.T, {"W": cache.T @ grad_y}
 
 
+class ForgetsScale(Scaled):
+    def backward(self, grad_y: Array, cache: Any) -> Any:
+        grad_x, grads = super().backward(grad_y, cache)
+        return grad_x / self.scale, grads
+
+
 @dataclass
 class Doubled(Plain):
     W: Array
@@ -411,9 +416,17 @@ class KeepsState(Plain):
         return super().backward(cache[1] * grad_y, cache[0])
 
 
-def made_scaled(W: Array) -> Scaled:
-    layer = Scaled(W)
+def made_scaled(W: Array, kind: type[Scaled] = Scaled) -> Scaled:
+    layer = kind(W)
     layer.scale = 3.0
+    return layer
+
+
+def in_a_circle(W: Array) -> Plain:
+    backend = ModuleType("backend")
+    vars(backend).update(forward=np.matmul, W=W)
+    layer = Plain(W, backend=backend)
+    layer.child = SimpleNamespace(W=W, parent=layer)
     return layer
 
 
@@ -421,6 +434,7 @@ KINDS: dict[str, tuple[Callable[[Array], Any], list[str]]] = {
     "init=False": (made_scaled, []),
     "post-init": (Doubled, []),
     "frozen, slots, InitVar": (lambda W: Slotted(W, 1.0), []),
+    "a backend, and itself": (in_a_circle, []),
     "an attribute x": (lambda W: Plain(W, x=np.zeros((4, 6)), grad_y=np.ones(2)), []),
     "in a dict": (InADict, []),
     "in a buffer": (lambda W: InABuffer(W, out=np.zeros((4, 5))), ["out changed in place"]),
@@ -445,6 +459,14 @@ def test_a_class_may_keep_its_parameters_and_its_state_as_it_likes(kind: str) ->
         assert checked(tampered(layer, "W", np.negative), x, rng)[0]["W"] > 0.1
     np.testing.assert_array_equal(W, kept)
     assert getattr(layer, "counter", 0) == 0
+
+
+def test_a_field_that_the_constructor_does_not_take_keeps_its_value() -> None:
+    rng = np.random.default_rng(0)
+    layer = made_scaled(rng.standard_normal((6, 5)), ForgetsScale)
+    errors = gradient_errors(layer, rng.standard_normal((4, 6)), rng)
+    assert errors["x"] > 1e-3
+    assert errors["W"] < SMOOTH_TOLERANCE
 
 
 class Copies(Plain):
@@ -496,7 +518,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("kind", "sentence"), REFUSED.items(), ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(
+    ("kind", "sentence"), REFUSED.items(), ids=lambda one: getattr(one, "__name__", "")
+)
 def test_what_is_no_layer_is_refused_in_a_sentence(kind: Any, sentence: str) -> None:
     rng = np.random.default_rng(0)
     W, x = rng.standard_normal((6, 5)), rng.standard_normal((4, 6))

@@ -12,7 +12,8 @@ What the check cannot see: an entry whose error is below the tolerance times the
 gradient, and whatever is right at the point that was chosen and wrong elsewhere. A right gradient
 may be called wrong where y is rounded inside by more than 2**-22 of its size, where it has waves
 shorter than a millionth of the argument, as ``x + 1e-6 * sin(1e6 * x)``, and where the layer keeps
-a view of a parameter beside it, such as its transpose.
+something made from a parameter beside it, such as its transpose. With such waves, and where y is
+rounded to float32 inside, a wrong gradient may also be called right.
 """
 
 import copy

@@ -1,6 +1,5 @@
 """The bordered plan of the benchmark: the layer's own numbers, from buffers that are used again."""
 
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from strategies import lora_problems
 from lora_ref.checks import Array
 from lora_ref.layers import LoRALinear
 from tests.bench.bordered import BorderedPlan
+from tests.fixtures.memory import peak_of_warm_call
 
 Problem = tuple[LoRALinear, Array, np.random.Generator]
 
@@ -95,18 +95,6 @@ def test_each_call_overwrites_the_results_before_and_nothing_else(problem: Probl
         assert other is None or np.array_equal(other, old)
 
 
-def peak_bytes(call: Callable[[], object]) -> int:
-    """Return the most that a call holds beyond what was there, from its second run on."""
-    call()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.parametrize("n", [600, 1])
 @pytest.mark.parametrize("r", [1, 400])
 def test_a_plan_allocates_no_array_in_a_pass(n: int, r: int, rng: np.random.Generator) -> None:
@@ -115,8 +103,8 @@ def test_a_plan_allocates_no_array_in_a_pass(n: int, r: int, rng: np.random.Gene
     plan, x = BorderedPlan(layer, 600), rng.standard_normal((600, 320))
     grad_y = grad_y_for(layer, x, rng)
     activation = x.nbytes  # NumPy's own buffer for `y += bias` is 64 KiB at any size
-    assert peak_bytes(lambda: by_plan(plan, x[:n], grad_y[:n])) < 0.1 * activation
-    assert peak_bytes(lambda: by_layer(layer, x, grad_y)) > 2 * activation
+    assert peak_of_warm_call(lambda: by_plan(plan, x[:n], grad_y[:n])) < 0.1 * activation
+    assert peak_of_warm_call(lambda: by_layer(layer, x, grad_y)) > 2 * activation
 
 
 # ---------------------------------------------------------------------- the check can fail

@@ -1,23 +1,15 @@
 """What a pass allocates beyond what was there, as tracemalloc sees it."""
 
-import tracemalloc
 from collections.abc import Iterator
 
 from tests.bench import linear
 from tests.bench.row import Row, Target
+from tests.fixtures.memory import peak_of_warm_call
 
 
 def peak(name: str, d: int, n: int) -> int:
     """Return the most bytes that a warm call of a contender holds at once."""
-    call = linear.make(name, d, n)
-    call()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
+    return peak_of_warm_call(linear.make(name, d, n))
 
 
 def rows() -> Iterator[Row]:

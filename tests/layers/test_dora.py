@@ -1,8 +1,6 @@
 """Magnitude and direction: what DoRA computes, its two gradients, and its row norms."""
 
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +18,7 @@ from lora_ref.gradcheck import SMOOTH_TOLERANCE, gradient_errors
 from lora_ref.layers import Linear, LoRALinear, dora
 from lora_ref.layers.dora import DoRALinear, row_norms
 from lora_ref.layers.initializers import kaiming_uniform, normal, orthogonal, pissa
+from tests.fixtures.memory import peak_bytes
 
 Problem = tuple[DoRALinear, Array, Array, np.random.Generator]
 EPS32 = float(np.finfo(np.float32).eps)
@@ -362,17 +361,6 @@ def test_what_does_not_fit_is_refused_in_a_sentence(rng: np.random.Generator) ->
         layer.forward(np.ones((3, 7)), mask=np.ones(7))
     with pytest.raises(LoraRefError, match=r"^alpha in DoRALinear.init is '8'"):
         DoRALinear.init(np.ones((5, 7)), 2, "8", rng)  # type: ignore[arg-type]
-
-
-@contextmanager
-def peak_bytes(found: list[int]) -> Iterator[None]:
-    """Append the most that was allocated at a time, in bytes."""
-    tracemalloc.start()
-    try:
-        yield
-        found.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])

@@ -1,8 +1,6 @@
 """Properties of Low-Rank Adaptation, each a sentence that can be false."""
 
-import tracemalloc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -19,6 +17,7 @@ from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import sgd_step
 from lora_ref.layers import Linear, LoRALinear
 from lora_ref.layers.initializers import kaiming_uniform, normal
+from tests.fixtures.memory import peak_bytes
 
 Problem = tuple[LoRALinear, Array, np.random.Generator]
 EPS32 = float(np.finfo(np.float32).eps)
@@ -450,17 +449,6 @@ def test_unmerge_is_wrong_by_two_roundings_at_most(size: float) -> None:
 
 
 # ---------------------------------------------------------------------- memory
-
-
-@contextmanager
-def peak_bytes(found: list[int]) -> Iterator[None]:
-    """Append the most that was allocated at a time, in bytes."""
-    tracemalloc.start()
-    try:
-        yield
-        found.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])

@@ -1,8 +1,5 @@
 """Several tasks on one W0: the sum, the switch, a task for each row, and combining adapters."""
 
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import Any
 
@@ -19,6 +16,7 @@ from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import Linear, LoRALinear
 from lora_ref.layers.initializers import pissa
 from lora_ref.layers.multitask import BASE, MultiTaskLoRA
+from tests.fixtures.memory import peak_bytes
 
 Problem = tuple[MultiTaskLoRA, Array, Array, np.random.Generator]
 size = st.integers(1, 6)
@@ -463,17 +461,6 @@ def test_numpy_weights_do_not_turn_float32_into_float64(rng: np.random.Generator
     layer = MultiTaskLoRA(tasks, (np.float64(0.3), np.float64(-1.0)))
     assert {type(weight) for weight in layer.weights} == {float}
     assert layer.forward(np.ones((1, 7), np.float32))[0].dtype == np.float32
-
-
-@contextmanager
-def peak_bytes(found: list[int]) -> Iterator[None]:
-    """Append the most that was allocated at a time, in bytes."""
-    tracemalloc.start()
-    try:
-        yield
-        found.append(tracemalloc.get_traced_memory()[1])
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("by_row", [False, True], ids=["the sum", "rows by task"])

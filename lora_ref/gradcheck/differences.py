@@ -66,7 +66,8 @@ def gradient_errors(
     layer : Layer
         Any object with `forward`, `backward` and `trainable`, the reader's own included.
     x : ndarray of shape (n, in_features)
-        Where to check; further leading axes are welcome.
+        Where to check; further leading axes are welcome. Integers, such as tokens, have no
+        gradient, and no error.
     rng : numpy.random.Generator
         Draws the gradient of y and one direction for each argument.
     step : float, optional
@@ -94,7 +95,7 @@ def gradient_errors(
     """
     check_generator("rng in gradient_errors", rng)
     function, at = _of_layer(layer, x, keywords)
-    found = passes.run_passes(layer, at["x"], rng, passes.in_float64(keywords))
+    found = passes.run_passes(layer, passes.in_float64(x), rng, passes.in_float64(keywords))
     changed = {
         f"{name} changed in place": float("inf") for name, change in found.changed.items() if change
     }
@@ -291,7 +292,9 @@ def _least(value: Array) -> float:
 
 def _of_layer(layer: Layer, x: Array, keywords: dict[str, Any]) -> tuple[Function, Params]:
     """Return y of a layer as a function of its arguments, and the arguments, in float64."""
-    check_array("x in the gradient check", x, **{f"axis_{i}": None for i in range(np.ndim(x))})
+    tokens = getattr(x, "dtype", np.dtype(float)).kind in "iu"
+    if not tokens:
+        check_array("x in the gradient check", x, **{f"axis_{i}": None for i in range(np.ndim(x))})
     kind = type(layer).__name__
     theirs: Any = getattr(layer, "trainable", None)
     if not isinstance(theirs, Mapping) or "x" in theirs:
@@ -312,9 +315,9 @@ def _of_layer(layer: Layer, x: Array, keywords: dict[str, Any]) -> tuple[Functio
 
     def function(arguments: Params) -> Array:
         moved = passes.with_params(layer, {name: arguments[name].copy() for name in trainable})
-        return passes.run_forward(moved, arguments["x"].copy(), copy.deepcopy(keywords))[0]
+        return passes.run_forward(moved, arguments.get("x", x).copy(), copy.deepcopy(keywords))[0]
 
-    return function, {"x": passes.in_float64(x), **trainable}
+    return function, trainable if tokens else {"x": passes.in_float64(x), **trainable}
 
 
 def _warn(sentence: str) -> None:

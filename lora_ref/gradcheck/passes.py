@@ -64,7 +64,8 @@ def run_passes(
     for name, value in probe.trainable.items() if not any(changed.values()) else ():
         if change := _change(value, parameters.get(name)):  # a list, or another array in its place
             changed[name] = change
-    return Passes(y, grad_y, {**grads, "x": grad_x}, changed, agree(y, again))
+    gradients = grads if grad_x is None and x.dtype.kind in "iu" else {**grads, "x": grad_x}
+    return Passes(y, grad_y, gradients, changed, agree(y, again))
 
 
 def run_forward(layer: Layer, x: Array, keywords: Mapping[str, Any]) -> tuple[Array, Any]:

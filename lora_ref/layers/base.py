@@ -27,6 +27,9 @@ class Layer(Protocol):
     affine_in_each_argument: ClassVar[bool]
     """Whether y is affine in x and in each parameter alone: a difference quotient is then exact."""
 
+    mixes_rows: ClassVar[bool] = False
+    """Whether a row of y depends on other rows of x, as in attention."""
+
     keywords: ClassVar[tuple[str, ...]] = ()
     """Names of the keywords that `forward` takes beyond x."""
 
@@ -40,7 +43,10 @@ class Layer(Protocol):
         ...
 
     def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
-        """Map the gradient of y to the gradient of x and those of the parameters."""
+        """Map the gradient of y to the gradient of x and those of the parameters.
+
+        Where x holds integers, such as tokens, it has no gradient, and grad_x is None.
+        """
         ...
 
     def with_params(self, params: Params) -> Self:

@@ -4,7 +4,7 @@
 forward pass. A child may be made of layers itself: ``block.fc1.A``.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from lora_ref.checks import Array, Params
@@ -32,6 +32,20 @@ class Composite(Layer):
     def trainable(self) -> Params:
         """The trainable parameters of every child, under dotted names."""
         return joined({name: child.trainable for name, child in self.children.items()})
+
+    def mapped(self, change: Callable[[str, Layer], Layer], within: str = "") -> Self:
+        """Return the composite with ``change(path, layer)`` in place of each innermost layer.
+
+        A path is a dotted name, such as ``blocks.0.attention.q``.
+        """
+        changed: dict[str, Layer] = {}
+        for name, child in self.children.items():
+            path = f"{within}{name}"
+            if isinstance(child, Composite):
+                changed[name] = child.mapped(change, f"{path}.")
+            else:
+                changed[name] = change(path, child)
+        return self.with_children(changed)
 
     def with_params(self, params: Params) -> Self:
         """Return a composite with other values for some parameters; the children check them."""
@@ -61,10 +75,11 @@ class Composite(Layer):
         check_known(f"keywords in {where}", parts, self.children)
         for name, part in parts.items():
             child = self.children[name]
-            if isinstance(child, Composite):
-                parts[name] = {"keywords": part}
-                continue
             known = getattr(child, "keywords", ())  # a reader's own layer may declare none
+            if isinstance(child, Composite):
+                own = {key: part.pop(key) for key in known if key in part}
+                parts[name] = {**own, "keywords": part}
+                continue
             for key in part:
                 if key not in known:
                     takes = ", ".join(known) or "none"

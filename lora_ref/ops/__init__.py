@@ -16,8 +16,16 @@ from lora_ref.ops.activations import (
     gelu_tanh_backward,
     relu,
     relu_backward,
+    silu,
+    silu_backward,
     tanh,
     tanh_backward,
+)
+from lora_ref.ops.attention import (
+    attention,
+    attention_backward,
+    softmax,
+    softmax_backward,
 )
 from lora_ref.ops.losses import (
     Labels,
@@ -32,14 +40,20 @@ from lora_ref.ops.normalization import (
     dropout_mask,
     layer_norm,
     layer_norm_backward,
+    rms_norm,
+    rms_norm_backward,
 )
+from lora_ref.ops.special import erf
 
 __all__ = [
     "ACTIVATIONS",
     "Labels",
+    "attention",
+    "attention_backward",
     "dropout",
     "dropout_backward",
     "dropout_mask",
+    "erf",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
@@ -50,6 +64,12 @@ __all__ = [
     "mean_squared_error_backward",
     "relu",
     "relu_backward",
+    "rms_norm",
+    "rms_norm_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "tanh",

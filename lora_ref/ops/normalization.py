@@ -1,4 +1,4 @@
-"""Layer norm and inverted dropout."""
+"""Layer norm, RMS norm and inverted dropout."""
 
 from __future__ import annotations  # numpy.random takes 20 ms, and is not loaded for a type
 
@@ -44,23 +44,10 @@ def layer_norm(
     row is divided by features, not by features - 1. The positive epsilon keeps a constant row
     finite: it becomes `bias`.
     """
-    check_float("x in layer_norm", x)
-    features, dtype = x.shape[-1], x.dtype
-    rows = check_rows("x in layer_norm", x, dtype, features=features)
-    for name, array in (("gain", gain), ("bias", bias)):
-        check_float(f"{name} in layer_norm", array, dtype)
-        check_shape(f"{name} in layer_norm", array, features=features)
-    epsilon = as_finite("epsilon in layer_norm", epsilon, dtype)
-    if not epsilon > 0:
-        raise LoraRefError(f"epsilon in layer_norm is {epsilon}, expected a positive number")
-    wide = rows.astype(at_least_float32(dtype), copy=False)
-    centred = wide - wide.mean(axis=1, keepdims=True)
-    largest = np.abs(centred).max(axis=1, keepdims=True)
-    largest[largest == 0] = 1
-    # squares of numbers up to 1 cannot overflow, and hypot adds epsilon without squaring
-    std = largest * np.sqrt(np.square(centred / largest).mean(axis=1, keepdims=True))
-    inverse_std = 1 / np.hypot(std, math.sqrt(epsilon))
-    normed = (centred * inverse_std).astype(dtype, copy=False)
+    rows, epsilon = _rows_to_norm("layer_norm", x, {"gain": gain, "bias": bias}, epsilon)
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    inverse_std = 1 / np.hypot(_root_mean_square(centred), math.sqrt(epsilon))
+    normed = (centred * inverse_std).astype(x.dtype, copy=False)
     y = gain * normed + bias
     return y.reshape(x.shape), LayerNormCache(x.shape[:-1], normed, inverse_std, gain)
 
@@ -81,6 +68,64 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
     grad_x = grad_normed - grad_normed.mean(axis=1, keepdims=True) - normed * along
     grad_x *= inverse_std
     return grad_x.reshape(grad_y.shape), grads
+
+
+class RMSNormCache(NamedTuple):
+    """What `rms_norm_backward` needs; x itself is not in it."""
+
+    leading: tuple[int, ...]  # the axes of x before its last
+    normed: Array  # (n, features)
+    inverse_rms: Array  # (n, 1)  float32 if x is float16
+    gain: Array  # (features,)
+
+
+def rms_norm(x: Array, gain: Array, *, epsilon: float = 1e-6) -> tuple[Array, RMSNormCache]:
+    """Return ``gain * x / sqrt(mean(x²) + epsilon)``, for each row by itself.
+
+    Zhang and Sennrich, 2019, arXiv 1910.07467: a layer norm that subtracts no mean and adds no
+    bias. Shapes are those of `layer_norm`.
+    """
+    rows, epsilon = _rows_to_norm("rms_norm", x, {"gain": gain}, epsilon)
+    inverse_rms = 1 / np.hypot(_root_mean_square(rows), math.sqrt(epsilon))
+    normed = (rows * inverse_rms).astype(x.dtype, copy=False)
+    return (gain * normed).reshape(x.shape), RMSNormCache(x.shape[:-1], normed, inverse_rms, gain)
+
+
+def rms_norm_backward(grad_y: Array, cache: RMSNormCache) -> tuple[Array, Params]:
+    """Return grad_x, and the gradient of ``"gain"`` as a layer does.
+
+    Scaling a row changes nearly no output, so a row of grad_x has no component along `normed`.
+    """
+    check_cache("cache in rms_norm_backward", cache, RMSNormCache)
+    leading, normed, inverse_rms, gain = cache
+    what = "grad_y in rms_norm_backward"
+    g = check_rows(what, grad_y, gain.dtype, leading=leading, features=len(gain))
+    grad_normed = g * gain
+    along = (grad_normed * normed).mean(axis=1, keepdims=True)
+    grad_x = ((grad_normed - normed * along) * inverse_rms).astype(g.dtype, copy=False)
+    return grad_x.reshape(grad_y.shape), {"gain": (g * normed).sum(axis=0)}
+
+
+def _rows_to_norm(where: str, x: Array, parameters: Params, epsilon: float) -> tuple[Array, float]:
+    """Check what a norm is given; return the rows, wide enough to square, and epsilon."""
+    check_float(f"x in {where}", x)
+    rows = check_rows(f"x in {where}", x, x.dtype, features=x.shape[-1])
+    for name, array in parameters.items():
+        check_float(f"{name} in {where}", array, x.dtype)
+        check_shape(f"{name} in {where}", array, features=x.shape[-1])
+    epsilon = as_finite(f"epsilon in {where}", epsilon, x.dtype)
+    if not epsilon > 0:
+        raise LoraRefError(f"epsilon in {where} is {epsilon}, expected a positive number")
+    return rows.astype(at_least_float32(x.dtype), copy=False), epsilon
+
+
+def _root_mean_square(rows: Array) -> Array:
+    """Return the root of the mean square of each row, as a column."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    largest[largest == 0] = 1
+    # squares of numbers up to 1 cannot overflow
+    root: Array = largest * np.sqrt(np.square(rows / largest).mean(axis=1, keepdims=True))
+    return root
 
 
 def dropout_mask(

@@ -444,7 +444,7 @@ def test_the_check_asks_for_a_generator(rng: Any) -> None:
 
 def test_the_check_asks_for_finite_rows_of_floats() -> None:
     layer, x, rng = draw()
-    with pytest.raises(LoraRefError, match=r"^x in the gradient check has dtype int64"):
+    with pytest.raises(LoraRefError, match=r"^x in LoRALinear.forward has dtype int64"):
         gradient_errors(layer, np.ones((3, 7), np.int64), rng)
     with pytest.raises(LoraRefError, match=r"^x in the gradient check holds nan at \(0, 0\)"):
         gradient_errors(layer, x * np.nan, rng)

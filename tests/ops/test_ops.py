@@ -13,6 +13,7 @@ from lora_ref import ops
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import EXACT_STEP, EXACT_TOLERANCE, SMOOTH_TOLERANCE, vjp_errors
 from lora_ref.layers import LoRALinear
+from lora_ref.ops.special import erf, normal_cdf
 
 seeds = st.integers(0, 2**32 - 1)
 sizes = st.integers(2, 6)
@@ -135,6 +136,22 @@ def test_exact_gelu_is_x_times_the_area_under_the_density_far_into_the_tail():
     assert_allclose(ops.gelu(x)[0], expected, rtol=1e-8)
 
 
+def test_erf_and_gelu_agree_with_the_mathematics_library_of_python():
+    x = np.concatenate([np.linspace(-45, 45, 4001), np.linspace(-1, 1, 999), [1e300, -1e300]])
+    exact = np.array([math.erf(v) for v in x])
+    normal = [math.exp(-0.5 * min(v * v, 1e4)) / math.sqrt(2 * math.pi) for v in x.tolist()]
+    half = np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x])
+    assert np.abs(erf(x) - exact).max() < 1e-15
+    assert np.abs(ops.gelu(x)[0] - x * half)[np.abs(x) < 9].max() < 2e-15
+    assert_allclose(normal_cdf(x)[0], half, rtol=1e-7, atol=1e-300)  # to the end of its tail
+    assert_allclose(normal_cdf(x)[1], normal, atol=1e-15)
+    narrow = x[:-2].astype(np.float32)
+    exact = np.array([math.erf(v) for v in narrow.astype(np.float64)])
+    assert np.abs(erf(narrow) - exact).max() < 2e-7
+    assert erf(narrow).dtype == normal_cdf(narrow)[0].dtype == np.float32
+    assert np.isnan(erf(np.array([np.nan]))).all()
+
+
 def test_the_two_forms_of_gelu_differ_by_at_most_5e_4_and_somewhere_by_more_than_4e_4():
     x = np.linspace(-12, 12, 24001)
     gap = np.abs(ops.gelu(x)[0] - ops.gelu_tanh(x)[0]).max()
@@ -161,8 +178,9 @@ def test_an_activation_is_straight_far_out_with_no_overflow_on_the_way(name, dty
     far = np.array(50 * (largest / 50) ** (share * 0.999), dtype)  # from 50 nearly to the largest
     y, cache = ops.ACTIVATIONS[name].forward(np.array([far, -far]))
     slopes = ops.ACTIVATIONS[name].backward(np.array([2, 3], dtype), cache)
-    assert y.tolist() == ([1, -1] if name == "tanh" else [far, 0])
-    assert slopes.tolist() == ([0, 0] if name == "tanh" else [2, 0])
+    straight, flat = ([1, -1], [0, 0]) if name == "tanh" else ([far, 0], [2, 0])
+    assert_allclose(y, straight, rtol=0, atol=1e-19)  # SiLU has e**-50 left
+    assert_allclose(slopes, flat, rtol=0, atol=1e-18)
 
 
 @activations
@@ -174,42 +192,53 @@ def test_activation_does_not_hide_a_nan(name):
 # -------------------------------------------------------------- what the checks must not let pass
 
 
-def relu_that_tests_the_output_for_zero_or_more(grad_y, cache):
+def relu_that_tests_the_output_for_zero_or_more(grad_y, x):
     """The tutorial of numpy/numpy-tutorials on MNIST: an output of ReLU is never negative."""
-    return grad_y * (cache.y >= 0)
+    return grad_y * (np.maximum(x, 0) >= 0)
 
 
-def tanh_of_the_wrong_argument(grad_y, cache):
-    return grad_y * (1 - np.tanh(cache.y) ** 2)
+def tanh_of_the_wrong_argument(grad_y, x):
+    return grad_y * (1 - np.tanh(np.tanh(x)) ** 2)
 
 
-def gelu_as_if_the_gate_were_constant(grad_y, cache):
-    return grad_y * cache.cdf
+def gelu_as_if_the_gate_were_constant(grad_y, x):
+    return grad_y * normal_cdf(x)[0]
 
 
-def gelu_tanh_without_the_cube(grad_y, cache):
-    x, t = cache
+def gelu_with_the_slope_of_its_approximation(grad_y, x):
+    return ops.gelu_tanh_backward(grad_y, ops.gelu_tanh(x)[1])
+
+
+def gelu_tanh_without_the_cube(grad_y, x):
+    t = np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
     return grad_y * (0.5 * (1 + t) + 0.5 * x * (1 - t**2) * math.sqrt(2 / math.pi))
 
 
+def silu_as_if_the_gate_were_constant(grad_y, x):
+    return grad_y / (1 + np.exp(-x))
+
+
 @pytest.mark.parametrize(
-    ("name", "wrong"),
+    ("name", "wrong", "at_least"),
     [
-        ("relu", relu_that_tests_the_output_for_zero_or_more),
-        ("tanh", tanh_of_the_wrong_argument),
-        ("gelu", gelu_as_if_the_gate_were_constant),
-        ("gelu_tanh", gelu_tanh_without_the_cube),
+        ("relu", relu_that_tests_the_output_for_zero_or_more, 0.01),
+        ("tanh", tanh_of_the_wrong_argument, 0.01),
+        ("gelu", gelu_as_if_the_gate_were_constant, 0.01),
+        ("gelu", gelu_with_the_slope_of_its_approximation, 1e-5),
+        ("gelu_tanh", gelu_tanh_without_the_cube, 0.01),
+        ("silu", silu_as_if_the_gate_were_constant, 0.01),
     ],
 )
-def test_wrong_activation_backward_is_rejected(name, wrong, rng):
+def test_wrong_activation_backward_is_rejected(name, wrong, at_least, rng):
     x = away_from_zero(rng.standard_normal((5, 7)))
-    assert activation_errors(ops.ACTIVATIONS[name].forward, wrong, x, rng)["x"] > 0.01
+    forward = ops.ACTIVATIONS[name].forward
+    assert activation_errors(forward, lambda g, cache: wrong(g, x), x, rng)["x"] > at_least
 
 
 def test_the_mask_of_the_tutorial_never_masks(rng):
-    grad_y = rng.standard_normal((5, 7))
-    _, cache = ops.relu(rng.standard_normal((5, 7)))
-    assert_array_equal(relu_that_tests_the_output_for_zero_or_more(grad_y, cache), grad_y)
+    grad_y, x = rng.standard_normal((2, 5, 7))
+    _, cache = ops.relu(x)
+    assert_array_equal(relu_that_tests_the_output_for_zero_or_more(grad_y, x), grad_y)
     assert np.count_nonzero(ops.relu_backward(grad_y, cache)) < grad_y.size
 
 
@@ -563,6 +592,135 @@ def test_squared_error_does_not_overflow_in_half_precision():
     assert ops.mean_squared_error(y, target)[0] == 90000.0
 
 
+# --------------------------------------------------------------------- RMS norm and attention
+
+
+def rms_norm_errors(backward, x, gain, rng):
+    y, cache = ops.rms_norm(x, gain)
+    grad_y = rng.standard_normal(y.shape)
+    grad_x, grads = backward(grad_y, cache)
+    at = {"x": x, "gain": gain}
+    return vjp_errors(lambda a: ops.rms_norm(**a)[0], at, grad_y, {"x": grad_x, **grads}, rng)
+
+
+@given(normalisations())
+def test_rms_norm_is_its_formula_and_its_backward_agrees_with_differences(problem):
+    x, gain, _, rng = problem
+    y, _ = ops.rms_norm(x, gain, epsilon=0.01)
+    for at in np.ndindex(x.shape[:-1]):
+        size = math.sqrt(math.fsum(v * v for v in x[at].tolist()) / x.shape[-1] + 0.01)
+        assert_allclose(y[at], gain * x[at] / size, rtol=1e-12)
+    assert max(rms_norm_errors(ops.rms_norm_backward, x, gain, rng).values()) < SMOOTH_TOLERANCE
+
+
+def test_rms_norm_backward_as_if_its_size_were_constant_is_rejected(rng):
+    def wrong(g, cache):
+        return g * cache.gain * cache.inverse_rms, ops.rms_norm_backward(g, cache)[1]
+
+    x, gain = rng.standard_normal((5, 7)), rng.standard_normal(7)
+    assert rms_norm_errors(wrong, x, gain, rng)["x"] > 0.01
+
+
+@given(arrays())
+def test_softmax_rows_add_up_to_1_and_its_backward_agrees_with_differences(problem):
+    x, rng = problem
+    y, cache = ops.softmax(x)
+    assert_allclose(y.sum(axis=-1), 1)
+    assert_allclose(ops.softmax(x + 1e3)[0], y, rtol=1e-9)
+    errors = activation_errors(ops.softmax, ops.softmax_backward, x, rng)
+    assert max(errors.values()) < SMOOTH_TOLERANCE
+    assert np.abs(ops.softmax_backward(rng.standard_normal(x.shape), cache).sum(-1)).max() < 1e-15
+
+
+@st.composite
+def attentions(draw):
+    """Queries, keys and values for some heads, which may see which, and a generator."""
+    batch, heads, n, m, d, e = (draw(st.integers(1, 4)) for _ in range(6))
+    rng = np.random.default_rng(draw(seeds))
+    q, k, v = (
+        rng.standard_normal((batch, heads, *size)) for size in ((n, d), (m + 1, d), (m + 1, e))
+    )
+    allowed = draw(st.sampled_from([None, "random"]))
+    if allowed:
+        allowed = rng.random((batch, 1, n, m + 1)) < 0.5
+        allowed[..., 0] = True
+    return q, k, v, allowed, rng
+
+
+def attention_by_loops(q, k, v, allowed):
+    """One number after the other, and no array operation."""
+    y = np.zeros((*q.shape[:-1], v.shape[-1]))
+    seen = np.broadcast_to(True if allowed is None else allowed, (*q.shape[:-1], k.shape[-2]))
+    for b, h, i in np.ndindex(q.shape[:-1]):
+        weights = {}
+        for j in range(k.shape[-2]):
+            if seen[b, h, i, j]:
+                products = [x * z for x, z in zip(q[b, h, i], k[b, h, j], strict=True)]
+                weights[j] = math.exp(math.fsum(products) / math.sqrt(q.shape[-1]))
+        for j, weight in weights.items():
+            y[b, h, i] += weight / math.fsum(weights.values()) * v[b, h, j]
+    return y
+
+
+def attention_errors(backward, q, k, v, allowed, rng):
+    y, cache = ops.attention(q, k, v, allowed=allowed)
+    grad_y, at = rng.standard_normal(y.shape), {"q": q, "k": k, "v": v}
+    gradients = dict(zip(at, backward(grad_y, cache), strict=True))
+    return vjp_errors(lambda a: ops.attention(**a, allowed=allowed)[0], at, grad_y, gradients, rng)
+
+
+@settings(max_examples=40)
+@given(attentions())
+def test_attention_is_its_definition_in_loops(problem):
+    *arguments, _ = problem
+    y, _ = ops.attention(*arguments[:3], allowed=arguments[3])
+    assert_allclose(y, attention_by_loops(*arguments), rtol=1e-12, atol=1e-14)
+
+
+def test_attention_backward_agrees_with_differences(rng):
+    q, k, v = (rng.standard_normal((2, 3, *size)) for size in ((4, 5), (6, 5), (6, 2)))
+    for allowed in (None, np.tri(4, 6, 2, dtype=bool)):
+        errors = attention_errors(ops.attention_backward, q, k, v, allowed, rng)
+        assert max(errors.values()) < SMOOTH_TOLERANCE, errors
+
+
+def without_the_root(g, cache):
+    grad_q, grad_k, grad_v = ops.attention_backward(g, cache)
+    return grad_q * math.sqrt(5), grad_k * math.sqrt(5), grad_v
+
+
+def without_the_sum_of_the_softmax(g, cache):
+    grad_scores = cache.weights.y * (g @ cache.v.swapaxes(-1, -2)) / math.sqrt(5)
+    grad_v = ops.attention_backward(g, cache)[2]
+    return grad_scores @ cache.k, grad_scores.swapaxes(-1, -2) @ cache.q, grad_v
+
+
+@pytest.mark.parametrize("wrong", [without_the_root, without_the_sum_of_the_softmax])
+def test_wrong_attention_backward_is_rejected(wrong, rng):
+    q, k, v = (rng.standard_normal((2, 3, 4, 5)) for _ in range(3))
+    errors = attention_errors(wrong, q, k, v, None, rng)
+    assert errors["v"] < SMOOTH_TOLERANCE < 0.001 < min(errors["q"], errors["k"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"q": np.ones(3)}, r"q in attention has shape \(3,\), expected \(..., rows, width\)"),
+        ({"k": np.ones((2, 4))}, r"have shapes \(2, 3\), \(2, 4\) and \(2, 3\), expected"),
+        ({"v": np.ones((3, 3))}, "expected"),
+        ({"v": np.ones((2, 3), np.float32)}, "v in attention has dtype float32"),
+        ({"allowed": np.ones((2, 2))}, "allowed in attention is of float64, expected a NumPy"),
+        ({"allowed": [[True]]}, "allowed in attention is of list"),
+        ({"allowed": np.ones((3, 2), bool)}, r"has shape \(3, 2\), expected one that broadcasts"),
+        ({"allowed": np.tri(2, 2, -1, dtype=bool)}, r"allows nothing at \(0,\)"),
+    ],
+)
+def test_attention_refuses_what_does_not_fit(change, sentence):
+    arguments = {"q": np.ones((2, 3)), "k": np.ones((2, 3)), "v": np.ones((2, 3)), **change}
+    with pytest.raises(LoraRefError, match=sentence):
+        ops.attention(**arguments)
+
+
 # ------------------------------------------------------------------------------ what all keep
 
 
@@ -581,6 +739,15 @@ def calls(dtype, rng):
     pairs["layer_norm"] = (
         lambda: ops.layer_norm(x, gain, bias),
         lambda cache: ops.layer_norm_backward(g, cache)[0],
+    )
+    pairs["rms_norm"] = (
+        lambda: ops.rms_norm(x, gain),
+        lambda cache: ops.rms_norm_backward(g, cache)[0],
+    )
+    pairs["softmax"] = (lambda: ops.softmax(x), lambda cache: ops.softmax_backward(g, cache))
+    pairs["attention"] = (
+        lambda: ops.attention(x, g, x),
+        lambda cache: np.add(*ops.attention_backward(g, cache)[:2]),
     )
     pairs["dropout"] = (
         lambda: ops.dropout(x, mask),
@@ -646,6 +813,9 @@ def test_float32_agrees_with_float64_to_rounding(name):
 BACKWARD = {
     **ops.ACTIVATIONS,
     "layer_norm": (lambda x: ops.layer_norm(x, x[0], x[0]), ops.layer_norm_backward),
+    "rms_norm": (lambda x: ops.rms_norm(x, x[0]), ops.rms_norm_backward),
+    "softmax": (ops.softmax, ops.softmax_backward),
+    "attention": (lambda x: ops.attention(x, x, x), ops.attention_backward),
     "dropout": (lambda x: ops.dropout(x, x), ops.dropout_backward),
 }
 
@@ -666,6 +836,9 @@ def test_every_backward_refuses_a_cache_of_another_function(rng):
         "softmax_cross_entropy": ops.softmax_cross_entropy(x, np.array([0, 2])),
         "mean_squared_error": ops.mean_squared_error(x, -x),
         "layer_norm": ops.layer_norm(x, ones, ones),
+        "rms_norm": ops.rms_norm(x, ones),
+        "softmax": ops.softmax(x),
+        "attention": ops.attention(x, x, x),
         "dropout": ops.dropout(x, ops.dropout_mask(x.shape, 0.5, rng)),
     }
     assert {f"{name}_backward" for name in passed} == {

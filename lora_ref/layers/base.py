@@ -42,7 +42,7 @@ class Layer(Protocol):
         """Map x of shape (n, in_features), or with more leading axes, to y and a cache."""
         ...
 
-    def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
+    def backward(self, grad_y: Array, cache: Any) -> tuple[Any, Params]:
         """Map the gradient of y to the gradient of x and those of the parameters.
 
         Where x holds integers, such as tokens, it has no gradient, and grad_x is None.

@@ -142,7 +142,7 @@ def train(
     network : Network
         The network before the first step.
     x : ndarray of shape (examples, in_features), or with more axes
-        One example per entry of the first axis.
+        One example per entry of the first axis; integers are tokens.
     labels : ndarray with the first axis of x
         What the loss compares with: classes, or the targets of another loss.
     optimizer : Optimizer
@@ -182,7 +182,8 @@ def train(
             "with lr, init_state and step"
         )
     steps = as_count("steps in train", steps)
-    check_float("x in train", x)
+    if getattr(x, "dtype", np.dtype(float)).kind not in "iu":  # tokens are for the layers to check
+        check_float("x in train", x)
     given: object = labels
     if not isinstance(given, np.ndarray) or given.shape[:1] != x.shape[:1]:
         raise ShapeError(

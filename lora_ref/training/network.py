@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Self, overload
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -128,19 +128,9 @@ class Network(Composite):
             caches.append(cache)
         return x, NetworkCache(tuple(caches), tuple(self.layers))
 
-    @overload
-    def backward(
-        self, grad_y: Array, cache: NetworkCache, *, need_grad_x: Literal[True] = True
-    ) -> tuple[Array, Params]: ...
-
-    @overload
-    def backward(
-        self, grad_y: Array, cache: NetworkCache, *, need_grad_x: Literal[False]
-    ) -> tuple[None, Params]: ...
-
     def backward(
         self, grad_y: Array, cache: NetworkCache, *, need_grad_x: bool = True
-    ) -> tuple[Array | None, Params]:
+    ) -> tuple[Any, Params]:
         """Map the gradient of y to that of x and to those of the parameters, under dotted names.
 
         With ``need_grad_x=False`` the pass ends at the lowest layer with something to train, and

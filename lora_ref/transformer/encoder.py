@@ -1,0 +1,160 @@
+"""An encoder: from tokens to one row for each text, the mean over its tokens.
+
+Devlin et al., 2018, arXiv 1810.04805 (BERT); the mean as in Reimers and Gurevych, 2019,
+arXiv 1908.10084.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from lora_ref.checks import Array, Params, as_count, check_cache, check_generator, check_like
+from lora_ref.errors import LoraRefError
+from lora_ref.layers.base import Layer
+from lora_ref.layers.composite import Composite, joined
+from lora_ref.layers.embedding import Embedding
+from lora_ref.layers.norm import LayerNorm
+from lora_ref.training.network import Network
+from lora_ref.transformer.block import Block
+
+
+class EncoderCache(NamedTuple):
+    """What `Encoder.backward` needs: the cache of each child, and the weights of the mean."""
+
+    children: dict[str, Any]
+    weights: Array  # (..., n, 1)  1 / number of tokens, and 0 for padding
+    y: Array  # (..., features)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Encoder(Composite):
+    """Computes the mean over the tokens of ``blocks(norm(tokens + positions))``.
+
+    Parameters
+    ----------
+    tokens, positions : Embedding
+        A row for each token, and for each place in a text.
+    norm : Layer
+        The norm before the blocks.
+    blocks : Network
+        Blocks in a row, named ``0``, ``1``, ..., in which each token sees all others.
+
+    Examples
+    --------
+    >>> encoder = Encoder.init(vocabulary=50, context=16, features=8, heads=2, blocks=3,
+    ...                        rng=np.random.default_rng(0))
+    >>> text = np.array([[3, 1, 4, 0, 0]])
+    >>> row, _ = encoder.forward(text, attention_mask=text > 0)
+    >>> bool(np.allclose(row, encoder.forward(text[:, :3])[0]))
+    True
+    """
+
+    tokens: Embedding
+    positions: Embedding
+    norm: Layer
+    blocks: Network
+
+    affine_in_each_argument: ClassVar[bool] = False
+    mixes_rows: ClassVar[bool] = True
+    keywords: ClassVar[tuple[str, ...]] = ("attention_mask",)
+
+    @property
+    def children(self) -> Mapping[str, Layer]:
+        """The parts, in the order of the forward pass."""
+        names = ("tokens", "positions", "norm", "blocks")
+        return {name: getattr(self, name) for name in names}
+
+    def with_children(self, children: Mapping[str, Layer]) -> Self:
+        """Return an encoder of other parts."""
+        return replace(self, **children)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        x: Any,
+        *,
+        attention_mask: NDArray[np.bool] | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> tuple[Array, EncoderCache]:
+        """Map tokens of shape (..., n) to y of shape (..., features).
+
+        Parameters
+        ----------
+        x : integer ndarray of shape (..., n)
+            Texts, filled up to one length.
+        attention_mask : bool ndarray of shape (..., n), optional
+            True for tokens, False for what a text was filled up with.
+        keywords : mapping of str to value, optional
+            Keywords of the parts, by dotted name.
+        """
+        parts = self.route("Encoder.forward", keywords)
+        caches: dict[str, Any] = {}
+        h, caches["tokens"] = self.tokens.forward(x)  # (..., n, features)
+        n = x.shape[-1]
+        if n > len(self.positions.W):
+            raise LoraRefError(f"a text of {n} tokens is given to {self!r}, expected a shorter one")
+        places, caches["positions"] = self.positions.forward(np.arange(n))
+        h, caches["norm"] = self.norm.forward(h + places)
+        own = parts.get("blocks", {}).get("keywords", {})
+        to_all = {f"{name}.attention_mask": attention_mask for name in self.blocks}
+        h, caches["blocks"] = self.blocks.forward(h, keywords={**to_all, **own})
+        seen = (
+            np.ones(x.shape, h.dtype) if attention_mask is None else attention_mask.astype(h.dtype)
+        )
+        weights = (seen / seen.sum(axis=-1, keepdims=True))[..., None]
+        y = (weights * h).sum(axis=-2)
+        return y, EncoderCache(caches, weights, y)
+
+    def backward(self, grad_y: Array, cache: EncoderCache) -> tuple[Any, Params]:
+        """Map the gradient of y to None, for tokens have none, and the gradients of all parts."""
+        check_cache("cache in Encoder.backward", cache, EncoderCache)
+        check_like("grad_y in Encoder.backward", grad_y, cache.y)
+        kept = cache.children
+        grads: dict[str, Params] = {}
+        g = cache.weights * grad_y[..., None, :]  # nothing for padding
+        trains = any(self.children[name].trainable for name in ("tokens", "positions", "norm"))
+        rows, grads["blocks"] = self.blocks.backward(g, kept["blocks"], need_grad_x=trains)
+        grads |= {"norm": {}, "tokens": {}, "positions": {}}
+        if rows is not None:
+            rows, grads["norm"] = self.norm.backward(rows, kept["norm"])
+            _, grads["tokens"] = self.tokens.backward(rows, kept["tokens"])
+            by_text = rows.reshape(-1, *rows.shape[-2:]).sum(axis=0)  # a place is in every text
+            _, grads["positions"] = self.positions.backward(by_text, kept["positions"])
+        return None, joined({name: grads[name] for name in self.children})
+
+    @classmethod
+    def init(
+        cls,
+        vocabulary: int,
+        context: int,
+        features: int,
+        heads: int,
+        blocks: int,
+        rng: np.random.Generator,
+        *,
+        dtype: DTypeLike = np.float64,
+    ) -> Self:
+        """Draw an encoder as BERT does: all weights normal with 0.02, norms after each sum."""
+        sizes = {"vocabulary": vocabulary, "context": context, "features": features}
+        for name, size in {**sizes, "blocks": blocks}.items():
+            as_count(f"{name} in Encoder.init", size)
+        check_generator("rng in Encoder.init", rng)
+
+        def table(rows: int) -> Embedding:
+            return Embedding(rng.normal(0.0, 0.02, (rows, features)).astype(dtype))
+
+        options: Any = {"causal": False, "pre_norm": False, "activation": "gelu", "dtype": dtype}
+        row = {str(i): Block.init(features, heads, rng, **options) for i in range(blocks)}
+        norm = LayerNorm.init(features, dtype)
+        return cls(table(vocabulary), table(context), norm, Network(row))
+
+    def __repr__(self) -> str:
+        """Sizes, and how much trains, on one line."""
+        vocabulary, features = self.tokens.W.shape
+        count = sum(array.size for array in self.trainable.values())
+        return (
+            f"{type(self).__name__}(vocabulary={vocabulary}, context={len(self.positions.W)}, "
+            f"features={features}, blocks={len(self.blocks.layers)}: {count} parameters train)"
+        )

@@ -2,7 +2,7 @@
 
 Shapes and dtypes are checked in every public function and pass, in a time that does not grow with
 the arrays, and nothing is broadcast by accident. Values are scanned by `check_finite` alone, where
-arrays come from outside.
+arrays come from outside. `what` is the thing and where it came in: ``"x in LoRALinear.forward"``.
 """
 
 from collections.abc import Mapping
@@ -32,16 +32,8 @@ _REAL = (int, float, np.integer, np.floating)
 def check_float(what: str, array: object, dtype: AnyDType | None = None) -> None:
     """Raise `LoraRefError` unless `array` is a non-empty floating-point NumPy array.
 
+    It must have the given dtype, or else any floating-point dtype of this machine's byte order.
     Masked arrays and `numpy.matrix` are refused: their products follow other rules.
-
-    Parameters
-    ----------
-    what : str
-        The array and where it came in, e.g. ``"x in LoRALinear.forward"``.
-    array : object
-        What was given.
-    dtype : numpy.dtype, optional
-        The dtype it must have; any floating-point dtype of this machine's byte order if omitted.
 
     Examples
     --------
@@ -51,11 +43,13 @@ def check_float(what: str, array: object, dtype: AnyDType | None = None) -> None
     """
     if not isinstance(array, np.ndarray):
         raise LoraRefError(f"{what} is a {type(array).__name__}, expected a NumPy array")
-    if type(array) is not np.ndarray and _has_other_products(type(array)):
-        raise LoraRefError(
-            f"{what} is a {type(array).__name__}, expected a plain NumPy array: "
-            "its products would follow other rules"
-        )
+    if type(array) is not np.ndarray:
+        kinds = {base.__name__ for base in type(array).__mro__}  # by name: numpy.ma loads slowly
+        if kinds & {"MaskedArray", "matrix"}:
+            raise LoraRefError(
+                f"{what} is a {type(array).__name__}, expected a plain NumPy array: "
+                "its products would follow other rules"
+            )
     if array.dtype.kind != "f":
         raise LoraRefError(
             f"{what} has dtype {array.dtype}, expected a floating-point dtype; "
@@ -74,16 +68,7 @@ def check_float(what: str, array: object, dtype: AnyDType | None = None) -> None
 
 
 def check_shape(what: str, array: Array, /, **axes: int | None) -> None:
-    """Raise `ShapeError` unless `array` has the named axes.
-
-    Parameters
-    ----------
-    what : str
-        The array and where it came in.
-    array : ndarray
-        The array to check.
-    **axes
-        Axis names in order, each with its length, or None where any length will do.
+    """Raise `ShapeError` unless `array` has the named axes, in order; None is any length.
 
     Examples
     --------
@@ -183,20 +168,10 @@ def check_rows(
     leading: tuple[int, ...] | None = None,
     **last: int,
 ) -> Array:
-    """Return `array` of shape (..., last) as rows (n, last), without copying a contiguous one.
+    """Return `array` of shape (*leading, last) as rows (n, last), without copying a contiguous one.
 
-    Parameters
-    ----------
-    what : str
-        The array and where it came in.
-    array : ndarray of shape (n, last) or with more leading axes
-        What was given.
-    dtype : numpy.dtype
-        The dtype of the layer.
-    leading : tuple of int, optional
-        The axes before the last, where they are known; at least one, of any length, if omitted.
-    **last
-        Name and length of the last axis.
+    If omitted, `leading` is at least one axis of any length. `last` is the name and the length of
+    the last axis.
 
     Examples
     --------
@@ -225,21 +200,9 @@ def check_cache(
 ) -> None:
     """Raise `LoraRefError` unless `cache` is what a forward pass of this very layer returns.
 
-    Types and widths are compared; the cache of a layer of the very same shapes passes.
-
-    Parameters
-    ----------
-    what : str
-        The cache and where it came in.
-    cache : object
-        What was given.
-    kind : type
-        The named tuple that it must be.
-    dtype : numpy.dtype, optional
-        That of the layer, for the arrays named in `expected`.
-    **expected
-        By the name of an entry: the length of the last axis of an array, or the value of what is
-        no array.
+    `kind` is the named tuple that it must be. `expected` has, by the name of an entry, the length
+    of the last axis of an array, or the value of what is no array. So the cache of a layer of the
+    very same shapes passes. Those arrays must have the dtype of the layer, where it is given.
     """
     if not isinstance(cache, kind):
         raise LoraRefError(
@@ -344,11 +307,6 @@ def frozen(array: Array) -> Array:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
-
-
-def _has_other_products(cls: type) -> bool:
-    """Whether a subclass of ndarray has other products; by name, since numpy.ma loads slowly."""
-    return not {"MaskedArray", "matrix"}.isdisjoint(base.__name__ for base in cls.__mro__)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Low-rank matrices: the mathematics that LoRA rests on.
 
-How near a matrix of rank r can come to a given one, how many free parameters it has, the angles
-between two subspaces, and the best low-rank update for a linear task. A matrix that needs an SVD is
+How near a matrix of rank r can come to a given one, how many free parameters it has, how much two
+subspaces share, and the best low-rank update for a linear task. A matrix that needs an SVD is
 float32 or float64, and so is the result; r is from 1 to the smaller side of the matrix.
 """
 
@@ -203,7 +203,7 @@ def subspace_overlap(A: Array, B: Array, i: int, j: int) -> float:
     2106.09685, section 7.2 and appendix G). The columns of U_A and U_B are right-singular vectors
     of A and B, two matrices with in_features columns: for example the A of two trainings, not the
     factors of one update. To compare up-projections, pass their transposes. φ is the mean squared
-    cosine of the `principal_angles`. Independent random subspaces have max(i, j) / in_features on
+    cosine of the principal angles. Independent random subspaces have max(i, j) / in_features on
     average.
 
     If singular value i of A, or j of B, equals the next one, φ depends on LAPACK. An i or j above
@@ -229,36 +229,6 @@ def subspace_overlap(A: Array, B: Array, i: int, j: int) -> float:
         leading.append(Vh[:count])
     cosines = np.linalg.norm(leading[0] @ leading[1].T)
     return min(1.0, float(cosines) ** 2 / int(min(i, j)))
-
-
-def principal_angles(X: Array, Y: Array) -> Array:
-    """Return the angles between the column spaces of X and Y, in radians, smallest first.
-
-    X is (features, p), Y is (features, q), neither zero; the number of angles is the smaller
-    numerical rank. A cosine cannot distinguish 1e-9 from 0, and a sine cannot distinguish nearly
-    right angles from right ones. So both are computed (Björck and Golub, 1973, Mathematics of
-    Computation 27:579-594), and each angle is the arc tangent of the pair.
-
-    Examples
-    --------
-    >>> t = 1e-9
-    >>> X, Y = np.eye(3)[:, :2], np.array([[1.0, 0.0], [0.0, np.cos(t)], [0.0, np.sin(t)]])
-    >>> [f"{angle:.3e}" for angle in principal_angles(X, Y)]
-    ['0.000e+00', '1.000e-09']
-    """
-    _check_matrix("X in principal_angles", X)
-    check_array("Y in principal_angles", Y, dtype=X.dtype, features=len(X), q=None)
-    bases = []
-    for name, M in (("X", X), ("Y", Y)):
-        U, sigma, _ = np.linalg.svd(M, full_matrices=False)
-        if sigma[0] == 0:
-            raise LoraRefError(f"{name} in principal_angles is zero: it spans no direction")
-        bases.append(U[:, : _rank(sigma, M)])
-    small, large = sorted(bases, key=lambda basis: basis.shape[1])
-    along = large.T @ small
-    cosines = np.linalg.svd(along, compute_uv=False)
-    sines = np.linalg.svd(small - large @ along, compute_uv=False)[::-1]
-    return np.arctan2(sines, cosines)
 
 
 def best_update(x: Array, y: Array, W0: Array, r: int) -> tuple[Array, Array]:

@@ -21,7 +21,6 @@ from lora_ref.lowrank import (
     effective_rank,
     numerical_rank,
     outer_products,
-    principal_angles,
     product_jacobian,
     randomized_svd,
     rank_set_dimension,
@@ -337,8 +336,6 @@ def test_overlap_lies_between_0_and_1_and_is_what_the_paper_defines(
     U_A, U_B = (np.linalg.eigh(M.T @ M)[1][:, -count:] for M, count in ((A, i), (B, j)))
     assert found == pytest.approx(np.sum((U_A.T @ U_B) ** 2) / min(i, j), rel=1e-9, abs=1e-12)
     assert found == pytest.approx(subspace_overlap(B, A, j, i), rel=1e-12, abs=1e-14)
-    angles = principal_angles(U_A, U_B)
-    assert found == pytest.approx(np.mean(np.cos(angles) ** 2), rel=1e-9, abs=1e-12)
 
 
 @given(two_down_projections())
@@ -385,42 +382,6 @@ def test_overlap_of_random_subspaces_averages_the_larger_share_of_the_space() ->
     ]
     deviation = np.std(drawn) / len(drawn) ** 0.5
     assert abs(np.mean(drawn) - 0.3) < 4 * deviation < 0.04
-
-
-ANGLES = st.sampled_from([0.0, 1e-12, 1e-9, 1e-4, 0.3, 0.8, 1.2, np.pi / 2 - 1e-9, np.pi / 2])
-
-
-@given(st.lists(ANGLES, min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 3), seeds)
-def test_principal_angles_are_those_of_a_rotation_made_by_hand(
-    angles: list[float], extra: int, spare: int, seed: int
-) -> None:
-    rng, p = np.random.default_rng(seed), len(angles)
-    Q = orthonormal(rng, 2 * p + extra + spare, 2 * p + extra)
-    X, turned_to = Q[:, :p], Q[:, p : 2 * p]
-    Y = X * np.cos(angles) + turned_to * np.sin(angles)
-    Y = np.hstack([Y, Q[:, 2 * p :]])  # columns that are at right angles to X
-    mix_X, mix_Y = (np.tril(rng.uniform(-1, 1, (k, k)), -1) + np.eye(k) for k in (p, p + extra))
-    found = principal_angles(X @ mix_X, Y @ mix_Y)
-    # a sine of 1 is flat, a cosine of 1 too: 1e-14 holds only since both are used
-    assert_allclose(found, sorted(angles), rtol=0, atol=2e-14)
-    assert (found[1:] >= found[:-1]).all()
-    assert_allclose(principal_angles(Y, X), found, rtol=0, atol=2e-14)
-
-
-def test_principal_angles_see_a_rotation_by_1e_minus_9() -> None:
-    rng, t = np.random.default_rng(6), 1e-9
-    Q = orthonormal(rng, 6, 3)
-    X, Y = Q[:, :2], np.column_stack([Q[:, 0], np.cos(t) * Q[:, 1] + np.sin(t) * Q[:, 2]])
-    assert principal_angles(X, Y)[1] == pytest.approx(1e-9, rel=1e-6)
-    largest_cosine = min(1.0, float(np.linalg.svd(X.T @ Y)[1][1]))
-    assert abs(np.arccos(largest_cosine) - 1e-9) > 5e-10  # what the cosine alone says
-
-
-def test_principal_angles_count_dependent_columns_once(rng: np.random.Generator) -> None:
-    X, Y = rng.standard_normal((6, 2)), rng.standard_normal((6, 3))
-    doubled = np.hstack([X, X @ rng.standard_normal((2, 2))])
-    assert_allclose(principal_angles(doubled, Y), principal_angles(X, Y), atol=1e-13)
-    assert principal_angles(X.astype(np.float32), Y.astype(np.float32)).dtype == np.float32
 
 
 # the best update of a linear task
@@ -564,10 +525,9 @@ TAKES_M: dict[str, Callable[[Any], Any]] = {
     "numerical_rank": numerical_rank,
     "effective_rank": effective_rank,
     "subspace_overlap": lambda M: subspace_overlap(M, M, 1, 1),
-    "principal_angles": lambda M: principal_angles(M, M),
     "best_update": lambda M: best_update(M, M, M, 1),
 }
-FIRST = {"subspace_overlap": "A", "principal_angles": "X", "best_update": "x"}
+FIRST = {"subspace_overlap": "A", "best_update": "x"}
 
 
 def says(sentence: str, call: Callable[[], Any], error: type = LoraRefError) -> None:
@@ -654,11 +614,6 @@ def test_subspaces_that_cannot_be_compared_are_refused_in_a_sentence() -> None:
         f"j in {where} is 1, expected at most 0, the numerical rank of B",
         lambda: subspace_overlap(M, 0 * M, 1, 1),
     )
-    where = "principal_angles"
-    says(f"X in {where} is zero: it spans no", lambda: principal_angles(0 * M, M))
-    says(f"Y in {where} is zero: it spans no", lambda: principal_angles(M, 0 * M))
-    sentence = f"Y in {where} has shape (7, 5), expected (features=5, q); its transpose fits"
-    says(sentence, lambda: principal_angles(M, M.T), ShapeError)
 
 
 def test_a_task_that_does_not_fit_is_refused_in_a_sentence() -> None:

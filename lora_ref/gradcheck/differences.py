@@ -298,9 +298,8 @@ def _of_layer(layer: Layer, x: Array, keywords: dict[str, Any]) -> tuple[Functio
     kind = type(layer).__name__
     theirs: Any = getattr(layer, "trainable", None)
     if not isinstance(theirs, Mapping) or "x" in theirs:
-        got = f"is a {type(theirs).__name__}"
-        if isinstance(theirs, Mapping):
-            got = "has a parameter x"
+        a_mapping = isinstance(theirs, Mapping)
+        got = "has a parameter x" if a_mapping else f"is a {type(theirs).__name__}"
         raise LoraRefError(f"trainable of {kind} {got}, expected parameters by names other than x")
     layer, keywords = passes.in_float64(layer), passes.in_float64(keywords)
     trainable = {name: np.array(value, np.float64) for name, value in theirs.items()}

@@ -1,6 +1,7 @@
 """What an initializer and a first training step must do, whatever the data."""
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 
@@ -9,18 +10,8 @@ from lora_ref.gradcheck.reference import relative_error
 from lora_ref.layers.initializers import Initializer
 from lora_ref.layers.lora import LoRALinear
 
-TOLERANCE = 1e-10
-"""A right initializer and a right step stay below this."""
-
-
-class Step(Protocol):
-    """One step of training: the layer that ran, and what goes on to the layer below."""
-
-    def __call__(
-        self, layer: LoRALinear, x: Array, grad_y: Array, lr: float
-    ) -> tuple[LoRALinear, Array]:
-        """Return the layer after the step, and grad_x."""
-        ...
+Step: TypeAlias = Callable[[LoRALinear, Array, Array, float], tuple[LoRALinear, Array]]
+"""One step of training: from layer, x, grad_y and lr to the layer after it, and grad_x."""
 
 
 def sgd_step(layer: LoRALinear, x: Array, grad_y: Array, lr: float) -> tuple[LoRALinear, Array]:

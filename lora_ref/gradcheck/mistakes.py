@@ -8,6 +8,7 @@ returns the checks that reject a mistake.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import differences, passes, reference
-from lora_ref.gradcheck.init_and_step import TOLERANCE, property_errors, sgd_step
+from lora_ref.gradcheck.init_and_step import property_errors, sgd_step
 from lora_ref.layers.initializers import both_random, both_zero, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRACache, LoRALinear
@@ -82,9 +83,9 @@ def evidence(
         As in `caught_by`.
     """
     if kind == "start":
-        return property_errors(code, sgd_step, rng), TOLERANCE
+        return property_errors(code, sgd_step, rng), reference.TOLERANCE
     if kind == "step":
-        return property_errors(kaiming_uniform, code, rng), TOLERANCE
+        return property_errors(kaiming_uniform, code, rng), reference.TOLERANCE
     out_features, in_features, r = (6 if square else 5), 6, 2
     W0, bias = rng.standard_normal((out_features, in_features)), rng.standard_normal(out_features)
     A, B = rng.standard_normal((r, in_features)), rng.standard_normal((out_features, r))
@@ -111,11 +112,17 @@ def _mistake(kind: Kind, name: str, *, text: str, cause: str) -> Callable[[Wrong
     return keep
 
 
+_wrong_backward = partial(_mistake, "backward")
+_change_in_place = partial(_mistake, "in place")
+_wrong_function = partial(_mistake, "function")
+_wrong_start = partial(_mistake, "start")
+_wrong_step = partial(_mistake, "step")
+
+
 # ------------------------------------------------------------------------------ wrong backward
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "batch-divided-twice",
     text="The gradients of A and B are divided by the batch size.",
     cause="the loss was a mean already, and each layer divides again",
@@ -126,8 +133,7 @@ class _BatchDividedTwice(LoRALinear):
         return grad_x, {name: grad / len(cache.x) for name, grad in grads.items()}
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "mean-for-sum",
     text="The gradient of the bias is the mean over the rows, not their sum.",
     cause="the bias gradient is taken for an average over the batch",
@@ -138,8 +144,7 @@ class _MeanForSum(Linear):
         return grad_x, {**grads, "bias": grads["bias"] / len(cache.x)}
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "scaling-forgotten",
     text="The gradients of A and B lack alpha / r.",
     cause="the scaling was added to forward later",
@@ -150,8 +155,7 @@ class _ScalingForgotten(LoRALinear):
         return grad_x, {name: grad / self.scaling for name, grad in grads.items()}
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "scaling-twice",
     text="The gradient of A, and the adapter's part of grad_x, carry alpha / r squared.",
     cause="grad_y is scaled at the top and grad_h once more below",
@@ -163,8 +167,7 @@ class _ScalingTwice(LoRALinear):
         return base + self.scaling * (grad_x - base), {**grads, "A": self.scaling * grads["A"]}
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "adapter-path-missing",
     text="grad_x goes through W0 alone, not through B and A.",
     cause="the backward of the frozen layer was left as it was",
@@ -174,8 +177,7 @@ class _AdapterPathMissing(LoRALinear):
         return grad_y @ self.W0, super().backward(grad_y, cache)[1]
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "square-transpose",
     text="grad_x uses W0 transposed, which only a square W0 forgives.",
     cause="all test matrices were square, so nothing complained",
@@ -186,8 +188,7 @@ class _SquareTranspose(LoRALinear):
         return grad_x - grad_y @ self.W0 + grad_y @ self.W0.T, grads
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "A-hundredfold",
     text="The gradient of A is a hundred times too large.",
     cause="the check ran at the start only, where B = 0 hides it",
@@ -198,8 +199,7 @@ class _AHundredfold(LoRALinear):
         return grad_x, {**grads, "A": 100 * grads["A"]}
 
 
-@_mistake(
-    "backward",
+@_wrong_backward(
     "dropout-forgotten",
     text="grad_x passes the adapter without the dropout mask.",
     cause="the backward was written before dropout came",
@@ -212,8 +212,7 @@ class _DropoutForgotten(LoRALinear):
 # ----------------------------------------------------------------------------- changes in place
 
 
-@_mistake(
-    "in place",
+@_change_in_place(
     "grad_y-scaled-in-place",
     text="Backward multiplies the grad_y that it is given by alpha / r.",
     cause="one array fewer is allocated; another layer may still need what is overwritten",
@@ -225,8 +224,7 @@ class _GradYScaledInPlace(LoRALinear):
         return grad_x, grads
 
 
-@_mistake(
-    "in place",
+@_change_in_place(
     "cached-x-masked-in-place",
     text="Backward multiplies the x in the cache by the dropout mask.",
     cause="the cache is taken for scratch space; without dropout its x is the caller's",
@@ -239,8 +237,7 @@ class _CachedXMaskedInPlace(LoRALinear):
         return grad_x, grads
 
 
-@_mistake(
-    "in place",
+@_change_in_place(
     "B-moved-in-backward",
     text="Backward moves B as soon as its gradient is known.",
     cause="the optimiser is fused into backward, and a second backward sees another layer",
@@ -256,8 +253,7 @@ class _BMovedInBackward(LoRALinear):
 # ------------------------------------------------------------------- wrong function, wrong merge
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "factors-swapped",
     text="B is applied first and A second: the update is transposed.",
     cause="every layer in sight was square, so nothing complained",
@@ -269,8 +265,7 @@ class _FactorsSwapped(LoRALinear):
         return (y if self.bias is None else y + self.bias), LoRACache(x.shape[:-1], seen, x, mask)
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "alpha-forgotten",
     text="The multiplier is alpha, not alpha / r.",
     cause="asked for a year after the code came out, in rasbt/LLMs-from-scratch issue 821",
@@ -281,8 +276,7 @@ class _AlphaForgotten(LoRALinear):
         return self.alpha
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "merge-without-scaling",
     text="The scaling stands in forward but not in merge.",
     cause="two places know the scaling; in microsoft/LoRA the two parted until 7036ee0",
@@ -292,8 +286,7 @@ class _MergeWithoutScaling(LoRALinear):
         return Linear(self.W0 + self.B @ self.A, self.bias)
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "merged-twice",
     text="Merging adds the update twice.",
     cause="a merged flag that a second call does not look at",
@@ -303,8 +296,7 @@ class _MergedTwice(LoRALinear):
         return Linear(self.W0 + 2 * self.delta_w, self.bias)
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "merge-loses-bias",
     text="The merged layer has no bias.",
     cause="the merged layer is made from the weight alone",
@@ -314,8 +306,7 @@ class _MergeLosesBias(LoRALinear):
         return Linear(self.W0 + self.delta_w)
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "one-mask-for-the-batch",
     text="All rows share the first row's dropout mask.",
     cause="the mask is drawn with the shape of one row",
@@ -326,8 +317,7 @@ class _OneMaskForTheBatch(LoRALinear):
         return super().forward(x, mask=shared)
 
 
-@_mistake(
-    "function",
+@_wrong_function(
     "dropout-on-the-base",
     text="Dropout hits the frozen path too.",
     cause="x is dropped out before it is split between the branches",
@@ -340,23 +330,20 @@ class _DropoutOnTheBase(LoRALinear):
 # -------------------------------------------------------------------------- wrong start or step
 
 
-_mistake(
-    "start",
+_wrong_start(
     "both-zero",
     text="Start both factors at zero: each gradient has the other as a factor, so nothing moves.",
     cause="B = 0 is good, so A = 0 seems better; see Guitaricet/relora issue 18",
 )(both_zero)
 
-_mistake(
-    "start",
+_wrong_start(
     "both-random",
     text="Start both factors at random: the pretrained function is disturbed before training.",
     cause="every parameter is initialised alike",
 )(both_random)
 
 
-@_mistake(
-    "step",
+@_wrong_step(
     "A-updated-before-grad_x",
     text="Move A and B before grad_x is formed: what goes on belongs to another layer.",
     cause="gradients are applied as soon as they are known",
@@ -369,8 +356,7 @@ def _A_updated_before_grad_x(
     return after, after.backward(grad_y, cache)[0]
 
 
-@_mistake(
-    "step",
+@_wrong_step(
     "sign-flipped",
     text="Every step goes uphill.",
     cause="the gradient of a reward, or a minus sign that two places leave to each other",
@@ -381,8 +367,7 @@ def _sign_flipped(
     return sgd_step(layer, x, grad_y, -lr)
 
 
-@_mistake(
-    "step",
+@_wrong_step(
     "W0-decays",
     text="Shrink the frozen weight a little in every step.",
     cause="weight decay is applied to all arrays of the layer, the frozen one too",

@@ -6,7 +6,7 @@ from lora_ref.checks import Array
 from lora_ref.layers.lora import LoRALinear
 
 TOLERANCE = 1e-10
-"""A right layer stays below this in float64."""
+"""A right layer stays below this in float64, and so do a right initializer and a right step."""
 
 
 def lora_by_loops(layer: LoRALinear, x: Array, mask: Array | None = None) -> Array:

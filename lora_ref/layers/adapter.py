@@ -142,23 +142,10 @@ class Adapter(Layer):
         The paper draws both projections near zero, from a normal of standard deviation 0.01
         truncated at two standard deviations, and so begins near the identity. Here W_down is drawn
         like that and W_up is zero, as B is in LoRA: y equals x, and the first gradients of W_down
-        and b_down are zero. Any `std` begins at the identity, because W_up is zero.
+        and b_down are zero.
 
-        Parameters
-        ----------
-        features : int
-            Width of the layer before.
-        bottleneck : int
-            Width of the bottleneck, at least 1.
-        rng : numpy.random.Generator
-            Where W_down is drawn from.
-        dtype : dtype
-            That of the layer before.
-        activation : str
-            As in the class.
-        std : float
-            Standard deviation of the normal before it is truncated, positive: with W_down zero too,
-            b_up alone would learn.
+        `features` and `dtype` are those of the layer before. `std` is that of the normal before it
+        is truncated, above 0: with W_down zero too, b_up alone would learn.
         """
         features = as_count("features in Adapter.init", features)
         bottleneck = as_count("bottleneck in Adapter.init", bottleneck)

@@ -52,18 +52,10 @@ class DoRALinear(LowRankLayer):
 
     Parameters
     ----------
-    W0 : ndarray of shape (out_features, in_features)
-        Pretrained weight: a read-only view, and absent from `trainable` and from every gradient.
-    A, B : ndarrays of shape (r, in_features) and (out_features, r)
-        Down- and up-projection, as in `LoRALinear`.
+    W0, A, B, alpha, bias, rank_stabilized
+        As in `LoRALinear`; A and B move the direction, and the magnitude does not scale the bias.
     magnitude : ndarray of shape (out_features,)
         Length of each row of the adapted weight; trainable, of any sign.
-    alpha : float
-        Strength of the update of the direction.
-    bias : ndarray of shape (out_features,), optional
-        Frozen unless `train` names it, and not scaled by the magnitude.
-    rank_stabilized : bool
-        Whether scaling is alpha / sqrt(r), not alpha / r.
     norm_gradient : {"true", "detached"}
         What backward returns for A and B. ``"true"`` is the derivative: norms move with V.
         ``"detached"`` is section 4.3 of the paper, which saves memory by treating norms as

@@ -30,23 +30,20 @@ from lora_ref.checks import (
     as_count,
     as_finite,
     check_array,
-    check_float,
     check_generator,
-    check_shape,
+    check_parameter,
 )
 from lora_ref.errors import LoraRefError
 from lora_ref.lowrank import balanced_factors
 
-Initializer: TypeAlias = Callable[
-    [Array, int, float, "np.random.Generator"],
-    tuple[Array, Array, Array],
-]
-"""From W0 (out_features, in_features), r, scaling and a generator to W0, A and B."""
+Start: TypeAlias = tuple[Array, Array, Array]
+"""W0 (out_features, in_features), A (r, in_features) and B (out_features, r)."""
+
+Initializer: TypeAlias = Callable[[Array, int, float, "np.random.Generator"], Start]
+"""From W0, r, scaling and a generator to the start."""
 
 
-def kaiming_uniform(
-    W0: Array, r: int, scaling: float, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def kaiming_uniform(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
     """Draw A uniformly in ±1/sqrt(in_features), as loralib and PEFT do.
 
     Both call Kaiming's uniform rule (He et al., 2015, arXiv 1502.01852) with ``a = sqrt(5)``: the
@@ -72,9 +69,7 @@ def normal(std: float = 0.02) -> Initializer:
     if width <= 0:
         raise LoraRefError(f"std in normal is {width}, expected a number above 0")
 
-    def initializer(
-        W0: Array, r: int, scaling: float, rng: np.random.Generator
-    ) -> tuple[Array, Array, Array]:
+    def initializer(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
         _check_call("normal", W0, r, scaling, rng)
         A = rng.normal(0.0, width, (r, W0.shape[1])).astype(W0.dtype)
         return W0, A, _zero_B(W0, r)
@@ -82,9 +77,7 @@ def normal(std: float = 0.02) -> Initializer:
     return initializer
 
 
-def orthogonal(
-    W0: Array, r: int, scaling: float, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def orthogonal(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
     """Draw A with orthonormal rows; every such A is as likely as any other.
 
     The first gradient step then makes the update ``-lr * scaling**2 * G @ P``: G is the gradient
@@ -106,9 +99,7 @@ def orthogonal(
     return W0, np.ascontiguousarray(A, W0.dtype), _zero_B(W0, r)
 
 
-def pissa(
-    W0: Array, r: int, scaling: float, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def pissa(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
     """Move the r largest singular triplets of W0 into A and B, and freeze what is left of it.
 
     ``W0 + scaling * B @ A`` is the old W0 to rounding, and its *largest* directions train. The
@@ -139,9 +130,7 @@ def from_delta_w(delta_w: Array) -> Initializer:
     """
     check_array("delta_w in from_delta_w", delta_w, out_features=None, in_features=None)
 
-    def initializer(
-        W0: Array, r: int, scaling: float, rng: np.random.Generator
-    ) -> tuple[Array, Array, Array]:
+    def initializer(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
         _check_call("from_delta_w", W0, r, scaling, rng)
         axes = dict(zip(("out_features", "in_features"), W0.shape, strict=True))
         check_array("delta_w in from_delta_w", delta_w, dtype=W0.dtype, **axes)
@@ -150,17 +139,13 @@ def from_delta_w(delta_w: Array) -> Initializer:
     return initializer
 
 
-def both_zero(
-    W0: Array, r: int, scaling: float, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def both_zero(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
     """Set both factors to zero: each gradient has the other as a factor, so nothing moves."""
     _check_call("both_zero", W0, r, scaling, rng)
     return W0, np.zeros((r, W0.shape[1]), W0.dtype), _zero_B(W0, r)
 
 
-def both_random(
-    W0: Array, r: int, scaling: float, rng: np.random.Generator
-) -> tuple[Array, Array, Array]:
+def both_random(W0: Array, r: int, scaling: float, rng: np.random.Generator) -> Start:
     """Draw both factors: the pretrained function is changed before training.
 
     A as in `kaiming_uniform`, B from N(0, 0.02**2).
@@ -169,10 +154,9 @@ def both_random(
     return W0, A, rng.normal(0.0, 0.02, B.shape).astype(B.dtype)
 
 
-def _check_call(name: str, W0: object, r: int, scaling: float, rng: object) -> None:
+def _check_call(name: str, W0: Array, r: int, scaling: float, rng: object) -> None:
     """Check the arguments of an initializer; W0 is not scanned again."""
-    check_float(f"W0 in {name}", W0)
-    check_shape(f"W0 in {name}", np.asarray(W0), out_features=None, in_features=None)
+    check_parameter(f"W0 in {name}", W0, out_features=None, in_features=None)
     as_count(f"r in {name}", r)
     as_finite(f"scaling in {name}", scaling)
     check_generator(f"rng in {name}", rng)

@@ -34,18 +34,8 @@ class QLoRALinear(LowRankLayer):
     ----------
     W0 : QuantizedArray of shape (out_features, in_features)
         Frozen weight, as `lora_ref.quantize.quantize` makes one: all its arrays are read-only.
-    A : ndarray of shape (r, in_features)
-        Down-projection. Its dtype is that of the layer, and W0_hat is taken to it.
-    B : ndarray of shape (out_features, r)
-        Up-projection.
-    alpha : float
-        Strength of the update.
-    bias : ndarray of shape (out_features,), optional
-        Frozen unless `train` names it.
-    rank_stabilized : bool
-        Whether scaling is alpha / sqrt(r), not alpha / r.
-    train : tuple of str
-        Which of ``"A"``, ``"B"`` and ``"bias"`` train.
+    A, B, alpha, bias, rank_stabilized, train
+        As in `LoRALinear`. The dtype of A is that of the layer, and W0_hat is taken to it.
 
     Examples
     --------
@@ -126,11 +116,6 @@ class QLoRALinear(LowRankLayer):
 
         This takes away the quantisation error that A and B were trained on top of, but not what
         they learnt to make up for it: another function than the one that was trained.
-
-        Parameters
-        ----------
-        W0 : ndarray of shape (out_features, in_features)
-            A weight of the layer's dtype.
         """
         out_features, in_features = self.W0.shape
         axes = {"out_features": out_features, "in_features": in_features}

@@ -1,10 +1,8 @@
 """The training loop: batch, forward, loss, backward, step of the optimiser."""
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -130,7 +128,6 @@ def train(
     max_norm: float | None = None,
     masks: Masks | None = None,
     callback: Callable[[int, Network], Any] | None = None,
-    progress: bool = False,
 ) -> tuple[Network, History]:
     """Return the trained network and the record of the training; the input is not modified.
 
@@ -164,8 +161,6 @@ def train(
     callback : callable, optional
         Called after each step with the number of steps made and a network that later steps do not
         modify. What it returns, unless None, is kept in the history.
-    progress : bool
-        Whether to report on stderr, if that is a terminal.
 
     Raises
     ------
@@ -199,7 +194,6 @@ def train(
     losses: list[float] = []
     norms: list[float] = []
     evaluations: list[tuple[int, Any]] = []
-    report = _Report(steps, progress)
     for step in range(steps):
         chosen = next(batches)
         factor = 1.0 if schedule is None else schedule(step, steps)
@@ -229,7 +223,6 @@ def train(
             result = callback(step + 1, network.with_params(copied))
             if result is not None:
                 evaluations.append((step + 1, result))
-        report(step + 1, value)
     for name, array in params.items():
         if not np.isfinite(array).all():
             raise _diverged(f"{name} is not finite", steps - 1, steps, losses)
@@ -262,17 +255,3 @@ def _diverged(what: str, step: int, steps: int, losses: list[float]) -> Diverged
         f"{what} at step {step + 1} of {steps}, expected finite numbers; "
         f"{last}. A smaller learning rate, or max_norm, may help"
     )
-
-
-class _Report:
-    """A line on stderr if that is a terminal, rewritten at most ten times a second."""
-
-    def __init__(self, steps: int, wanted: bool) -> None:
-        self.steps, self.wanted, self.next = steps, wanted and sys.stderr.isatty(), 0.0
-
-    def __call__(self, step: int, loss: float) -> None:
-        if self.wanted and (step == self.steps or perf_counter() >= self.next):
-            self.next = perf_counter() + 0.1
-            end = "\n" if step == self.steps else ""
-            text = f"\rstep {step} of {self.steps}, loss {loss:<10.4g}"
-            print(text, end=end, file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -136,11 +136,11 @@ class Network(Composite):
         With ``need_grad_x=False`` the pass ends at the lowest layer with something to train, and
         grad_x is None: training a head costs no backward through what lies below it.
         """
-        what = "cache in Network.backward"
-        check_cache(what, cache, NetworkCache, names=tuple(self.layers))
-        below = set() if need_grad_x else self._below_training()
+        check_cache("cache in Network.backward", cache, NetworkCache, names=tuple(self.layers))
+        frozen = takewhile(lambda name: not self.layers[name].trainable, self.layers)
+        below = () if need_grad_x else tuple(frozen)
         grads: dict[str, Params] = {}
-        for name, kept in zip(reversed(list(self.layers)), reversed(cache.caches), strict=True):
+        for name, kept in zip(reversed(cache.names), reversed(cache.caches), strict=True):
             if name not in below:
                 grad_y, grads[name] = self.layers[name].backward(grad_y, kept)
         in_order = {name: grads[name] for name in reversed(grads)}
@@ -207,20 +207,16 @@ class Network(Composite):
             `train` names them.
         targets : iterable of str, optional
             The linear layers to adapt; all of them if omitted.
-
-        Raises
-        ------
-        LoraRefError
-            For a layer that trains and cannot be frozen.
         """
-
-        def adapted(layer: Linear) -> LoRALinear:
-            options: Any = {"rank_stabilized": rank_stabilized, "train": train}
-            start: Any = {"initializer": initializer, "bias": layer.bias}
-            return LoRALinear.init(layer.W, r, alpha, rng, **start, **options)
-
-        chosen = self._targets("with_lora", targets)
-        return self.train_only({}).replaced({name: adapted(chosen[name]) for name in chosen})
+        chosen, frozen = self._targets("with_lora", targets), self.train_only({})
+        options: Any = {"rank_stabilized": rank_stabilized, "train": train}
+        adapted = {
+            name: LoRALinear.init(
+                linear.W, r, alpha, rng, initializer=initializer, bias=linear.bias, **options
+            )
+            for name, linear in chosen.items()
+        }
+        return frozen.replaced(adapted)
 
     def with_adapters(
         self,
@@ -242,11 +238,6 @@ class Network(Composite):
             The linear layers to adapt; all of them if omitted.
         activation : str
             That of the adapters.
-
-        Raises
-        ------
-        LoraRefError
-            For a layer that trains and cannot be frozen, and for a name that is taken.
         """
         chosen, layers = self._targets("with_adapters", targets), {}
         for name, layer in self.train_only({}).layers.items():
@@ -308,15 +299,6 @@ class Network(Composite):
             names[3:-3] = ["..."]
         count = sum(array.size for array in self.trainable.values())
         return f"{type(self).__name__}({', '.join(names)}: {count} parameters train)"
-
-    def _below_training(self) -> set[str]:
-        """Return the names of the layers below the lowest one with something to train."""
-        below = set()
-        for name, layer in self.layers.items():
-            if layer.trainable:
-                break
-            below.add(name)
-        return below
 
     def _targets(self, method: str, targets: Iterable[str] | None) -> dict[str, Linear]:
         """Return the linear layers to adapt, in the order of the network."""

@@ -2,17 +2,16 @@
 
 import math
 
-from lora_ref.checks import as_count, as_finite
+from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 
 
-def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> float:
+def cosine(step: int, steps: int, *, warmup: int = 0) -> float:
     """Return the factor of the learning rate: a linear rise, then half a cosine down.
 
     Loshchilov and Hutter, "SGDR", 2017, arXiv 1608.03983, without restarts. `step` counts the steps
     made before this one. The factor rises from ``1 / (warmup + 1)`` at step 0 to 1 at step
-    `warmup`, which is below `steps`. It falls to `floor`, from 0 to 1, at step `steps`, after the
-    last one.
+    `warmup`, which is below `steps`. It falls to 0 at step `steps`, after the last one.
 
     Examples
     --------
@@ -22,15 +21,12 @@ def cosine(step: int, steps: int, *, warmup: int = 0, floor: float = 0.0) -> flo
     steps = as_count("steps in cosine", steps)
     step = as_count("step in cosine", step, at_least=0)
     warmup = as_count("warmup in cosine", warmup, at_least=0)
-    floor = as_finite("floor in cosine", floor)
     if step > steps or warmup >= steps:
         raise LoraRefError(
             f"step and warmup in cosine are {step} and {warmup}, "
             f"expected at most {steps} and less than {steps}"
         )
-    if not 0 <= floor <= 1:
-        raise LoraRefError(f"floor in cosine is {floor}, expected a number from 0 to 1")
     if step < warmup:
         return (step + 1) / (warmup + 1)
     turned = math.pi * (step - warmup) / (steps - warmup)
-    return floor + (1 - floor) * (1 + math.cos(turned)) / 2
+    return (1 + math.cos(turned)) / 2

@@ -1,7 +1,5 @@
 """The loop: what moves, what stays to the last bit, and when it stops."""
 
-import io
-import sys
 from functools import partial
 
 import numpy as np
@@ -178,11 +176,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(way):
     assert bytes_of(one.trainable) != bytes_of(other.trainable)
 
 
-def test_watching_changes_nothing(monkeypatch):
+def test_watching_changes_nothing():
     network, x, labels = task()
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
     quiet, _ = fit(network, x, labels)
-    watched, _ = fit(network, x, labels, progress=True, callback=lambda step, network: step)
+    watched, _ = fit(network, x, labels, callback=lambda step, network: step)
     assert bytes_of(quiet.trainable) == bytes_of(watched.trainable)
 
 
@@ -352,26 +349,6 @@ def test_the_history_has_a_loss_and_a_norm_for_each_step():
     assert len(history.losses) == len(history.norms) == 12
     assert all(type(value) is float for value in history.losses + history.norms)
     assert repr(history).startswith("History(steps=12, loss ")
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_told_on_a_terminal_and_nowhere_else(monkeypatch, capsys):
-    for stream, wanted, told in (
-        (Terminal(), True, True),
-        (Terminal(), False, False),
-        (io.StringIO(), True, False),
-    ):
-        monkeypatch.setattr(sys, "stderr", stream)
-        _, history = fit(*task(), steps=5, progress=wanted)
-        assert bool(stream.getvalue()) == told
-        if told:
-            assert f"step 5 of 5, loss {history.losses[-1]:.4g}" in stream.getvalue()
-            assert stream.getvalue().endswith("\n")
-    assert capsys.readouterr().out == ""
 
 
 def test_accuracy_is_the_share_of_rows_with_the_right_largest_logit():

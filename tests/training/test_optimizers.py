@@ -435,19 +435,18 @@ def test_gradients_without_a_direction_are_not_clipped():
 
 
 @given(st.integers(1, 50), st.data())
-def test_cosine_rises_to_one_and_falls_to_its_floor(steps, data):
+def test_cosine_rises_to_one_and_falls_to_zero(steps, data):
     warmup = data.draw(st.integers(0, steps - 1))
-    floor = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
-    factors = [cosine(step, steps, warmup=warmup, floor=floor) for step in range(steps + 1)]
+    factors = [cosine(step, steps, warmup=warmup) for step in range(steps + 1)]
     assert factors[warmup] == 1.0
-    assert factors[-1] == pytest.approx(floor, abs=1e-15)
+    assert factors[-1] == pytest.approx(0, abs=1e-15)
     assert_allclose(np.diff(factors[: warmup + 1]), 1 / (warmup + 1))
     assert (np.diff(factors[warmup:]) <= 0).all()
     assert 0 < factors[0] <= 1
 
 
 def test_cosine_is_halfway_in_the_middle():
-    assert cosine(6, 10, warmup=2, floor=0.2) == pytest.approx(0.6)
+    assert cosine(6, 10, warmup=2) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -457,7 +456,6 @@ def test_cosine_is_halfway_in_the_middle():
         {"step": -1, "steps": 10},
         {"step": 0, "steps": 0},
         {"step": 0, "steps": 10, "warmup": 10},
-        {"step": 0, "steps": 10, "floor": 1.1},
     ],
 )
 def test_cosine_knows_its_ranges(arguments):

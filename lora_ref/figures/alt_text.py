@@ -21,15 +21,7 @@ class Picture:
 
     The alt text states the finding. It is the picture's text form too: whoever reads the notebook
     by ear, in a terminal or in a diff gets it, and a test that runs the cell sees its numbers move.
-
-    Parameters
-    ----------
-    figure : matplotlib Figure
-        Drawn and not shown yet.
-    alt : str
-        What there is to see, as a sentence.
-    theme : {"light", "dark"}
-        What the figure was drawn in.
+    The theme is that in which the figure was drawn.
     """
 
     figure: "Figure"

@@ -35,13 +35,7 @@ ROW = 0.25
 
 
 def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> Picture:
-    """Draw every claim as a cell, coloured, hatched and marked by its verdict.
-
-    Parameters
-    ----------
-    judgements : sequence of Judgement
-        In the order of the article.
-    """
+    """Draw every claim, in the order of the article, as a cell with the look of its verdict."""
     if not judgements:
         raise LoraRefError("judgements in figures.verdicts is empty, expected at least one")
     rows: dict[tuple[str, str, str], list[tuple[str, Verdict]]] = {}

@@ -94,10 +94,8 @@ def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, Training
 def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "light") -> Picture:
     """Draw the bytes of training as bars of weights, gradients and optimiser states.
 
-    Parameters
-    ----------
-    models : mapping of str to mapping of str to TrainingMemory
-        By the title of the model, then by the way to train it; a panel a model, at most three.
+    They are given by the title of the model, then by the way to train it: a panel for each of one
+    to three models.
     """
     if not 1 <= len(models) <= 3 or not all(models.values()):
         raise LoraRefError(

@@ -16,12 +16,7 @@ from lora_ref.lowrank import Norms, rank_set_dimension, truncate, truncation_err
 def singular_values(M: Array, r: int, *, theme: str = "light") -> Picture:
     """Draw the singular values of M, the first r kept, and what each truncation leaves.
 
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        Any matrix, such as an update.
-    r : int
-        Where it is truncated, at least 1 and below the smaller side of M.
+    r is at least 1 and below the smaller side of M.
     """
     check_array("M in figures.singular_values", M, out_features=None, in_features=None)
     r = as_count("r in figures.singular_values", r)
@@ -65,14 +60,9 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> Picture:
 
 
 def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> Picture:
-    """Draw a picture and the nearest one of each rank.
+    """Draw a picture, from 0, black, to 1, white, and the nearest one of each rank.
 
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        A picture: 0 is black, 1 is white, and what lies beyond is clipped.
-    ranks : sequence of int
-        Five of them fill two rows, the whole picture being the sixth.
+    Five ranks fill two rows, the whole picture being the sixth.
     """
     check_array("M in figures.truncations", M, out_features=None, in_features=None)
     if not 2 <= len(ranks) <= 7:
@@ -114,17 +104,8 @@ class Errors(NamedTuple):
 def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Generator) -> Errors:
     """Measure how near updates of some ranks come to M, and what the theorem allows.
 
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        The matrix to approximate.
-    ranks : sequence of int
-        Each from 1 to the smaller side of M.
-    draws : int
-        Updates ``Q @ Q.T @ M`` a rank, Q an orthonormal basis drawn from `rng`: for its column
-        space each is the nearest there is.
-    rng : numpy.random.Generator
-        Draws the column spaces.
+    For each rank some updates ``Q @ Q.T @ M`` are drawn, Q an orthonormal basis from `rng`: for its
+    column space each is the nearest there is.
     """
     check_generator("rng in figures.errors_by_rank", rng)
     draws = as_count("draws in figures.errors_by_rank", draws)

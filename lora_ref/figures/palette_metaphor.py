@@ -15,10 +15,7 @@ from lora_ref.lowrank import balanced_factors, outer_products
 def evening(out_features: int = 48, in_features: int = 64) -> tuple[Array, Array]:
     """Return two drawn pictures of a landscape, by day and in the evening, from 0 to 1.
 
-    Returns
-    -------
-    day, evening : ndarray of shape (out_features, in_features)
-        A sky with a sun, two ridges of hills; in the evening the light comes low from one side.
+    A sky with a sun, two ridges of hills; in the evening the light comes low from one side.
     """
     y, x = np.meshgrid(
         np.linspace(0, 1, out_features), np.linspace(0, 1, in_features), indexing="ij"
@@ -38,14 +35,8 @@ def palette(
 ) -> Picture:
     """Draw ``W0 + strength * B A`` for each strength, and the r pictures that B A is mixed from.
 
-    Parameters
-    ----------
-    W0 : ndarray of shape (out_features, in_features)
-        A picture: 0 is black, 1 is white, and what lies beyond is cut off.
-    B, A : ndarray
-        Factors of the update, r at most 4.
-    strengths : sequence of float
-        What alpha / r is set to, three to five.
+    W0 is a picture: 0 is black, 1 is white, and what lies beyond is cut off. `strengths` are what
+    alpha / r is set to, three to five; r is at most 4.
     """
     check_array("W0 in figures.palette", W0, out_features=None, in_features=None)
     terms = outer_products(A, B)

@@ -29,12 +29,8 @@ LARGEST = 6
 def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light") -> Picture:
     """Draw ``W0 + (alpha/r) B A = W`` with every number, B and A beside their product.
 
-    An entry of the product stands where its row of B and its column of A cross.
-
-    Parameters
-    ----------
-    W0, A, B, alpha
-        As in `LoRALinear`, at most `LARGEST` rows and columns.
+    An entry of the product stands where its row of B and its column of A cross. No side may be
+    longer than `LARGEST`.
     """
     layer = LoRALinear(W0, A, B, alpha)
     (m, n), r = W0.shape, layer.r

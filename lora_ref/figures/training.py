@@ -21,14 +21,8 @@ def errors_by_step(
 ) -> dict[float, float]:
     """Return the error of a gradient check for each step: the worst argument, the median seed.
 
-    Parameters
-    ----------
-    layer, x
-        As in `lora_ref.gradcheck.gradient_errors`.
-    steps : sequence of float
-        Half the distance between the two evaluations, each above 0.
-    seeds : sequence of int
-        Each draws directions and a gradient of y.
+    A step is half the distance between the two evaluations; a seed draws directions and a gradient
+    of y. See `lora_ref.gradcheck.gradient_errors`.
     """
     if not steps or not seeds:
         raise LoraRefError("steps or seeds in figures.errors_by_step are empty, expected some")
@@ -44,11 +38,7 @@ def gradient_check(
 ) -> Picture:
     """Draw the error of the check against the step: a V where the layer is smooth.
 
-    Parameters
-    ----------
-    smooth, affine : mapping of float to float
-        Error by step, of a layer with a smooth activation and of one that is affine in each
-        argument.
+    Beside it, the errors by step of a layer that is affine in each argument.
     """
     for curve in (smooth, affine):
         if not curve or min(curve) <= 0:
@@ -105,18 +95,7 @@ class Norms(NamedTuple):
 def first_steps(layer: LoRALinear, x: Array, target: Array, lr: float, steps: int) -> Norms:
     """Train by gradient descent on half the mean squared distance to a target, and measure.
 
-    Parameters
-    ----------
-    layer : LoRALinear
-        At the start.
-    x : ndarray of shape (n, in_features)
-        All rows in every step.
-    target : ndarray of shape (n, out_features)
-        What y should be.
-    lr : float
-        The learning rate.
-    steps : int
-        At least 1.
+    Every step, of at least one, has all rows of x (n, in_features) and target (n, out_features).
     """
     lr = as_finite("lr in figures.first_steps", lr)
     start, now, rows = layer, layer, []
@@ -132,10 +111,7 @@ def first_steps(layer: LoRALinear, x: Array, target: Array, lr: float, steps: in
 def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> Picture:
     """Draw how far A and B have moved and how large the update is, a panel for each start.
 
-    Parameters
-    ----------
-    starts : mapping of str to Norms
-        By what the start is called, at most three.
+    There are one to three starts, by name.
     """
     if not 1 <= len(starts) <= 3:
         raise LoraRefError(f"starts in figures.start_up are {len(starts)}, expected 1 to 3")
@@ -176,12 +152,8 @@ def descent(
 ) -> Picture:
     """Draw how the loss falls with the steps of training, and the least that can be reached.
 
-    Parameters
-    ----------
-    losses : mapping of str to sequence of float
-        The loss before each step, by what is trained, at most four; all above 0.
-    floors : mapping of str to float
-        The least loss, above 0, of some of the same.
+    `losses` holds by name up to four curves, the loss before each step; `floors` the least loss of
+    some of the same. All are above 0.
     """
     if not 1 <= len(losses) <= 4:
         raise LoraRefError(f"losses in figures.descent are {len(losses)} curves, expected 1 to 4")

@@ -49,13 +49,9 @@ def save_figures(
     themes: Sequence[Theme] = THEMES,
     formats: Sequence[Format] = FORMATS,
 ) -> dict[str, list[Path]]:
-    """Draw figures of the gallery from the package's own numbers into a folder.
+    """Draw figures from the package's own numbers into a folder, and return the files of each.
 
-    Returns
-    -------
-    dict of str to list of Path
-        The files by figure: ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the
-        dark ground.
+    They are called ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the dark ground.
     """
     entries = {name: entry(name) for name in names}
     make_folder(folder)
@@ -72,13 +68,7 @@ def save_figures(
 
 
 def save_study(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write the figures of the study that `records` have the numbers for, as PNG.
-
-    Returns
-    -------
-    list of Path
-        The files, each written in one step.
-    """
+    """Write the figures of the study that `records` have the numbers for, and return the files."""
     written = []
     for name in STUDY:
         chosen = entry(name)

@@ -24,14 +24,7 @@ CONTRAST, GREY = 0.3, 0.4
 
 
 def turn(x: Array, degrees: float) -> Array:
-    """Turn images counter-clockwise about their middle, bilinear between pixels, black outside.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, 64)
-        Images as rows.
-    degrees : float
-        Angle of the turn.
+    """Turn images, rows of 64, counter-clockwise; bilinear between pixels, black outside.
 
     Examples
     --------

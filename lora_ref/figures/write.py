@@ -1,7 +1,7 @@
 """Figures as files: PNG or SVG, the same bytes each time, each put in its place in one step."""
 
-import io
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,7 +9,7 @@ from lora_ref.atomic_write import write_whole
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.registry import entry
-from lora_ref.figures.style import THEMES, Theme, style
+from lora_ref.figures.style import THEMES, Theme
 from lora_ref.study import Record
 
 Format = Literal["png", "svg"]
@@ -36,10 +36,7 @@ def save(path: Path, picture: Picture, title: str) -> Path:
         raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .png or .svg")
     metadata: dict[str, str | None] = {"Title": title, "Description": picture.alt}
     metadata |= {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    rendered = io.BytesIO()
-    with style(picture.theme):
-        picture.figure.savefig(rendered, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    write_whole(path, rendered.getvalue())
+    write_whole(path, picture.rendered(kind, DOTS_PER_INCH, metadata))
     return path
 
 
@@ -55,15 +52,11 @@ def save_figures(
     """
     entries = {name: entry(name) for name in names}
     make_folder(folder)
-    files: dict[str, list[Path]] = {}
-    for name, chosen in entries.items():
-        files[name] = []
-        for theme in themes:
-            picture = chosen.picture(theme)
-            stem = name if theme == "light" else f"{name}-{theme}"
-            files[name] += [
-                save(folder / f"{stem}.{kind}", picture, chosen.title) for kind in formats
-            ]
+    files: dict[str, list[Path]] = {name: [] for name in names}
+    for (name, chosen), theme in product(entries.items(), themes):
+        picture = chosen.picture(theme)
+        stem = name if theme == "light" else f"{name}-{theme}"
+        files[name] += [save(folder / f"{stem}.{kind}", picture, chosen.title) for kind in formats]
     return files
 
 

@@ -56,10 +56,10 @@ def _lora(r: int, **options: Any) -> Build:
 def _wrapped(init: Callable[..., DoRALinear | QLoRALinear]) -> Build:
     def build(network: Network, rng: np.random.Generator) -> Network:
         r = VARIANT_RANK
-        wrapped = {}
-        for name in LINEARS:
-            linear = network.linears[name]
-            wrapped[name] = init(linear.W, r, 2.0 * r, rng, bias=linear.bias)
+        wrapped = {
+            name: init(linear.W, r, 2.0 * r, rng, bias=linear.bias)
+            for name, linear in network.linears.items()
+        }
         return network.replaced(wrapped)
 
     return build

@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lora_ref.figures import save_study
-from lora_ref.figures.study import forgetting_alt, scaling_sweep_alt, spectrum_alt
+from lora_ref.figures import FIGURES, STUDY, save_study
 from lora_ref.study.digits import split
 from lora_ref.study.findings import Paired, Runs, judge_claims, judge_popular, listed
 from lora_ref.study.methods import LINEARS, METHODS, RANKS
@@ -262,11 +261,7 @@ def _asks(records: list[Record], shifts: list[str]) -> str:
 
 def _pictures(records: list[Record]) -> str:
     """Return the figures, each with what it shows as its alternative text."""
-    texts = {
-        "forgetting": forgetting_alt(records),
-        "scaling-sweep": scaling_sweep_alt(records),
-        "spectrum": spectrum_alt(records),
-    }
+    texts = {name: FIGURES[name].picture(records=records).alt for name in STUDY}
     return "\n\n".join(f"![{text}](figures/{name}.png)" for name, text in texts.items()) + "\n"
 
 

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> Outcome:
         {
             "name": name,
             "title": chosen[name].title,
-            "alt": chosen[name].alt(**chosen[name].numbers()),
+            "alt": chosen[name].picture().alt,
             "files": [str(path) for path in files[name]],
         }
         for name in names

@@ -29,17 +29,10 @@ def exercise(id: str) -> Exercise:
 
 
 def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
-    """Return what is right or wrong about a function.
+    """Return what is right or wrong about a function, called with what `seed` draws.
 
-    Parameters
-    ----------
-    id : str
-        The exercise, such as ``"grad-A"``; an unknown one raises LoraRefError.
-    function : callable
-        Yours, with the arguments that `show` prints, in that order. An error that it raises is
-        reported.
-    seed : int
-        Of the random sizes and values.
+    It takes the arguments that `show` prints, in that order; an error that it raises is reported.
+    An unknown exercise raises LoraRefError.
 
     Examples
     --------

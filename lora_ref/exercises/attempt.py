@@ -50,13 +50,7 @@ class Attempt:
 
     @cached_property
     def value(self) -> Any:
-        """The answer in its canonical form.
-
-        Raises
-        ------
-        LoraRefError
-            Where the answer has none.
-        """
+        """The answer in its canonical form; LoraRefError where it has none."""
         return self.exercise.canonical(self.got)
 
     @cached_property

@@ -110,19 +110,9 @@ def grade(
 ) -> list[Grade]:
     """Return the grades file by file, and for each file in the order of the exercises.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        Python files and notebooks.
-    exercises : sequence of Exercise
-        What is looked for in each file.
-    seconds : float
-        The time limit for running a file, and again for each exercise. It also limits their sum,
-        however often the file is run again.
-    seed : int
-        Of the random arguments.
-    processes : int, optional
-        How many files run at once; by default one for each processor.
+    `seconds` limit the running of a file, and again each exercise; their sum is limited too,
+    however often the file is run again. `processes` is how many files run at once, by default one
+    for each processor.
     """
     seconds = as_finite("seconds in grade", seconds)
     if seconds <= 0:

@@ -1,10 +1,9 @@
-"""One function a figure: results come in as arguments, a matplotlib Figure goes out.
+"""One function a figure: results come in as arguments, a `Picture` with its alt text goes out.
 
 matplotlib is imported inside the functions, so nothing else of the package pays for it, and no
-global state of it is touched. Every function takes ``theme``, ``"light"`` or ``"dark"``. Beside it
-stands another, whose name ends in ``_alt``: of the same arguments it makes the sentence that states
-the finding. `FIGURES` holds both by name, with the package's own numbers;
-``FIGURES["scaling-sweep"].picture()`` is what a notebook shows.
+global state of it is touched. Every function takes ``theme``, ``"light"`` or ``"dark"``. `FIGURES`
+holds them by name, with the package's own numbers; ``FIGURES["scaling-sweep"].picture()`` is what a
+notebook shows.
 """
 
 from lora_ref.figures.alt_text import Picture

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +22,7 @@ class Picture:
 
     The alt text states the finding. It is the picture's text form too: whoever reads the notebook
     by ear, in a terminal or in a diff gets it, and a test that runs the cell sees its numbers move.
-
-    Parameters
-    ----------
-    figure : matplotlib Figure
-        Drawn and not shown yet.
-    alt : str
-        What there is to see, as a sentence.
-    theme : {"light", "dark"}
-        What the figure was drawn in.
+    The theme is that in which the figure was drawn.
     """
 
     figure: "Figure"
@@ -41,6 +34,15 @@ class Picture:
         if not isinstance(alt, str) or len(alt.split()) < 3:
             raise LoraRefError(f"alt is {alt!r}, expected a sentence that states the finding")
 
+    def rendered(
+        self, kind: str, dpi: int, metadata: Mapping[str, str | None], **options: Any
+    ) -> bytes:
+        """Return the bytes of a file, in the settings in which the figure was drawn."""
+        buffer = io.BytesIO()
+        with style(self.theme):
+            self.figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata, **options)
+        return buffer.getvalue()
+
     def __repr__(self) -> str:
         return f"Figure: {self.alt}"
 
@@ -48,14 +50,7 @@ class Picture:
         self, include: Any = None, exclude: Any = None
     ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """Return the picture for a notebook: PNG, alt text, and the alt text as metadata."""
-        buffer = io.BytesIO()
-        with style(self.theme):
-            self.figure.savefig(
-                buffer,
-                format="png",
-                dpi=DOTS_PER_INCH,
-                metadata={"Software": None},
-                pil_kwargs={"optimize": True},
-            )
-        png = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return {"image/png": png, "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}
+        smaller = {"optimize": True}
+        png = self.rendered("png", DOTS_PER_INCH, {"Software": None}, pil_kwargs=smaller)
+        encoded = base64.b64encode(png).decode("ascii")
+        return {"image/png": encoded, "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}

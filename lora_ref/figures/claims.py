@@ -8,46 +8,46 @@ from typing import TYPE_CHECKING
 from lora_ref.claims import Judgement
 from lora_ref.claims.judge import NOT_COMPUTED, VERDICTS, WRONG, Verdict
 from lora_ref.errors import LoraRefError
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import Ink, blank, listed, readable_on, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-SIGNS: Mapping[Verdict, str] = {
-    "false": "×",
-    "shape": "□",
-    "slip": "≈",
-    "conflict": "≠",
-    "conditional": "if",
-    "unsupported": "?",
-    "measured": "m",
-    "metaphor": "i",
-    "not judged": "-",
-    "by-rule": "r",
-    "truncated": "~",
-    "confirmed": "✓",
+LOOKS: Mapping[Verdict, tuple[str, str, str]] = {
+    "false": ("×", "vermillion", ""),
+    "shape": ("□", "purple", ""),
+    "slip": ("≈", "orange", ""),
+    "conflict": ("≠", "orange", "xxx"),
+    "conditional": ("if", "sky", ""),
+    "unsupported": ("?", "grey", "///"),
+    "measured": ("m", "grey", "|||"),
+    "metaphor": ("i", "grey", ""),
+    "not judged": ("-", "grey", "..."),
+    "by-rule": ("r", "green", "///"),
+    "truncated": ("~", "green", "|||"),
+    "confirmed": ("✓", "green", ""),
 }
-"""What stands in the cell of each verdict, so that no reader needs the colour."""
+"""Sign, colour and hatch of each verdict's cell: no reader needs the colour. Uncomputed is grey."""
 
 ROW = 0.25
 """Inches of a row."""
 
 
-def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figure":
-    """Draw every claim as a cell, coloured, hatched and marked by its verdict.
-
-    Parameters
-    ----------
-    judgements : sequence of Judgement
-        In the order of the article.
-    """
-    _check(judgements)
-    rows: dict[tuple[str, str, str], list[Judgement]] = {}
+def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> Picture:
+    """Draw every claim, in the order of the article, as a cell with the look of its verdict."""
+    if not judgements:
+        raise LoraRefError("judgements in figures.verdicts is empty, expected at least one")
+    rows: dict[tuple[str, str, str], list[tuple[str, Verdict]]] = {}
     for judgement in judgements:
+        if judgement.verdict is None:
+            raise LoraRefError(
+                f"{judgement.claim.id} in figures.verdicts has no verdict, recomputing raised: "
+                f"{'; '.join(judgement.problems)}"
+            )
         part, _, number = judgement.claim.where.removeprefix("part ").partition(", ")
         key = part, number, judgement.claim.section.english
-        rows.setdefault(key, []).append(judgement)
+        rows.setdefault(key, []).append((judgement.claim.id, judgement.verdict))
     parts = [part for part, _, _ in rows]
     breaks = sum(a != b for a, b in pairwise(parts))
     longest = max(map(len, rows.values()))
@@ -64,32 +64,28 @@ def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> "Figur
             y, part = y + (now != part), now
             axes.text(left - 0.4, y + 0.5, name, ha="right", va="center")
             axes.text(0.3, y + 0.5, f"{now}.{number}", va="center", color=ink.grey)
-            for k, judgement in enumerate(claims):
-                if judgement.verdict is not None:  # which `_check` has made sure of
-                    _cell(axes, left + k, y, judgement.verdict, ink, judgement.claim.id)
+            for k, (id, verdict) in enumerate(claims):
+                _cell(axes, left + k, y, verdict, ink, id)
             y += 1
-        _legend(axes, left + longest + 1.0, judgements, ink)
-    return figure
-
-
-def verdicts_alt(judgements: Sequence[Judgement]) -> str:
-    """Return the alt text of `verdicts`."""
-    _check(judgements)
-    totals = Counter(judgement.verdict for judgement in judgements)
+        totals = Counter(verdict for claims in rows.values() for _, verdict in claims)
+        _legend(axes, left + longest + 1.0, totals, ink)
     wrong = {v: totals[v] for v in WRONG if totals[v]}
     computed = [v for v in VERDICTS if v not in NOT_COMPUTED]
     run = sum(totals[v] for v in computed)
     others = listed([f"{n} {verdict}" for verdict, n in wrong.items()]) if wrong else "none"
-    return (
+    return Picture(
+        figure,
         f"Of {len(judgements)} claims of the article {run} can be recomputed: "
-        f"{run - sum(wrong.values())} come out and {sum(wrong.values())} do not, {others}."
+        f"{run - sum(wrong.values())} come out and {sum(wrong.values())} do not, {others}.",
+        theme,
     )
 
 
 def _cell(axes: "Axes", x: float, y: float, verdict: Verdict, ink: Ink, label: str) -> None:
     from matplotlib.patches import Rectangle
 
-    colour, hatch = _look(verdict, ink)
+    sign, colour_name, hatch = LOOKS[verdict]
+    colour: str = getattr(ink, colour_name)
     face = ink.paper if hatch else colour
     axes.add_patch(
         Rectangle(
@@ -99,45 +95,15 @@ def _cell(axes: "Axes", x: float, y: float, verdict: Verdict, ink: Ink, label: s
     )  # fmt: skip
     ground = {"facecolor": ink.paper, "edgecolor": "none", "pad": 0.5} if hatch else None
     axes.text(
-        x + 0.5, y + 0.48, SIGNS[verdict], ha="center", va="center", bbox=ground,
+        x + 0.5, y + 0.48, sign, ha="center", va="center", bbox=ground,
         color=ink.text if hatch else readable_on(face),
     )  # fmt: skip
 
 
-def _look(verdict: Verdict, ink: Ink) -> tuple[str, str]:
-    """Return colour and hatch; what nothing computes is grey."""
-    return {
-        "false": (ink.vermillion, ""),
-        "shape": (ink.purple, ""),
-        "slip": (ink.orange, ""),
-        "conflict": (ink.orange, "xxx"),
-        "conditional": (ink.sky, ""),
-        "unsupported": (ink.grey, "///"),
-        "measured": (ink.grey, "|||"),
-        "metaphor": (ink.grey, ""),
-        "not judged": (ink.grey, "..."),
-        "by-rule": (ink.green, "///"),
-        "truncated": (ink.green, "|||"),
-        "confirmed": (ink.green, ""),
-    }[verdict]
-
-
-def _legend(axes: "Axes", x: float, judgements: Sequence[Judgement], ink: Ink) -> None:
-    totals = Counter(judgement.verdict for judgement in judgements)
-    axes.text(x, 0.5, f"{len(judgements)} claims", va="center", fontsize=14)
+def _legend(axes: "Axes", x: float, totals: Counter[Verdict], ink: Ink) -> None:
+    axes.text(x, 0.5, f"{totals.total()} claims", va="center", fontsize=14)
     for k, verdict in enumerate(v for v in VERDICTS if totals[v]):
         y = 2.0 + 1.35 * k
         _cell(axes, x, y, verdict, ink, f"key to {verdict}")
         axes.text(x + 1.5, y + 0.5, f"{totals[verdict]}", va="center", ha="left")
         axes.text(x + 2.8, y + 0.5, verdict, va="center")
-
-
-def _check(judgements: Sequence[Judgement]) -> None:
-    if not judgements:
-        raise LoraRefError("judgements in figures.verdicts is empty, expected at least one")
-    for judgement in judgements:
-        if judgement.verdict is None:
-            raise LoraRefError(
-                f"{judgement.claim.id} in figures.verdicts has no verdict, recomputing raised: "
-                f"{'; '.join(judgement.problems)}"
-            )

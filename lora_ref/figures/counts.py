@@ -1,7 +1,6 @@
 """Pictures of counts: trained numbers and bytes of training, for published models."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from lora_ref.counting import (
     Full,
@@ -14,22 +13,29 @@ from lora_ref.counting import (
 )
 from lora_ref.counting.parameters import itemsize
 from lora_ref.errors import LoraRefError
-from lora_ref.figures.style import blank, panels, short, style
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.style import blank, legend_above, panels, short, style
 from lora_ref.quantize import bits_per_weight
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 GB = 1e9
 """Bytes of a gigabyte."""
 
 
-def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "light") -> "Figure":
+def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "light") -> Picture:
     """Draw how many numbers a method trains and how many the model has, on a logarithmic scale.
 
     A line joins the two of each model: its length is the factor between them.
     """
-    _check_counts(parameter_counts)
+    if not parameter_counts:
+        raise LoraRefError("parameter_counts in figures.parameters is empty, expected at least one")
+    for counted in parameter_counts:
+        if counted.trainable < 1:
+            raise LoraRefError(
+                f"the count of {counted.model.name} in figures.parameters trains nothing"
+            )
+    method = parameter_counts[0].method
+    r = getattr(method, "r", None)
+    name = type(method).__name__ if r is None else f"{type(method).__name__}, r = {r}"
     with style(theme) as ink:
         figure = blank(height=max(3.2, 1.7 + 0.46 * len(parameter_counts)))
         (axes,) = panels(figure, 1, 1)
@@ -37,10 +43,9 @@ def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "ligh
         trained = [counted.trainable for counted in parameter_counts]
         whole = [counted.model.total for counted in parameter_counts]
         axes.hlines(rows, trained, whole, color=ink.grid, lw=5)
-        axes.plot(trained, rows, "o", color=ink.blue, ms=10, label=_named(parameter_counts))
+        axes.plot(trained, rows, "o", color=ink.blue, ms=10, label=name)
         axes.plot(whole, rows, "s", color=ink.vermillion, ms=9, label="full fine-tuning")
-        for row, counted in zip(rows, parameter_counts, strict=True):
-            few, many = counted.trainable, counted.model.total
+        for row, few, many in zip(rows, trained, whole, strict=True):
             for count, side in ((few, "right"), (many, "left")):
                 axes.annotate(
                     short(count), (count, row), xytext=(-9 if side == "right" else 9, 0),
@@ -56,39 +61,18 @@ def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "ligh
         axes.set_ylim(len(parameter_counts) - 0.4, -0.6)
         axes.set_xlabel("trained numbers")
         axes.grid(visible=False, axis="y")
-        figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-def parameters_alt(parameter_counts: Sequence[ParameterCount]) -> str:
-    """Return the alt text of `parameters`."""
-    _check_counts(parameter_counts)
+        legend_above(figure, ncols=2)
     shares = {c.model.title: 100 * c.trainable / c.model.total for c in parameter_counts}
     least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
     largest = max(parameter_counts, key=lambda counted: counted.model.total)
-    method = _named(parameter_counts).replace(", ", " with ")
-    return (
-        f"{method} trains from {shares[least]:.2g} % ({least}) to {shares[most]:.2g} % ({most}) of "
-        f"the numbers of {len(parameter_counts)} models; of the {short(largest.model.total)} in "
-        f"{largest.model.title} it trains {short(largest.trainable)}."
+    return Picture(
+        figure,
+        f"{name.replace(', ', ' with ')} trains from {shares[least]:.2g} % ({least}) to "
+        f"{shares[most]:.2g} % ({most}) of the numbers of {len(parameter_counts)} models; of the "
+        f"{short(largest.model.total)} in {largest.model.title} it trains "
+        f"{short(largest.trainable)}.",
+        theme,
     )
-
-
-def _named(parameter_counts: Sequence[ParameterCount]) -> str:
-    """Return what the method of all parameter_counts is called."""
-    method = parameter_counts[0].method
-    r = getattr(method, "r", None)
-    return f"{type(method).__name__}, r = {r}" if r is not None else type(method).__name__
-
-
-def _check_counts(parameter_counts: Sequence[ParameterCount]) -> None:
-    if not parameter_counts:
-        raise LoraRefError("parameter_counts in figures.parameters is empty, expected at least one")
-    for counted in parameter_counts:
-        if counted.trainable < 1:
-            raise LoraRefError(
-                f"the count of {counted.model.name} in figures.parameters trains nothing"
-            )
 
 
 def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, TrainingMemory]:
@@ -107,15 +91,16 @@ def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, Training
     return {"full": full, f"LoRA, r = {r}": lora, f"QLoRA, r = {r}": qlora}
 
 
-def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "light") -> "Figure":
+def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "light") -> Picture:
     """Draw the bytes of training as bars of weights, gradients and optimiser states.
 
-    Parameters
-    ----------
-    models : mapping of str to mapping of str to TrainingMemory
-        By the title of the model, then by the way to train it; a panel a model, at most three.
+    They are given by the title of the model, then by the way to train it: a panel for each of one
+    to three models.
     """
-    _check_memories(models)
+    if not 1 <= len(models) <= 3 or not all(models.values()):
+        raise LoraRefError(
+            f"models in figures.memory are {len(models)}, expected 1 to 3, each with a way to train"
+        )
     with style(theme) as ink:
         figure = blank(height=1.4 + sum(0.55 + 0.36 * len(ways) for ways in models.values()))
         for axes, (title, ways) in zip(
@@ -144,14 +129,7 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
         axes.set_xlabel("GB held while training, activations left out")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
-
-
-def memory_alt(models: Mapping[str, Mapping[str, TrainingMemory]]) -> str:
-    """Return the alt text of `memory`."""
-    _check_memories(models)
+        legend_above(figure, ncols=3)
     said = []
     for title, ways in models.items():
         sizes = [f"{way}: {held.total / GB:.1f} GB" for way, held in ways.items()]
@@ -160,14 +138,9 @@ def memory_alt(models: Mapping[str, Mapping[str, TrainingMemory]]) -> str:
         said.append(
             f"{title}, {'; '.join(sizes)}; in the first the weights are {share:.0f} % of it"
         )
-    return (
+    return Picture(
+        figure,
         f"Memory of training without activations. {'. '.join(said)}. LoRA saves gradients and "
-        "optimiser states, not weights; quantising saves weights."
+        "optimiser states, not weights; quantising saves weights.",
+        theme,
     )
-
-
-def _check_memories(models: Mapping[str, Mapping[str, TrainingMemory]]) -> None:
-    if not 1 <= len(models) <= 3 or not all(models.values()):
-        raise LoraRefError(
-            f"models in figures.memory are {len(models)}, expected 1 to 3, each with a way to train"
-        )

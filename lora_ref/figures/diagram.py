@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from lora_ref.checks import as_count, as_finite
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import LETTERS, Ink, blank, style, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Point = tuple[float, float]
 
@@ -31,7 +31,7 @@ BEHIND = 0.9
 
 def two_paths(
     out_features: int, in_features: int, r: int, alpha: float, *, theme: str = "light"
-) -> "Figure":
+) -> Picture:
     """Draw ``y = W0 x + s B (A x)``, with ``s = alpha/r``, as two paths that are added.
 
     Matrices are rectangles and vectors are bars, all on one scale.
@@ -47,6 +47,7 @@ def two_paths(
             "as long as the other and r at most a sixth of both: the letters would not fit"
         )
     s = as_finite("alpha in figures.two_paths", alpha) / r
+    trained, share = lora_params(n, m, r), 100 * lora_params(n, m, r) / full_params(n, m)
     inch = SIDE / max(m, n)
     wide, high, thin, bar = n * inch, m * inch, r * inch, 0.05
     middle, end_A, end_B = (LOW + HIGH) / 2, AT_W0 + wide, AT_B + thin
@@ -93,24 +94,18 @@ def two_paths(
             (AT_S - CIRCLE, LOW - CIRCLE - 0.09, f"$s$ = α/$r$ = {s:g}", "left", "top"),
         ):
             axes.text(x, y, label, ha=ha, va=va, linespacing=1.3)
-        share = 100 * lora_params(n, m, r) / full_params(n, m)
         axes.text(
             figure.get_figwidth() / 2, 4.22, "$y$ = $W_0$ $x$ + $s$ $B$ ($A$ $x$) to scale: "
             f"$A$ and $B$ have {share:.2f} % of the size of $W_0$",
             ha="center", va="center", fontsize=LETTERS + 2,
         )  # fmt: skip
-    return figure
-
-
-def two_paths_alt(out_features: int, in_features: int, r: int, alpha: float) -> str:
-    """Return the alt text of `two_paths`."""
-    m, n = out_features, in_features
-    trained, frozen = lora_params(n, m, r), full_params(n, m)
-    return (
+    return Picture(
+        figure,
         f"x takes two paths that add up to y: one through W0 ({m} x {n}, frozen), one through A "
-        f"({r} x {n}) and B ({m} x {r}), both trained, and times s = alpha/r = {alpha / r:g}. "
+        f"({r} x {n}) and B ({m} x {r}), both trained, and times s = alpha/r = {s:g}. "
         f"Drawn to scale, A and B are thin beside W0: {whole(trained)} numbers, "
-        f"{100 * trained / frozen:.2f} % of its {whole(frozen)}. At the start B = 0 and y = W0 x."
+        f"{share:.2f} % of its {whole(m * n)}. At the start B = 0 and y = W0 x.",
+        theme,
     )
 
 

@@ -1,31 +1,37 @@
 """Pictures of low rank: singular values, the bound on the error, the dimension."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lora_ref.checks import Array, as_count, check_array, check_generator
-from lora_ref.counting import break_even_rank, full_params, lora_params
+from lora_ref.counting import break_even_rank, lora_params
 from lora_ref.errors import LoraRefError
-from lora_ref.figures.style import blank, panels, style, whole
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.style import blank, legend_above, panels, style, whole
 from lora_ref.lowrank import Norms, rank_set_dimension, truncate, truncation_error
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
-
-def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
+def singular_values(M: Array, r: int, *, theme: str = "light") -> Picture:
     """Draw the singular values of M, the first r kept, and what each truncation leaves.
 
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        Any matrix, such as an update.
-    r : int
-        Where it is truncated, at least 1 and below the smaller side of M.
+    r is at least 1 and below the smaller side of M.
     """
-    s, left, r = _spectrum(M, r)
+    check_array("M in figures.singular_values", M, out_features=None, in_features=None)
+    r = as_count("r in figures.singular_values", r)
+    if r >= min(M.shape):
+        raise LoraRefError(
+            f"r in figures.singular_values is {r}, expected less than {min(M.shape)}, the smaller "
+            "side of M: nothing is left out"
+        )
+    s = np.linalg.svd(M, compute_uv=False)
+    squares = np.append(np.cumsum((s**2)[::-1])[::-1], 0.0)
+    if squares[0] == 0:
+        raise LoraRefError(
+            "M in figures.singular_values is zero, expected a singular value above 0"
+        )
+    left = 100 * np.sqrt(squares / squares[0])  # the residual after 0, 1, ... values, in per cent
     ranks = np.arange(1, len(s) + 1)
     with style(theme) as ink:
         figure = blank()
@@ -43,49 +49,27 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> "Figure":
         residuals.set(
             xlabel="rank r", ylabel="norm of the residual (% of M's)", ylim=(0, 103), xlim=(0, None)
         )
-    return figure
-
-
-def singular_values_alt(M: Array, r: int) -> str:
-    """Return the alt text of `singular_values`."""
-    s, left, r = _spectrum(M, r)
-    return (
+    return Picture(
+        figure,
         f"The {len(s)} singular values of a {M.shape[0]} x {M.shape[1]} matrix fall from "
         f"{s[0]:.3g} to {s[-1]:.2g}. Truncated to the first {r}, it leaves a residual of "
         f"{left[r]:.1f} % of the matrix in norm: the kept ones hold "
-        f"{100 - left[r] ** 2 / 100:.1f} % of the squared norm."
+        f"{100 - left[r] ** 2 / 100:.1f} % of the squared norm.",
+        theme,
     )
 
 
-def _spectrum(M: Array, r: int) -> tuple[Array, Array, int]:
-    """Return the singular values, and the residual after 0, 1, ... of them in per cent."""
-    check_array("M in figures.singular_values", M, out_features=None, in_features=None)
-    r = as_count("r in figures.singular_values", r)
-    if r >= min(M.shape):
-        raise LoraRefError(
-            f"r in figures.singular_values is {r}, expected less than {min(M.shape)}, the smaller "
-            "side of M: nothing is left out"
-        )
-    s = np.linalg.svd(M, compute_uv=False)
-    squares = np.append(np.cumsum((s**2)[::-1])[::-1], 0.0)
-    if squares[0] == 0:
-        raise LoraRefError(
-            "M in figures.singular_values is zero, expected a singular value above 0"
-        )
-    return s, 100 * np.sqrt(squares / squares[0]), r
+def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> Picture:
+    """Draw a picture, from 0, black, to 1, white, and the nearest one of each rank.
 
-
-def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Figure":
-    """Draw a picture and the nearest one of each rank.
-
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        A picture: 0 is black, 1 is white, and what lies beyond is clipped.
-    ranks : sequence of int
-        Five of them fill two rows, the whole picture being the sixth.
+    Five ranks fill two rows, the whole picture being the sixth.
     """
-    shown = _truncated(M, ranks)
+    check_array("M in figures.truncations", M, out_features=None, in_features=None)
+    if not 2 <= len(ranks) <= 7:
+        raise LoraRefError(f"ranks in figures.truncations are {len(ranks)}, expected 2 to 7")
+    counts = [as_count("a rank in figures.truncations", r) for r in ranks]
+    lower = {f"r = {r}": (truncate(M, r), r * sum(M.shape)) for r in counts}
+    shown = {**lower, "whole": (M, M.size)}
     columns = (len(shown) + 1) // 2
     with style(theme):
         figure = blank(8.0, 4.8)
@@ -94,32 +78,18 @@ def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> "Fig
         for axes, (name, (picture, numbers)) in zip(figure.axes, shown.items(), strict=False):
             axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
             axes.set_title(f"{name}\n{whole(numbers)} numbers")
-    return figure
-
-
-def truncations_alt(M: Array, ranks: Sequence[int]) -> str:
-    """Return the alt text of `truncations`."""
-    *lower, (_, full) = _truncated(M, ranks).items()
     norm = float(np.linalg.norm(M))
     missing = [
         f"{100 * float(np.linalg.norm(M - picture)) / norm:.0f} % at {name} ({whole(numbers)})"
-        for name, (picture, numbers) in lower
+        for name, (picture, numbers) in lower.items()
     ]
-    return (
-        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(full[1])} numbers, truncated to lower "
+    return Picture(
+        figure,
+        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(M.size)} numbers, truncated to lower "
         "ranks, comes back step by step. What is missing, in norm, and the numbers that B and A "
-        f"hold: {', '.join(missing)}."
+        f"hold: {', '.join(missing)}.",
+        theme,
     )
-
-
-def _truncated(M: Array, ranks: Sequence[int]) -> dict[str, tuple[Array, int]]:
-    """Return by name the nearest picture of each rank, and last M, with the numbers of each."""
-    check_array("M in figures.truncations", M, out_features=None, in_features=None)
-    if not 2 <= len(ranks) <= 7:
-        raise LoraRefError(f"ranks in figures.truncations are {len(ranks)}, expected 2 to 7")
-    counts = [as_count("a rank in figures.truncations", r) for r in ranks]
-    shown = {f"r = {r}": (truncate(M, r), r * sum(M.shape)) for r in counts}
-    return shown | {"whole": (M, M.size)}
 
 
 class Errors(NamedTuple):
@@ -134,17 +104,8 @@ class Errors(NamedTuple):
 def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Generator) -> Errors:
     """Measure how near updates of some ranks come to M, and what the theorem allows.
 
-    Parameters
-    ----------
-    M : ndarray of shape (out_features, in_features)
-        The matrix to approximate.
-    ranks : sequence of int
-        Each from 1 to the smaller side of M.
-    draws : int
-        Updates ``Q @ Q.T @ M`` a rank, Q an orthonormal basis drawn from `rng`: for its column
-        space each is the nearest there is.
-    rng : numpy.random.Generator
-        Draws the column spaces.
+    For each rank some updates ``Q @ Q.T @ M`` are drawn, Q an orthonormal basis from `rng`: for its
+    column space each is the nearest there is.
     """
     check_generator("rng in figures.errors_by_rank", rng)
     draws = as_count("draws in figures.errors_by_rank", draws)
@@ -163,12 +124,20 @@ def errors_by_rank(M: Array, ranks: Sequence[int], draws: int, rng: np.random.Ge
     return Errors(tuple(ranks), np.array(bound), np.array(truncated), np.array(drawn))
 
 
-def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
+def error_by_rank(errors: Errors, *, theme: str = "light") -> Picture:
     """Draw the error against the rank: nothing lies below the bound, and the truncation reaches it.
 
     A panel each for the Frobenius and the spectral norm.
     """
-    _check_bound(errors)
+    slack = 1e-9 * float(errors.bound.max())
+    for name, measured in (("truncated", errors.truncated), ("drawn", errors.drawn.min(axis=1))):
+        below = np.argwhere(measured < errors.bound - slack)
+        if len(below):
+            row, k = (int(i) for i in below[0])
+            raise LoraRefError(
+                f"{name} in figures.error_by_rank has the error {measured[row, k]:.6g} at rank "
+                f"{errors.ranks[row]}, expected at least the bound {errors.bound[row, k]:.6g}"
+            )
     with style(theme) as ink:
         figure = blank()
         ranks = list(errors.ranks)
@@ -186,40 +155,23 @@ def error_by_rank(errors: Errors, *, theme: str = "light") -> "Figure":
                 markersize=6, label="best in a random column space",
             )  # fmt: skip
             axes.set(xlabel="rank r", title=f"{name} norm", ylim=(0, None))
-        axes = figure.axes[0]
-        axes.set_ylabel("distance to M")
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3, columnspacing=1.2)
-    return figure
-
-
-def error_by_rank_alt(errors: Errors) -> str:
-    """Return the alt text of `error_by_rank`."""
+        figure.axes[0].set_ylabel("distance to M")
+        legend_above(figure, ncols=3, columnspacing=1.2)
     reached = np.max(np.abs(errors.truncated - errors.bound)) / errors.bound.max()
     middle = len(errors.ranks) // 2
     best, bound = errors.drawn[middle, :, 0].min(), errors.bound[middle, 0]
     said = "to rounding" if reached < 1e-10 else f"to {reached:.1e} of its largest value"
-    return (
+    return Picture(
+        figure,
         f"In the Frobenius and in the spectral norm the truncated SVD reaches the Eckart-Young "
         f"bound {said}, and none of {errors.drawn[..., 0].size} updates with a random column space "
         f"lies below it: at rank {errors.ranks[middle]} the best of them is {best:.3g} away, "
-        f"{best / bound:.2f} times the bound {bound:.3g}."
+        f"{best / bound:.2f} times the bound {bound:.3g}.",
+        theme,
     )
 
 
-def _check_bound(errors: Errors) -> None:
-    slack = 1e-9 * float(errors.bound.max())
-    for name, measured in (("truncated", errors.truncated), ("drawn", errors.drawn.min(axis=1))):
-        below = np.argwhere(measured < errors.bound - slack)
-        if len(below):
-            row, k = (int(i) for i in below[0])
-            raise LoraRefError(
-                f"{name} in figures.error_by_rank has the error {measured[row, k]:.6g} at rank "
-                f"{errors.ranks[row]}, expected at least the bound {errors.bound[row, k]:.6g}"
-            )
-
-
-def dimension(out_features: int, in_features: int, *, theme: str = "light") -> "Figure":
+def dimension(out_features: int, in_features: int, *, theme: str = "light") -> Picture:
     """Draw how many numbers B and A hold, and how many dimensions their products have, by rank."""
     m = as_count("out_features in figures.dimension", out_features)
     n = as_count("in_features in figures.dimension", in_features)
@@ -249,18 +201,13 @@ def dimension(out_features: int, in_features: int, *, theme: str = "light") -> "
         axes.set(xlabel="rank r", ylabel="numbers", xlim=(0, ranks[last]), ylim=(0, None))
         axes.set_title(f"m = {m}, n = {n}")
         axes.legend(loc="upper left")
-    return figure
-
-
-def dimension_alt(out_features: int, in_features: int) -> str:
-    """Return the alt text of `dimension`."""
-    m, n = out_features, in_features
     r = max(1, min(m, n) // 2)
-    even = break_even_rank(n, m)
-    return (
+    return Picture(
+        figure,
         f"B and A of a {m} x {n} update hold r (m + n) numbers, a line that passes the "
-        f"{whole(full_params(n, m))} entries of the matrix at r = {float(even):.2f}. The matrices "
+        f"{whole(m * n)} entries of the matrix at r = {even:.2f}. The matrices "
         f"of rank r have only r (m + n - r) dimensions, a curve that reaches those entries at full "
         f"rank: at r = {r} they are {whole(rank_set_dimension(m, n, r))} against "
-        f"{whole(lora_params(n, m, r))}, {r}^2 = {whole(r * r)} fewer."
+        f"{whole(lora_params(n, m, r))}, {r}^2 = {whole(r * r)} fewer.",
+        theme,
     )

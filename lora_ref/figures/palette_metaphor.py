@@ -1,27 +1,21 @@
 """The palette: what an update of rank r paints over a picture when alpha is turned up."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lora_ref.checks import Array, as_finite, check_array
 from lora_ref.errors import LoraRefError
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, signed, style, whole
 from lora_ref.layers import LoRALinear
 from lora_ref.lowrank import balanced_factors, outer_products
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def evening(out_features: int = 48, in_features: int = 64) -> tuple[Array, Array]:
     """Return two drawn pictures of a landscape, by day and in the evening, from 0 to 1.
 
-    Returns
-    -------
-    day, evening : ndarray of shape (out_features, in_features)
-        A sky with a sun, two ridges of hills; in the evening the light comes low from one side.
+    A sky with a sun, two ridges of hills; in the evening the light comes low from one side.
     """
     y, x = np.meshgrid(
         np.linspace(0, 1, out_features), np.linspace(0, 1, in_features), indexing="ij"
@@ -38,28 +32,31 @@ def evening(out_features: int = 48, in_features: int = 64) -> tuple[Array, Array
 
 def palette(
     W0: Array, B: Array, A: Array, strengths: Sequence[float], *, theme: str = "light"
-) -> "Figure":
+) -> Picture:
     """Draw ``W0 + strength * B A`` for each strength, and the r pictures that B A is mixed from.
 
-    Parameters
-    ----------
-    W0 : ndarray of shape (out_features, in_features)
-        A picture: 0 is black, 1 is white, and what lies beyond is cut off.
-    B, A : ndarray
-        Factors of the update, r at most 4.
-    strengths : sequence of float
-        What alpha / r is set to, three to five.
+    W0 is a picture: 0 is black, 1 is white, and what lies beyond is cut off. `strengths` are what
+    alpha / r is set to, three to five; r is at most 4.
     """
-    pictures, terms = _painted(W0, B, A, strengths)
+    check_array("W0 in figures.palette", W0, out_features=None, in_features=None)
+    terms = outer_products(A, B)
+    r = len(terms)
+    if not (3 <= len(strengths) <= 5 and r <= 4):
+        raise LoraRefError(
+            f"strengths in figures.palette are {len(strengths)} and r is {r}, expected 3 to 5 "
+            "strengths and r at most 4: more pictures are too small"
+        )
+    alphas = [r * as_finite("a strength in figures.palette", strength) for strength in strengths]
+    painted = [np.clip(LoRALinear(W0, A, B, alpha).merge().W, 0, 1) for alpha in alphas]
     with style(theme) as ink:
         figure = blank(8.0, 4.1)
         upper, lower = list(figure.subfigures(2, 1, squeeze=False).flat)
-        upper.suptitle(f"$W_0$ + (α/r) $B$ $A$, r = {len(terms)}, α/r turned up", fontsize=14)
+        upper.suptitle(f"$W_0$ + (α/r) $B$ $A$, r = {r}, α/r turned up", fontsize=14)
         lower.suptitle("whole pictures that add up to $B$ $A$ (blue takes away)", fontsize=14)
         for axes, picture, strength in zip(
-            upper.subplots(1, len(strengths)), pictures, strengths, strict=True
+            upper.subplots(1, len(strengths)), painted, strengths, strict=True
         ):
-            axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
             axes.set_title(f"α/r = {strength:g}")
         below = {f"$b_{k}$ $a_{k}$": term for k, term in enumerate(terms, 1)}
         below["sum: $B$ $A$"] = terms.sum(axis=0)
@@ -69,35 +66,15 @@ def palette(
             axes.set_title(f"{name}  (±{limit:.2f})")
         for axes in figure.axes:
             axes.set_axis_off()
-    return figure
-
-
-def palette_alt(W0: Array, B: Array, A: Array, strengths: Sequence[float]) -> str:
-    """Return the alt text of `palette`."""
-    pictures, terms = _painted(W0, B, A, strengths)
-    means = [f"{np.clip(picture, 0, 1).mean():.2f}" for picture in pictures]
-    held = len(terms) * sum(W0.shape)
-    return (
-        f"A {W0.shape[0]} x {W0.shape[1]} picture plus an update of rank {len(terms)}, whose "
-        f"strength alpha/r goes from {strengths[0]:g} to {strengths[-1]:g}: the mean brightness "
-        f"goes from {means[0]} to {means[-1]}. The update is no palette of {len(terms)} colours "
-        f"but a mix of {len(terms)} whole pictures of rank 1, {whole(held)} numbers in B and A."
+    return Picture(
+        figure,
+        f"A {W0.shape[0]} x {W0.shape[1]} picture plus an update of rank {r}, whose strength "
+        f"alpha/r goes from {strengths[0]:g} to {strengths[-1]:g}: the mean brightness goes from "
+        f"{painted[0].mean():.2f} to {painted[-1].mean():.2f}. The update is no palette of {r} "
+        f"colours but a mix of {r} whole pictures of rank 1, {whole(r * sum(W0.shape))} numbers in "
+        "B and A.",
+        theme,
     )
-
-
-def _painted(
-    W0: Array, B: Array, A: Array, strengths: Sequence[float]
-) -> tuple[list[Array], Array]:
-    check_array("W0 in figures.palette", W0, out_features=None, in_features=None)
-    terms = outer_products(A, B)
-    if not (3 <= len(strengths) <= 5 and len(terms) <= 4):
-        raise LoraRefError(
-            f"strengths in figures.palette are {len(strengths)} and r is {len(terms)}, expected 3 "
-            "to 5 strengths and r at most 4: more pictures are too small"
-        )
-    r = len(terms)
-    alphas = [r * as_finite("a strength in figures.palette", strength) for strength in strengths]
-    return [LoRALinear(W0, A, B, alpha).merge().W for alpha in alphas], terms
 
 
 def dusk(r: int) -> tuple[Array, Array, Array]:

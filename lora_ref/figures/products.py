@@ -7,7 +7,8 @@ import numpy as np
 from lora_ref.checks import Array, as_count
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
-from lora_ref.figures.style import bare, blank, draw_matrix, listed, style, whole
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.style import WIDTH, blank, draw_matrix, listed, style, whole
 from lora_ref.layers import LoRALinear
 from lora_ref.lowrank import numerical_rank, outer_products
 
@@ -25,18 +26,19 @@ LARGEST = 6
 """Rows and columns of a matrix whose numbers are still readable."""
 
 
-def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light") -> "Figure":
+def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light") -> Picture:
     """Draw ``W0 + (alpha/r) B A = W`` with every number, B and A beside their product.
 
-    An entry of the product stands where its row of B and its column of A cross.
-
-    Parameters
-    ----------
-    W0, A, B, alpha
-        As in `LoRALinear`, at most `LARGEST` rows and columns.
+    An entry of the product stands where its row of B and its column of A cross. No side may be
+    longer than `LARGEST`.
     """
-    layer = _small(LoRALinear(W0, A, B, alpha), "figures.matrices")
+    layer = LoRALinear(W0, A, B, alpha)
     (m, n), r = W0.shape, layer.r
+    if max(m, n, r) > LARGEST:
+        raise LoraRefError(
+            f"W0 in figures.matrices is {m} x {n} and r is {r}, expected at most {LARGEST} of "
+            "each: more numbers cannot be read"
+        )
     merged = layer.merge().W
     limit = float(max(np.abs(M).max() for M in (W0, A, B, layer.delta_w, merged)))
     width = 3 * n + r + 2 * GAP + CLOSE
@@ -59,31 +61,26 @@ def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light
         _caption(axes, at_update + n / 2, -r - CLOSE - 0.25, f"$A$   {r} × {n}", above=True)
         _caption(axes, at_W + n / 2, below, f"$W$\n{m} × {n}")
         axes.set(xlim=(-0.2, width + 0.2), ylim=(m + 1.5, -r - CLOSE - 0.9))
-    return figure
-
-
-def matrices_alt(W0: Array, A: Array, B: Array, alpha: float) -> str:
-    """Return the alt text of `matrices`."""
-    layer = LoRALinear(W0, A, B, alpha)
-    W = layer.merge().W
-    (m, n), r = W0.shape, layer.r
-    return (
+    return Picture(
+        figure,
         f"A {m} x {n} weight W0, factors B ({m} x {r}) and A ({r} x {n}), and what they give, with "
         f"every number. The update (alpha/r) B A has rank {numerical_rank(layer.delta_w)} and "
         f"begins with {layer.delta_w[0, 0]:.2f}; its norm is {np.linalg.norm(layer.delta_w):.4f}. "
-        f"The merged W begins with {W[0, 0]:.2f} and has rank {numerical_rank(W)}."
+        f"The merged W begins with {merged[0, 0]:.2f} and has rank {numerical_rank(merged)}.",
+        theme,
     )
 
 
 def blocks(
     out_features: int, in_features: int, r: int, alpha: float, *, theme: str = "light"
-) -> "Figure":
+) -> Picture:
     """Draw ``y = (W0 + (alpha/r) B A) x`` as blocks to scale."""
     from matplotlib.patches import Rectangle
 
     m = as_count("out_features in figures.blocks", out_features)
     n = as_count("in_features in figures.blocks", in_features)
     r = as_count("r in figures.blocks", r)
+    trained, share = lora_params(n, m, r), 100 * lora_params(n, m, r) / full_params(n, m)
     unit = max(m, n)
     gap = 0.3 * unit
     with style(theme) as ink:
@@ -111,27 +108,21 @@ def blocks(
                 f"{caption}\n{high} × {wide}\n{whole(wide * high)}",
             )
         _sign(axes, n + 0.8 * gap, m / 2, f"+ {alpha / r:g} ·" if alpha != r else "+", 18)
-        share = 100 * lora_params(n, m, r) / full_params(n, m)
         axes.set_title(
             f"$W_0$ + (α/r) $B$ $A$ to scale, r = {r}: "
-            f"trained are {whole(lora_params(n, m, r))} of {whole(m * n)} numbers, {share:.2f} %"
+            f"trained are {whole(trained)} of {whole(m * n)} numbers, {share:.2f} %"
         )
         axes.set(xlim=(-0.05 * unit, width), ylim=(m + 0.3 * unit, -0.05 * unit))
-    return figure
-
-
-def blocks_alt(out_features: int, in_features: int, r: int, alpha: float) -> str:
-    """Return the alt text of `blocks`."""
-    m, n = out_features, in_features
-    trained, frozen = lora_params(n, m, r), full_params(n, m)
-    return (
+    return Picture(
+        figure,
         f"Drawn to scale, the factors of a rank-{r} update are slivers beside the {m} x {n} weight "
-        f"that they change: B and A hold {whole(trained)} numbers, {100 * trained / frozen:.2f} % "
-        f"of its {whole(frozen)}."
+        f"that they change: B and A hold {whole(trained)} numbers, {share:.2f} % of its "
+        f"{whole(m * n)}.",
+        theme,
     )
 
 
-def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
+def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> Picture:
     """Draw ``B A`` as the sum of ``outer(B[:, k], A[k])``, each with its column and its row."""
     terms = outer_products(A, B)
     r, m, n = terms.shape
@@ -160,38 +151,23 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> "Figure":
         draw_matrix(axes, product, (x, 0), ink, limit, name="B A")
         _caption(axes, x + n / 2, m + 0.25, f"$B$ $A$  rank {numerical_rank(product)}")
         axes.set(xlim=(-0.2, width + 0.2), ylim=(m + 1.1, -2.2))
-    return figure
-
-
-def outer_product_sum_alt(B: Array, A: Array) -> str:
-    """Return the alt text of `outer_product_sum`."""
-    terms = outer_products(A, B)
-    product = terms.sum(axis=0)
     firsts = [f"{term[0, 0]:.2f}" for term in terms]
     ranks = [str(numerical_rank(term)) for term in terms]
-    return (
+    return Picture(
+        figure,
         f"B A as a sum of {len(terms)} outer products, a column of B times a row of A each, of "
         f"ranks {listed(ranks)}. Their first entries {listed(firsts)} add up to "
-        f"{product[0, 0]:.2f}; the sum has rank {numerical_rank(product)}."
+        f"{product[0, 0]:.2f}; the sum has rank {numerical_rank(product)}.",
+        theme,
     )
 
 
-def _small(layer: LoRALinear, where: str) -> LoRALinear:
-    (m, n), r = layer.W0.shape, layer.r
-    if max(m, n, r) > LARGEST:
-        raise LoraRefError(
-            f"W0 in {where} is {m} x {n} and r is {r}, expected at most {LARGEST} of each: "
-            "more numbers cannot be read"
-        )
-    return layer
-
-
 def _sheet(width: float, height: float, margin: float = 0.2) -> "tuple[Figure, Axes]":
-    """Return a figure eight inches wide for so many units, filled by one panel."""
-    scale = 8.0 / (width + 2 * margin)
-    figure = blank(8.0, max(2.6, height * scale))
+    """Return a figure for so many units, filled by one panel, a unit as wide as it is high."""
+    figure = blank(height=max(2.6, height * WIDTH / (width + 2 * margin)))
     axes = figure.subplots()
-    bare(axes)
+    axes.set_axis_off()
+    axes.set_aspect("equal")
     return figure, axes
 
 

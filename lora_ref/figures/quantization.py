@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from statistics import NormalDist
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, panels, style
 from lora_ref.quantize import NF4_BLOCK, NF4_OFFSET, Kind, levels_of, quantize
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SPREAD = 1 / NormalDist().inv_cdf(NF4_OFFSET)
 """Standard deviation of the normal density whose quantiles the levels of NF4 are."""
@@ -40,9 +38,10 @@ def uses(W0: Array) -> dict[Kind, Use]:
     return found
 
 
-def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
+def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> Picture:
     """Draw the levels of NF4 on the normal density they come from, and how often each is used."""
-    _check_used(used)
+    if missing := {"nf4", "int4"} - used.keys():
+        raise LoraRefError(f"used in figures.nf4 has no {', '.join(sorted(missing))}")
     with style(theme) as ink:
         figure = blank(height=5.0)
         density, shares = panels(figure, 2, 1, sharex=True, height_ratios=(1, 1))
@@ -72,27 +71,18 @@ def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> "Figure":
         shares.yaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
         shares.set(xlabel="weight / absmax of its block", ylabel="weights (%)")
         shares.legend(loc="upper right", handlelength=1.4, borderaxespad=0)
-    return figure
-
-
-def nf4_alt(used: Mapping[Kind, Use]) -> str:
-    """Return the alt text of `nf4`."""
-    _check_used(used)
     ours, even = used["nf4"], used["int4"]
-    gaps = np.diff(levels_of("nf4"))
-    shares = {
+    gaps = np.diff(levels)
+    ranges = {
         kind: f"{100 * use.shares.min():.1f} to {100 * use.shares.max():.1f} %"
         for kind, use in used.items()
     }
-    return (
+    return Picture(
+        figure,
         f"The {len(gaps) + 1} levels of NF4 stand close where a normal density is high: steps from "
         f"{gaps.min():.3f} near 0 to {gaps.max():.3f} at the edge. On normal weights in blocks of "
-        f"{NF4_BLOCK} a level serves {shares['nf4']} of them ({ours.bits:.2f} of 4 bits are used), "
-        f"one of int4 {shares['int4']} ({even.bits:.2f} bits). The root mean square error is "
-        f"{ours.error:.4f} against {even.error:.4f} standard deviations."
+        f"{NF4_BLOCK} a level serves {ranges['nf4']} of them ({ours.bits:.2f} of 4 bits are used), "
+        f"one of int4 {ranges['int4']} ({even.bits:.2f} bits). The root mean square error is "
+        f"{ours.error:.4f} against {even.error:.4f} standard deviations.",
+        theme,
     )
-
-
-def _check_used(used: Mapping[Kind, Use]) -> None:
-    if missing := {"nf4", "int4"} - used.keys():
-        raise LoraRefError(f"used in figures.nf4 has no {', '.join(sorted(missing))}")

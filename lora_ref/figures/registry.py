@@ -1,18 +1,18 @@
 """Every figure by name, with the package's own numbers: what `lora-ref figures` draws."""
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.claims import article, judge
 from lora_ref.counting import LoRA, count_parameters
+from lora_ref.counting.models import get_model
 from lora_ref.errors import LoraRefError
 from lora_ref.figures import (
     claims,
@@ -34,38 +34,22 @@ from lora_ref.suggestions import nearest_or_all
 from lora_ref.training import SGD, Loss, Network, train
 from lora_ref.walkthrough import article_layer
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 Numbers = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure with its title, its alt text and the numbers it is drawn from.
+    """A figure with its title and the numbers that it is drawn from."""
 
-    Parameters
-    ----------
-    title : str
-        A few words, without a number.
-    draw : callable
-        Makes the figure of its numbers, and of ``theme``.
-    alt : callable
-        Makes the sentence that states the finding, of the same numbers.
-    numbers : callable
-        Returns the package's own numbers as keyword arguments of the two.
-    """
-
-    title: str
-    draw: Callable[..., "Figure"]
-    alt: Callable[..., str]
-    numbers: Callable[[], Numbers]
+    title: str  # a few words, without a number
+    draw: Callable[..., Picture]  # of its numbers, and of ``theme``
+    numbers: Callable[[], Numbers]  # the package's own, as keyword arguments of `draw`
 
     def picture(self, theme: str = "light", **numbers: Any) -> Picture:
         """Return the figure with its alt text, of other numbers where some are given."""
-        wanted = signature(self.alt).parameters.keys()
+        wanted = signature(self.draw).parameters.keys() - {"theme"}
         given = numbers if wanted <= numbers.keys() else {**self.numbers(), **numbers}
-        return Picture(self.draw(**given, theme=theme), self.alt(**given), theme)
+        return self.draw(**given, theme=theme)
 
 
 RANK = 8
@@ -93,36 +77,10 @@ def _article() -> Numbers:
     return {"W0": layer.W0, "A": layer.A, "B": layer.B, "alpha": layer.alpha}
 
 
-def _two_paths() -> Numbers:
-    # the width of BERT-base and GPT-2; at a smaller rank, A and B to scale would be hairlines
-    return {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32}
-
-
-def _blocks() -> Numbers:
-    return {"out_features": 1024, "in_features": 1024, "r": RANK, "alpha": RANK}
-
-
-def _factors() -> Numbers:
-    return {name: _article()[name] for name in ("B", "A")}
-
-
-def _truncations() -> Numbers:
-    return {"M": evening()[0], "ranks": (1, 2, 4, 8, 16)}
-
-
-def _mosaic_truncated() -> Numbers:
-    return {"M": mosaic(), "r": RANK}
-
-
 @cache
 def _errors() -> Numbers:
     rng = np.random.default_rng(0)
     return {"errors": lowrank.errors_by_rank(mosaic(), range(4, 48, 4), draws=4, rng=rng)}
-
-
-def _sides() -> Numbers:
-    m, n = mosaic().shape
-    return {"out_features": m, "in_features": n}
 
 
 @cache
@@ -189,14 +147,7 @@ def _descents() -> Numbers:
 
 
 @cache
-def _records() -> Numbers:
-    return {"records": committed()}
-
-
-@cache
 def _parameter_counts() -> Numbers:
-    from lora_ref.counting.models import get_model
-
     return {
         "parameter_counts": [
             count_parameters(get_model(name), LoRA(RANK, targets))
@@ -207,8 +158,6 @@ def _parameter_counts() -> Numbers:
 
 @cache
 def _memories() -> Numbers:
-    from lora_ref.counting.models import get_model
-
     models = [get_model(name) for name in ("llama-7b", "llama-65b")]
     return {
         "models": {
@@ -232,47 +181,63 @@ def _painting() -> Numbers:
     return {"W0": W0, "B": B, "A": A, "strengths": (0.0, 0.5, 1.0, 1.5)}
 
 
-def _entry(title: str, draw: Callable[..., "Figure"], numbers: Callable[[], Numbers]) -> Entry:
-    """Return an entry with the function beside `draw` whose name ends in ``_alt``."""
-    alt: Callable[..., str] = getattr(sys.modules[draw.__module__], f"{draw.__name__}_alt")
-    return Entry(title, draw, alt, numbers)
+@cache
+def _records() -> Numbers:
+    return {"records": committed()}
 
 
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
-        "two-paths": _entry("The two paths of LoRA, to scale", diagram.two_paths, _two_paths),
-        "matrices": _entry("The article's example, every number", products.matrices, _article),
-        "blocks": _entry("W0 and its update to scale", products.blocks, _blocks),
-        "outer-products": _entry(
-            "B A as a sum of outer products", products.outer_product_sum, _factors
+        "two-paths": Entry(
+            "The two paths of LoRA, to scale",
+            diagram.two_paths,
+            # the width of BERT-base and GPT-2; at a smaller rank, A and B would be hairlines
+            lambda: {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32},
         ),
-        "truncations": _entry("A picture truncated to rank r", lowrank.truncations, _truncations),
-        "singular-values": _entry(
-            "Singular values and the residual", lowrank.singular_values, _mosaic_truncated
+        "matrices": Entry("The article's example, every number", products.matrices, _article),
+        "blocks": Entry(
+            "W0 and its update to scale",
+            products.blocks,
+            lambda: {"out_features": 1024, "in_features": 1024, "r": RANK, "alpha": RANK},
         ),
-        "error-by-rank": _entry(
-            "Error against rank, and the bound", lowrank.error_by_rank, _errors
+        "outer-products": Entry(
+            "B A as a sum of outer products",
+            products.outer_product_sum,
+            lambda: {name: _article()[name] for name in ("B", "A")},
         ),
-        "dimension": _entry(
-            "How many dimensions the updates of a rank have", lowrank.dimension, _sides
+        "truncations": Entry(
+            "A picture truncated to rank r",
+            lowrank.truncations,
+            lambda: {"M": evening()[0], "ranks": (1, 2, 4, 8, 16)},
         ),
-        "gradient-check": _entry(
+        "singular-values": Entry(
+            "Singular values and the residual",
+            lowrank.singular_values,
+            lambda: {"M": mosaic(), "r": RANK},
+        ),
+        "error-by-rank": Entry("Error against rank, and the bound", lowrank.error_by_rank, _errors),
+        "dimension": Entry(
+            "How many dimensions the updates of a rank have",
+            lowrank.dimension,
+            lambda: dict(zip(("out_features", "in_features"), mosaic().shape, strict=True)),
+        ),
+        "gradient-check": Entry(
             "Error of the gradient check against its step", training.gradient_check, _checks
         ),
-        "start-up": _entry("What moves first", training.start_up, _starts),
-        "descent": _entry("Training, and the least loss of each rank", training.descent, _descents),
-        "forgetting": _entry("Target accuracy against forgetting", study.forgetting, _records),
-        "scaling-sweep": _entry("The scaling after training", study.scaling_sweep, _records),
-        "spectrum": _entry("How much of a full update a rank holds", study.spectrum, _records),
-        "parameters": _entry(
+        "start-up": Entry("What moves first", training.start_up, _starts),
+        "descent": Entry("Training, and the least loss of each rank", training.descent, _descents),
+        "forgetting": Entry("Target accuracy against forgetting", study.forgetting, _records),
+        "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),
+        "spectrum": Entry("How much of a full update a rank holds", study.spectrum, _records),
+        "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),
-        "memory": _entry("Memory of training published models", counts.memory, _memories),
-        "nf4": _entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
-        "verdicts": _entry(
+        "memory": Entry("Memory of training published models", counts.memory, _memories),
+        "nf4": Entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
+        "verdicts": Entry(
             "Every claim of the article and its verdict", claims.verdicts, _judgements
         ),
-        "palette": _entry("The palette: an update painted over a picture", palette, _painting),
+        "palette": Entry("The palette: an update painted over a picture", palette, _painting),
     }
 )
 """The figures by name."""

@@ -5,10 +5,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from lora_ref.errors import LoraRefError
+from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import LETTERS, WIDTH, blank, panels, style
 from lora_ref.study import Record
 from lora_ref.study.methods import RANKS
-from lora_ref.study.records import grouped, mean_error
+from lora_ref.study.probes import SHARES
+from lora_ref.study.records import mean_error, rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,14 +29,12 @@ SMALLER = LETTERS + 1
 """Points of the letters here, where six panels share a slide."""
 
 
-def _panels(
-    shifts: Sequence[str], xlabel: str, ylabel: str, *, shared: bool = True
-) -> "tuple[Figure, list[Axes]]":
+def _panels(shifts: Sequence[str], xlabel: str, ylabel: str) -> "tuple[Figure, list[Axes]]":
     """Return a figure with a panel for each shift, at most three in a row."""
     columns = min(3, len(shifts))
-    rows = -(-len(shifts) // columns)
-    figure = blank(max(WIDTH, 3.2 * columns), 1.2 + 2.6 * rows)
-    axes = panels(figure, rows, columns, sharex=shared, sharey=shared)
+    lines = -(-len(shifts) // columns)
+    figure = blank(max(WIDTH, 3.2 * columns), 1.2 + 2.6 * lines)
+    axes = panels(figure, lines, columns, sharex=True, sharey=True)
     for axis, shift in zip(axes, shifts, strict=False):
         axis.set_title(shift)
         axis.tick_params(labelbottom=True)
@@ -63,7 +63,7 @@ def _legend(axes: "list[Axes]", shifts: Sequence[str]) -> None:
         axis.remove()
 
 
-def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
+def forgetting(records: Sequence[Record], *, theme: str = "light") -> Picture:
     """Draw target and source accuracy, adapter on, by what is trained: a panel for each shift.
 
     The axis has the pretrained network as a star, LoRA at each rank, all weights (biases frozen in
@@ -71,120 +71,101 @@ def forgetting(records: Sequence[Record], *, theme: str = "light") -> "Figure":
     """
     if not records:
         raise LoraRefError("records in figures.forgetting is empty, expected runs of the study")
-    groups = grouped(records)
-    shifts = list(dict.fromkeys(shift for shift, _ in groups))
+    by_shift: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows(records):
+        by_shift.setdefault(row["shift"], {})[row["method"]] = row
     with style(theme) as ink:
         trained = "rank of LoRA; W all weights, W3 the head, b the biases"
-        figure, axes = _panels(shifts, trained, "accuracy (%)")
-        for axis, shift in zip(axes, shifts, strict=False):
-            marks = {mark: groups.get((shift, name)) for mark, name in SHOWN.items()}
-            for source, name, colour, fmt in (
-                (False, "target task", ink.blue, "o"),
-                (True, "source, adapter on", ink.vermillion, "s"),
+        figure, axes = _panels(list(by_shift), trained, "accuracy (%)")
+        for axis, methods in zip(axes, by_shift.values(), strict=False):
+            shown = [(x, methods[m]) for x, m in enumerate(SHOWN.values()) if m in methods]
+            for key, name, colour, fmt in (
+                ("target", "target task", ink.blue, "o"),
+                ("source_on", "source, adapter on", ink.vermillion, "s"),
             ):
-                found = [
-                    (
-                        i,
-                        *mean_error(
-                            [100 * run["source_on" if source else "target"] for run in runs]
-                        ),
-                    )
-                    for i, runs in enumerate(marks.values())
-                    if runs
-                ]
-                ranks = [point for point in found if 1 <= point[0] <= len(RANKS)]
-                axis.plot([x for x, *_ in ranks], [y for _, y, _ in ranks], color=colour, lw=1.5)
-                for x, y, error in found:
+                means = {x: 100 * row[f"{key}_mean"] for x, row in shown}
+                ranks = [x for x in means if 1 <= x <= len(RANKS)]
+                axis.plot(ranks, [means[x] for x in ranks], color=colour, lw=1.5)
+                for x, row in shown:
                     star = x == 0
                     axis.errorbar(
-                        x, y, yerr=error or 0.0, fmt="*" if star else fmt, color=colour,
-                        markersize=13 if star else 6, label=None if star else name,
+                        x, means[x], yerr=100 * (row[f"{key}_error"] or 0.0), color=colour,
+                        fmt="*" if star else fmt, markersize=13 if star else 6,
+                        label=None if star else name,
                     )  # fmt: skip
-                    if star and source:
-                        axis.axhline(y, color=colour, lw=1, ls=":")
+                    if star and key == "source_on":
+                        axis.axhline(means[x], color=colour, lw=1, ls=":")
             axis.plot([], [], "*", color=ink.text, markersize=13, label="pretrained")  # for both
-            axis.set_xticks(range(len(marks)), list(marks), fontsize=LETTERS)
+            axis.set_xticks(range(len(SHOWN)), list(SHOWN), fontsize=LETTERS)
             axis.set_ylim(-3, 103)
-        _legend(axes, shifts)
-    return figure
-
-
-def forgetting_alt(records: Sequence[Record]) -> str:
-    """Return the alt text of `forgetting`."""
-    groups = grouped(records)
+        _legend(axes, list(by_shift))
     texts = []
-    for shift in dict.fromkeys(shift for shift, _ in groups):
-        means = {
-            method: (
-                100 * fmean(run["target"] for run in groups[shift, method]),
-                100 * fmean(run["source_on"] for run in groups[shift, method]),
-            )
-            for method in SHOWN.values()
-            if (shift, method) in groups
+    for shift, methods in by_shift.items():
+        both = {
+            m: (100 * methods[m]["target_mean"], 100 * methods[m]["source_on_mean"])
+            for m in SHOWN.values()
+            if m in methods
         }
-        best = max(means, key=lambda method: means[method])
-        target, source = means[best]
+        best = max(both, key=both.__getitem__)
+        target, source = both[best]
         text = f"{shift}: best on the target is {best} with {target:.1f} % (source {source:.1f} %)"
-        if best != "weights" and "weights" in means:
-            text += f", all weights have {means['weights'][0]:.1f} % ({means['weights'][1]:.1f} %)"
+        if best != "weights" and "weights" in both:
+            text += f", all weights have {both['weights'][0]:.1f} % ({both['weights'][1]:.1f} %)"
         texts.append(text)
-    return (
+    return Picture(
+        figure,
         "Target and source accuracy with the adapter on, by what is trained, mean and standard "
-        f"error over seeds; the pretrained network is a star. {'; '.join(texts)}."
+        f"error over seeds; the pretrained network is a star. {'; '.join(texts)}.",
+        theme,
     )
 
 
-def scaling_sweep(records: Sequence[Record], *, theme: str = "light") -> "Figure":
+def scaling_sweep(records: Sequence[Record], *, theme: str = "light") -> Picture:
     """Draw target and source accuracy while the scaling is changed after training."""
-    swept = _swept(records)
-    shifts = list(dict.fromkeys(record["shift"] for record in swept))
-    with style(theme) as ink:
-        figure, axes = _panels(shifts, "share of the trained scaling", "accuracy (%)")
-        for axis, shift in zip(axes, shifts, strict=False):
-            runs = [record["scaling_sweep"] for record in swept if record["shift"] == shift]
-            shares = [share for share, _, _ in runs[0]]
-            for column, name, colour, marks in (
-                (1, "target task", ink.blue, "-o"),
-                (2, "source task", ink.vermillion, "--s"),
-            ):
-                pairs = [
-                    mean_error([100 * run[i][column] for run in runs]) for i in range(len(shares))
-                ]
-                means = [mean for mean, _ in pairs]
-                errors = [error or 0.0 for _, error in pairs]
-                axis.errorbar(shares, means, yerr=errors, fmt=marks, color=colour, label=name, ms=5)
-            axis.axvline(1, color=ink.grey, lw=1, ls=":")
-        _legend(axes, shifts)
-    return figure
-
-
-def scaling_sweep_alt(records: Sequence[Record]) -> str:
-    """Return the alt text of `scaling_sweep`."""
-    runs = [record["scaling_sweep"] for record in _swept(records)]
-    at = [share for share, _, _ in runs[0]]
-    whole = at.index(1)
-    means = [[100 * fmean(run[i][k] for run in runs) for i in range(len(at))] for k in (1, 2)]
-    (target, source), half = means, len(at[: whole + 1]) // 2
-    return (
-        "Accuracy while the scaling is changed after training, mean over shifts and seeds: at 0, "
-        f"{at[half]:g} and 1 of it the source task has {source[0]:.1f}, {source[half]:.1f} and "
-        f"{source[whole]:.1f} %, the target task {target[0]:.1f}, {target[half]:.1f} and "
-        f"{target[whole]:.1f} %."
-    )
-
-
-def _swept(records: Sequence[Record]) -> list[Record]:
     swept = [record for record in records if "scaling_sweep" in record]
     if not swept:
         raise LoraRefError(
             "records in figures.scaling_sweep has no run of lora-8, whose scaling is changed"
         )
-    return swept
+    shifts = list(dict.fromkeys(record["shift"] for record in swept))
+    with style(theme) as ink:
+        figure, axes = _panels(shifts, "share of the trained scaling", "accuracy (%)")
+        for axis, shift in zip(axes, shifts, strict=False):
+            runs = [record["scaling_sweep"] for record in swept if record["shift"] == shift]
+            for column, name, colour, marks in (
+                (1, "target task", ink.blue, "-o"),
+                (2, "source task", ink.vermillion, "--s"),
+            ):
+                pairs = [
+                    mean_error([100 * run[i][column] for run in runs]) for i in range(len(SHARES))
+                ]
+                means = [mean for mean, _ in pairs]
+                errors = [error or 0.0 for _, error in pairs]
+                axis.errorbar(SHARES, means, yerr=errors, fmt=marks, color=colour, label=name, ms=5)
+            axis.axvline(1, color=ink.grey, lw=1, ls=":")
+        _legend(axes, shifts)
+    sweeps = [record["scaling_sweep"] for record in swept]
+    whole = SHARES.index(1)
+    half = (whole + 1) // 2
+    source, target = (
+        [100 * fmean(sweep[i][column] for sweep in sweeps) for i in (0, half, whole)]
+        for column in (2, 1)
+    )
+    return Picture(
+        figure,
+        "Accuracy while the scaling is changed after training, mean over shifts and seeds: at 0, "
+        f"{SHARES[half]:g} and 1 of it the source task has {source[0]:.1f}, {source[1]:.1f} and "
+        f"{source[2]:.1f} %, the target task {target[0]:.1f}, {target[1]:.1f} and "
+        f"{target[2]:.1f} %.",
+        theme,
+    )
 
 
-def spectrum(records: Sequence[Record], *, theme: str = "light") -> "Figure":
+def spectrum(records: Sequence[Record], *, theme: str = "light") -> Picture:
     """Draw how much of the full fine-tuning update its best rank-r approximation holds."""
-    full = _spectra(records)
+    full = [record for record in records if record["method"] == "full"]
+    if not full:
+        raise LoraRefError("records in figures.spectrum has no run of full fine-tuning")
     shifts = list(dict.fromkeys(record["shift"] for record in full))
     with style(theme) as ink:
         figure, axes = _panels(shifts, "rank r", "share of the squared norm (%)")
@@ -199,24 +180,14 @@ def spectrum(records: Sequence[Record], *, theme: str = "light") -> "Figure":
             axis.set_xscale("log", base=2)
             axis.set_xticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
         _legend(axes, shifts)
-    return figure
-
-
-def spectrum_alt(records: Sequence[Record]) -> str:
-    """Return the alt text of `spectrum`."""
-    layers = [shares for record in _spectra(records) for shares in record["spectrum"].values()]
+    layers = [shares for record in full for shares in record["spectrum"].values()]
     held = {}
     for r in (1, 8):
         at = [100 * shares[min(r, len(shares)) - 1] for shares in layers]
         held[r] = f"{min(at):.1f} to {max(at):.1f} %"
-    return (
+    return Picture(
+        figure,
         "Share of the squared norm of the full fine-tuning update that its best approximation of "
-        f"rank r holds, by layer: rank 1 holds {held[1]}, rank 8 {held[8]}, over runs and layers."
+        f"rank r holds, by layer: rank 1 holds {held[1]}, rank 8 {held[8]}, over runs and layers.",
+        theme,
     )
-
-
-def _spectra(records: Sequence[Record]) -> list[Record]:
-    full = [record for record in records if record["method"] == "full"]
-    if not full:
-        raise LoraRefError("records in figures.spectrum has no run of full fine-tuning")
-    return full

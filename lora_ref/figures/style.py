@@ -142,11 +142,10 @@ def panels(
     return axes
 
 
-def bare(axes: "Axes") -> None:
-    """Leave neither ticks nor frame, and make units as wide as they are high, y downwards."""
-    axes.set_axis_off()
-    axes.set_aspect("equal")
-    axes.invert_yaxis()
+def legend_above(figure: "Figure", **options: Any) -> None:
+    """Put one legend above all panels, of what is named in the first of them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", **options)
 
 
 def signed(ink: Ink) -> "Colormap":
@@ -164,29 +163,10 @@ def draw_matrix(
     limit: float,
     *,
     name: str,
-    digits: int | None = 2,
-    size: float = LETTERS,
 ) -> None:
-    """Draw M as cells of one unit with their numbers; its upper left corner stands at `at`.
+    """Draw M as cells of one unit with their numbers, its upper left corner at `at`, y downwards.
 
-    Parameters
-    ----------
-    axes : Axes
-        With y downwards.
-    M : ndarray of shape (m, n)
-        Its entries; `limit` and ``-limit`` have the full colours.
-    at : (float, float)
-        x and y.
-    ink : Ink
-        Of the theme.
-    limit : float
-        The same for all matrices that are compared.
-    name : str
-        Label of the artist.
-    digits : int or None
-        Decimals of the numbers; None for cells without numbers.
-    size : float
-        Of the numbers, in points.
+    Entries of `limit` and ``-limit`` have the full colours; matrices that are compared share it.
     """
     m, n = M.shape
     limit, colours = limit or 1.0, signed(ink)  # all zero: any limit does
@@ -195,13 +175,11 @@ def draw_matrix(
         x, y, M, cmap=colours, vmin=-limit, vmax=limit, edgecolors=ink.grey, linewidth=0.8
     )
     mesh.set_label(name)
-    if digits is None:
-        return
     for (i, j), value in np.ndenumerate(M):
         shade = colours((value + limit) / (2 * limit))
         axes.text(
-            at[0] + j + 0.5, at[1] + i + 0.5, f"{value:.{digits}f}", ha="center", va="center",
-            fontsize=size, color=readable_on(shade),
+            at[0] + j + 0.5, at[1] + i + 0.5, f"{value:.2f}", ha="center", va="center",
+            color=readable_on(shade),
         )  # fmt: skip
 
 

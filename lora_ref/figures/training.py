@@ -1,18 +1,16 @@
 """Pictures of gradients and of the first steps of training."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from lora_ref.checks import Array, as_count, as_finite
 from lora_ref.errors import LoraRefError
-from lora_ref.figures.style import blank, listed, panels, style
+from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.style import blank, legend_above, listed, panels, style
 from lora_ref.gradcheck import SMOOTH_STEP, gradient_errors, sgd_step
 from lora_ref.layers import Layer, LoRALinear
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SMALLEST = 1e-17
 """An error of 0 is drawn here: it has no logarithm."""
@@ -23,14 +21,8 @@ def errors_by_step(
 ) -> dict[float, float]:
     """Return the error of a gradient check for each step: the worst argument, the median seed.
 
-    Parameters
-    ----------
-    layer, x
-        As in `lora_ref.gradcheck.gradient_errors`.
-    steps : sequence of float
-        Half the distance between the two evaluations, each above 0.
-    seeds : sequence of int
-        Each draws directions and a gradient of y.
+    A step is half the distance between the two evaluations; a seed draws directions and a gradient
+    of y. See `lora_ref.gradcheck.gradient_errors`.
     """
     if not steps or not seeds:
         raise LoraRefError("steps or seeds in figures.errors_by_step are empty, expected some")
@@ -42,31 +34,24 @@ def errors_by_step(
 
 
 def gradient_check(
-    smooth: Mapping[float, float],
-    affine: Mapping[float, float],
-    *,
-    theme: str = "light",
-) -> "Figure":
+    smooth: Mapping[float, float], affine: Mapping[float, float], *, theme: str = "light"
+) -> Picture:
     """Draw the error of the check against the step: a V where the layer is smooth.
 
-    Parameters
-    ----------
-    smooth, affine : mapping of float to float
-        Error by step, of a layer with a smooth activation and of one that is affine in each
-        argument.
+    Beside it, the errors by step of a layer that is affine in each argument.
     """
-    _check_curves(smooth, affine)
+    for curve in (smooth, affine):
+        if not curve or min(curve) <= 0:
+            raise LoraRefError(
+                "errors in figures.gradient_check have no step or one that is not above 0"
+            )
+    small, large, best = min(smooth), max(smooth), min(smooth, key=smooth.__getitem__)
     with style(theme) as ink:
         figure = blank()
         (axes,) = panels(figure, 1, 1)
         for errors, colour, marker, name in (
             (smooth, ink.vermillion, "-o", "smooth layer: truncation and rounding"),
-            (
-                affine,
-                ink.blue,
-                "--s",
-                "LoRA, affine in each argument: rounding alone",
-            ),
+            (affine, ink.blue, "--s", "LoRA, affine in each argument: rounding alone"),
         ):
             steps = sorted(errors)
             shown = [max(errors[step], SMALLEST) for step in steps]
@@ -74,47 +59,29 @@ def gradient_check(
         axes.axvline(SMOOTH_STEP, color=ink.grey, lw=1.4, ls=":")
         text = f"step of the check\n{SMOOTH_STEP:.0e}"
         axes.text(SMOOTH_STEP * 0.6, 3e-16, text, ha="right", va="center")
-        low = min(smooth, key=lambda step: smooth[step])
         for end, words, place, side in (
-            (min(smooth), "rounding\n~ ε / step", (12, 10), "bottom"),
-            (max(smooth), "truncation\n~ step²", (14, -4), "top"),
+            (small, "rounding\n~ ε / step", (12, 10), "bottom"),
+            (large, "truncation\n~ step²", (14, -4), "top"),
         ):
-            middle = min(smooth, key=lambda step: abs(np.log(step**2 / (low * end))))
+            middle = min(smooth, key=lambda step: abs(np.log(step**2 / (best * end))))
             axes.annotate(
                 words, (middle, smooth[middle]), xytext=place, textcoords="offset points", va=side
             )
         axes.set(xlabel="step of the central difference", ylabel="relative error of the check")
         axes.set_ylim(SMALLEST, 1e5)
         axes.legend(loc="upper center")
-    return figure
-
-
-def gradient_check_alt(smooth: Mapping[float, float], affine: Mapping[float, float]) -> str:
-    """Return the alt text of `gradient_check`."""
-    _check_curves(smooth, affine)
-    best = min(smooth, key=lambda step: smooth[step])
-    small, large = min(smooth), max(smooth)
-    flat = [error for step, error in affine.items() if step >= 1]
-    ending = f" and stays below {_up(max(flat))} from step 1 on" if flat else ""
-    return (
+    ending = ""
+    if flat := [error for step, error in affine.items() if step >= 1]:
+        above = 10.0 ** np.ceil(np.log10(max(*flat, SMALLEST)))
+        ending = f" and stays below {above:.0e} from step 1 on"
+    return Picture(
+        figure,
         f"The gradient check of a smooth layer errs by {smooth[small]:.0e} at step {small:.0e} "
         f"(rounding), by {smooth[large]:.0e} at step {large:.0e} (truncation), and least, by "
         f"{smooth[best]:.0e}, at {best:.0e}: a V. A LoRA layer has no truncation error: its "
-        f"error falls with the step until it is rounding{ending}."
+        f"error falls with the step until it is rounding{ending}.",
+        theme,
     )
-
-
-def _up(value: float) -> str:
-    """Return the power of ten above a number."""
-    return f"{10.0 ** np.ceil(np.log10(max(value, SMALLEST))):.0e}"
-
-
-def _check_curves(*curves: Mapping[float, float]) -> None:
-    for curve in curves:
-        if not curve or min(curve) <= 0:
-            raise LoraRefError(
-                "errors in figures.gradient_check have no step or one that is not above 0"
-            )
 
 
 class Norms(NamedTuple):
@@ -128,18 +95,7 @@ class Norms(NamedTuple):
 def first_steps(layer: LoRALinear, x: Array, target: Array, lr: float, steps: int) -> Norms:
     """Train by gradient descent on half the mean squared distance to a target, and measure.
 
-    Parameters
-    ----------
-    layer : LoRALinear
-        At the start.
-    x : ndarray of shape (n, in_features)
-        All rows in every step.
-    target : ndarray of shape (n, out_features)
-        What y should be.
-    lr : float
-        The learning rate.
-    steps : int
-        At least 1.
+    Every step, of at least one, has all rows of x (n, in_features) and target (n, out_features).
     """
     lr = as_finite("lr in figures.first_steps", lr)
     start, now, rows = layer, layer, []
@@ -152,13 +108,10 @@ def first_steps(layer: LoRALinear, x: Array, target: Array, lr: float, steps: in
     return Norms(*zip(*rows, strict=True))
 
 
-def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> "Figure":
+def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> Picture:
     """Draw how far A and B have moved and how large the update is, a panel for each start.
 
-    Parameters
-    ----------
-    starts : mapping of str to Norms
-        By what the start is called, at most three.
+    There are one to three starts, by name.
     """
     if not 1 <= len(starts) <= 3:
         raise LoraRefError(f"starts in figures.start_up are {len(starts)}, expected 1 to 3")
@@ -174,15 +127,9 @@ def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> "Figure":
             ):
                 axes.plot(range(len(values)), values, line, color=colour, label=label, ms=4.5)
             axes.set(title=name, xlabel="step")
-        first = figure.axes[0]
-        first.set(ylabel="Frobenius norm", ylim=(-0.02 * first.get_ylim()[1], None))
-        handles, labels = first.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure
-
-
-def start_up_alt(starts: Mapping[str, Norms]) -> str:
-    """Return the alt text of `start_up`."""
+        left = figure.axes[0]
+        left.set(ylabel="Frobenius norm", ylim=(-0.02 * left.get_ylim()[1], None))
+        legend_above(figure, ncols=3)
     said = []
     for name, (A, B, delta_w) in starts.items():
         if max(A) == max(B) == 0:
@@ -197,22 +144,25 @@ def start_up_alt(starts: Mapping[str, Norms]) -> str:
             f"{len(A) - 1} steps A has moved by {A[-1]:.2f}, B by {B[-1]:.2f}, and the update is "
             f"{delta_w[-1]:.2f}"
         )
-    return "; ".join(said) + "."
+    return Picture(figure, "; ".join(said) + ".", theme)
 
 
 def descent(
     losses: Mapping[str, Sequence[float]], floors: Mapping[str, float], *, theme: str = "light"
-) -> "Figure":
+) -> Picture:
     """Draw how the loss falls with the steps of training, and the least that can be reached.
 
-    Parameters
-    ----------
-    losses : mapping of str to sequence of float
-        The loss before each step, by what is trained, at most four; all above 0.
-    floors : mapping of str to float
-        The least loss, above 0, of some of the same.
+    `losses` holds by name up to four curves, the loss before each step; `floors` the least loss of
+    some of the same. All are above 0.
     """
-    _check_descent(losses, floors)
+    if not 1 <= len(losses) <= 4:
+        raise LoraRefError(f"losses in figures.descent are {len(losses)} curves, expected 1 to 4")
+    for name, values in (*losses.items(), *((name, [one]) for name, one in floors.items())):
+        if name not in losses or len(values) == 0 or not min(values) > 0:
+            raise LoraRefError(
+                f"{name!r} in figures.descent has no curve, or a loss that is not above 0 and has "
+                "no logarithm"
+            )
     with style(theme) as ink:
         figure = blank()
         (axes,) = panels(figure, 1, 1)
@@ -230,13 +180,7 @@ def descent(
         axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
         lowest = min(min(values) for values in (*losses.values(), floors.values()) if len(values))
         axes.set_ylim(lowest / 2, None)
-        figure.legend(loc="outside upper center", ncols=len(losses))
-    return figure
-
-
-def descent_alt(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> str:
-    """Return the alt text of `descent`."""
-    _check_descent(losses, floors)
+        legend_above(figure, ncols=len(losses))
     said = []
     for name, values in losses.items():
         end = (
@@ -246,15 +190,4 @@ def descent_alt(losses: Mapping[str, Sequence[float]], floors: Mapping[str, floa
             f"{name}: the loss goes from {values[0]:.3g} to {values[-1]:.3g} in "
             f"{len(values) - 1} steps{end}"
         )
-    return "; ".join(said) + "."
-
-
-def _check_descent(losses: Mapping[str, Sequence[float]], floors: Mapping[str, float]) -> None:
-    if not 1 <= len(losses) <= 4:
-        raise LoraRefError(f"losses in figures.descent are {len(losses)} curves, expected 1 to 4")
-    for name, values in (*losses.items(), *((name, [one]) for name, one in floors.items())):
-        if name not in losses or len(values) == 0 or not min(values) > 0:
-            raise LoraRefError(
-                f"{name!r} in figures.descent has no curve, or a loss that is not above 0 and has "
-                "no logarithm"
-            )
+    return Picture(figure, "; ".join(said) + ".", theme)

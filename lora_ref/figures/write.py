@@ -1,7 +1,7 @@
 """Figures as files: PNG or SVG, the same bytes each time, each put in its place in one step."""
 
-import io
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,7 +9,7 @@ from lora_ref.atomic_write import write_whole
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.registry import entry
-from lora_ref.figures.style import THEMES, Theme, style
+from lora_ref.figures.style import THEMES, Theme
 from lora_ref.study import Record
 
 Format = Literal["png", "svg"]
@@ -36,10 +36,7 @@ def save(path: Path, picture: Picture, title: str) -> Path:
         raise LoraRefError(f"{path} ends in {path.suffix!r}, expected .png or .svg")
     metadata: dict[str, str | None] = {"Title": title, "Description": picture.alt}
     metadata |= {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
-    rendered = io.BytesIO()
-    with style(picture.theme):
-        picture.figure.savefig(rendered, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
-    write_whole(path, rendered.getvalue())
+    write_whole(path, picture.rendered(kind, DOTS_PER_INCH, metadata))
     return path
 
 
@@ -49,36 +46,22 @@ def save_figures(
     themes: Sequence[Theme] = THEMES,
     formats: Sequence[Format] = FORMATS,
 ) -> dict[str, list[Path]]:
-    """Draw figures of the gallery from the package's own numbers into a folder.
+    """Draw figures from the package's own numbers into a folder, and return the files of each.
 
-    Returns
-    -------
-    dict of str to list of Path
-        The files by figure: ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the
-        dark ground.
+    They are called ``name.png`` and ``name.svg``, with ``-dark`` before the dot on the dark ground.
     """
     entries = {name: entry(name) for name in names}
     make_folder(folder)
-    files: dict[str, list[Path]] = {}
-    for name, chosen in entries.items():
-        files[name] = []
-        for theme in themes:
-            picture = chosen.picture(theme)
-            stem = name if theme == "light" else f"{name}-{theme}"
-            files[name] += [
-                save(folder / f"{stem}.{kind}", picture, chosen.title) for kind in formats
-            ]
+    files: dict[str, list[Path]] = {name: [] for name in names}
+    for (name, chosen), theme in product(entries.items(), themes):
+        picture = chosen.picture(theme)
+        stem = name if theme == "light" else f"{name}-{theme}"
+        files[name] += [save(folder / f"{stem}.{kind}", picture, chosen.title) for kind in formats]
     return files
 
 
 def save_study(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Write the figures of the study that `records` have the numbers for, as PNG.
-
-    Returns
-    -------
-    list of Path
-        The files, each written in one step.
-    """
+    """Write the figures of the study that `records` have the numbers for, and return the files."""
     written = []
     for name in STUDY:
         chosen = entry(name)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from lora_ref.study import METHODS, SHIFTS, as_results, run, tune
-from lora_ref.study.tuning import as_file, merged
+from lora_ref.study.tuning import merged
 
 SEEDS = 5
 """Seeds of the committed results."""
@@ -28,7 +28,8 @@ def main() -> None:
         rates = here / "learning_rates.json"
         tuned = tune(tuple(options.tune) or tuple(METHODS), progress=True)
         before = json.loads(rates.read_text(encoding="utf-8"))
-        rates.write_text(as_file(merged(before, tuned)), encoding="utf-8")
+        text = json.dumps(merged(before, tuned), indent=1) + "\n"
+        rates.write_text(text, encoding="utf-8")
     if options.again is not None:
         records = run(tuple(SHIFTS), tuple(METHODS), SEEDS, directory=options.again, progress=True)
         (here / "results.json").write_text(as_results(records), encoding="utf-8")

@@ -3,7 +3,7 @@
 Source, authors and licence stand in ``SOURCE.md``, beside the data.
 """
 
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ class Split(NamedTuple):
     test: Images
 
 
-@lru_cache(maxsize=1)
+@cache
 def load() -> Images:
     """Return all images, float32 from 0 to 1, read-only, in the order of the file.
 
@@ -57,12 +57,7 @@ def load() -> Images:
 
 
 def split(seed: int) -> Split:
-    """Divide the images by a permutation that `seed` draws.
-
-    Parameters
-    ----------
-    seed : int
-        At least 0; another seed is another division of the same images.
+    """Divide the images by a permutation that `seed` draws, at least 0.
 
     Examples
     --------

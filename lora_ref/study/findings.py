@@ -92,28 +92,15 @@ class Runs:
 
     def target(self, better: str, worse: str, margin: float = 0.0) -> dict[str, Paired]:
         """Return by how much one method's target accuracy exceeds another's less `margin`."""
-        return self.paired(
-            lambda shift, seed: (
-                self.at(shift, better, seed)["target"]
-                - self.at(shift, worse, seed)["target"]
-                + margin
-            )
-        )
+        return self._exceeds(better, worse, lambda run: run["target"], margin)
 
     def source(self, better: str, worse: str, margin: float = 0.0) -> dict[str, Paired]:
         """Do the same for the source accuracy, adapter on."""
-        return self.paired(
-            lambda shift, seed: (
-                self.at(shift, better, seed)["source_on"]
-                - self.at(shift, worse, seed)["source_on"]
-                + margin
-            )
-        )
+        return self._exceeds(better, worse, lambda run: run["source_on"], margin)
 
     def gap(self, smaller: str, larger: str) -> dict[str, Paired]:
         """Return by how much one method's train/test gap lies below another's."""
-        return self.paired(lambda shift, seed: self._gap(shift, larger, seed)
-                           - self._gap(shift, smaller, seed))  # fmt: skip
+        return self._exceeds(larger, smaller, lambda run: run["train"] - run["target"])
 
     def over_truncated(self, trained: str, whole: str, r: int) -> dict[str, Paired]:
         """Return by how much a method of rank r exceeds a whole update truncated to that rank."""
@@ -124,9 +111,14 @@ class Runs:
             )
         )
 
-    def _gap(self, shift: str, method: str, seed: int) -> float:
-        record = self.at(shift, method, seed)
-        return record["train"] - record["target"]
+    def _exceeds(
+        self, better: str, worse: str, of: Callable[[Record], float], margin: float = 0.0
+    ) -> dict[str, Paired]:
+        return self.paired(
+            lambda shift, seed: (
+                of(self.at(shift, better, seed)) - of(self.at(shift, worse, seed)) + margin
+            )
+        )
 
 
 def finding(holds: Iterable[bool], opposes: Iterable[bool]) -> FindingName:
@@ -168,11 +160,6 @@ def judge_claims(results: Iterable[Record]) -> dict[str, Finding]:
     ``low-rank-suffices``
         LoRA at r = 4 reaches the whole matrices on the target within one point: its accuracy less
         (whole - 0.01), above 0. The text also compares with the whole update truncated to rank 4.
-
-    Parameters
-    ----------
-    results : iterable of Record
-        Such as `lora_ref.study.committed` returns; of two seeds or more.
     """
     runs = Runs(results)
     forgets = runs.source("untouched", "full")
@@ -273,11 +260,8 @@ POPULAR: Mapping[str, Callable[[Runs], dict[str, Paired]]] = {
 def judge_popular(results: Iterable[Record]) -> dict[str, tuple[FindingName, dict[str, Paired]]]:
     """Judge the sentences of `POPULAR` by the same rule; alphas are twice the rank throughout."""
     runs = Runs(results)
-    judged = {}
-    for sentence, number in POPULAR.items():
-        pairs = number(runs)
-        judged[sentence] = (_of_pairs(pairs), pairs)
-    return judged
+    found = {sentence: number(runs) for sentence, number in POPULAR.items()}
+    return {sentence: (_of_pairs(pairs), pairs) for sentence, pairs in found.items()}
 
 
 def listed(pairs: Mapping[str, Paired]) -> str:

@@ -6,7 +6,7 @@ follow every linear layer and are no part of W0.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -45,50 +45,28 @@ class Method(NamedTuple):
     """From the adapted and the pretrained network to the one with the adapter off."""
 
 
-def _scratch(network: Network, rng: np.random.Generator) -> Network:
-    return Network.mlp(SIZES, rng, dtype=np.float32)
-
-
-def _head(network: Network, rng: np.random.Generator) -> Network:
-    return network.train_only({"fc3": ("W", "bias")})
-
-
-def _biases(network: Network, rng: np.random.Generator) -> Network:
-    return network.train_only(dict.fromkeys(LINEARS, ("bias",)))
-
-
-def _weights(network: Network, rng: np.random.Generator) -> Network:
-    return network.train_only(dict.fromkeys(LINEARS, ("W",)))
-
-
-def _full(network: Network, rng: np.random.Generator) -> Network:
-    return network.train_only(dict.fromkeys(LINEARS, ("W", "bias")))
+def _only(*names: str, of: Sequence[str] = LINEARS) -> Build:
+    return lambda network, rng: network.train_only(dict.fromkeys(of, names))
 
 
 def _lora(r: int, **options: Any) -> Build:
-    def build(network: Network, rng: np.random.Generator) -> Network:
-        return network.with_lora(r, 2.0 * r, rng, **options)
-
-    return build
+    return lambda network, rng: network.with_lora(r, 2.0 * r, rng, **options)
 
 
 def _wrapped(init: Callable[..., DoRALinear | QLoRALinear]) -> Build:
     def build(network: Network, rng: np.random.Generator) -> Network:
         r = VARIANT_RANK
-        wrapped = {}
-        for name in LINEARS:
-            linear = network.linears[name]
-            wrapped[name] = init(linear.W, r, 2.0 * r, rng, bias=linear.bias)
+        wrapped = {
+            name: init(linear.W, r, 2.0 * r, rng, bias=linear.bias)
+            for name, linear in network.linears.items()
+        }
         return network.replaced(wrapped)
 
     return build
 
 
 def _adapters(m: int) -> Build:
-    def build(network: Network, rng: np.random.Generator) -> Network:
-        return network.with_adapters(m, rng)
-
-    return build
+    return lambda network, rng: network.with_adapters(m, rng)
 
 
 def _off(adapted: Network, pretrained: Network) -> Network:
@@ -113,11 +91,14 @@ def _original(adapted: Network, pretrained: Network) -> Network:
 
 METHODS: Mapping[str, Method] = {
     "untouched": Method("the pretrained network as it is", lambda network, rng: network),
-    "scratch": Method("a new network, trained on the target images alone", _scratch),
-    "head": Method("weight and bias of the last layer", _head),
-    "biases": Method("the biases of all layers", _biases),
-    "weights": Method("all weights; biases frozen", _weights),
-    "full": Method("all weights and biases", _full),
+    "scratch": Method(
+        "a new network, trained on the target images alone",
+        lambda network, rng: Network.mlp(SIZES, rng, dtype=np.float32),
+    ),
+    "head": Method("weight and bias of the last layer", _only("W", "bias", of=("fc3",))),
+    "biases": Method("the biases of all layers", _only("bias")),
+    "weights": Method("all weights; biases frozen", _only("W")),
+    "full": Method("all weights and biases", _only("W", "bias")),
     **{f"lora-{r}": Method(f"LoRA, r = {r}", _lora(r), _off) for r in RANKS},
     **{
         f"lora-{r}-bias": Method(f"LoRA, r = {r}, biases train", _lora(r, train=WITH_BIAS), _off)
@@ -145,11 +126,11 @@ def learning_rates() -> Mapping[str, float]:
 
 def base_weights(network: Network) -> dict[str, bytes]:
     """Return the bytes of each weight matrix: of W0, of its codes, or of W in a plain layer."""
-    weights = {}
-    for name in LINEARS:
-        layer: Any = network[name]
-        weights[name] = b"".join(_bytes(layer.W if isinstance(layer, Linear) else layer.W0))
-    return weights
+    layers: dict[str, Any] = {name: network[name] for name in LINEARS}
+    return {
+        name: b"".join(_bytes(layer.W if isinstance(layer, Linear) else layer.W0))
+        for name, layer in layers.items()
+    }
 
 
 def _bytes(weight: object) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,20 +23,11 @@ FEW = 8
 def workers(processes: int | None, jobs: int) -> "Iterator[Executor | None]":
     """Start processes for `map_unordered`, or None where this process does the work itself.
 
-    Parameters
-    ----------
-    processes : int, optional
-        1 for this process alone; by default as many as there are cores, or 1 for `FEW` jobs.
-    jobs : int
-        How many there will be.
-
-    Raises
-    ------
-    LoraRefError
-        Where one of the processes is killed.
+    By default as many as there are cores, or 1, this process alone, for up to `FEW` jobs. One that
+    is killed raises LoraRefError.
     """
     if processes is None:
-        processes = 1 if jobs <= FEW else len(_cores())
+        processes = 1 if jobs <= FEW else _cores()
     processes = min(as_count("processes in study", processes), jobs)
     with interrupted_once():
         if processes <= 1:
@@ -78,35 +69,21 @@ def map_unordered(
 ) -> Iterator[T]:
     """Yield ``work(*job)`` for every job as it finishes, in any order.
 
-    Parameters
-    ----------
-    work : callable
-        A function of a module, so that another process can import it.
-    jobs : sequence of tuple
-        Its arguments.
-    pool : Executor, optional
-        From `workers`.
-    progress : str, optional
-        What to count on stderr, if that is a terminal.
+    `work` is a function of a module, so that another process can import it. What `progress` names
+    is counted on stderr, if that is a terminal.
     """
-    for done, result in enumerate(_results(work, jobs, pool), start=1):
+    if pool is None:
+        results = (work(*job) for job in jobs)
+    else:
+        from concurrent.futures import as_completed
+
+        futures = [pool.submit(work, *job) for job in jobs]
+        results = (future.result() for future in as_completed(futures))
+    for done, result in enumerate(results, start=1):
         if progress is not None and sys.stderr.isatty():
             end = "\n" if done == len(jobs) else ""
             print(f"\r{progress}: {done} of {len(jobs)}", end=end, file=sys.stderr, flush=True)
         yield result
-
-
-def _results(
-    work: Callable[..., T], jobs: Iterable[tuple[Any, ...]], pool: "Executor | None"
-) -> Iterator[T]:
-    if pool is None:
-        for job in jobs:
-            yield work(*job)
-        return
-    from concurrent.futures import as_completed
-
-    for future in as_completed([pool.submit(work, *job) for job in jobs]):
-        yield future.result()
 
 
 @contextmanager
@@ -124,8 +101,8 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _cores() -> set[int]:
-    """Return the cores that this process may use."""
+def _cores() -> int:
+    """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -7,7 +7,7 @@ from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
 from sys import float_info
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from lora_ref.atomic_write import write_whole
 from lora_ref.errors import LoraRefError
@@ -81,10 +81,7 @@ def write(path: Path, record: Record) -> None:
 def read(path: Path, *, shift: str, method: str, seed: int, settings: str) -> Record:
     """Return the record kept at `path`.
 
-    Raises
-    ------
-    LoraRefError
-        For a file that is damaged, is no record, or is of another run or setting.
+    A file that is damaged, is no record, or is of another run or setting raises LoraRefError.
     """
 
     def refused(why: str) -> LoraRefError:
@@ -120,58 +117,50 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:80]} ..."
 
 
+Fits: TypeAlias = Callable[[Any], bool]
+"""Whether a value that is read may stand where it does."""
+
+
 def _is_number(value: object, most: float = float_info.max) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and _is_number(value)
 
 
 def _is_share(value: object) -> bool:
     return _is_number(value, 1)
 
 
-def _is_sweep(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and all(isinstance(row, list) and len(row) == 3 for row in value)
-        and [row[0] for row in value] == list(SHARES)
-        and all(_is_number(row[0]) and _is_share(row[1]) and _is_share(row[2]) for row in value)
+def _list_of(length: int, fits: Fits) -> Fits:
+    return lambda value: isinstance(value, list) and len(value) == length and all(map(fits, value))
+
+
+def _object_of(fits: Mapping[str, Fits]) -> Fits:
+    return lambda value: (
+        isinstance(value, dict)
+        and value.keys() == fits.keys()
+        and all(one(value[name]) for name, one in fits.items())
     )
 
 
-def _is_spectrum(value: object) -> bool:
+def _is_sweep(value: Any) -> bool:
     return (
-        isinstance(value, dict)
-        and value.keys() == lengths().keys()
-        and all(isinstance(shares, list) for shares in value.values())
-        and {name: len(shares) for name, shares in value.items()} == lengths()
-        and all(_is_share(share) for shares in value.values() for share in shares)
-    )
-
-
-def _is_by_rank(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == {str(r) for r in RANKS}
-        and all(map(_is_share, value.values()))
-    )
-
-
-def _is_changes(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == set(LINEARS)
-        and all(isinstance(pair, list) and len(pair) == 2 for pair in value.values())
-        and all(isinstance(n, int) and _is_number(n) for pair in value.values() for n in pair)
+        _list_of(len(SHARES), _list_of(3, _is_number))(value)
+        and [share for share, _, _ in value] == list(SHARES)
+        and all(_is_share(accuracy) for _, *accuracies in value for accuracy in accuracies)
     )
 
 
 _SHARE = (_is_share, "a number from 0 to 1")
 _BY_RANK = (
-    _is_by_rank,
+    _object_of({str(r): _is_share for r in RANKS}),
     f"an accuracy for each of the ranks {', '.join(map(str, RANKS))}",
 )
 
-FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "parameters": (lambda v: _is_number(v) and isinstance(v, int), "a whole number of at least 0"),
+FIELDS: Mapping[str, tuple[Fits, str]] = {
+    "parameters": (_is_whole, "a whole number of at least 0"),
     "learning_rate": (
         lambda v: v is None or (_is_number(v) and v > 0),
         "null or a positive number",
@@ -186,10 +175,16 @@ FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         _is_sweep,
         f"a share, target and source accuracy for each of {', '.join(map(str, SHARES))}",
     ),
-    "spectrum": (_is_spectrum, f"a list of shares for each of {', '.join(LINEARS)}"),
+    "spectrum": (
+        _object_of({name: _list_of(length, _is_share) for name, length in lengths().items()}),
+        f"a list of shares for each of {', '.join(LINEARS)}",
+    ),
     "solution": _SHARE,
     "first_layer": _BY_RANK,
-    "changes": (_is_changes, f"two whole numbers for each of {', '.join(LINEARS)}"),
+    "changes": (
+        _object_of(dict.fromkeys(LINEARS, _list_of(2, _is_whole))),
+        f"two whole numbers for each of {', '.join(LINEARS)}",
+    ),
     "truncated": _BY_RANK,
     "random": _BY_RANK,
 }

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from lora_ref.study.records import SCHEMA, Record, rows
 
@@ -65,17 +64,14 @@ def percent(mean: float | None, error: float | None = None) -> str:
 def _tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
     tables: dict[str, list[tuple[str, ...]]] = {}
     for row in rows(records):
-        tables.setdefault(row["shift"], []).append(_cells(row))
+        cells = (
+            row["method"],
+            f"{row['parameters']:,}",
+            percent(row["target_mean"], row["target_error"]),
+            percent(row["source_on_mean"], row["source_on_error"]),
+            percent(row["source_off_mean"]),
+            "yes" if row["w0_unchanged"] else "no",
+            f"{row['seconds']:.2f}",
+        )
+        tables.setdefault(row["shift"], []).append(cells)
     return tables
-
-
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return (
-        row["method"],
-        f"{row['parameters']:,}",
-        percent(row["target_mean"], row["target_error"]),
-        percent(row["source_on_mean"], row["source_on_error"]),
-        percent(row["source_off_mean"]),
-        "yes" if row["w0_unchanged"] else "no",
-        f"{row['seconds']:.2f}",
-    )

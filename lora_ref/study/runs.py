@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -25,7 +24,8 @@ from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.study.probes import randomize_update, scaling_sweep, spectrum, truncate_update
 from lora_ref.study.records import SCHEMA, SWEPT, TRUNCATED, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
-from lora_ref.study.solutions import best_first_layer, changes, solution
+from lora_ref.study.solutions import SOLUTIONS, best_first_layer, changes
+from lora_ref.suggestions import nearest
 from lora_ref.training import AdamW, Network, accuracy, cosine, train
 
 PRETRAINING_EPOCHS, PRETRAINING_RATE = 40, 3e-3
@@ -139,7 +139,7 @@ def run_one(shift: str, method: str, seed: int, lr: float | None, before: Networ
         seconds=round(seconds, 4),
     )
     if method == "untouched":
-        record["solution"] = _accuracy(solution(shift, before), test)
+        record["solution"] = _accuracy(SOLUTIONS[shift](before), test)
         record["first_layer"] = {
             str(r): _accuracy(best_first_layer(shift, before, parts.source, r), test) for r in RANKS
         }
@@ -209,9 +209,8 @@ def known(what: str, names: Iterable[str], among: Iterable[str]) -> list[str]:
     given = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in given:
         if name not in among:
-            near = get_close_matches(str(name), among, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise LoraRefError(f"no {what} is called {name!r}, expected {', '.join(among)}{hint}")
+            expected = f"expected {', '.join(among)}{nearest(name, among)}"
+            raise LoraRefError(f"no {what} is called {name!r}, {expected}")
     if not given:
         raise LoraRefError(f"no {what} is named, expected some of {', '.join(among)}")
     return given

@@ -24,14 +24,7 @@ CONTRAST, GREY = 0.3, 0.4
 
 
 def turn(x: Array, degrees: float) -> Array:
-    """Turn images counter-clockwise about their middle, bilinear between pixels, black outside.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n, 64)
-        Images as rows.
-    degrees : float
-        Angle of the turn.
+    """Turn images, rows of 64, counter-clockwise; bilinear between pixels, black outside.
 
     Examples
     --------
@@ -53,33 +46,20 @@ def turn(x: Array, degrees: float) -> Array:
     return turned
 
 
-def _near(images: Images) -> Images:
-    return images._replace(x=CONTRAST * images.x + GREY)
+def _grey(x: Array) -> Array:
+    return CONTRAST * x + GREY
 
 
-def _middle(images: Images) -> Images:
-    return _near(images._replace(x=turn(images.x, 30)))
-
-
-def _far(images: Images) -> Images:
-    squares = images.x.reshape(-1, SIZE, SIZE)
-    return images._replace(x=np.rot90(squares, axes=(1, 2)).reshape(images.x.shape))
-
-
-def _inverted(images: Images) -> Images:
-    return images._replace(x=1 - images.x)
-
-
-def _relabelled(images: Images) -> Images:
-    return images._replace(labels=(images.labels + 1) % CLASSES)
+def _quarter_turn(x: Array) -> Array:
+    return np.rot90(x.reshape(-1, SIZE, SIZE), axes=(1, 2)).reshape(x.shape)
 
 
 SHIFTS: Mapping[str, Callable[[Images], Images]] = {
-    "near": _near,
-    "middle": _middle,
-    "far": _far,
-    "inverted": _inverted,
-    "relabelled": _relabelled,
+    "near": lambda images: images._replace(x=_grey(images.x)),
+    "middle": lambda images: images._replace(x=_grey(turn(images.x, 30))),
+    "far": lambda images: images._replace(x=_quarter_turn(images.x)),
+    "inverted": lambda images: images._replace(x=1 - images.x),
+    "relabelled": lambda images: images._replace(labels=(images.labels + 1) % CLASSES),
 }
 """The shifts by name."""
 

@@ -35,14 +35,9 @@ from lora_ref.study.shifts import CONTRAST, GREY, SHIFTS, turn
 from lora_ref.training import Network
 
 
-def solution(shift: str, network: Network) -> Network:
-    """Return the network that does on a shift what the pretrained one does on the source task."""
-    return SOLUTIONS[shift](network)
-
-
 def changes(shift: str, network: Network) -> dict[str, list[int]]:
     """Return, for each layer, the rank of the solution's change of W, and 1 if it changes b."""
-    solved, found = solution(shift, network), {}
+    solved, found = SOLUTIONS[shift](network), {}
     for name in LINEARS:
         before, after = network.linears[name], solved.linears[name]
         moved = after.W.astype(np.float64) - before.W
@@ -112,4 +107,4 @@ SOLUTIONS: Mapping[str, Callable[[Network], Network]] = {
     "inverted": _inverted,
     "relabelled": _relabelled,
 }
-"""The exact solutions by shift."""
+"""By shift: the network that does there what the pretrained one does on the source task."""

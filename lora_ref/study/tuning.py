@@ -1,6 +1,5 @@
 """The learning rates: a small grid, judged on validation images of seeds the study does not use."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import product
 from statistics import fmean
@@ -29,14 +28,8 @@ def tune(
     """Try every rate of the grid on every shift, and choose one rate a method.
 
     A rate's worth is the accuracy on the shifted validation images, mean over the shifts and
-    `TUNING_SEEDS`; of equal ones the smallest is chosen. One rate serves all shifts.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Names in `METHODS`; one that trains nothing is left out.
-    progress, processes
-        As in `run`.
+    `TUNING_SEEDS`; of equal ones the smallest is chosen. One rate serves all shifts. A method that
+    trains nothing is left out; `progress` and `processes` are those of `run`.
 
     Returns
     -------
@@ -95,8 +88,3 @@ def merged(before: Mapping[str, Any], tuned: Mapping[str, Any]) -> dict[str, Any
     parts = {name: before[name] | tuned[name] for name in ("validation", "chosen")}
     known = {part: {m: rates[m] for m in METHODS if m in rates} for part, rates in parts.items()}
     return {**tuned, **known}
-
-
-def as_file(tuned: Mapping[str, Any]) -> str:
-    """Return the text of ``learning_rates.json``."""
-    return json.dumps(tuned, indent=1) + "\n"

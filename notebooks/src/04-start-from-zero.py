@@ -13,8 +13,7 @@
 import numpy as np
 
 from lora_ref.exercises import check, show
-from lora_ref.figures import FIGURES, Picture, descent, first_steps, start_up
-from lora_ref.figures.training import descent_alt, start_up_alt
+from lora_ref.figures import FIGURES, descent, first_steps, start_up
 from lora_ref.gradcheck import sgd_step
 from lora_ref.layers import LoRALinear, initializers
 from lora_ref.lowrank import best_update, numerical_rank
@@ -125,7 +124,7 @@ floors = {}
 for name, r in (("equal rows", 1), ("random rows", 2)):
     best_A, best_B = best_update(x, target, W0, r)
     floors[name], _ = mean_squared_error(x @ (W0 + best_B @ best_A).T, target)
-Picture(descent(losses, floors), descent_alt(losses, floors))
+descent(losses, floors)
 
 # %% [markdown]
 # Equal rows find the best update of rank 1, and stop there. A difference of about a millionth is
@@ -205,7 +204,7 @@ norms = {}
 for alpha in (4, 8, 12):
     layer = LoRALinear.init(W0, 4, alpha, np.random.default_rng(1))
     norms[f"alpha = {alpha}"] = first_steps(layer, x, target, lr=0.02, steps=16)
-Picture(start_up(norms), start_up_alt(norms))
+start_up(norms)
 
 # %% [markdown]
 # And once A and B are what they are, the article is right that alpha above r strengthens the

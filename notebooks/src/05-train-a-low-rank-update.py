@@ -17,8 +17,7 @@ import numpy as np
 from lora_ref import study
 from lora_ref.counting import full_params, lora_params
 from lora_ref.exercises import check, show
-from lora_ref.figures import Picture, descent
-from lora_ref.figures.training import descent_alt
+from lora_ref.figures import descent
 from lora_ref.layers import Linear, LoRALinear
 from lora_ref.lowrank import best_update, truncate
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
@@ -95,7 +94,7 @@ for name, r in (("r = 1", 1), ("r = 2", 2), ("r = 4", 4), ("full", 12)):
 
 # %%
 # depends on the seed
-Picture(descent(losses, floors), descent_alt(losses, floors))
+descent(losses, floors)
 
 # %% [markdown]
 # Each curve comes down to the line of its rank, and none passes below it. (The waves are those of

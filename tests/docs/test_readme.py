@@ -91,7 +91,7 @@ def test_the_layer_comes_first_and_what_is_wrong_elsewhere_after_the_notebooks()
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_a_picture_is_shown_on_both_grounds_and_is_the_one_that_the_package_draws(name):
-    drawn = FIGURES[name].alt(**FIGURES[name].numbers())
+    drawn = FIGURES[name].picture().alt
     files = [ROOT / "docs" / "figures" / f"{stem}.png" for stem in (name, f"{name}-dark")]
     light, dark = (str(file.relative_to(ROOT).as_posix()) for file in files)
     (html,) = re.findall(r"<picture>.*?</picture>", README, re.DOTALL)

@@ -151,7 +151,7 @@ def test_the_logits_of_an_exact_solution_are_those_of_the_network(short):
     logits, _ = network.forward(images.x)
     expected = {"near": 0.3 * logits, "relabelled": np.roll(logits, 1, axis=1)}
     for name, shift in SHIFTS.items():
-        solved, _ = solutions.solution(name, network).forward(shift(images).x)
+        solved, _ = solutions.SOLUTIONS[name](network).forward(shift(images).x)
         if name == "middle":  # the corners leave the frame, so it is not exact
             assert np.mean(solved.argmax(axis=1) == logits.argmax(axis=1)) > 0.98
             continue
@@ -164,7 +164,7 @@ def test_the_corner_pixel_is_a_bias_so_a_column_of_W_solves_near_as_well(short):
     assert not x[:, 0].any()
     _, network = runs.pretrain(0)
     layer, images = network.linears["fc1"], digits.split(0).test
-    wanted = solutions.solution("near", network).linears["fc1"].bias
+    wanted = solutions.SOLUTIONS["near"](network).linears["fc1"].bias
     W = layer.W.copy()
     W[:, 0] += (wanted - layer.bias) / 0.4  # where the pixel is 0.4
     shifted = SHIFTS["near"](images).x

@@ -100,25 +100,23 @@ BREAK_EVEN = Exercise(
         "as-many-is-fewer": WrongAnswer(
             "at this rank A and B can have exactly as many parameters as the weight, as in the "
             "text's 4x4 example at r = 2. Fewer is asked for.",
-            lambda out_features, in_features: (
-                out_features * in_features // (out_features + in_features)
-            ),
+            lambda out, in_: out * in_ // (out + in_),
         ),
         "full-rank": WrongAnswer(
             "this is the largest rank there is; long before it LoRA has more parameters.",
-            lambda out_features, in_features: min(out_features, in_features),
+            lambda out, in_: min(out, in_),
         ),
         "half-the-input": WrongAnswer(
             "half of in_features is for square weights, and there it does not save yet.",
-            lambda out_features, in_features: in_features // 2,
+            lambda out, in_: in_ // 2,
         ),
         "half-the-smaller": WrongAnswer(
             "half of the smaller side is for square weights, and there it does not save yet.",
-            lambda out_features, in_features: min(out_features, in_features) // 2,
+            lambda out, in_: min(out, in_) // 2,
         ),
         "one-too-many": WrongAnswer(
             "this is the first rank that does not save.",
-            lambda out_features, in_features: _break_even(out_features, in_features) + 1,
+            lambda out, in_: _break_even(out, in_) + 1,
         ),
     },
 )

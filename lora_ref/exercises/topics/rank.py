@@ -39,21 +39,19 @@ RANK_BOUND = Exercise(
     {
         "sides-forgotten": WrongAnswer(
             "the ranks add up, but no matrix has more rank than rows, or than columns.",
-            lambda out_features, in_features, ranks: sum(ranks),
+            lambda out, in_, ranks: sum(ranks),
         ),
         "largest-rank": WrongAnswer(
             "this is the largest of the ranks; a sum can have more rank than each of its terms.",
-            lambda out_features, in_features, ranks: max(ranks),
+            lambda out, in_, ranks: max(ranks),
         ),
         "full-rank": WrongAnswer(
             "a matrix of this shape can have this rank; a few updates of low rank do not reach it.",
-            lambda out_features, in_features, ranks: min(out_features, in_features),
+            lambda out, in_, ranks: min(out, in_),
         ),
         "larger-side": WrongAnswer(
             "rank is limited by the smaller side, not by the larger.",
-            lambda out_features, in_features, ranks: min(
-                sum(ranks), max(out_features, in_features)
-            ),
+            lambda out, in_, ranks: min(sum(ranks), max(out, in_)),
         ),
     },
 )

@@ -38,7 +38,7 @@ def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
         if decimals:
             printed += f".{number % 10**decimals:0{decimals}}"
         printed = printed if signs[0] == "+" else f"-{printed}"
-        in_floats = abs(float(printed) - float(value)) <= 0.5 * 10.0**-decimals
+        in_floats = _in_floats(printed, value)
         # at an end of the interval floats may go either way, and rounding half to even accepts
         # one end in two; so both outcomes are among the calls
         if in_floats == {0: False, 1: True}.get(n, in_floats) and (
@@ -47,8 +47,12 @@ def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
             return {"printed": printed, "value": value}
 
 
-def _decimals(printed: str) -> int:
-    return len(printed.partition(".")[2])
+def _unit(printed: str) -> Fraction:
+    return Fraction(1, 10 ** len(printed.partition(".")[2]))
+
+
+def _in_floats(printed: str, value: Fraction) -> bool:
+    return abs(float(printed) - float(value)) <= 0.5 * float(_unit(printed))
 
 
 def _distance(printed: str, value: Fraction) -> Fraction:
@@ -66,22 +70,16 @@ AGREES = Exercise(
     {
         "in-floats": WrongAnswer(
             "this compares floats, in which the ends are not exactly where they should be.",
-            lambda printed, value: (
-                abs(float(printed) - float(value)) <= 0.5 * 10.0 ** -_decimals(printed)
-            ),
+            _in_floats,
         ),
         "ends-excluded": WrongAnswer(
             "a value exactly half a unit away is refused; it should be accepted, for a text may "
             "round it either way.",
-            lambda printed, value: (
-                _distance(printed, value) < Fraction(1, 2 * 10 ** _decimals(printed))
-            ),
+            lambda printed, value: _distance(printed, value) < _unit(printed) / 2,
         ),
         "whole-unit": WrongAnswer(
             "a whole unit of the last digit is allowed; rounding changes at most half of one.",
-            lambda printed, value: (
-                _distance(printed, value) <= Fraction(1, 10 ** _decimals(printed))
-            ),
+            lambda printed, value: _distance(printed, value) <= _unit(printed),
         ),
         "0.005-always": WrongAnswer(
             "0.005 is for two decimals; a text may print fewer or more.",

@@ -116,7 +116,7 @@ def dropout(network: Network, p: float) -> Masks:
 
 def train(
     network: Network,
-    x: Array,
+    x: Any,
     labels: Labels | Array,
     *,
     optimizer: Optimizer,

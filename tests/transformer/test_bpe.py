@@ -1,5 +1,7 @@
 """Byte-pair encoding: texts come back, and merges are those of the plain algorithm."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -33,7 +35,7 @@ def learned_plainly(text, vocabulary):
     while 256 + len(merges) < vocabulary:
         counts = {}
         for word in words:
-            for pair in zip(word, word[1:], strict=False):
+            for pair in pairwise(word):
                 counts[pair] = counts.get(pair, 0) + 1
         if not counts or max(counts.values()) < 2:
             break

@@ -178,14 +178,15 @@ class MultiTaskLoRA(Composite):
             Dropout before A, as in `LoRALinear.forward`; the same mask for every task of a row.
         """
         leading, x, dropped, mask = check_forward_inputs("MultiTaskLoRA.forward", x, self.W0, mask)
-        y = x @ self.W0.T  # (n, out_features)
+        y = np.zeros((len(x), len(self.W0)), self.W0.dtype)  # (n, out_features)
         groups = []
         for tasks, strengths, here in self._groups(task, leading):
             A, B, strength = self._stack_factors(tasks, strengths)
             h = dropped[here] @ A.T
             h *= strength
-            y[here] += h @ B.T
+            y[here] = h @ B.T  # faster than to add it to these rows: they are not read
             groups.append(Group(tasks, strengths, here, h))
+        y += x @ self.W0.T
         if self.bias is not None:
             y += self.bias
         return y.reshape(*leading, -1), MultiTaskCache(
@@ -203,21 +204,21 @@ class MultiTaskLoRA(Composite):
         )
         leading, x, groups, mask, _ = cache
         grads = {}
-        grad_x = g @ self.W0  # (n, in_features)
+        grad_x = np.zeros_like(x)  # (n, in_features)
         for tasks, strengths, here, h in groups:
             A, B, strength = self._stack_factors(tasks, strengths)
             g_here = g[here]
             grad_h = g_here @ B
             grad_h *= strength
-            through_A = grad_h @ A
-            if mask is not None:
-                through_A *= mask[here]
-            grad_x[here] += through_A
+            grad_x[here] = grad_h @ A
             ends = np.cumsum([self.tasks[t].r for t in tasks])[:-1]
             grads_A = np.split(grad_h.T @ x[here], ends)
             grads_B = np.split(g_here.T @ h, ends, axis=1)
             for t, grad_A, grad_B in zip(tasks, grads_A, grads_B, strict=True):
                 grads[f"{t}.A"], grads[f"{t}.B"] = grad_A, grad_B
+        if mask is not None:
+            grad_x *= mask
+        grad_x += g @ self.W0
         return grad_x.reshape(*leading, -1), {
             name: grads[name] if name in grads else np.zeros_like(factor)
             for name, factor in self.trainable.items()
@@ -264,8 +265,14 @@ class MultiTaskLoRA(Composite):
         """Yield which tasks run, at which strengths, on which rows."""
         if task is not None:
             _check_task(task, leading, len(self.tasks))
-            for t, here in _segments(task.reshape(-1), len(self.tasks)):
-                yield (t,), (self.tasks[t].scaling,), here
+            order = np.argsort(task, axis=None, kind="stable")  # so that a task is one product
+            present, starts = np.unique(task.reshape(-1)[order], return_index=True)
+            for t, here in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
+                first, last = int(here[0]), int(here[-1])
+                one_run = last - first + 1 == len(here)  # which needs no copy
+                rows = slice(first, last + 1) if one_run else here
+                if t != BASE:
+                    yield (t,), (self.tasks[t].scaling,), rows
             return
         strengths = self._strengths(self.weights)
         tasks = tuple(t for t, strength in enumerate(strengths) if strength)
@@ -296,18 +303,6 @@ class MultiTaskLoRA(Composite):
             f"{type(self).__name__}(in_features={in_features}, out_features={out_features}, "
             f"tasks={len(self.tasks)}, r={r} in all, {self.W0.dtype})"
         )
-
-
-def _segments(task: Tasks, count: int) -> Iterator[tuple[int, Rows]]:
-    """Yield each task that occurs, with its rows: sorted, so that a task is one product."""
-    order = np.argsort(task, kind="stable")
-    ends = np.searchsorted(task[order], np.arange(count + 1))  # BASE stands before all tasks
-    for t in range(count):
-        here = order[ends[t] : ends[t + 1]]
-        if len(here) and here[-1] - here[0] + 1 == len(here):
-            yield t, slice(int(here[0]), int(here[-1]) + 1)  # rows in one run need no copy
-        elif len(here):
-            yield t, here
 
 
 def _check_task(task: object, leading: tuple[int, ...], count: int) -> None:

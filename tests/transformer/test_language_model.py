@@ -37,14 +37,14 @@ def test_the_loss_is_the_mean_over_windows_side_by_side(model):
 
 
 def test_training_lowers_the_loss_and_an_adapter_leaves_the_base(model, rng):
-    schedule = Schedule(steps=30, batch=8, lr=2e-2, warmup=3)
+    schedule = Schedule(steps=60, batch=8, lr=2e-2, warmup=3)
     trained, history = model.trained(TEXT, schedule, rng)
     assert trained.loss(TEXT) < 0.6 * model.loss(TEXT)
-    assert len(history.losses) == 30
+    assert len(history.losses) == 60
     before = {name: a.tobytes() for name, a in trained.gpt.trainable.items()}
     other = TEXT.replace("so it was", "it was so")
     adapted = trained.with_gpt(with_lora(trained.gpt, rng, targets="all-linear", r=2))
-    voice, _ = adapted.trained(other, schedule._replace(steps=100, lr=5e-2), rng)
+    voice, _ = adapted.trained(other, schedule._replace(steps=100), rng)
     assert voice.loss(other) < trained.loss(other) - 0.1
     assert {name: a.tobytes() for name, a in trained.gpt.trainable.items()} == before
 

@@ -12,6 +12,9 @@ from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer
 
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
+"""Types of values that hold no array: the alphas and flags of a layer, most of what is copied."""
+
 
 class Passes(NamedTuple):
     """What a layer returned, and by how much its passes changed what they were given."""
@@ -109,7 +112,7 @@ def in_float64(value: Any, copies: dict[int, tuple[Any, Any]] | None = None) -> 
     array is shared, such as a generator.
     """
     copies = {} if copies is None else copies
-    if isinstance(value, type | ModuleType):
+    if type(value) in PLAIN or isinstance(value, type | ModuleType):
         return value
     if id(value) in copies:
         return copies[id(value)][1]
@@ -170,8 +173,12 @@ def _attributes(value: Any) -> dict[str, Any]:
     """Return what an object keeps in its `__dict__` and its slots; nothing for plain callables."""
     if isinstance(value, type | ModuleType) or (callable(value) and not hasattr(value, "forward")):
         return {}
-    slots = (np.atleast_1d(getattr(kind, "__slots__", ())) for kind in type(value).__mro__)
-    kept = {name: getattr(value, name) for slot in slots for name in slot if hasattr(value, name)}
+    kept = {}
+    for kind in type(value).__mro__:
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                kept[name] = getattr(value, name)
     return {**kept, **getattr(value, "__dict__", {})}
 
 

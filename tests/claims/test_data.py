@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -212,21 +212,42 @@ def test_every_quantity_of_the_package_serves_a_claim_or_a_reader():
 # ---------------- one claim at a time, changed
 
 
-def singles(source: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
-    """Yield the tables of a file with one claim or one row left, and the ids in it."""
+class Single(NamedTuple):
+    """The tables of a file with one claim or one row left, which no test changes in place."""
+
+    tables: dict[str, Any]
+    kind: str  # claim or outside
+    outcomes: dict[str, Any]  # the judgements by id
+
+    @property
+    def table(self) -> dict[str, Any]:
+        return self.tables[self.kind][0]
+
+    def judged_with(self, path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+        """Judge it with another value at a path in its table, with nothing there for None."""
+        changed = [replaced(self.table, path, value)]
+        return outcomes({**self.tables, self.kind: changed})
+
+
+@cache
+def singles(source: str) -> tuple[Single, ...]:
+    """Take a file apart; every claim as it stands is judged once for all tests."""
+    return tuple(Single(*alone, outcomes(alone[0])) for alone in taken_apart(source))
+
+
+def taken_apart(source: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield the tables of each claim, with those matrices alone that it may take, and its kind."""
     whole = tables(source)
+    keys = {p.key for q in QUANTITIES.values() for p in q.parameters}  # some are taken unnamed
+    filler = {"id": "filler", "text": "t", "quantity": "stated", "number": 1, "printed": "1"}
     for kind in ("claim", "outside"):
         for table in whole.get(kind, []):
             for row in table.get("rows", [None]):
-                one = copy.deepcopy(table)
-                if row is not None:
-                    one["rows"] = [copy.deepcopy(row)]
-                alone = {k: v for k, v in whole.items() if k not in ("claim", "outside")}
-                claims = {"claim": [one]} if kind == "claim" else {
-                    "claim": [{"id": "filler", "text": "t", "quantity": "stated", "number": 1,
-                               "printed": "1"}], "outside": [one],
-                }  # fmt: skip
-                yield {**alone, **claims}, kind
+                one = table if row is None else {**table, "rows": [row]}
+                taken = keys | names_in([one, whole.get("derived", {})])
+                matrices = {k: v for k, v in whole.get("matrices", {}).items() if k in taken}
+                claims = {"claim": [filler], "outside": [], kind: [one]}
+                yield {**whole, "matrices": matrices, **claims}, kind
 
 
 def names_in(value: Any) -> set[str]:
@@ -263,16 +284,17 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, 
         yield path, value
 
 
-def with_value(alone: dict[str, Any], kind: str, path: tuple[Any, ...], value: Any) -> Any:
-    changed = {**alone, kind: copy.deepcopy(alone[kind])}
-    place: Any = changed[kind]
-    for key in path[:-1]:
-        place = place[key]
-    if value is None:
-        del place[path[-1]]
+def replaced(old: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """Return tables with another value at a path, or without it; what is beside it is shared."""
+    key, *rest = path
+    new = copy.copy(old)
+    if rest:
+        new[key] = replaced(old[key], rest, value)
+    elif value is None:
+        del new[key]
     else:
-        place[path[-1]] = value
-    return changed
+        new[key] = value
+    return new
 
 
 def columns_of(table: dict[str, Any]) -> set[str]:
@@ -297,15 +319,13 @@ def changed_digits(text: str) -> Iterator[str]:
 def test_every_printed_digit_decides(source):
     """With another digit a number is no longer confirmed, by rule, in conflict or conditional."""
     tried = 0
-    for alone, kind in singles(source):
-        table = alone[kind][0]
-        for path, text in leaves(table):
-            if not isinstance(text, str) or not is_printed(path, table):
+    for one in singles(source):
+        for path, text in leaves(one.table):
+            if not isinstance(text, str) or not is_printed(path, one.table):
                 continue
-            before = outcomes(alone)
             for wrong in changed_digits(text):
-                for id, after in outcomes(with_value(alone, kind, (0, *path), wrong)).items():
-                    was = before[id]
+                for id, after in one.judged_with(path, wrong).items():
+                    was = one.outcomes[id]
                     if verdict_of(after) == verdict_of(was) and was.printed != after.printed:
                         about = was.claim.check and was.claim.check.expected.about
                         loose = was.verdict in ("slip", "shape", "false", "conditional") or about
@@ -325,29 +345,27 @@ def still_against(j: Any) -> bool:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_right_number_in_a_slip_confirms_it(source):
-    for alone, kind in singles(source):
-        table = alone[kind][0]
-        for id, was in outcomes(alone).items():
+    for one in singles(source):
+        for id, was in one.outcomes.items():
             if was.verdict != "slip" or was.value is None or was.value.ndim:
                 continue
             right = like_printed(was.value.item(), was.printed)
-            for path, text in leaves(table):
-                if is_printed(path, table) and str(text).replace(" ", "") in (
+            for path, text in leaves(one.table):
+                if is_printed(path, one.table) and str(text).replace(" ", "") in (
                     was.printed.replace(" ", ""),
                 ):
-                    after = outcomes(with_value(alone, kind, (0, *path), right))[id]
+                    after = one.judged_with(path, right)[id]
                     assert after.verdict == "confirmed", (id, right)
 
 
 def test_a_changed_digit_in_a_correction_is_a_problem():
     tried = 0
-    for alone, kind in singles("article"):
-        table = alone[kind][0]
-        for path, text in leaves(table):
+    for one in singles("article"):
+        for path, text in leaves(one.table):
             if path[-1] not in ("equals", "printed") or "correction" not in path:
                 continue
             for wrong in changed_digits(text):
-                for id, after in outcomes(with_value(alone, kind, (0, *path), wrong)).items():
+                for id, after in one.judged_with(path, wrong).items():
                     said = any("the correction does not hold" in p for p in after.problems)
                     assert said, (id, wrong)
                     tried += 1
@@ -395,16 +413,16 @@ def values_at(claim: Any, path: tuple[Any, ...]) -> list[Fraction]:
 def test_every_bound_decides():
     tried = 0
     for source in SOURCES:
-        for alone, kind in singles(source):
-            for path, limit in bounded_parts(alone[kind][0]):
-                for id, was in outcomes(alone).items():
+        for one in singles(source):
+            for path, limit in bounded_parts(one.table):
+                for id, was in one.outcomes.items():
                     new = flipped(path[-1], limit, values_at(was.claim, path))
-                    after = outcomes(with_value(alone, kind, (0, *path), new))[id]
+                    after = one.judged_with(path, new)[id]
                     changed = (after.verdict, after.correction_holds) != (
                         was.verdict,
                         was.correction_holds,
                     )
-                    two = sum(key in BOUNDS for key in alone[kind][0]) > 1
+                    two = sum(key in BOUNDS for key in one.table) > 1
                     assert changed or (two and was.verdict == "conditional"), (id, path, new)
                     tried += 1
     assert tried > 30
@@ -412,12 +430,12 @@ def test_every_bound_decides():
 
 def test_every_trend_decides():
     tried = 0
-    for alone, kind in singles("article"):
-        for path, trend in leaves(alone[kind][0]):
+    for one in singles("article"):
+        for path, trend in leaves(one.table):
             if path[-1] == "trend":
                 other = "falls" if trend == "rises" else "rises"
-                for id, was in outcomes(alone).items():
-                    after = outcomes(with_value(alone, kind, (0, *path), other))[id]
+                for id, was in one.outcomes.items():
+                    after = one.judged_with(path, other)[id]
                     changed = after.verdict != was.verdict
                     if "under" in path and "also" not in path:
                         assert (was.verdict, after.verdict) == ("conditional", "false")
@@ -434,18 +452,15 @@ PARTS = {"rule": "by-rule", "conflict": "conflict", "elsewhere": "conflict", "un
 def test_without_its_rule_conflict_or_condition_a_claim_comes_out_otherwise(part):
     tried = 0
     for source in SOURCES:
-        for alone, kind in singles(source):
-            table = alone[kind][0]
-            places = {path[: path.index(part) + 1] for path, _ in leaves(table) if part in path}
-            for path in places:
-                before = outcomes(alone)
-                without = with_value(alone, kind, (0, *path), None)
-                if "fitted-width" in str(alone[kind][0][path[0]]):
+        for one in singles(source):
+            parts = (path for path, _ in leaves(one.table) if part in path)
+            for path in {path[: path.index(part) + 1] for path in parts}:
+                if "fitted-width" in str(one.table[path[0]]):
                     with pytest.raises(LoraRefError, match="needs the key m"):
-                        outcomes(without)
+                        one.judged_with(path, None)
                     continue
-                after = outcomes(without)
-                for id, was in before.items():
+                after = one.judged_with(path, None)
+                for id, was in one.outcomes.items():
                     if was.verdict == PARTS[part] and getattr(was.claim, part) is not None:
                         others = {"slip", "false", "shape"}
                         came = after[id].verdict
@@ -458,11 +473,11 @@ def test_without_its_rule_conflict_or_condition_a_claim_comes_out_otherwise(part
 def test_a_changed_number_in_the_other_place_leaves_a_slip():
     tried = 0
     for source in SOURCES:
-        for alone, kind in singles(source):
-            for path, text in leaves(alone[kind][0]):
+        for one in singles(source):
+            for path, text in leaves(one.table):
                 if path[-2:] == ("conflict", "printed"):
                     (wrong, *_) = changed_digits(text)
-                    for after in outcomes(with_value(alone, kind, (0, *path), wrong)).values():
+                    for after in one.judged_with(path, wrong).values():
                         if after.claim.conflict:
                             assert after.verdict == "slip", after.claim.id
                             tried += 1
@@ -472,14 +487,12 @@ def test_a_changed_number_in_the_other_place_leaves_a_slip():
 def test_two_printed_places_that_agree_are_no_conflict():
     tried = 0
     for source in SOURCES:
-        for alone, kind in singles(source):
-            table = alone[kind][0]
-            for one in (table, *table.get("rows", [])):
-                if "elsewhere" in one:
-                    for j in outcomes(alone).values():
-                        same = agreement(
-                            one["elsewhere"]["printed"], read_printed(j.printed).number
-                        )
+        for one in singles(source):
+            for part in (one.table, *one.table.get("rows", [])):
+                if "elsewhere" in part:
+                    for j in one.outcomes.values():
+                        there = part["elsewhere"]["printed"]
+                        same = agreement(there, read_printed(j.printed).number)
                         assert (j.verdict == "confirmed") is (same is not None), j.claim.id
                         tried += 1
     assert tried >= 3
@@ -552,10 +565,10 @@ def numeric_inputs(table: dict[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_numeric_input_matters(source):
     same = {}
-    for alone, kind in singles(source):
-        before = {id: seen(j) for id, j in outcomes(alone).items()}
-        for path, value in numeric_inputs(alone[kind][0]):
-            after = outcomes(with_value(alone, kind, (0, *path), another(value)))
+    for one in singles(source):
+        before = {id: seen(j) for id, j in one.outcomes.items()}
+        for path, value in numeric_inputs(one.table):
+            after = one.judged_with(path, another(value))
             if all(seen(j) == before.get(id) for id, j in after.items()):
                 key = [name for name in path if isinstance(name, str)][-1]
                 same[next(iter(before)), key] = (path, value)

@@ -19,7 +19,7 @@ verify: $(STAMP)-base ## the main job: recompute and judge every claim of the ar
 	$(RUN) lora_ref verify
 test: $(STAMP)-test ## the tests
 	$(RUN) pytest -q -n auto --dist loadfile
-fuzz: $(STAMP)-test ## the property tests, with ten times as many examples, drawn anew
+fuzz: $(STAMP)-test ## the property tests, with twenty times as many examples, drawn anew
 	$(RUN) pytest -q -n auto --dist loadfile --hypothesis-profile=fuzz
 notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the ten notebooks
 	@mkdir -p my-notebooks # never written over: your answers are in them

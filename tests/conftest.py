@@ -19,7 +19,7 @@ from hypothesis import settings
 # and their reports keep alive, as often as Python does, was a fifteenth of the time
 gc.set_threshold(700, 10, 1000)
 
-settings.register_profile("same", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("same", deadline=None, max_examples=10, derandomize=True)
 settings.register_profile("fuzz", deadline=None, max_examples=200)
 settings.load_profile("same")
 

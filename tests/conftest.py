@@ -24,6 +24,11 @@ settings.register_profile("fuzz", deadline=None, max_examples=200)
 settings.load_profile("same")
 
 
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of later searches for circles: it stays to the end."""
+    gc.freeze()
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20210617)

@@ -155,6 +155,17 @@ def test_a_folder_is_searched_and_what_is_hidden_left_alone(tmp_path):
     assert files_of(kept[0]) == (kept[:1], [])
 
 
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run files here, for tests of the command alone: a process of its own takes 0.4 s to start."""
+
+    def graded_here(path, exercises, seed, *rest):
+        return True, list(grades(run(path), exercises, seed)), (CRASHED, "ends")
+
+    monkeypatch.setattr(grading, "_run_child", graded_here)
+
+
+@pytest.mark.usefixtures("in_process")
 def test_what_looks_like_a_submission_and_is_none_is_told(capsys, tmp_path):
     write(tmp_path / "a.py", RIGHT)
     write(tmp_path / "b/answers.py", RIGHT)
@@ -356,6 +367,7 @@ def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
     assert (row["file"], row["result"]) == (str(tmp_path / "two.py"), "right")
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_broken_file_is_no_success_beside_a_good_one(capsys, tmp_path):
     write(tmp_path / "good.py", RIGHT)
     write(tmp_path / "broken.py", "def delta_w(:\n")
@@ -363,6 +375,7 @@ def test_a_broken_file_is_no_success_beside_a_good_one(capsys, tmp_path):
     assert "\ndelta-w       1      1        0  broken (1)" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("in_process")
 def test_what_would_steer_a_terminal_is_spelled_out(capsys, tmp_path):
     text = 'def delta_w(A, B, alpha):\n    raise ValueError("\\x1b[2J")\n'
     write(tmp_path / "red\x1b[31m.py", text)
@@ -427,6 +440,7 @@ def is_running(process):
     return True
 
 
+@pytest.mark.usefixtures("in_process")
 def test_a_file_without_any_answer_is_no_success(capsys, tmp_path):
     path = write(tmp_path / "empty.py", "")
     assert cli.main(["exercises", "delta-w", "--check", str(path)]) == 1

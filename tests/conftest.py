@@ -1,10 +1,12 @@
-"""Settings for every test: property tests are not timed, and draw the same examples every time.
+"""Settings for every test, and which worker runs which file.
 
-`make fuzz` draws others, and more of them.
+Property tests are not timed, and draw the same examples every time; `make fuzz` draws others, and
+more of them.
 """
 
 import gc
 import os
+from typing import Any
 
 # before NumPy is loaded: the matrices here are small, and threads that wait for each other on a
 # busy machine make some tests ten times as slow
@@ -22,6 +24,20 @@ gc.set_threshold(700, 10, 1000)
 settings.register_profile("same", deadline=None, max_examples=10, derandomize=True)
 settings.register_profile("fuzz", deadline=None, max_examples=200)
 settings.load_profile("same")
+
+PICTURES = ("tests/figures/", "tests/notebooks/")
+"""One worker runs these: they draw the same figures, and the numbers in them are computed once."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Sharing(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "pictures" if nodeid.startswith(PICTURES) else super()._split_scope(nodeid)
+
+    return Sharing(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:

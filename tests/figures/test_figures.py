@@ -1,7 +1,6 @@
 """Figures are tested for what they show; how they look has to be looked at."""
 
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
+from pictures import draw
 
 from lora_ref import figures, lowrank
 from lora_ref.claims import VERDICTS, article, judge
@@ -33,16 +33,6 @@ SLIVER = Model(
     width=64,
     blocks=3,
 )
-
-
-def draw(name, theme="light", **numbers):
-    return FIGURES[name].picture(theme, **numbers) if numbers else ours(name, theme)
-
-
-@cache
-def ours(name, theme):
-    """The figure as the package draws it; no test changes it."""
-    return FIGURES[name].picture(theme)
 
 
 def data(line):

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import sys
-from functools import cache
 from itertools import combinations
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import same_color
 from matplotlib.text import Text
+from pictures import draw
 
 from lora_ref import cli, figures
 from lora_ref.cli import figures as command
@@ -29,12 +29,6 @@ DRAWN_DARK = (
     "nf4",
     "scaling-sweep",
 )  # one of each kind: time
-
-
-@cache
-def draw(name, theme="light"):
-    """The figure as the package draws it; no test changes it."""
-    return FIGURES[name].picture(theme)
 
 
 # ---------------------------------------------------------------------- every figure

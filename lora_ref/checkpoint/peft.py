@@ -7,7 +7,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -17,8 +16,8 @@ from numpy.typing import DTypeLike, NDArray
 from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.errors import LoraRefError, ShapeError
-from lora_ref.layers.base import Layer
-from lora_ref.layers.composite import Composite
+from lora_ref.layers.base import Layer, without_training
+from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 
@@ -45,7 +44,8 @@ def save_peft(
     base : str, optional
         What the adapter belongs to, for the reader of the configuration.
     """
-    layers = _lora_layers(model)
+    innermost = layers_of(model).items()
+    layers = {name: layer for name, layer in innermost if isinstance(layer, LoRALinear)}
     settings = {(layer.r, layer.alpha, layer.rank_stabilized) for layer in layers.values()}
     if len(settings) != 1:
         raise LoraRefError(
@@ -127,29 +127,12 @@ def load_peft(folder: Path, base: Model) -> Model:
         A, B = (pair[factor].astype(layer.W.dtype) for factor in ("A", "B"))
         return LoRALinear(layer.W, A, B, alpha, layer.bias, stabilized)
 
-    frozen = base.mapped(lambda _, layer: _without_training(layer))
-    model = frozen.mapped(adapted)
+    model = base.mapped(without_training).mapped(adapted)
     if left:
         _fail(folder, f"it adapts {', '.join(sorted(left))}, which the model does not have")
     if not factors:
         _fail(folder, "it holds no factors, expected lora_A and lora_B of one layer at least")
     return model
-
-
-def _lora_layers(model: Composite) -> dict[str, LoRALinear]:
-    found: dict[str, LoRALinear] = {}
-
-    def note(name: str, layer: Layer) -> Layer:
-        if isinstance(layer, LoRALinear):
-            found[name] = layer
-        return layer
-
-    model.mapped(note)
-    return found
-
-
-def _without_training(layer: Any) -> Layer:
-    return replace(layer, train=()) if getattr(layer, "train", ()) else layer  # type: ignore[no-any-return]
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -85,6 +85,15 @@ def freeze_untrained(layer: Layer) -> None:
             object.__setattr__(layer, name, frozen(value))
 
 
+def without_training(name: str, layer: Any) -> Any:
+    """Return a layer with nothing to train, or raise where it has no `train` to say so."""
+    if not layer.trainable:
+        return layer
+    if not hasattr(layer, "train"):
+        raise LoraRefError(f"{name} is {layer!r}, which cannot be frozen, expected one with train")
+    return dataclasses.replace(layer, train=())
+
+
 def chosen(layer: Any, names: tuple[str, ...]) -> Params:
     """Return the arrays of a layer that its `train` names, as far as it has them, in order."""
     arrays = {name: getattr(layer, name) for name in names if name in layer.train}

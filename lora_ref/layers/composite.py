@@ -90,6 +90,18 @@ class Composite(Layer):
         return parts
 
 
+def layers_of(model: Composite) -> dict[str, Layer]:
+    """Return the innermost layers of a composite, by dotted name."""
+    found: dict[str, Layer] = {}
+
+    def note(path: str, layer: Layer) -> Layer:
+        found[path] = layer
+        return layer
+
+    model.mapped(note)
+    return found
+
+
 def joined(parts: Mapping[str, Params]) -> dict[str, Array]:
     """Return the arrays of each part under dotted names."""
     return {f"{name}.{key}": a for name, part in parts.items() for key, a in part.items()}

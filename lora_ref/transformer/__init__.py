@@ -1,6 +1,6 @@
 """Transformers: blocks, a decoder and an encoder, LoRA on their layers, and text from them."""
 
-from lora_ref.transformer.adapt import layers_of, merged, with_lora, with_strength
+from lora_ref.transformer.adapt import merged, with_lora, with_strength
 from lora_ref.transformer.block import Block, BlockCache
 from lora_ref.transformer.encoder import Encoder, EncoderCache
 from lora_ref.transformer.generate import generate
@@ -14,7 +14,6 @@ __all__ = [
     "EncoderCache",
     "GPTCache",
     "generate",
-    "layers_of",
     "merged",
     "with_lora",
     "with_strength",

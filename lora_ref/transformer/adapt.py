@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.base import Layer
-from lora_ref.layers.composite import Composite
+from lora_ref.layers.base import Layer, without_training
+from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
@@ -60,7 +60,7 @@ def with_lora(
         if path in chosen and isinstance(layer, Linear):
             options: Any = {"initializer": initializer, "rank_stabilized": rank_stabilized}
             return LoRALinear.init(layer.W, r, alpha, rng, bias=layer.bias, **options)
-        return frozen(path, layer)
+        return cast(Layer, without_training(path, layer))
 
     return model.mapped(change)
 
@@ -82,27 +82,6 @@ def with_strength(model: Model, strength: float) -> Model:
         )
 
     return model.mapped(change)
-
-
-def layers_of(model: Composite) -> dict[str, Layer]:
-    """Return the innermost layers of a model, by dotted name."""
-    found: dict[str, Layer] = {}
-
-    def note(path: str, layer: Layer) -> Layer:
-        found[path] = layer
-        return layer
-
-    model.mapped(note)
-    return found
-
-
-def frozen(path: str, layer: Any) -> Layer:
-    """Return a layer with nothing to train."""
-    if not layer.trainable:
-        return cast(Layer, layer)
-    if not hasattr(layer, "train"):
-        raise LoraRefError(f"{path} is {layer!r}, which cannot be frozen, expected one with train")
-    return cast(Layer, replace(layer, train=()))
 
 
 def _chosen(linears: list[str], targets: Iterable[str] | str) -> set[str]:

@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.errors import LoraRefError
 from lora_ref.layers import LoRALinear
+from lora_ref.layers.composite import layers_of
 from lora_ref.training import Network
-from lora_ref.transformer import GPT, Encoder, layers_of, merged, with_lora, with_strength
+from lora_ref.transformer import GPT, Encoder, merged, with_lora, with_strength
 
 SIZES = {"vocabulary": 11, "context": 7, "features": 6, "heads": 2, "blocks": 2}
 X = np.array([[3, 1, 4, 1, 5]])

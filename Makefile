@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 
-.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs check bench clean
+.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs pretrain test-recipe check bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -38,7 +38,13 @@ docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python docs/build.py
 	$(VENV)/bin/python docs/study_page.py
 	$(RUN) lora_ref figures --out docs/figures --only two-paths --theme both --format png > /dev/null
-check: lint types test test-notebooks ## all that CI runs
+pretrain: $(STAMP)-base ## train the small language model and its voices anew: half an hour
+	$(RUN) lora_ref.transformer.pretrain --texts texts
+test-recipe: $(STAMP)-test ## its first steps give the stored losses; downloads 9 MB of texts once
+	$(RUN) lora_ref.transformer.pretrain --texts texts --fetch \
+		|| echo "THE RECIPE IS NOT TESTED: the texts cannot be downloaded"
+	$(RUN) pytest -q -m texts tests/transformer/test_recipe.py
+check: lint types test test-notebooks test-recipe ## all that CI runs
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench
 clean: ## remove the virtual environment and the caches

@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from lora_ref.cli.outcome import Outcome, whole
 from lora_ref.errors import LoraRefError
 
@@ -27,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Train LoRA on a text; show the loss and a sample before and after."""
+    import numpy as np
+
     from lora_ref.checkpoint.peft import save_peft
     from lora_ref.transformer.voices import adapt, base_model, read_own_text
 

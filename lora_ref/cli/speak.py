@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-import numpy as np
-
 from lora_ref.cli.outcome import Outcome, as_json, whole
 from lora_ref.errors import LoraRefError
 
@@ -33,6 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Write text with the base, with each voice, and with several at once."""
+    import numpy as np
+
     from lora_ref.transformer.voices import base_model, fingerprint, voices, with_voices
 
     if options.list:

@@ -15,7 +15,7 @@ class Activation(Layer):
 
     Parameters
     ----------
-    name : {"relu", "tanh", "gelu", "gelu_tanh"}
+    name : {"relu", "tanh", "gelu", "gelu_tanh", "silu"}
         The name of φ in `lora_ref.ops.ACTIVATIONS`.
 
     Examples

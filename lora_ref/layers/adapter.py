@@ -54,7 +54,7 @@ class Adapter(Layer):
         Up-projection; zero, with `b_up`, it makes the adapter the identity.
     b_up : ndarray of shape (features,)
         Added to every row of y.
-    activation : {"relu", "tanh", "gelu", "gelu_tanh"}
+    activation : {"relu", "tanh", "gelu", "gelu_tanh", "silu"}
         The name of φ in `lora_ref.ops.ACTIVATIONS`.
 
     Examples

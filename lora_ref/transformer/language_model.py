@@ -97,11 +97,13 @@ class LanguageModel:
         schedule: Schedule,
         rng: np.random.Generator,
         *,
+        first: int | None = None,
         callback: Callable[[int, Network], Any] | None = None,
     ) -> tuple[Self, History]:
         """Return the model after training on a text, and the losses; what is frozen stays.
 
-        Each step reads `batch` windows drawn from all places of the text.
+        Each step reads `batch` windows drawn from all places of the text. With `first`, so many
+        steps of the schedule are made and no more.
         """
         windows = self.windows(text)
         warmup = min(schedule.warmup, as_count("steps in trained", schedule.steps) - 1)
@@ -110,10 +112,10 @@ class LanguageModel:
             windows[:, :-1],
             windows[:, 1:],
             optimizer=AdamW(schedule.lr, betas=schedule.betas, weight_decay=schedule.weight_decay),
-            steps=schedule.steps,
+            steps=first or schedule.steps,
             batch=schedule.batch,
             rng=rng,
-            schedule=lambda step, steps: cosine(step, steps, warmup=warmup),
+            schedule=lambda step, _: cosine(step, schedule.steps, warmup=warmup),
             max_norm=schedule.max_norm,
             callback=callback,
         )

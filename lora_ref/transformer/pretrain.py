@@ -89,10 +89,13 @@ def main(argv: list[str] | None = None) -> None:
     """Make all that is kept in ``weights/``, or the voices alone."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=Path, required=True, help="folder for the archives")
+    parser.add_argument("--fetch", action="store_true", help="only download the archives")
     parser.add_argument("--voices", action="store_true", help="keep the base, train the voices")
     arguments = parser.parse_args(argv)
     arguments.texts.mkdir(parents=True, exist_ok=True)
     fetch(arguments.texts)
+    if arguments.fetch:
+        return
     if not arguments.voices:
         model, record = pretrain(arguments.texts)
         model.save(WEIGHTS / "base")

@@ -39,6 +39,7 @@ SCALAR = {
     "relu": lambda v: max(v, 0.0),
     "tanh": math.tanh,
     "gelu": lambda v: v * (1 + math.erf(v / math.sqrt(2))) / 2,
+    "silu": lambda v: v / (1 + math.exp(-v)),
     "gelu_tanh": lambda v: v / 2 * (1 + math.tanh(math.sqrt(2 / math.pi) * (v + 0.044715 * v**3))),
 }
 
@@ -357,7 +358,7 @@ def test_repr_is_one_line_that_says_what_it_is(rng):
         ({"b_up": np.ones(2)}, r"b_up in Adapter has shape \(2,\), expected \(features=5,\)"),
         ({"W_up": np.ones((5, 2), np.float32)}, "W_up in Adapter has dtype float32"),
         ({"b_up": np.array([1, 2, np.nan, 4, 5])}, r"b_up in Adapter holds nan at \(2,\)"),
-        ({"activation": "swish"}, "is 'swish', expected one of: relu, tanh, gelu, gelu_tanh"),
+        ({"activation": "swish"}, "is 'swish', expected one of: relu, tanh, gelu, gelu_tanh, silu"),
         ({"activation": np.tanh}, "expected one of: relu"),
         ({"activation": ["relu"]}, r"is \['relu'\]"),
     ],

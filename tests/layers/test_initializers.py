@@ -13,7 +13,7 @@ from strategies import alphas, seeds
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import property_errors, sgd_step
-from lora_ref.gradcheck.init_and_step import TOLERANCE
+from lora_ref.gradcheck.reference import TOLERANCE
 from lora_ref.layers import LoRALinear, initializers
 from lora_ref.layers.initializers import (
     Initializer,

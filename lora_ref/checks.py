@@ -8,7 +8,7 @@ arrays come from outside. `what` is the thing and where it came in: ``"x in LoRA
 from collections.abc import Mapping
 from functools import cache
 from math import isfinite
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ Params: TypeAlias = Mapping[str, Array]
 """Parameters, or their gradients, by name."""
 
 AnyDType: TypeAlias = np.dtype[Any]
+
+Number = TypeVar("Number", bound=np.generic)
 
 _REAL = (int, float, np.integer, np.floating)
 
@@ -299,7 +301,7 @@ def at_least_float32(dtype: AnyDType) -> AnyDType:
     return dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
 
-def frozen(array: Array) -> Array:
+def frozen(array: NDArray[Number]) -> NDArray[Number]:
     """Return a read-only view, so that NumPy itself refuses to train it.
 
     The view protects what is reached through it; whoever made the array can still write to it.

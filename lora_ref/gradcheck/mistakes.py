@@ -72,15 +72,8 @@ def evidence(
 ) -> tuple[dict[str, float], float]:
     """Return the errors that the checks of a kind find in some code, and their tolerance.
 
-    Parameters
-    ----------
-    kind : {"backward", "in place", "function", "start", "step"}
-        Which checks to run.
-    code : callable
-        A subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` a function, as in
-        `init_and_step`.
-    rng, at_start, square
-        As in `caught_by`.
+    The code is a subclass of LoRALinear or Linear; for ``"start"`` and ``"step"`` it is a function,
+    as in `init_and_step`. The other arguments are those of `caught_by`.
     """
     if kind == "start":
         return property_errors(code, sgd_step, rng), reference.TOLERANCE

@@ -92,16 +92,9 @@ def in_place_changes(
 ) -> dict[str, float]:
     """Return by how much the passes of a layer change each array that they are given.
 
-    Parameters
-    ----------
-    layer, x, rng, **keywords
-        As in `gradient_errors`.
-
-    Returns
-    -------
-    dict of str to float
-        The relative change of ``x``, ``grad_y``, every array of the layer, frozen or not, and
-        those that backward alone could change, such as ``cache.h``: 0 where passes are pure.
+    Arguments as in `gradient_errors`. The relative change of ``x``, ``grad_y``, every array of the
+    layer, frozen or not, and those that backward alone could change, such as ``cache.h``: 0 where
+    passes are pure.
     """
     return dict(run_passes(layer, in_float64(x), rng, in_float64(keywords)).changed)
 

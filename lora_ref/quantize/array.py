@@ -176,9 +176,7 @@ class QuantizedArray:
             raise LoraRefError(
                 f"{what} holds {self.indices.max()}, expected at most {len(self.levels) - 1}"
             )
-        codes = codes.view()
-        codes.flags.writeable = False
-        return codes
+        return frozen(codes)
 
     def _checked_absmax(self) -> "Array | QuantizedArray":
         what, absmax = "absmax in QuantizedArray", self.absmax
@@ -213,18 +211,10 @@ def quantize(
     one exception, among the subnormal numbers of the array's dtype: if absmax is 5 times the
     smallest, -4 times the smallest becomes -3 times it, which has another code.
 
-    Parameters
-    ----------
-    array : ndarray
-        Finite values of any shape.
-    kind : str
-        ``"nf4"``, ``"int4"`` or ``"int8"``.
-    block_size : int, optional
-        Values that share an absmax; None for one absmax for the whole array.
-    double : bool
-        Whether to quantise absmax too, to 8 bits in blocks of 256, after subtracting its mean
-        (QLoRA, section 3, "Double Quantization"). The paper stores it as 8-bit floats; here it is
-        int8, which takes the same memory and has even steps.
+    A `block_size` of None is one absmax for the whole array. With `double` the absmax of all blocks
+    are quantised too, to 8 bits in blocks of 256, after their mean is subtracted (QLoRA, section 3,
+    "Double Quantization"). The paper stores them as 8-bit floats; here they are int8, which takes
+    the same memory and has even steps.
 
     Examples
     --------

@@ -160,18 +160,9 @@ class Network(Composite):
         """Return a perceptron: linear layers ``fc1``, ``fc2``, ... with ``act1``, ... in between.
 
         Weights are normal with variance ``2 / in_features``, which keeps the size of what passes
-        through ReLU (He et al., 2015, arXiv 1502.01852); biases are zero.
-
-        Parameters
-        ----------
-        sizes : sequence of int
-            Widths from the input to the output, at least two.
-        rng : numpy.random.Generator
-            Where the weights are drawn from; the same in every dtype, up to rounding.
-        activation : str
-            As in `Activation`.
-        dtype : dtype
-            Of all parameters, floating point.
+        through ReLU (He et al., 2015, arXiv 1502.01852); biases are zero. `sizes` are the widths
+        from the input to the output, at least two. In another `dtype` the weights are the same, up
+        to rounding.
         """
         widths = [as_count(f"sizes[{i}] in Network.mlp", size) for i, size in enumerate(sizes)]
         if len(widths) < 2:
@@ -200,13 +191,8 @@ class Network(Composite):
     ) -> Self:
         """Turn linear layers into `LoRALinear`; all other layers are frozen.
 
-        Parameters
-        ----------
-        r, alpha, rng, initializer, rank_stabilized, train
-            As in `LoRALinear.init`; the layers draw from `rng` in order. Biases are frozen unless
-            `train` names them.
-        targets : iterable of str, optional
-            The linear layers to adapt; all of them if omitted.
+        `targets` are the names of the linear layers to adapt, all of them if omitted; they draw
+        from `rng` in order. The other arguments are those of `LoRALinear.init`.
         """
         chosen, frozen = self._targets("with_lora", targets), self.train_only({})
         options: Any = {"rank_stabilized": rank_stabilized, "train": train}
@@ -228,16 +214,8 @@ class Network(Composite):
     ) -> Self:
         """Put an `Adapter`, ``<name>_adapter``, behind linear layers; all that was there is frozen.
 
-        Parameters
-        ----------
-        bottleneck : int
-            Width of the adapters inside.
-        rng : numpy.random.Generator
-            What the adapters draw from, in order.
-        targets : iterable of str, optional
-            The linear layers to adapt; all of them if omitted.
-        activation : str
-            That of the adapters.
+        `targets` are the names of the linear layers, all of them if omitted; the adapters draw from
+        `rng` in order.
         """
         chosen, layers = self._targets("with_adapters", targets), {}
         for name, layer in self.train_only({}).layers.items():

@@ -59,6 +59,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.differences",
         "gradcheck.reference",
         "gradcheck.init_and_step",
+        "gradcheck.sight",
         "gradcheck.mistakes",
         "gradcheck",
         "training.*",

@@ -12,7 +12,6 @@ from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer
 
-
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 """Types of values that hold no array: the alphas and flags of a layer, most of what is copied."""
 

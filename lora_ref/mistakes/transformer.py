@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ref.checks import Array, Params
+from lora_ref.layers.base import without_training
 from lora_ref.layers.composite import joined
 from lora_ref.mistakes.mistake import Case, Place, enter
 from lora_ref.transformer import (
@@ -18,7 +19,6 @@ from lora_ref.transformer import (
     GPTCache,
     with_lora,
 )
-from lora_ref.transformer.adapt import frozen
 
 SIZES = {"vocabulary": 6, "context": 4, "features": 6, "heads": 2, "blocks": 1}
 TEXTS = np.array([[3, 1, 4, 1], [5, 1, 2, 4]])
@@ -36,7 +36,9 @@ def tied(code: Any, rng: np.random.Generator, place: Place) -> Case:
     if not place.at_start:
         model = _moved(model, rng)
     embeddings = ("tokens", "positions")
-    return Case(model.mapped(lambda path, a: a if path in embeddings else frozen(path, a)), TEXTS)
+    return Case(
+        model.mapped(lambda path, a: a if path in embeddings else without_training(path, a)), TEXTS
+    )
 
 
 def padded(code: Any, rng: np.random.Generator, place: Place) -> Case:

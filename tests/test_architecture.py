@@ -60,10 +60,10 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.reference",
         "gradcheck.init_and_step",
         "gradcheck.sight",
-        "gradcheck.mistakes",
         "gradcheck",
         "training.*",
         "transformer.*",
+        "mistakes.*",
         "study.*",
     ),
     "teaching": (

@@ -11,7 +11,6 @@ from lora_ref.gradcheck.differences import (
     vjp_errors,
 )
 from lora_ref.gradcheck.init_and_step import property_errors, sgd_step
-from lora_ref.gradcheck.mistakes import MISTAKES, Mistake, caught_by, evidence
 from lora_ref.gradcheck.passes import in_place_changes
 from lora_ref.gradcheck.reference import formula_errors, lora_by_loops
 from lora_ref.gradcheck.sight import later_token_errors, padding_errors
@@ -19,13 +18,9 @@ from lora_ref.gradcheck.sight import later_token_errors, padding_errors
 __all__ = [
     "EXACT_STEP",
     "EXACT_TOLERANCE",
-    "MISTAKES",
     "SMOOTH_STEP",
     "SMOOTH_TOLERANCE",
     "GradientCheckWarning",
-    "Mistake",
-    "caught_by",
-    "evidence",
     "formula_errors",
     "gradient_errors",
     "in_place_changes",

@@ -30,16 +30,15 @@ from lora_ref.figures import FIGURES
 from lora_ref.gradcheck import (
     EXACT_STEP,
     EXACT_TOLERANCE,
-    MISTAKES,
     SMOOTH_STEP,
     SMOOTH_TOLERANCE,
-    caught_by,
     gradient_errors,
     numerical_gradients,
     sgd_step,
     vjp_errors,
 )
 from lora_ref.layers import LoRALinear
+from lora_ref.mistakes import MISTAKES, caught_by
 from lora_ref.ops import layer_norm, layer_norm_backward
 
 # %% [markdown]

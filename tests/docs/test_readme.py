@@ -15,8 +15,9 @@ from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.exercises import EXERCISES
 from lora_ref.figures import FIGURES
 from lora_ref.figures import PAGES as SHOWN
-from lora_ref.gradcheck import EXACT_TOLERANCE, MISTAKES
+from lora_ref.gradcheck import EXACT_TOLERANCE
 from lora_ref.layers import LAYERS
+from lora_ref.mistakes import MISTAKES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -138,7 +139,7 @@ NUMBERS = {
         sum(name.endswith("_backward") for name in dir(ops)),
         EXACT_TOLERANCE,
     ),
-    "pytest tests/gradcheck/test_mistakes.py": lambda: (len(MISTAKES),),
+    "pytest tests/mistakes/test_mistakes.py": lambda: (len(MISTAKES),),
     "make verify": numbers_of_the_article,
     "lora-ref verify --literature": numbers_of_the_literature,
     "pytest tests/notebooks/test_notebooks.py": lambda: (

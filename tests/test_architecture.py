@@ -62,6 +62,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.mistakes",
         "gradcheck",
         "training.*",
+        "transformer.*",
         "study.*",
     ),
     "teaching": (

@@ -130,7 +130,7 @@ class LanguageModel:
         config = {
             "heads": block.attention.heads,
             "blocks": len(self.gpt.blocks.layers),
-            "merges": [list(pair) for pair in self.tokenizer.merges],
+            "merges": self.tokenizer.merges,
         }
         write_safetensors(folder / WEIGHTS, arrays)
         write_whole(folder / CONFIG, json.dumps(config) + "\n")

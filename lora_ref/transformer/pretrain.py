@@ -18,7 +18,7 @@ from lora_ref.transformer.adapt import with_lora
 from lora_ref.transformer.bpe import Tokenizer
 from lora_ref.transformer.gpt import GPT
 from lora_ref.transformer.language_model import LanguageModel, Schedule
-from lora_ref.transformer.texts import TEXTS, fetch, read_text
+from lora_ref.transformer.texts import SOURCES, fetch, text
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -26,7 +26,7 @@ HELD_OUT = 20_000
 """Characters at the end of each text that nothing is trained on."""
 
 SIZES: dict[str, Any] = {"vocabulary": 512, "context": 96, "features": 96, "heads": 4, "blocks": 4}
-BASE = Schedule(steps=3500, batch=16, lr=4e-3, warmup=100, weight_decay=0.1)
+BASE = Schedule(steps=3000, batch=16, lr=4e-3, warmup=100, weight_decay=0.1)
 BASE_TEXTS = {"kjv": 1, "alice": 3, "report": 1}
 """The texts of the base, and how often each is read."""
 
@@ -47,23 +47,23 @@ VOICES = {"verse": Voice("verse", ALL), "play": Voice("play", ALL)}
 
 def parts(name: str, folder: Path) -> tuple[str, str]:
     """Return what of a text is trained on, and what is held out."""
-    text = read_text(name, folder)
-    return text[:-HELD_OUT], text[-HELD_OUT:]
+    whole = text(name, folder)
+    return whole[:-HELD_OUT], whole[-HELD_OUT:]
 
 
 def start(folder: Path) -> tuple[LanguageModel, str, np.random.Generator]:
     """Return the base before its first step, its text, and the generator of its batches."""
-    text = "".join(times * parts(name, folder)[0] for name, times in BASE_TEXTS.items())
+    read = "".join(times * parts(name, folder)[0] for name, times in BASE_TEXTS.items())
     rng = np.random.default_rng(0)
     gpt = GPT.init(**SIZES, rng=rng, dtype=np.float32)
-    return LanguageModel(gpt, Tokenizer.learn(text, SIZES["vocabulary"])), text, rng
+    return LanguageModel(gpt, Tokenizer.learn(read, SIZES["vocabulary"])), read, rng
 
 
 def pretrain(folder: Path, schedule: Schedule = BASE) -> tuple[LanguageModel, dict[str, Any]]:
     """Train the base; return it and its record."""
-    model, text, rng = start(folder)
-    model, history = model.trained(text, schedule, rng, callback=_progress(schedule.steps))
-    held_out = {name: round(model.loss(parts(name, folder)[1]), 4) for name in TEXTS}
+    model, read, rng = start(folder)
+    model, history = model.trained(read, schedule, rng, callback=_progress(schedule.steps))
+    held_out = {name: round(model.loss(parts(name, folder)[1]), 4) for name in SOURCES}
     return model, _record(history, schedule, held_out=held_out)
 
 
@@ -74,13 +74,12 @@ def train_voice(
     rng = np.random.default_rng(1)
     options: Any = {"targets": voice.targets, "r": voice.r, "alpha": voice.alpha}
     model = base.with_gpt(with_lora(base.gpt, rng, **options))
-    text, _ = parts(voice.text, folder)
     model, history = model.trained(
-        text, voice.schedule, rng, callback=_progress(voice.schedule.steps)
+        parts(voice.text, folder)[0], voice.schedule, rng, callback=_progress(voice.schedule.steps)
     )
     held_out = {
         name: [round(each.loss(parts(name, folder)[1]), 4) for each in (base, model)]
-        for name in TEXTS
+        for name in SOURCES
     }
     return model, _record(history, voice.schedule, held_out=held_out, **options)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from lora_ref.checks import as_count
 from lora_ref.counting.cost import adapter_params
@@ -11,17 +11,11 @@ from lora_ref.counting.methods.base import Method, Part, Targeted, as_names, las
 from lora_ref.counting.model import Kind, Model, Module
 from lora_ref.errors import LoraRefError
 
-
-class _Placement(NamedTuple):
-    adapters: int  # in a block
-    norms: int  # layer norms that come with them, in a block
-
-
 PLACEMENTS = MappingProxyType(
     {
-        "houlsby": _Placement(2, 0),  # Houlsby et al., 2019, arXiv 1902.00751
-        "lin": _Placement(1, 1),  # Lin et al., 2020, arXiv 2004.03829
-        "pfeiffer": _Placement(1, 0),  # Pfeiffer et al., 2021, arXiv 2005.00247
+        "houlsby": (2, 0),  # Houlsby et al., 2019, arXiv 1902.00751
+        "lin": (1, 1),  # Lin et al., 2020, arXiv 2004.03829
+        "pfeiffer": (1, 0),  # Pfeiffer et al., 2021, arXiv 2005.00247
     }
 )
 """Adapters and layer norms in a block by kind, as arXiv 2106.09685 counts them (5.1)."""

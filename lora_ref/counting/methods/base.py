@@ -9,24 +9,12 @@ from lora_ref.errors import LoraRefError
 
 
 class Part(NamedTuple):
-    """Parameters of one sort that a method trains or adds.
-
-    Parameters
-    ----------
-    name : str
-        What they are, such as ``"A"``.
-    parameters : int
-        How many there are in the whole model.
-    trained : bool
-        Whether the optimiser changes them; what is added and frozen counts in the total alone.
-    added : bool
-        Whether they come on top of the model; the model's own parameters are in its total already.
-    """
+    """Parameters of one sort, such as ``"A"``, that a method trains or adds."""
 
     name: str
-    parameters: int
-    trained: bool = True
-    added: bool = True
+    parameters: int  # in the whole model
+    trained: bool = True  # what is added and frozen counts in the total alone
+    added: bool = True  # the model's own parameters are in its total already
 
 
 class Method(ABC):

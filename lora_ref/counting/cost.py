@@ -32,11 +32,6 @@ class MultiplyAdds:
         """Both passes."""
         return self.forward + self.backward
 
-    @property
-    def flops(self) -> int:
-        """Both passes in FLOPs: two for each multiply-add."""
-        return 2 * self.total
-
 
 @dataclass(frozen=True)
 class TrainingMemory:
@@ -201,16 +196,8 @@ def full_bytes(
 ) -> TrainingBytes:
     """Return the bytes of full fine-tuning with n rows; x (n, in) is kept for the backward pass.
 
-    Parameters
-    ----------
-    in_features, out_features : int
-        Widths of the weight.
-    n : int
-        Rows in a batch.
-    optimizer : {"sgd", "momentum", "adamw"}
-        Sets how many states each trainable parameter has, see `OPTIMIZER_STATES`.
-    itemsize : int
-        Bytes of an entry, the same for weights, gradients, states and activations.
+    `itemsize` is that of weights, gradients, states and activations, in bytes; `optimizer` is a
+    name in `OPTIMIZER_STATES`.
 
     Examples
     --------
@@ -234,8 +221,7 @@ def lora_bytes(
     """Return the bytes of LoRA with n rows; x (n, in) and h (n, r) are kept for the backward pass.
 
     So LoRA saves gradients and optimiser states. It saves neither weights nor activations: it has a
-    little more of both. A dropout mask (n, in), if there is one, is not counted. The parameters are
-    those of `full_bytes` and the rank.
+    little more of both. A dropout mask (n, in), if there is one, is not counted.
 
     Examples
     --------

@@ -10,9 +10,9 @@ from itertools import combinations
 from typing import Literal, get_args
 
 from lora_ref.checks import as_count
-from lora_ref.counting.methods.base import Method, as_names
+from lora_ref.counting.methods.base import Method
 from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA
-from lora_ref.counting.model import Model
+from lora_ref.counting.model import Model, as_names
 from lora_ref.counting.parameters import count_parameters, make_setup
 from lora_ref.counting.rules import RULES, Rule, get_rule
 from lora_ref.errors import LoraRefError
@@ -25,20 +25,10 @@ MAX_RULES = 3
 
 @dataclass(frozen=True)
 class Explanation:
-    """A count under some rules.
+    """A count under some rules, and the other one: a source often prints both side by side."""
 
-    Parameters
-    ----------
-    count : {"trainable", "total"}
-        Which of the two counts is meant.
-    rules : tuple of str
-        The rules; empty for the plain count.
-    trainable, total : int
-        Both counts under these rules: a source that prints one often prints the other beside it.
-    """
-
-    count: Count
-    rules: tuple[str, ...]
+    count: Count  # which of the two is meant
+    rules: tuple[str, ...]  # empty for the plain count
     trainable: int
     total: int
 
@@ -59,22 +49,11 @@ def explain(
     """Return every way to get the printed number, the fewest rules first.
 
     No rule, each rule, and two and three rules together are tried, for the trainable count and for
-    the total. Where fewer rules give the number, no further rule is added to them.
+    the total. Where fewer rules give the number, no further rule is added to them. If none gives
+    it, the result is empty; `closest` then has the nearest count.
 
-    Parameters
-    ----------
-    printed : int
-        The number to explain.
-    model, method, modules_to_save
-        What the number is said to count, as in `count_parameters`.
-    extra_rules : sequence of str
-        Rules to try besides, such as ``"leftover:loha:16"``. Leftovers of the same rank and targets
-        are tried anyway.
-
-    Returns
-    -------
-    tuple of Explanation
-        Empty if no rule explains the number; `closest` then returns the nearest count.
+    `extra_rules` are tried besides, such as ``"leftover:loha:16"``; leftovers of the same rank and
+    targets are tried anyway. The other arguments are those of `count_parameters`.
 
     Examples
     --------

@@ -10,9 +10,9 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from lora_ref.counting.cost import TrainingMemory, states_per_parameter
-from lora_ref.counting.methods.base import Method, Part, as_names
+from lora_ref.counting.methods.base import Method, Part
 from lora_ref.counting.methods.partial import Full
-from lora_ref.counting.model import Model, Module
+from lora_ref.counting.model import Model, Module, as_names
 from lora_ref.counting.rules import Rule, Setup, added_parameters, get_rule
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
@@ -25,30 +25,14 @@ ITEMSIZES: Mapping[str, int] = MappingProxyType(
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """How many parameters are trained, out of how many.
-
-    Parameters
-    ----------
-    model : Model
-        The model that is adapted.
-    method : Method
-        The method that adapts it.
-    trainable : int
-        Parameters that the optimiser changes, as the rules count them.
-    total : int
-        All parameters, as the rules count them.
-    parts : tuple of Part
-        What the method trains and adds, and the saved modules, before any rule.
-    rules : tuple of str
-        The rules that were applied.
-    """
+    """How many parameters are trained, out of how many, as the rules count them."""
 
     model: Model
     method: Method
     trainable: int
     total: int
-    parts: tuple[Part, ...]
-    rules: tuple[str, ...] = ()
+    parts: tuple[Part, ...]  # what the method trains and adds, and the saved modules; no rule
+    rules: tuple[str, ...]
 
     @property
     def share(self) -> Fraction:
@@ -143,16 +127,9 @@ def training_memory(
 ) -> TrainingMemory:
     """Return the bytes of weights, gradients and optimiser states.
 
-    Parameters
-    ----------
-    counted : ParameterCount
-        The parameters, and how many of them are trained.
-    dtype : str
-        Dtype of weights and gradients, a name in `ITEMSIZES`.
-    optimizer : {"sgd", "momentum", "adamw"}
-        Sets how many states a trainable parameter has.
-    state_dtype : str, optional
-        Dtype of the states; `dtype` if omitted. Mixed precision often keeps them in float32.
+    The dtypes are names in `ITEMSIZES`, the optimiser is one in `OPTIMIZER_STATES`. The states have
+    the dtype of weights and gradients unless they get their own: mixed precision often keeps them
+    in float32.
     """
     states = states_per_parameter(optimizer)
     size, state_size = itemsize(dtype), itemsize(dtype if state_dtype is None else state_dtype)

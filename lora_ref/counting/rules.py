@@ -41,23 +41,11 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """A named way of counting.
+    """A named way of counting."""
 
-    Parameters
-    ----------
-    name : str
-        As on the command line.
-    subject : str
-        What the rule is about; two rules about the same subject contradict each other.
-    text : str
-        The rule in one sentence.
-    change : callable
-        Returns the `Change` of the counts of a `Setup`.
-    """
-
-    name: str
-    subject: str
-    text: str
+    name: str  # as on the command line
+    subject: str  # two rules about the same subject contradict each other
+    text: str  # the rule in one sentence
     change: Callable[[Setup], Change]
 
     def contradicts(self, other: "Rule") -> bool:
@@ -93,8 +81,8 @@ def _injected_biases(setup: Setup) -> Change:
 def _vera_shared(setup: Setup) -> Change:
     if not isinstance(setup.method, VeRA):
         return Change()
-    pair = setup.method.shared_pair(setup.model).parameters
-    return Change(pair, 0 if setup.method.shared else pair)
+    pair = setup.method.shared_pair(setup.model)
+    return Change(pair, pair)
 
 
 _RULES = (

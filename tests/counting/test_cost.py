@@ -176,11 +176,6 @@ def test_a_pass_is_cheaper_than_full_only_below_a_third_of_the_break_even_rank(
     assert (lora < full) == (r < counting.break_even_rank(in_features, out_features) / 3)
 
 
-def test_a_multiply_add_is_two_flops():
-    cost = counting.full_multiply_adds(7, 5, n=3)
-    assert (cost.total, cost.flops) == (3 * 7 * 5 * 3, 2 * 3 * 7 * 5 * 3)
-
-
 # bytes
 
 

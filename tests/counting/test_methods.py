@@ -296,11 +296,10 @@ def test_what_is_saved_counts_once_beside_any_method():
 
 def test_vera_shares_one_pair_as_large_as_the_largest_target():
     model = block()
-    (*vectors, pair) = VeRA(3, ["c_attn", "c_proj"], shared=True).parts(model)
-    assert sum(part.parameters for part in vectors) == 2 * (24 + 3) + 2 * (8 + 3)
-    assert (pair.parameters, pair.trained) == (3 * (24 + 8), False)
-    plain, shared = (count_parameters(model, VeRA(3, ["c_attn"], shared=s)) for s in (False, True))
-    assert (shared.trainable, shared.total) == (plain.trainable, plain.total + 96)
+    method = VeRA(3, ["c_attn", "c_proj"])
+    counted = count_parameters(model, method)
+    assert counted.trainable == counted.total - model.total == 2 * (24 + 3) + 2 * (8 + 3)
+    assert method.shared_pair(model) == 3 * (24 + 8)
 
 
 def test_a_split_of_a_fused_projection_counts_as_a_matrix_of_its_own():
@@ -343,7 +342,7 @@ def test_a_count_prints_the_line_that_peft_prints():
         (lambda: LoRA(2, ["c_attn.q"]), ["c_attn"], "c_attn is both saved and"),
         (Full, ["ln_f"], "full trains ln_f anyway"),
         (lambda: LoKr(2, ["c_attn"], factor=0), [], "factor is 0"),
-        (lambda: VeRA(2, ["c_attn"], shared=1), [], "shared is 1, expected True or False"),
+        (lambda: LoKr(2, ["c_attn"], decompose_both=1), [], "decompose_both is 1, expected True"),
         (lambda: IA3(["c_attn"], ["c_proj"]), [], "expected names among the targets"),
         (lambda: Adapter(2, "huolsby"), [], "kind is 'huolsby', expected one of"),
         (lambda: PrefixEmbed(0), [], "both 0"),

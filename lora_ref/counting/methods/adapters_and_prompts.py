@@ -3,25 +3,19 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from lora_ref.checks import as_count
 from lora_ref.counting.cost import adapter_params
-from lora_ref.counting.methods.base import Method, Part, Targeted, as_names, last_stack
-from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.methods.base import Method, Part, Targeted, last_stack
+from lora_ref.counting.model import Kind, Model, Module, as_names
 from lora_ref.errors import LoraRefError
-
-
-class _Placement(NamedTuple):
-    adapters: int  # in a block
-    norms: int  # layer norms that come with them, in a block
-
 
 PLACEMENTS = MappingProxyType(
     {
-        "houlsby": _Placement(2, 0),  # Houlsby et al., 2019, arXiv 1902.00751
-        "lin": _Placement(1, 1),  # Lin et al., 2020, arXiv 2004.03829
-        "pfeiffer": _Placement(1, 0),  # Pfeiffer et al., 2021, arXiv 2005.00247
+        "houlsby": (2, 0),  # Houlsby et al., 2019, arXiv 1902.00751
+        "lin": (1, 1),  # Lin et al., 2020, arXiv 2004.03829
+        "pfeiffer": (1, 0),  # Pfeiffer et al., 2021, arXiv 2005.00247
     }
 )
 """Adapters and layer norms in a block by kind, as arXiv 2106.09685 counts them (5.1)."""
@@ -178,5 +172,5 @@ class IA3(Targeted):
 
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield the vector."""
-        of_input = any(module.matches(name) for name in self.feedforward)
-        yield Part("l", module.shape[1] if of_input else module.out_features)
+        of_input = module.matches(*self.feedforward)
+        yield Part("l", module.shape[1 if of_input else 0])

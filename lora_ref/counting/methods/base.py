@@ -4,29 +4,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
-from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module, as_names
 from lora_ref.errors import LoraRefError
 
 
 class Part(NamedTuple):
-    """Parameters of one sort that a method trains or adds.
-
-    Parameters
-    ----------
-    name : str
-        What they are, such as ``"A"``.
-    parameters : int
-        How many there are in the whole model.
-    trained : bool
-        Whether the optimiser changes them; what is added and frozen counts in the total alone.
-    added : bool
-        Whether they come on top of the model; the model's own parameters are in its total already.
-    """
+    """Parameters of one sort, such as ``"A"``, that a method trains or adds."""
 
     name: str
-    parameters: int
-    trained: bool = True
-    added: bool = True
+    parameters: int  # in the whole model
+    trained: bool = True  # what is added and frozen counts in the total alone
+    added: bool = True  # the model's own parameters are in its total already
 
 
 class Method(ABC):
@@ -115,10 +103,3 @@ def last_stack(model: Model) -> Stack:
 def _before_star(module: Module) -> str:
     steps = module.name.split(".")
     return ".".join(steps[: steps.index("*")])
-
-
-def as_names(what: str, names: object) -> tuple[str, ...]:
-    """Return names as a tuple, each once; a single string is refused, not taken apart."""
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
-        raise LoraRefError(f"{what} is {names!r}, expected a list or a tuple of names")
-    return tuple(dict.fromkeys(names))

@@ -67,42 +67,28 @@ class DoRA(LoRA):
 class VeRA(LoRA):
     """One frozen random pair A, B for all targets, and two trained vectors for each: r + out.
 
-    Kopiczko et al., 2024, arXiv 2310.11454. Where the targets differ in shape, the pair has the
-    largest of both widths and every target uses a slice.
-
-    Parameters
-    ----------
-    r, targets
-        As in `LoRA`.
-    shared : bool
-        Whether the frozen pair is part of the total. It can be drawn anew from its seed, and PEFT
-        keeps it in a buffer, which its count of parameters leaves out.
+    Kopiczko et al., 2024, arXiv 2310.11454. The frozen pair can be drawn anew from its seed. PEFT
+    keeps it in a buffer, which its count of parameters leaves out, and so does this one; the rule
+    ``vera-shared`` counts it.
     """
 
     name: ClassVar[str] = "vera"
     kinds: ClassVar[tuple[Kind, ...]] = ("linear",)
-
-    shared: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        as_flag("shared", self.shared)
 
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield the two scaling vectors."""
         yield Part("lambda_b", module.out_features)
         yield Part("lambda_d", self.r)
 
-    def parts(self, model: Model) -> tuple[Part, ...]:
-        """Return the vectors and, if `shared`, the frozen pair."""
-        frozen = (self.shared_pair(model),) if self.shared else ()
-        return (*super().parts(model), *frozen)
+    def shared_pair(self, model: Model) -> int:
+        """Return the entries of the frozen A and B that all targets share.
 
-    def shared_pair(self, model: Model) -> Part:
-        """Return the frozen A and B that all targets share."""
+        Where the targets differ in shape, the pair has the largest of both widths and every target
+        uses a slice.
+        """
         modules = self.targeted(model)
         widths = max(m.in_features for m in modules) + max(m.out_features for m in modules)
-        return Part("shared A and B", self.r * widths, trained=False)
+        return self.r * widths
 
 
 @dataclass(frozen=True)

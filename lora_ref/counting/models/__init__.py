@@ -1,8 +1,10 @@
 """Published models as data: the names and shapes of all modules, as in the checkpoints.
 
-A family is a function from sizes to a `Model`, such as ``gpt2(768, 12)``. Modules have the names of
-the Hugging Face checkpoints, so the targets of PEFT are targets here. Heads for a task are left
-out, except the head of a causal language model, which is part of its pre-training.
+A family is a function from sizes to a `Model`, such as ``gpt2(768, 12)``: `width` is that of the
+residual stream, `feed_forward` that of the layer inside a block, `vocabulary` the entries of the
+token table, `positions` those of a table of positions. Modules have the names of the Hugging Face
+checkpoints, so the targets of PEFT are targets here. Heads for a task are left out, except the head
+of a causal language model, which is part of its pre-training.
 """
 
 from lora_ref.counting.models.encoders import bert, deberta, distilbert

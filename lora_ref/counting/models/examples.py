@@ -1,13 +1,11 @@
 """Models of published examples beside those of `MODELS`, most of them with a head for a task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from lora_ref.counting.model import Model
 from lora_ref.counting.models import MODELS, bert, get_model, llama, t5
 from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
 from lora_ref.counting.models.llama import GEMMA_NORMS
-from lora_ref.errors import LoraRefError
-from lora_ref.suggestions import nearest_or_all
 
 
 def _classifier(name: str, dense: str, last: str, classes: int) -> Model:
@@ -25,10 +23,6 @@ def _roberta(name: str, classes: int) -> Model:
 def _t5(name: str, title: str, width: int, *sizes: int, newer: bool) -> Model:
     """Return a T5 of the first version, or of the later one: gated, its head not tied."""
     return t5(width, 24, *sizes, gated=newer, tied=not newer).named(name, title)
-
-
-def _bert_cased() -> Model:
-    return bert(768, 12, 28996).named("bert-base-cased", "BERT base, cased")
 
 
 def _bloomz() -> Model:
@@ -51,13 +45,6 @@ def _bloomz() -> Model:
     return Model("bloomz-560m", "BLOOMZ 560M", "", modules, width, 24)
 
 
-def _gemma_3() -> Model:
-    """Return Gemma 3 1B (arXiv 2503.19786): one head of keys for four of queries, normed each."""
-    sizes = 1152, 26, 4, 6912, 262144
-    model = llama(*sizes, kv_heads=1, head_width=256, tied=True, norms=GEMMA_NORMS, head_norms=True)
-    return model.named("gemma-3-1b", "Gemma 3 1B")
-
-
 def _microgpt() -> Model:
     """Return no-magic's GPT: one block, no biases, no trained norms, its head not tied."""
     width, positions, vocabulary = 16, 16, 27
@@ -75,28 +62,34 @@ def _microgpt() -> Model:
     return Model("no-magic-gpt", "no-magic's GPT", "", modules, width, 1)
 
 
-EXAMPLE_MODELS: Mapping[str, Callable[[], Model]] = {
-    "gpt2 with 2 classes": lambda: get_model("gpt2").with_head("out_head", 2),
-    "roberta-base with 3 classes": lambda: _roberta("roberta-base", 3),
-    "roberta-large with 2 classes": lambda: _roberta("roberta-large", 2),
-    "roberta-large with 3 classes": lambda: _roberta("roberta-large", 3),
-    "roberta-large for tokens, 11 classes": lambda: (
-        get_model("roberta-large").without("pooler.dense").with_head("classifier", 11)
-    ),
-    "deberta-v2-xxlarge with 3 classes": lambda: _classifier(
+_BERT_CASED = bert(768, 12, 28996).named("bert-base-cased", "BERT base, cased")
+
+# arXiv 2503.19786: one head of keys for four of queries, normed each
+_GEMMA_3 = llama(
+    *(1152, 26, 4, 6912, 262144),
+    kv_heads=1, head_width=256, tied=True, norms=GEMMA_NORMS, head_norms=True,
+).named("gemma-3-1b", "Gemma 3 1B")  # fmt: skip
+
+EXAMPLE_MODELS: Mapping[str, Model] = {
+    "gpt2 with 2 classes": get_model("gpt2").with_head("out_head", 2),
+    "roberta-base with 3 classes": _roberta("roberta-base", 3),
+    "roberta-large with 2 classes": _roberta("roberta-large", 2),
+    "roberta-large with 3 classes": _roberta("roberta-large", 3),
+    "roberta-large for tokens, 11 classes": get_model("roberta-large")
+    .without("pooler.dense")
+    .with_head("classifier", 11),
+    "deberta-v2-xxlarge with 3 classes": _classifier(
         "deberta-v2-xxlarge", "pooler.dense", "classifier", 3
     ),
-    "vit-base with 101 classes": lambda: get_model("vit-base").with_head("classifier", 101),
-    "bert-base-cased with 2 classes": lambda: _bert_cased().with_head("classifier", 2),
-    "bert-base-cased for answers": lambda: (
-        _bert_cased().without("pooler.dense").with_head("qa_outputs", 2)
-    ),
-    "bloomz-560m": _bloomz,
-    "t5-large": lambda: _t5("t5-large", "T5 large", 1024, 16, 4096, 32128, newer=False),
-    "mt0-large": lambda: _t5("mt0-large", "mT0 large", 1024, 16, 2816, 250112, newer=True),
-    "t0-3b": lambda: _t5("t0-3b", "T0 3B", 2048, 32, 5120, 32128, newer=True),
-    "gemma-3-1b": _gemma_3,
-    "no-magic-gpt": _microgpt,
+    "vit-base with 101 classes": get_model("vit-base").with_head("classifier", 101),
+    "bert-base-cased with 2 classes": _BERT_CASED.with_head("classifier", 2),
+    "bert-base-cased for answers": _BERT_CASED.without("pooler.dense").with_head("qa_outputs", 2),
+    "bloomz-560m": _bloomz(),
+    "t5-large": _t5("t5-large", "T5 large", 1024, 16, 4096, 32128, newer=False),
+    "mt0-large": _t5("mt0-large", "mT0 large", 1024, 16, 2816, 250112, newer=True),
+    "t0-3b": _t5("t0-3b", "T0 3B", 2048, 32, 5120, 32128, newer=True),
+    "gemma-3-1b": _GEMMA_3,
+    "no-magic-gpt": _microgpt(),
 }
 """Models that only examples use, by name."""
 
@@ -109,9 +102,4 @@ def any_model(name: str) -> Model:
     >>> f"{any_model('gpt2 with 2 classes').total:,}"
     '124,441,346'
     """
-    if name in EXAMPLE_MODELS:
-        return EXAMPLE_MODELS[name]()
-    if name in MODELS:
-        return MODELS[name]
-    hint = nearest_or_all(name, (*MODELS, *EXAMPLE_MODELS))
-    raise LoraRefError(f"there is no model {name!r:.80}{hint}")
+    return get_model(name, {**MODELS, **EXAMPLE_MODELS})

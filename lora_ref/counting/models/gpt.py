@@ -43,18 +43,12 @@ def opt(
 
     Parameters
     ----------
-    width : int
-        Width of the residual stream; the feed-forward layer is four times as wide.
-    blocks : int
-        Decoder blocks.
     embedding_width : int, optional
         Width of the token table. If it is not `width`, two more matrices lead there and back.
     norm_last : bool
         Whether a layer norm follows the last block; it does where the norms come first in a block.
     positions : int
         Longest text; the table has two more entries, which a text never uses.
-    vocabulary : int
-        Entries of the token table.
     """
     narrow = width if embedding_width is None else embedding_width
     block = (

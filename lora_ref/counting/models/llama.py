@@ -25,16 +25,8 @@ def llama(
 
     Parameters
     ----------
-    width : int
-        Width of the residual stream.
-    blocks : int
-        Decoder blocks.
     heads : int
         Heads of the queries.
-    feed_forward : int
-        Width of the gated feed-forward layer: gate and up go there, down comes back.
-    vocabulary : int
-        Entries of the token table.
     kv_heads : int, optional
         Heads of keys and values: fewer than `heads` in grouped-query attention (Ainslie et al.
         2023, arXiv 2305.13245). As many if omitted.

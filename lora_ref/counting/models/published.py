@@ -141,8 +141,8 @@ MODELS: Mapping[str, Model] = MappingProxyType({model.name: model for model in _
 """Published models by short name, family by family."""
 
 
-def get_model(name: str) -> Model:
-    """Return the published model of that short name; an unknown one is an error with the nearest.
+def get_model(name: str, models: Mapping[str, Model] = MODELS) -> Model:
+    """Return the model of that short name; an unknown one is an error with the nearest.
 
     Examples
     --------
@@ -152,6 +152,6 @@ def get_model(name: str) -> Model:
     Traceback (most recent call last):
     lora_ref.errors.LoraRefError: there is no model 'lama-7b'; the nearest: llama-7b, ...
     """
-    if name in tuple(MODELS):
-        return MODELS[name]
-    raise LoraRefError(f"there is no model {name!r}{nearest_or_all(name, MODELS)}")
+    if name in tuple(models):
+        return models[name]
+    raise LoraRefError(f"there is no model {name!r:.80}{nearest_or_all(name, models)}")

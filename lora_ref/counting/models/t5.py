@@ -18,21 +18,14 @@ def t5(
 ) -> Model:
     """Return a T5 with `blocks` blocks in the encoder and as many in the decoder.
 
-    There is no bias anywhere. Positions are relative: the first block of each side has a table with
-    an entry for each head and distance, and the others use it.
+    There is no bias anywhere, and both sides share the token table. Positions are relative: the
+    first block of each side has a table with an entry for each head and distance, and the others
+    use it.
 
     Parameters
     ----------
-    width : int
-        Width of the residual stream.
-    blocks : int
-        Blocks of the encoder, and of the decoder.
     heads, head_width : int
         Their product is the width of queries, keys and values.
-    feed_forward : int
-        Width of the feed-forward layer.
-    vocabulary : int
-        Entries of the token table, which both sides share.
     gated : bool
         Whether the feed-forward layer has a gate, as from version 1.1 on.
     tied : bool

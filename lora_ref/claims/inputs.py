@@ -16,16 +16,6 @@ from lora_ref.suggestions import nearest
 MOST_FACTORS = 8  # matrices in one product
 MOST_TERMS = 16  # entries of a list at a key
 LARGEST_MATRIX = 32  # rows or columns of a matrix that is written out
-LARGEST_COUNT = 10**12  # a whole number that a quantity takes, such as a width
-LARGEST_FEW = 1024  # a whole number of which arrays are made, or so many steps trained
-
-_RANGES = {
-    "count": (1, LARGEST_COUNT),
-    "whole": (0, LARGEST_COUNT),
-    "few": (1, LARGEST_FEW),
-    "steps": (0, LARGEST_FEW),
-}
-"""The least and the largest whole number of a kind."""
 
 
 class Inputs:
@@ -146,7 +136,7 @@ class Inputs:
                 terms = tuple(self._factors(term) for term in _listed(value))
                 return None if None in terms else terms
             case "count" | "whole" | "few" | "steps":
-                return _count(value, *_RANGES[parameter.kind.name])
+                return _count(value, *parameter.kind.limits)
             case "number":
                 return self._number(value)
             case "values":

@@ -17,6 +17,9 @@ from typing import (
     get_type_hints,
 )
 
+MOST = 10**12  # the largest whole number that a quantity takes, such as a width
+FEW = 1024  # the largest of which arrays are made, or so many steps trained
+
 
 class Kind(NamedTuple):
     """What may stand at a key of a file."""
@@ -24,6 +27,7 @@ class Kind(NamedTuple):
     name: str  # decides how the reader converts the value
     description: str  # the end of a sentence such as "rank needs the key of: ..."
     sweeps: bool = False  # whether a list of such values stands for several computations
+    limits: tuple[int, int] = (0, 0)  # of a whole number
 
 
 class Returns(NamedTuple):
@@ -34,11 +38,12 @@ class Returns(NamedTuple):
 
 
 Matrix: TypeAlias = Annotated[Any, Kind("matrix", 'names of matrices, such as "W0" or "B A"')]
+Own: TypeAlias = Annotated[Matrix, "where the key is left out, the matrix of that name"]
 Terms: TypeAlias = Annotated[Any, Kind("terms", 'a list of such texts, such as ["W0", "B A"]')]
-Count: TypeAlias = Annotated[int, Kind("count", "a whole number of at least 1", True)]
-Whole: TypeAlias = Annotated[int, Kind("whole", "a whole number of at least 0", True)]
-Few: TypeAlias = Annotated[int, Kind("few", "a whole number from 1 to 1,024", True)]
-Steps: TypeAlias = Annotated[int, Kind("steps", "a whole number from 0 to 1,024", True)]
+Count: TypeAlias = Annotated[int, Kind("count", "a whole number of at least 1", True, (1, MOST))]
+Whole: TypeAlias = Annotated[int, Kind("whole", "a whole number of at least 0", True, (0, MOST))]
+Few: TypeAlias = Annotated[int, Kind("few", "a whole number from 1 to 1,024", True, (1, FEW))]
+Steps: TypeAlias = Annotated[int, Kind("steps", "a whole number from 0 to 1,024", True, (0, FEW))]
 Number: TypeAlias = Annotated[
     Any, Kind("number", 'a number such as 2, 0.5 or "1/3", or the name of a derived number', True)
 ]
@@ -125,7 +130,9 @@ def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:
     if get_origin(hint) is Literal:
         kind, words = Kind("word", "one of the words listed", True), get_args(hint)
         return Parameter(key.replace("_", "-"), parameter.name, kind, required, default, words)
-    (kind,) = get_args(hint)[1:]
+    kind, *own = get_args(hint)[1:]
+    if own:
+        required, default = False, key
     if kind.name != "matrix":
         key = key.replace("_", "-")
     return Parameter(key, parameter.name, kind, required, default)

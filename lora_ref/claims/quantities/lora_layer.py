@@ -7,7 +7,7 @@ compares the two.
 from fractions import Fraction
 from typing import Any
 
-from lora_ref.claims.registry import Count, Flag, Matrix, Number, OneMatrix, OneNumber, quantity
+from lora_ref.claims.registry import Count, Flag, Number, OneMatrix, OneNumber, Own, quantity
 from lora_ref.claims.values import matrix_of, shape_text
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.exact import ExactArray, added, product, root
@@ -27,7 +27,7 @@ def scaling(alpha: Number, r: Count, rank_stabilized: Flag = False) -> OneNumber
 
 @quantity(TOPIC)
 def delta_w(
-    A: Matrix = "A", B: Matrix = "B", alpha: Number | None = None, rank_stabilized: Flag = False
+    A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return the update, scaling B A (Hu et al., 2021, arXiv 2106.09685); no alpha scales by 1."""
     s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
@@ -36,11 +36,7 @@ def delta_w(
 
 @quantity(TOPIC)
 def merged(
-    W0: Matrix = "W0",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return W0 plus the update: the merged weight."""
     return added(matrix_of("W0", W0), delta_w(A, B, alpha, rank_stabilized))
@@ -48,12 +44,7 @@ def merged(
 
 @quantity(TOPIC)
 def output(
-    x: Matrix = "x",
-    W0: Matrix = "W0",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    x: Own, W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return y = W0 x + scaling B (A x); for a matrix x the same for each of its rows."""
     rows = _rows("x", x)
@@ -65,46 +56,25 @@ def output(
 
 @quantity(TOPIC)
 def grad_A(
-    x: Matrix = "x",
-    grad_y: Matrix = "grad_y",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    x: Own, grad_y: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return the gradient of A: scaling B^T grad_y x^T, summed over the rows of x."""
-    rows, g = _both(x, grad_y)
     s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
-    product(matrix_of("B", B), A)  # the shapes of A and B must fit each other, and x's must fit A
-    product(A, rows.T)
-    return s * product(product(g, B).T, rows)
+    return s * product(B.T, _grad_update(x, grad_y, A, B))
 
 
 @quantity(TOPIC)
 def grad_B(
-    x: Matrix = "x",
-    grad_y: Matrix = "grad_y",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    x: Own, grad_y: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return the gradient of B: scaling grad_y (A x)^T, summed over the rows of x."""
-    rows, g = _both(x, grad_y)
     s = scaling(alpha, len(matrix_of("A", A)), rank_stabilized)
-    product(matrix_of("B", B), A)
-    product(g, B)
-    return s * product(g.T, product(rows, A.T))
+    return s * product(_grad_update(x, grad_y, A, B), A.T)
 
 
 @quantity(TOPIC)
 def grad_x(
-    grad_y: Matrix = "grad_y",
-    W0: Matrix = "W0",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    alpha: Number | None = None,
-    rank_stabilized: Flag = False,
+    grad_y: Own, W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
     """Return the gradient of x: (W0 + scaling B A)^T grad_y."""
     found = product(_rows("grad_y", grad_y), merged(W0, A, B, alpha, rank_stabilized))
@@ -112,10 +82,14 @@ def grad_x(
 
 
 @quantity(TOPIC)
-def grad_W0(x: Matrix = "x", grad_y: Matrix = "grad_y") -> OneMatrix:
+def grad_W0(x: Own, grad_y: Own) -> OneMatrix:
     """Return the gradient that W0 would have, grad_y x^T: LoRA neither computes nor applies it."""
-    rows, g = _both(x, grad_y)
-    return product(g.T, rows)
+    if x.ndim != grad_y.ndim or (x.ndim == 2 and len(x) != len(grad_y)):
+        raise ShapeError(
+            f"x is {shape_text(x.shape)} and grad_y {shape_text(grad_y.shape)}: as many rows of "
+            "the one as of the other are needed"
+        )
+    return product(_rows("grad_y", grad_y).T, _rows("x", x))
 
 
 @quantity(TOPIC)
@@ -134,10 +108,11 @@ def _rows(what: str, array: ExactArray) -> Any:
     return array[None] if array.ndim == 1 else array
 
 
-def _both(x: ExactArray, grad_y: ExactArray) -> tuple[Any, Any]:
-    if x.ndim != grad_y.ndim or (x.ndim == 2 and len(x) != len(grad_y)):
+def _grad_update(x: ExactArray, grad_y: ExactArray, A: ExactArray, B: ExactArray) -> Any:
+    """Return the gradient of B A, that of W0, where the shapes of both fit."""
+    gradient, update = grad_W0(x, grad_y), product(matrix_of("B", B), A)
+    if gradient.shape != update.shape:
         raise ShapeError(
-            f"x is {shape_text(x.shape)} and grad_y {shape_text(grad_y.shape)}: as many rows of "
-            "the one as of the other are needed"
+            f"B A is {shape_text(update.shape)}, and grad_y x^T {shape_text(gradient.shape)}"
         )
-    return _rows("x", x), _rows("grad_y", grad_y)
+    return gradient

@@ -16,6 +16,7 @@ from lora_ref.claims.registry import (
     Numbers,
     OneMatrix,
     OneNumber,
+    Own,
     Shape,
     Shapes,
     Terms,
@@ -103,7 +104,7 @@ def beside(of: Terms) -> OneMatrix:
 
 
 @quantity(TOPIC)
-def term(k: Count, A: Matrix = "A", B: Matrix = "B") -> OneMatrix:
+def term(k: Count, A: Own, B: Own) -> OneMatrix:
     """Return column k of B times row k of A: the k-th of the r terms of B A."""
     A, B = matrix_of("A", A), matrix_of("B", B)
     if B.shape[1] != len(A):
@@ -114,7 +115,7 @@ def term(k: Count, A: Matrix = "A", B: Matrix = "B") -> OneMatrix:
 
 
 @quantity(TOPIC)
-def sum_of_terms(k: Count, A: Matrix = "A", B: Matrix = "B") -> OneMatrix:
+def sum_of_terms(k: Count, A: Own, B: Own) -> OneMatrix:
     """Return the first k of the r terms of B A added up, each a column of B times a row of A."""
     return sum(term(i, A, B) for i in range(1, k + 1))
 
@@ -165,7 +166,7 @@ def squared_norm(of: Matrix) -> OneNumber:
 
 
 @quantity(TOPIC)
-def norm_of_terms(k: Count, A: Matrix = "A", B: Matrix = "B") -> OneNumber:
+def norm_of_terms(k: Count, A: Own, B: Own) -> OneNumber:
     """Return the Frobenius norm of the first k of the r terms of B A added up."""
     return frobenius_norm(sum_of_terms(k, A, B))
 
@@ -259,14 +260,14 @@ def row_steps(of: Matrix) -> OneMatrix:
 
 
 @quantity(TOPIC)
-def coordinates(basis: Matrix, x: Matrix = "x") -> Numbers:
+def coordinates(basis: Matrix, x: Own) -> Numbers:
     """Return the coordinates of x's part in the span of some rows, by the rows."""
     rows = _floats("basis", basis)
     return tuple(np.linalg.pinv(rows.T) @ floats(x))
 
 
 @quantity(TOPIC)
-def products_less_coordinates(basis: Matrix, x: Matrix = "x") -> OneNumber:
+def products_less_coordinates(basis: Matrix, x: Own) -> OneNumber:
     """Return the largest gap between inner products with some rows and coordinates by them."""
     rows = _floats("basis", basis)
     gap = np.abs(rows @ floats(x) - np.linalg.pinv(rows.T) @ floats(x)).max()
@@ -281,7 +282,7 @@ def orthonormal_rows(of: Matrix) -> OneMatrix:
 
 
 @quantity(TOPIC)
-def share_inside(basis: Matrix, x: Matrix = "x") -> OneNumber:
+def share_inside(basis: Matrix, x: Own) -> OneNumber:
     """Return the share of x's squared length that lies in the span of some rows."""
     rows = _floats("basis", basis)
     inside = np.linalg.pinv(rows) @ rows @ floats(x)
@@ -314,7 +315,7 @@ def product_shape(shapes: Shapes) -> Shape:
 
 
 @quantity(TOPIC)
-def path(of: Terms, x: Matrix = "x") -> Numbers:
+def path(of: Terms, x: Own) -> Numbers:
     """Return the length of x, and of what each of the maps makes of it; the last acts first."""
     if x.ndim != 1:
         raise ShapeError(f"x is {shape_text(x.shape)}, expected a vector")

@@ -14,7 +14,17 @@ import numpy as np
 
 from lora_ref import lowrank
 from lora_ref.checks import Array
-from lora_ref.claims.registry import Few, Flag, Matrix, Number, Numbers, OneNumber, Steps, quantity
+from lora_ref.claims.registry import (
+    Few,
+    Flag,
+    Matrix,
+    Number,
+    Numbers,
+    OneNumber,
+    Own,
+    Steps,
+    quantity,
+)
 from lora_ref.claims.values import settled
 from lora_ref.exact import floats
 from lora_ref.gradcheck import numerical_gradients, sgd_step
@@ -163,14 +173,7 @@ def excess_over_bound(r: Few, steps: Few = 100) -> OneNumber:
 
 
 @quantity(TOPIC)
-def directions_turned(
-    lr: Number,
-    W0: Matrix = "W0",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    x: Matrix = "x",
-    target: Matrix = "target",
-) -> Numbers:
+def directions_turned(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own) -> Numbers:
     """Return the degrees by which one step of SGD turns each term of B A.
 
     The loss is half the squared distance of y to a target, and alpha is r.
@@ -186,14 +189,7 @@ def directions_turned(
 
 
 @quantity(TOPIC)
-def rank_after_one_step(
-    lr: Number,
-    W0: Matrix = "W0",
-    A: Matrix = "A",
-    B: Matrix = "B",
-    x: Matrix = "x",
-    target: Matrix = "target",
-) -> OneNumber:
+def rank_after_one_step(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own) -> OneNumber:
     """Return the rank of B A after one step of SGD."""
     return numerical_rank(_one_step(W0, A, B, x, target, lr).delta_w)
 
@@ -202,7 +198,7 @@ def rank_after_one_step(
 
 
 @quantity(TOPIC)
-def update_norm(alpha: Number, A: Matrix = "A", B: Matrix = "B") -> OneNumber:
+def update_norm(alpha: Number, A: Own, B: Own) -> OneNumber:
     """Return the norm of (alpha/r) B A of a layer."""
     W0 = np.zeros((len(B), A.shape[1]))
     layer = LoRALinear(W0, floats(A), floats(B), float(alpha))
@@ -243,13 +239,13 @@ def largest_rank_of_products(r: Few, draws: Few = 50) -> OneNumber:
 
 
 @quantity(TOPIC)
-def jacobian_rank(A: Matrix = "A", B: Matrix = "B") -> OneNumber:
+def jacobian_rank(A: Own, B: Own) -> OneNumber:
     """Return the rank of the derivative of B A by B and A: in how many directions it can move."""
     return numerical_rank(lowrank.product_jacobian(floats(A), floats(B)))
 
 
 @quantity(TOPIC)
-def change_outside_span(of: Matrix, basis: Matrix, x: Matrix = "x") -> OneNumber:
+def change_outside_span(of: Matrix, basis: Matrix, x: Own) -> OneNumber:
     """Return the share of a map's output that comes from the part of x outside a span."""
     rows, column = floats(basis), floats(x)
     inside = np.linalg.pinv(rows) @ rows @ column

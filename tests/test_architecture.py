@@ -21,7 +21,7 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "shared": ("errors", "suggestions", "atomic_write", "processes", "checks"),
+    "shared": ("errors", "suggestions", "read_text", "atomic_write", "processes", "checks"),
     "mathematics": (
         "exact",
         "lowrank",

@@ -28,6 +28,7 @@ from lora_ref.claims.file_errors import (
 from lora_ref.claims.inputs import Inputs
 from lora_ref.claims.printed import read_printed
 from lora_ref.errors import LoraRefError
+from lora_ref.read_text import read_text
 from lora_ref.suggestions import nearest
 
 # limits of a file
@@ -55,30 +56,7 @@ def read(path: str | FilePath) -> Source:
 
     A `LoraRefError` lists everything that is wrong with the file, a line each.
     """
-    name = str(path)
-    try:
-        if not name or FilePath(path).is_dir():
-            raise LoraRefError(f"{name or '.'} is a folder, expected a TOML file")
-        if FilePath(path).exists() and not FilePath(path).is_file():
-            raise LoraRefError(f"{name} is no regular file, expected a TOML file")
-        with open(path, "rb") as file:
-            raw = file.read(LARGEST_FILE + 1)
-    except LoraRefError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LoraRefError(f"{name!r} cannot be read: {reason}") from None
-    if len(raw) > LARGEST_FILE:
-        raise LoraRefError(f"{name} is larger than {LARGEST_FILE // 1024} KiB, a lecture is not")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise LoraRefError(
-            f"{name}, line {line}: the byte 0x{raw[error.start]:02x} is not UTF-8; save the file "
-            "as UTF-8"
-        ) from None
-    return parse(text, name)
+    return parse(read_text(path, LARGEST_FILE, "a TOML file"), str(path))
 
 
 def parse(text: str, name: str = "the text", *, compute: bool = True) -> Source:

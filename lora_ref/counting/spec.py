@@ -14,6 +14,7 @@ from typing import Any
 
 from lora_ref.counting.model import Model, Module, overlaps
 from lora_ref.errors import LoraRefError
+from lora_ref.read_text import read_text
 from lora_ref.suggestions import nearest_or_all
 
 MAX_BYTES = 1_000_000
@@ -41,22 +42,9 @@ def load(path: str | Path) -> Model:
 
     All errors of the file are reported together, each with its place.
     """
-    if not isinstance(path, str | Path):
-        raise LoraRefError(f"path is {path!r}, expected the name of a JSON file")
-    path = Path(path)
+    text = read_text(path, MAX_BYTES, "a JSON file")
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LoraRefError(f"{path} cannot be read ({reason}), expected a JSON file") from None
-    if len(raw) > MAX_BYTES:
-        raise LoraRefError(f"{path} has more than {MAX_BYTES:,} bytes, expected a model's sizes")
-    try:
-        text = raw.decode("utf-8-sig")
         return parse(json.loads(text, object_pairs_hook=_Object, parse_int=_bounded_int))
-    except UnicodeDecodeError as error:
-        raise LoraRefError(f"{path} is not UTF-8: byte {error.start}") from None
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise LoraRefError(f"{path}, {place}: not JSON: {error.msg}") from None

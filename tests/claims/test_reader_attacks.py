@@ -23,7 +23,7 @@ def test_what_is_no_text_file_is_refused_with_a_sentence(tmp_path):
     for raw, said in (
         (GOOD.encode("utf-16"), "line 1: the byte 0xff is not UTF-8"),
         (b"# one\n# t\xe9te\n", "line 2: the byte 0xe9 is not UTF-8"),
-        (b"#" * (LARGEST_FILE + 1), "is larger than 256 KiB"),
+        (b"#" * (LARGEST_FILE + 1), "has more than 262,144 bytes"),
         (b"", "there is no [[claim]]"),
         (b"\0", "is not TOML"),
     ):

@@ -1,42 +1,29 @@
-"""`docs/derivations.md`: its Python blocks are run, its tables recomputed, its statements tried."""
+"""`docs/derivations.md`, the page and LoRA: blocks are run, tables recomputed, statements tried."""
 
 import re
 from dataclasses import replace
 from itertools import product
 from math import prod, sqrt
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from derivations_page import (
+    DOCS,
+    FILES,
+    SECTIONS,
+    agree,
+    blocks,
+    displayed,
+    run,
+    sections_of,
+    table,
+    targets,
+)
 from numpy.testing import assert_allclose
 
 from lora_ref import Linear, LoRALinear
 from lora_ref.gradcheck import EXACT_TOLERANCE, sgd_step, vjp_errors
-
-TESTS = Path(__file__).parents[1]
-DOCS = TESTS.parent / "docs"
-PAGE = (DOCS / "derivations.md").read_text(encoding="utf-8")
-TITLES = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
-SECTIONS = dict(zip(TITLES, re.split(r"^## .+$", PAGE, flags=re.MULTILINE)[1:], strict=True))
-
-
-def blocks(section: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", SECTIONS[section], re.DOTALL | re.MULTILINE)
-
-
-def run(section: str, **names: Any) -> dict[str, Any]:
-    """Run the Python block of a section, and return every name that it leaves."""
-    (block,) = blocks(section)
-    known = {"np": np, **names}
-    exec(block, known)
-    return known
-
-
-def table(section: str) -> list[list[str]]:
-    """Return the rows of the only table of a section, without head and backticks."""
-    _, _, *rows = re.findall(r"^\|(.+)\|$", SECTIONS[section], re.MULTILINE)
-    return [[cell.strip().strip("`") for cell in row.split("|")] for row in rows]
 
 
 class Problem(NamedTuple):
@@ -72,53 +59,49 @@ def passes(at: Problem) -> dict[str, np.ndarray]:
     return {"y": y, "h": cache.h, "grad_x": grad_x, "grad_A": grads["A"], "grad_B": grads["B"]}
 
 
-def agree(page: dict[str, Any], code: dict[str, Any], *names: str) -> None:
-    for name in names:
-        assert_allclose(page[name], code[name], rtol=1e-10, atol=1e-12, err_msg=name, strict=True)
-
-
 # The page itself
-
-
-CHECKED_BY = re.compile(r"^Checked by: (.+)$", re.MULTILINE)
-
-
-def targets(section: str) -> list[tuple[str, str]]:
-    """Return file and test name of each target under a section."""
-    (line,) = CHECKED_BY.findall(SECTIONS[section])
-    parts = re.findall(r"`tests/([^:`]+)(?:::(\w+))?`", line)
-    assert len(parts) == line.count("`") // 2
-    return parts
 
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_derivation_ends_with_what_checks_it(section):
     assert SECTIONS[section].rstrip().splitlines()[-1].startswith("Checked by: ")
     for file, name in targets(section):
-        assert (TESTS / file).is_file(), f"tests/{file} is named and not there"
-        assert not name or TESTS / file == Path(__file__), "only this file's names are known here"
-        assert not name or name in globals(), f"{name} is named and not here"
+        assert file.is_file(), f"{file} is named and not there"
+        assert not name or file in FILES, "only the names of these files are known"
+        assert not name or f"def {name}(" in file.read_text(encoding="utf-8"), (
+            f"no {name} in {file}"
+        )
 
 
-def test_every_test_of_a_statement_is_named_on_the_page():
-    named = {name for section in SECTIONS for _, name in targets(section) if name}
-    about_the_page = {
-        "test_every_derivation_ends_with_what_checks_it",
-        "test_every_test_of_a_statement_is_named_on_the_page",
-        "test_every_block_is_run",
-        "test_a_page_keeps_to_plain_markdown_and_dollars",
-        "test_every_displayed_formula_is_tried_and_no_other",
-        "test_a_displayed_formula_holds",
-        "test_a_formula_that_is_not_evaluated_here_has_a_test",
-    }
-    here = {name for name in globals() if name.startswith("test_")}
-    assert named == here - about_the_page
+def test_every_section_belongs_to_one_file():
+    assert sorted(section for file in FILES for section in sections_of(str(file))) == sorted(
+        SECTIONS
+    )
 
 
-def test_every_block_is_run():
-    source = Path(__file__).read_text(encoding="utf-8")
-    run_here = re.findall(r'run\(\s*"([^"]+)"', source)
-    assert {section for section in SECTIONS if blocks(section)} == set(run_here)
+ABOUT_THE_PAGE = {
+    "test_every_derivation_ends_with_what_checks_it",
+    "test_every_section_belongs_to_one_file",
+    "test_every_test_of_a_statement_is_named_on_the_page",
+    "test_every_block_is_run",
+    "test_a_page_keeps_to_plain_markdown_and_dollars",
+    "test_every_displayed_formula_is_tried_and_no_other",
+    "test_a_displayed_formula_holds",
+    "test_a_formula_that_is_not_evaluated_here_has_a_test",
+}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_test_of_a_statement_is_named_on_the_page(file):
+    named = {name for section in SECTIONS for path, name in targets(section) if path == file}
+    there = re.findall(r"^def (test_\w+)\(", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert named == set(there) - ABOUT_THE_PAGE
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_block_is_run(file):
+    run_there = re.findall(r'run\(\s*"([^"]+)"', file.read_text(encoding="utf-8"))
+    assert {section for section in sections_of(str(file)) if blocks(section)} == set(run_there)
 
 
 @pytest.mark.parametrize("name", ["derivations.md", "notation.md"])
@@ -655,12 +638,6 @@ FORMULAS = {
 }
 
 
-def displayed() -> list[str]:
-    """Return the lines of all displays; a line break inside a matrix does not part them."""
-    displays = re.findall(r"\\begin\{aligned\}\n(.*?)\n\\end\{aligned\}", PAGE, re.DOTALL)
-    return [line.removesuffix(r" \\") for display in displays for line in display.splitlines()]
-
-
 def everything() -> dict[str, Any]:
     """Return one problem with all that the formulas speak of; a d before a name is its change."""
     at, rng = problem(4, 7, 5, 3, masked=True), np.random.default_rng(1)
@@ -699,7 +676,8 @@ def everything() -> dict[str, Any]:
 
 
 def test_every_displayed_formula_is_tried_and_no_other():
-    assert sorted(set(displayed())) == sorted(FORMULAS)
+    here = {formula for section in sections_of(__file__) for formula in displayed(section)}
+    assert sorted(here) == sorted(FORMULAS)
 
 
 @pytest.mark.parametrize("formula", [f for f in FORMULAS if not FORMULAS[f].startswith("test_")])

@@ -10,7 +10,8 @@ from pathlib import Path
 import exercises_page
 
 from lora_ref.claims import article, judge, literature, report
-from lora_ref.claims.registry import QUANTITIES, Parameter
+from lora_ref.claims.quantities import QUANTITIES
+from lora_ref.claims.quantity import Parameter
 from lora_ref.exercises import EXERCISES
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from lora_ref.claims.expand import BOUNDS, EXPECTED
 from lora_ref.claims.file_errors import FileErrors, Path, Table, kind_of, text_of
 from lora_ref.claims.inputs import Inputs, printed_of
 from lora_ref.claims.printed import printed_texts, read_printed, read_shape
-from lora_ref.claims.registry import Quantity
+from lora_ref.claims.quantity import Quantity
 from lora_ref.claims.values import Computed
 from lora_ref.errors import LoraRefError, ShapeError
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
 from lora_ref.claims.printed import Printed
-from lora_ref.claims.registry import Quantity
+from lora_ref.claims.quantity import Quantity
 from lora_ref.claims.values import Computed
 
 

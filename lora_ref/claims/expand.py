@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lora_ref.claims.file_errors import FileErrors, Path, Table, kind_of
-from lora_ref.claims.registry import QUANTITIES
+from lora_ref.claims.quantities import QUANTITIES
 
 BOUNDS = ("at-least", "above", "at-most", "below")
 EXPECTED = ("printed", "equals", *BOUNDS, "trend", "about")

@@ -7,7 +7,7 @@ import numpy as np
 from lora_ref.claims.file_errors import CLOSE, BareNumber, FileErrors, Path, Table, kind_of, text_of
 from lora_ref.claims.printed import Printed, number_of, read_printed, read_shape, split_rows
 from lora_ref.claims.quantities import QUANTITIES
-from lora_ref.claims.registry import Parameter, Quantity
+from lora_ref.claims.quantity import Parameter, Quantity
 from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lora_ref import claims, cli
-from lora_ref.claims import inputs, parse, printed, reader, registry, values
+from lora_ref.claims import inputs, parse, printed, quantity, reader, values
 from lora_ref.claims.expand import BOUNDS
 from lora_ref.claims.file_errors import DEEPEST_KEY
 from lora_ref.claims.judge import VERDICTS
@@ -73,7 +73,7 @@ def test_the_page_names_every_table_key_verdict_and_limit_of_the_code():
     assert [int(limit.replace(",", "")) for limit in limits] == [
         reader.LARGEST_FILE, reader.MOST_CLAIMS, inputs.LARGEST_MATRIX, values.LARGEST_SIDE,
         inputs.MOST_FACTORS, DEEPEST_KEY, inputs.MOST_TERMS, printed.LONGEST,
-        printed.LARGEST_POWER, registry.MOST, registry.FEW, printed.LARGEST_SIZE,
+        printed.LARGEST_POWER, quantity.MOST, quantity.FEW, printed.LARGEST_SIZE,
     ]  # fmt: skip
 
 

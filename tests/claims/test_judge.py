@@ -9,7 +9,7 @@ from test_reader import SOURCE, claim_text
 from lora_ref.claims import EXAMPLES, VERDICTS, judge, parse, read
 from lora_ref.claims.judge import MEANINGS
 from lora_ref.claims.quantities import QUANTITIES
-from lora_ref.claims.registry import OneNumber, quantity
+from lora_ref.claims.quantity import OneNumber, quantity_of
 
 RULES = '[rules]\nown = "a rule of the file"\n'
 
@@ -263,7 +263,7 @@ def test_a_quantity_that_raises_is_a_problem_and_no_verdict():
 
     planted.__annotations__ = QUANTITIES["stated"].compute.__annotations__
     try:
-        quantity("Tests")(planted)
+        QUANTITIES["planted"] = quantity_of(planted, "Tests")
         j = verdict_of("planted", "number = 1", "1")
     finally:
         del QUANTITIES["planted"]

@@ -4,7 +4,7 @@ from math import log
 
 import numpy as np
 
-from lora_ref.claims.registry import Count, Matrix, Number, OneNumber, Values, quantity
+from lora_ref.claims.quantity import Count, Matrix, Number, OneNumber, Values
 from lora_ref.claims.values import exact, rounded
 from lora_ref.errors import LoraRefError
 
@@ -14,13 +14,11 @@ TOPIC = "Arithmetic"
 # two numbers
 
 
-@quantity(TOPIC)
 def stated(number: Number) -> OneNumber:
     """Return a number as it is."""
     return number
 
 
-@quantity(TOPIC)
 def ratio(numerator: Number, denominator: Number) -> OneNumber:
     """Return the numerator by the denominator."""
     if not denominator:
@@ -28,25 +26,21 @@ def ratio(numerator: Number, denominator: Number) -> OneNumber:
     return exact(numerator) / exact(denominator)
 
 
-@quantity(TOPIC)
 def relative_rise(new: Number, old: Number) -> OneNumber:
     """Return new / old - 1."""
     return ratio(new, old) - 1
 
 
-@quantity(TOPIC)
 def relative_fall(new: Number, old: Number) -> OneNumber:
     """Return 1 - old / new: the fall of the time where the speed rises from old to new."""
     return 1 - ratio(old, new)
 
 
-@quantity(TOPIC)
 def stored_for_tasks(each: Number, tasks: Count, base: Number = 0) -> OneNumber:
     """Return base + tasks x each: the storage of a shared base and something for each task."""
     return exact(base) + tasks * exact(each)
 
 
-@quantity(TOPIC)
 def random_subspace_norm(norm: Number, r: Count, d: Count) -> OneNumber:
     """Return norm r / d: the norm of U^T W V^T expected for random U and V of r of d dimensions.
 
@@ -58,19 +52,16 @@ def random_subspace_norm(norm: Number, r: Count, d: Count) -> OneNumber:
 # several numbers
 
 
-@quantity(TOPIC)
 def smallest(of: Matrix) -> OneNumber:
     """Return the smallest number."""
     return min(of.flat)
 
 
-@quantity(TOPIC)
 def largest(of: Matrix) -> OneNumber:
     """Return the largest number."""
     return max(of.flat)
 
 
-@quantity(TOPIC)
 def spread(of: Matrix) -> OneNumber:
     """Return the largest number by the smallest; all are above 0."""
     least = smallest(of)
@@ -79,13 +70,11 @@ def spread(of: Matrix) -> OneNumber:
     return ratio(largest(of), least)
 
 
-@quantity(TOPIC)
 def distinct(of: Matrix) -> OneNumber:
     """Return how many different numbers there are."""
     return len({exact(number) for number in of.flat})
 
 
-@quantity(TOPIC)
 def growth_exponent(of: Matrix, along: Values) -> OneNumber:
     """Return the p of numbers that grow as the p-th power of others.
 
@@ -101,7 +90,6 @@ def growth_exponent(of: Matrix, along: Values) -> OneNumber:
     return rounded(slope, max(1.0, abs(slope)))
 
 
-@quantity(TOPIC)
 def chance_of_fit(of: Matrix, unit: Number) -> OneNumber:
     """Return the chance that a number printed to a unit is met by a member of a progression.
 

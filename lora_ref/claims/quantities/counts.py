@@ -4,7 +4,7 @@ from fractions import Fraction
 from typing import Literal
 
 from lora_ref import counting, lowrank
-from lora_ref.claims.registry import Count, Number, Numbers, OneNumber, quantity
+from lora_ref.claims.quantity import Count, Number, Numbers, OneNumber
 from lora_ref.errors import LoraRefError
 
 TOPIC = "Counts of one weight"
@@ -13,19 +13,16 @@ BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, 
 """Bits of a number, by the name of its type."""
 
 
-@quantity(TOPIC)
 def full_count(in_: Count, out: Count, copies: Count = 1) -> OneNumber:
     """Return in x out, what full fine-tuning trains; times copies."""
     return copies * counting.full_params(in_, out)
 
 
-@quantity(TOPIC)
 def lora_count(in_: Count, out: Count, r: Count, copies: Count = 1) -> OneNumber:
     """Return r (in + out), the entries of A and B; times copies."""
     return copies * counting.lora_params(in_, out, r)
 
 
-@quantity(TOPIC)
 def dora_count(in_: Count, out: Count, r: Count, copies: Count = 1) -> OneNumber:
     """Return r (in + out) + out, LoRA and a magnitude for each row; times copies.
 
@@ -34,7 +31,6 @@ def dora_count(in_: Count, out: Count, r: Count, copies: Count = 1) -> OneNumber
     return copies * (counting.lora_params(in_, out, r) + out)
 
 
-@quantity(TOPIC)
 def adapter_count(d: Count, m: Count, copies: Count = 1, norms: Count | None = None) -> OneNumber:
     """Return 2 d m + m + d, a bottleneck adapter of width m with its biases; times copies.
 
@@ -43,44 +39,37 @@ def adapter_count(d: Count, m: Count, copies: Count = 1, norms: Count | None = N
     return copies * counting.adapter_params(d, m) + 2 * d * (norms or 0)
 
 
-@quantity(TOPIC)
 def tasks_count(in_: Count, out: Count, r: Count, tasks: Count) -> OneNumber:
     """Return the parameters of one shared W0, and of an A and a B for each task."""
     return counting.several_tasks_params(in_, out, r, tasks)
 
 
-@quantity(TOPIC)
 def lora_share(in_: Count, out: Count, r: Count) -> OneNumber:
     """Return lora-count / full-count."""
     return Fraction(counting.lora_params(in_, out, r), counting.full_params(in_, out))
 
 
-@quantity(TOPIC)
 def lora_saving(in_: Count, out: Count, r: Count) -> OneNumber:
     """Return 1 - lora-share."""
     return 1 - lora_share(in_, out, r)
 
 
-@quantity(TOPIC)
 def lora_account(in_: Count, out: Count, r: Count) -> Numbers:
     """Return four numbers: the entries of A, of B, of both, and what they save of the weight."""
     of_A, of_B = r * in_, r * out
     return of_A, of_B, of_A + of_B, counting.full_params(in_, out) - of_A - of_B
 
 
-@quantity(TOPIC)
 def break_even_rank(in_: Count, out: Count) -> OneNumber:
     """Return in out / (in + out), where A and B have as many entries as the weight."""
     return counting.break_even_rank(in_, out)
 
 
-@quantity(TOPIC)
 def rank_set_dimension(in_: Count, out: Count, r: Count) -> OneNumber:
     """Return r (in + out - r), the dimension of the set of matrices of rank at most r."""
     return lowrank.rank_set_dimension(out, in_, r)
 
 
-@quantity(TOPIC)
 def multiply_adds(
     method: Literal["full", "lora", "merged", "forming"],
     pass_: Literal["forward", "backward", "total"],
@@ -104,7 +93,6 @@ def multiply_adds(
     return int(getattr(found, pass_))
 
 
-@quantity(TOPIC)
 def training_bytes(
     method: Literal["full", "lora"],
     in_: Count,
@@ -124,7 +112,6 @@ def training_bytes(
     return int(getattr(found, part))
 
 
-@quantity(TOPIC)
 def bytes_(
     numbers: Number, dtype: Literal["float64", "float32", "bfloat16", "float16", "int8", "nf4"]
 ) -> OneNumber:

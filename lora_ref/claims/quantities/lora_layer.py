@@ -7,7 +7,7 @@ compares the two.
 from fractions import Fraction
 from typing import Any
 
-from lora_ref.claims.registry import Count, Flag, Number, OneMatrix, OneNumber, Own, quantity
+from lora_ref.claims.quantity import Count, Flag, Number, OneMatrix, OneNumber, Own
 from lora_ref.claims.values import matrix_of, shape_text
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.exact import ExactArray, added, product, root
@@ -15,7 +15,6 @@ from lora_ref.exact import ExactArray, added, product, root
 TOPIC = "A LoRA layer"
 
 
-@quantity(TOPIC)
 def scaling(alpha: Number, r: Count, rank_stabilized: Flag = False) -> OneNumber:
     """Return alpha / r, or alpha / sqrt(r) if rank-stabilized (arXiv 2312.03732)."""
     if alpha is None:
@@ -25,7 +24,6 @@ def scaling(alpha: Number, r: Count, rank_stabilized: Flag = False) -> OneNumber
     return Fraction(alpha) / (root(r) if rank_stabilized else r)
 
 
-@quantity(TOPIC)
 def delta_w(
     A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -34,7 +32,6 @@ def delta_w(
     return s * product(matrix_of("B", B), A)
 
 
-@quantity(TOPIC)
 def merged(
     W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -42,7 +39,6 @@ def merged(
     return added(matrix_of("W0", W0), delta_w(A, B, alpha, rank_stabilized))
 
 
-@quantity(TOPIC)
 def output(
     x: Own, W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -54,7 +50,6 @@ def output(
     return y[0] if x.ndim == 1 else y
 
 
-@quantity(TOPIC)
 def grad_A(
     x: Own, grad_y: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -63,7 +58,6 @@ def grad_A(
     return s * product(B.T, _grad_update(x, grad_y, A, B))
 
 
-@quantity(TOPIC)
 def grad_B(
     x: Own, grad_y: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -72,7 +66,6 @@ def grad_B(
     return s * product(_grad_update(x, grad_y, A, B), A.T)
 
 
-@quantity(TOPIC)
 def grad_x(
     grad_y: Own, W0: Own, A: Own, B: Own, alpha: Number | None = None, rank_stabilized: Flag = False
 ) -> OneMatrix:
@@ -81,7 +74,6 @@ def grad_x(
     return found[0] if grad_y.ndim == 1 else found
 
 
-@quantity(TOPIC)
 def grad_W0(x: Own, grad_y: Own) -> OneMatrix:
     """Return the gradient that W0 would have, grad_y x^T: LoRA neither computes nor applies it."""
     if x.ndim != grad_y.ndim or (x.ndim == 2 and len(x) != len(grad_y)):
@@ -92,7 +84,6 @@ def grad_W0(x: Own, grad_y: Own) -> OneMatrix:
     return product(_rows("grad_y", grad_y).T, _rows("x", x))
 
 
-@quantity(TOPIC)
 def kaiming_std(in_: Count) -> OneNumber:
     """Return 1 / sqrt(3 in), the standard deviation of the Kaiming-uniform start of A.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lora_ref import lowrank
 from lora_ref.checks import Array
-from lora_ref.claims.registry import (
+from lora_ref.claims.quantity import (
     Count,
     Matrix,
     Number,
@@ -20,7 +20,6 @@ from lora_ref.claims.registry import (
     Shape,
     Shapes,
     Terms,
-    quantity,
 )
 from lora_ref.claims.values import MOST_BITS, matrix_of, rounded, settled, shape_text
 from lora_ref.errors import LoraRefError, ShapeError
@@ -33,7 +32,6 @@ MOST_ELIMINATED = 20_000  # bits of the whole numbers that finding a rank takes
 # entries, sums and products
 
 
-@quantity(TOPIC)
 def entry(of: Matrix, row: Count, column: Count | None = None) -> OneNumber:
     """Return one entry of a matrix, a vector or a product; counted from 1."""
     wanted = (row,) if column is None else (row, column)
@@ -46,13 +44,11 @@ def entry(of: Matrix, row: Count, column: Count | None = None) -> OneNumber:
     return of[tuple(index - 1 for index in wanted)]
 
 
-@quantity(TOPIC)
 def product(of: Matrix) -> OneMatrix:
     """Return a matrix, or the product of several."""
     return of
 
 
-@quantity(TOPIC)
 def products(of: Matrix, by: Matrix) -> Numbers:
     """Return two vectors multiplied entry by entry."""
     if of.shape != by.shape:
@@ -60,7 +56,6 @@ def products(of: Matrix, by: Matrix) -> Numbers:
     return of * by
 
 
-@quantity(TOPIC)
 def row(of: Matrix, row: Count) -> Numbers:
     """Return one row of a matrix; counted from 1."""
     if row > len(matrix_of("of", of)):
@@ -68,13 +63,11 @@ def row(of: Matrix, row: Count) -> Numbers:
     return of[row - 1]
 
 
-@quantity(TOPIC)
 def sum_(of: Terms) -> OneMatrix:
     """Return the sum of matrices of one shape; nothing is tiled."""
     return reduce(lambda left, right: np.asarray(added(left, right)), of)
 
 
-@quantity(TOPIC)
 def difference(of: Terms) -> OneMatrix:
     """Return the first less the second."""
     if len(of) != 2:
@@ -82,19 +75,16 @@ def difference(of: Terms) -> OneMatrix:
     return added(of[0], np.asarray(-of[1]))
 
 
-@quantity(TOPIC)
 def scaled(of: Matrix, by: Number) -> OneMatrix:
     """Return a matrix times a number."""
     return of * by
 
 
-@quantity(TOPIC)
 def transpose(of: Matrix) -> OneMatrix:
     """Return a matrix with its rows as columns."""
     return of.T
 
 
-@quantity(TOPIC)
 def beside(of: Terms) -> OneMatrix:
     """Return matrices side by side."""
     for one in of:
@@ -103,7 +93,6 @@ def beside(of: Terms) -> OneMatrix:
     return np.hstack(of)
 
 
-@quantity(TOPIC)
 def term(k: Count, A: Own, B: Own) -> OneMatrix:
     """Return column k of B times row k of A: the k-th of the r terms of B A."""
     A, B = matrix_of("A", A), matrix_of("B", B)
@@ -114,13 +103,11 @@ def term(k: Count, A: Own, B: Own) -> OneMatrix:
     return np.outer(B[:, k - 1], A[k - 1])
 
 
-@quantity(TOPIC)
 def sum_of_terms(k: Count, A: Own, B: Own) -> OneMatrix:
     """Return the first k of the r terms of B A added up, each a column of B times a row of A."""
     return sum(term(i, A, B) for i in range(1, k + 1))
 
 
-@quantity(TOPIC)
 def best_approximation(of: Matrix, r: Count) -> OneMatrix:
     """Return the nearest matrix of rank at most r (Eckart and Young, 1936)."""
     matrix = _ranked(of, r)
@@ -130,31 +117,26 @@ def best_approximation(of: Matrix, r: Count) -> OneMatrix:
 # numbers
 
 
-@quantity(TOPIC)
 def trace(of: Matrix) -> OneNumber:
     """Return the sum of the diagonal of a square matrix."""
     return sum(np.diagonal(_square(of)), Fraction(0))
 
 
-@quantity(TOPIC)
 def determinant(of: Matrix) -> OneNumber:
     """Return the determinant of a square matrix."""
     return _eliminated(_square(of))[1]
 
 
-@quantity(TOPIC)
 def rank(of: Matrix) -> OneNumber:
     """Return the rank, by elimination in fractions: exact."""
     return _eliminated(matrix_of("of", of))[0]
 
 
-@quantity(TOPIC)
 def frobenius_norm(of: Matrix) -> OneNumber:
     """Return the root of the sum of squares; of a vector, its length."""
     return root(squared_norm(of))
 
 
-@quantity(TOPIC)
 def squared_norm(of: Matrix) -> OneNumber:
     """Return the sum of squares."""
     total = Fraction(0)
@@ -165,34 +147,29 @@ def squared_norm(of: Matrix) -> OneNumber:
     return total
 
 
-@quantity(TOPIC)
 def norm_of_terms(k: Count, A: Own, B: Own) -> OneNumber:
     """Return the Frobenius norm of the first k of the r terms of B A added up."""
     return frobenius_norm(sum_of_terms(k, A, B))
 
 
-@quantity(TOPIC)
 def spectral_norm(of: Matrix) -> OneNumber:
     """Return the largest singular value."""
     largest = _singular(of)[0]
     return rounded(largest, largest)
 
 
-@quantity(TOPIC)
 def nuclear_norm(of: Matrix) -> OneNumber:
     """Return the sum of the singular values."""
     total = _singular(of).sum()
     return rounded(total, total)
 
 
-@quantity(TOPIC)
 def singular_values(of: Matrix) -> Numbers:
     """Return all singular values, largest first."""
     s = _singular(of)
     return rounded(s, s[0])
 
 
-@quantity(TOPIC)
 def condition_number(of: Matrix) -> OneNumber:
     """Return the largest singular value by the smallest."""
     s = _singular(of)
@@ -204,7 +181,6 @@ def condition_number(of: Matrix) -> OneNumber:
     return rounded(condition, condition**2)  # the smallest value's rounding is the largest one's
 
 
-@quantity(TOPIC)
 def effective_rank(of: Matrix) -> OneNumber:
     """Return the exponential of the entropy of the singular values (Roy and Vetterli, 2007)."""
     s = _singular(of)
@@ -214,7 +190,6 @@ def effective_rank(of: Matrix) -> OneNumber:
     return rounded(exp(-sum(share * log(share) for share in shares)), len(s))
 
 
-@quantity(TOPIC)
 def truncation_error(
     of: Matrix, r: Count, norm: Literal["frobenius", "spectral"] = "frobenius"
 ) -> OneNumber:
@@ -226,31 +201,26 @@ def truncation_error(
     return rounded(error, lowrank.truncation_error(matrix, 0).spectral)
 
 
-@quantity(TOPIC)
 def largest_entry(of: Matrix) -> OneNumber:
     """Return the largest entry, signs left out."""
     return max(abs(one) for one in of.flat)
 
 
-@quantity(TOPIC)
 def size(of: Matrix) -> OneNumber:
     """Return how many entries there are."""
     return of.size
 
 
-@quantity(TOPIC)
 def multiples_of(of: Matrix, step: Number) -> OneNumber:
     """Return how many entries are whole multiples of a number."""
     return sum((one / step).denominator == 1 for one in of.flat)
 
 
-@quantity(TOPIC)
 def entry_steps(of: Matrix) -> Numbers:
     """Return by how much each entry exceeds the one before it, read row by row."""
     return np.diff(of.ravel())
 
 
-@quantity(TOPIC)
 def row_steps(of: Matrix) -> OneMatrix:
     """Return by how much each row exceeds the one above it."""
     return np.diff(matrix_of("of", of), axis=0)
@@ -259,14 +229,12 @@ def row_steps(of: Matrix) -> OneMatrix:
 # subspaces
 
 
-@quantity(TOPIC)
 def coordinates(basis: Matrix, x: Own) -> Numbers:
     """Return the coordinates of x's part in the span of some rows, by the rows."""
     rows = _floats("basis", basis)
     return tuple(np.linalg.pinv(rows.T) @ floats(x))
 
 
-@quantity(TOPIC)
 def products_less_coordinates(basis: Matrix, x: Own) -> OneNumber:
     """Return the largest gap between inner products with some rows and coordinates by them."""
     rows = _floats("basis", basis)
@@ -274,14 +242,12 @@ def products_less_coordinates(basis: Matrix, x: Own) -> OneNumber:
     return settled(float(gap / np.linalg.norm(floats(x))))
 
 
-@quantity(TOPIC)
 def orthonormal_rows(of: Matrix) -> OneMatrix:
     """Return orthonormal rows of the same span, by a QR decomposition."""
     Q = np.linalg.qr(_floats("of", of).T)[0].T
     return rounded(Q, float(np.abs(Q).max()))
 
 
-@quantity(TOPIC)
 def share_inside(basis: Matrix, x: Own) -> OneNumber:
     """Return the share of x's squared length that lies in the span of some rows."""
     rows = _floats("basis", basis)
@@ -292,13 +258,11 @@ def share_inside(basis: Matrix, x: Own) -> OneNumber:
 # shapes
 
 
-@quantity(TOPIC)
 def shape(of: Matrix) -> Shape:
     """Return rows x columns of a matrix or a product."""
     return of
 
 
-@quantity(TOPIC)
 def product_shape(shapes: Shapes) -> Shape:
     """Return rows x columns of a product, from the shapes alone."""
     left = shapes[0]
@@ -314,7 +278,6 @@ def product_shape(shapes: Shapes) -> Shape:
     return np.broadcast_to(np.False_, left)  # takes no memory
 
 
-@quantity(TOPIC)
 def path(of: Terms, x: Own) -> Numbers:
     """Return the length of x, and of what each of the maps makes of it; the last acts first."""
     if x.ndim != 1:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from lora_ref import counting
 from lora_ref.claims.quantities.counts import BITS
-from lora_ref.claims.registry import Count, Name, Names, Number, OneNumber, Whole, quantity
+from lora_ref.claims.quantity import Count, Name, Names, Number, OneNumber, Whole
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
 from lora_ref.counting.methods.combined import Combined, Magnitudes, PTuning
@@ -80,7 +80,7 @@ def _count(
 
 
 def _of_count(function: Callable[[counting.ParameterCount], Any]) -> Callable[..., Any]:
-    """Register a quantity of a parameter count, which takes the keys of `_count`."""
+    """Return a quantity of a parameter count, which takes the keys of `_count`."""
 
     def compute(**inputs: Any) -> Any:
         return function(_count(**inputs))
@@ -88,31 +88,27 @@ def _of_count(function: Callable[[counting.ParameterCount], Any]) -> Callable[..
     compute.__name__, compute.__doc__ = function.__name__, function.__doc__
     compute.__annotations__ = {**_count.__annotations__, "return": OneNumber}
     compute.__signature__ = signature(_count)  # type: ignore[attr-defined]
-    return quantity(TOPIC)(compute)
+    return compute
 
 
 # the model
 
 
-@quantity(TOPIC)
 def model_count(model: Name) -> OneNumber:
     """Return the parameters of a published model, a shared weight once."""
     return any_model(model).total
 
 
-@quantity(TOPIC)
 def model_bytes(model: Name, bits: Number, share: Number = 1) -> OneNumber:
     """Return model-count times bits / 8, of all parameters or a share of them."""
     return any_model(model).total * exact(bits) * exact(share) / 8
 
 
-@quantity(TOPIC)
 def model_matrices(model: Name, targets: Names) -> OneNumber:
     """Return how many matrices the targets name, in all blocks together."""
     return sum(module.copies for module in any_model(model).targeted(targets))
 
 
-@quantity(TOPIC)
 def square_share(model: Name) -> OneNumber:
     """Return the share of the weights in a model's blocks that stands in square matrices."""
     repeated = [m for m in any_model(model).modules if m.kind == "linear" and "*" in m.name]
@@ -158,7 +154,6 @@ def model_trainable_bytes(counted: counting.ParameterCount) -> int:
     return 4 * counted.trainable
 
 
-@quantity(TOPIC)
 def adam_bytes(numbers: Number, dtype: FloatWord, moments: FloatWord) -> OneNumber:
     """Return the bytes of weights and gradients of one type, and of Adam's two moments."""
     return exact(numbers) * (2 * BITS[dtype] + 2 * BITS[moments]) / 8

@@ -7,16 +7,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.claims.registry import (
-    Count,
-    Matrix,
-    Names,
-    Number,
-    Numbers,
-    OneNumber,
-    Whole,
-    quantity,
-)
+from lora_ref.claims.quantity import Count, Matrix, Names, Number, Numbers, OneNumber, Whole
 from lora_ref.claims.values import rounded
 from lora_ref.errors import LoraRefError
 from lora_ref.quantize import ABSMAX_BLOCK, NF4_BLOCK, NF4_OFFSET, nf4_levels
@@ -28,7 +19,6 @@ LARGEST_BLOCK = 4096  # whose usage floating point gives to `FLOAT_DIGITS` digit
 _SIGNS = {"negative": -1, "zero": 0, "positive": 1}
 
 
-@quantity(TOPIC)
 def nf4_level(code: Whole) -> OneNumber:
     """Return one of the 16 levels, in float32: quantiles of N(0, 1) divided by the largest.
 
@@ -41,7 +31,6 @@ def nf4_level(code: Whole) -> OneNumber:
     return float(levels[code])
 
 
-@quantity(TOPIC)
 def nf4_levels_with_sign(signs: Names) -> OneNumber:
     """Return how many levels have one of the signs: negative, zero, positive."""
     unknown = [sign for sign in signs if sign not in _SIGNS]
@@ -51,7 +40,6 @@ def nf4_levels_with_sign(signs: Names) -> OneNumber:
     return sum(int(np.sign(level)) in wanted for level in nf4_levels())
 
 
-@quantity(TOPIC)
 def nf4_offset() -> OneNumber:
     """Return 1 - (1/32 + 1/30) / 2, the probability of the largest level.
 
@@ -60,7 +48,6 @@ def nf4_offset() -> OneNumber:
     return 1 - (Fraction(1, 32) + Fraction(1, 30)) / 2
 
 
-@quantity(TOPIC)
 def normal_quantile(probability: Number) -> OneNumber:
     """Return the quantile of N(0, 1) at a probability."""
     if not 0 < float(probability) < 1:
@@ -69,14 +56,12 @@ def normal_quantile(probability: Number) -> OneNumber:
     return rounded(quantile, max(1.0, abs(quantile)))
 
 
-@quantity(TOPIC)
 def nf4_areas() -> Numbers:
     """Return the area under N(0, 1) of the bin of each level, the largest at its own quantile."""
     edges = _edges() * NormalDist().inv_cdf(NF4_OFFSET)
     return rounded(np.diff([NormalDist().cdf(float(edge)) for edge in edges]), 1.0)
 
 
-@quantity(TOPIC)
 def nf4_usage(block: Count = NF4_BLOCK) -> Numbers:
     """Return how often each level is used, in blocks of normal values divided by their absmax.
 
@@ -97,7 +82,6 @@ def nf4_usage(block: Count = NF4_BLOCK) -> Numbers:
     return rounded(shares, 1.0)
 
 
-@quantity(TOPIC)
 def entropy_bits(of: Matrix) -> OneNumber:
     """Return the entropy of shares in bits: minus the sum of share times log2(share)."""
     if min(of.flat) < 0:
@@ -105,7 +89,6 @@ def entropy_bits(of: Matrix) -> OneNumber:
     return rounded(-sum(float(share) * log2(share) for share in of.flat if share), 1.0)
 
 
-@quantity(TOPIC)
 def constant_bits(block: Count = NF4_BLOCK, second_block: Count | None = None) -> OneNumber:
     """Return the bits a value that the block constants take: 32 / block.
 
@@ -116,7 +99,6 @@ def constant_bits(block: Count = NF4_BLOCK, second_block: Count | None = None) -
     return Fraction(8, block) + Fraction(32, block * second_block)
 
 
-@quantity(TOPIC)
 def double_quantization_saving(
     block: Count = NF4_BLOCK, second_block: Count = ABSMAX_BLOCK
 ) -> OneNumber:

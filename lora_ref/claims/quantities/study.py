@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Annotated
 
-from lora_ref.claims.registry import Kind, Name, Numbers, StudyFinding, quantity
+from lora_ref.claims.quantity import Kind, Name, Numbers, StudyFinding
 from lora_ref.errors import LoraRefError
 from lora_ref.study import Finding, committed, judge_claims
 from lora_ref.study.findings import Runs
@@ -12,7 +12,6 @@ from lora_ref.suggestions import nearest_or_all
 TOPIC = "The study"
 
 
-@quantity(TOPIC)
 def study_finding(
     claim: Annotated[str, Kind("name", "the name of a claim of the study")],
 ) -> StudyFinding:
@@ -23,7 +22,6 @@ def study_finding(
     return found[claim]
 
 
-@quantity(TOPIC)
 def source_points_lost(method: Name) -> Numbers:
     """Return the points of source accuracy that a method costs with the adapter on, by shift.
 

@@ -10,14 +10,13 @@ from lora_ref import counting
 from lora_ref.checks import Array
 from lora_ref.claims.quantities import counts
 from lora_ref.claims.quantities.training import drawn_layer, relative
-from lora_ref.claims.registry import Count, Few, Flag, Number, OneNumber, quantity
+from lora_ref.claims.quantity import Count, Few, Flag, Number, OneNumber
 from lora_ref.gradcheck import sgd_step
 from lora_ref.layers import Adapter, Linear, LoRALinear, MultiTaskLoRA
 
 TOPIC = "Several adapters"
 
 
-@quantity(TOPIC)
 def layer_trainable(
     method: Literal["full", "lora", "adapter"],
     in_: Few,
@@ -39,7 +38,6 @@ def layer_trainable(
     return sum(array.size for array in layer.trainable.values())
 
 
-@quantity(TOPIC)
 def task_sum_error(tasks: Few) -> OneNumber:
     """Return the relative gap between W0 + sum of s_t B_t A_t and a layer with all tasks on."""
     layer, x = _tasks(tasks)
@@ -48,7 +46,6 @@ def task_sum_error(tasks: Few) -> OneNumber:
     return relative(x @ W.T - y, y)
 
 
-@quantity(TOPIC)
 def task_sum_apart(tasks: Few) -> OneNumber:
     """Return the relative gap between the output with all tasks on and the nearest task's alone."""
     layer, x = _tasks(tasks)
@@ -57,7 +54,6 @@ def task_sum_apart(tasks: Few) -> OneNumber:
     return min(relative(y - one, one) for one in alone)
 
 
-@quantity(TOPIC)
 def task_switch_error(tasks: Few, retrained: Number = 0) -> OneNumber:
     """Return the change of the first task's output by switching through all tasks and back.
 
@@ -72,7 +68,6 @@ def task_switch_error(tasks: Few, retrained: Number = 0) -> OneNumber:
     return float(np.abs(again - first).max())
 
 
-@quantity(TOPIC)
 def parameters_per_task(
     in_: Count, out: Count, r: Count, tasks: Count, shared: Flag = False
 ) -> OneNumber:
@@ -81,7 +76,6 @@ def parameters_per_task(
     return Fraction(total - (0 if shared else in_ * out), tasks)
 
 
-@quantity(TOPIC)
 def adapter_formula_error(d: Few, m: Few) -> OneNumber:
     """Return the gap between a bottleneck adapter's output and h + up(relu(down(h))) by hand."""
     base, adapter, x = _drawn_adapter(d, m)
@@ -91,7 +85,6 @@ def adapter_formula_error(d: Few, m: Few) -> OneNumber:
     return relative(adapter.forward(h)[0] - by_hand, by_hand)
 
 
-@quantity(TOPIC)
 def outputs_moved(
     method: Literal["lora", "adapter"],
     adapter: Literal["on", "off"],

@@ -14,17 +14,7 @@ import numpy as np
 
 from lora_ref import lowrank
 from lora_ref.checks import Array
-from lora_ref.claims.registry import (
-    Few,
-    Flag,
-    Matrix,
-    Number,
-    Numbers,
-    OneNumber,
-    Own,
-    Steps,
-    quantity,
-)
+from lora_ref.claims.quantity import Few, Flag, Matrix, Number, Numbers, OneNumber, Own, Steps
 from lora_ref.claims.values import settled
 from lora_ref.exact import floats
 from lora_ref.gradcheck import numerical_gradients, sgd_step
@@ -66,7 +56,6 @@ def trained(layer: LoRALinear, x: Array, steps: int, lr: float) -> Iterator[LoRA
 # the start
 
 
-@quantity(TOPIC)
 def output_change(
     steps: Steps, alpha: Number = 4, r: Few = 2, entries_of_B: Number = 0
 ) -> OneNumber:
@@ -81,7 +70,6 @@ def output_change(
     return float(np.linalg.norm(gap) / np.linalg.norm(base))
 
 
-@quantity(TOPIC)
 def first_gradient(of: Literal["A", "B"], entries_of_B: Number = 0) -> OneNumber:
     """Return the norm of the first gradient of A or of B, from a B of equal entries."""
     layer, x = drawn_layer(entries_of_B=entries_of_B)
@@ -90,7 +78,6 @@ def first_gradient(of: Literal["A", "B"], entries_of_B: Number = 0) -> OneNumber
     return float(np.linalg.norm(layer.backward((y - target) / len(x), cache)[1][of]))
 
 
-@quantity(TOPIC)
 def first_gradient_norm(r: Few, rank_stabilized: Flag = False, alpha: Number = 16) -> OneNumber:
     """Return the norm of B's first gradient at fixed alpha, the entries of A of unit variance."""
     rng = np.random.default_rng(0)
@@ -101,7 +88,6 @@ def first_gradient_norm(r: Few, rank_stabilized: Flag = False, alpha: Number = 1
     return float(np.linalg.norm(layer.backward(grad_y, layer.forward(x)[1])[1]["B"]))
 
 
-@quantity(TOPIC)
 def columns_apart(rows_of_A: Literal["random", "equal"], steps: Few = 5) -> OneNumber:
     """Return the relative difference between the columns of B after training from B = 0."""
     drawn, x = drawn_layer()
@@ -110,7 +96,6 @@ def columns_apart(rows_of_A: Literal["random", "equal"], steps: Few = 5) -> OneN
     return settled(float(np.abs(last.B - last.B[:, :1]).max() / np.abs(last.B).max()))
 
 
-@quantity(TOPIC)
 def moved_from_zero(steps: Few = 5) -> OneNumber:
     """Return the largest entry of A and B after training from A = B = 0."""
     drawn, x = drawn_layer()
@@ -121,33 +106,28 @@ def moved_from_zero(steps: Few = 5) -> OneNumber:
 # training
 
 
-@quantity(TOPIC)
 def update_norms(lr: Number, steps: Few, entries_of_B: Number = 0) -> Numbers:
     """Return the norm of the update before training, and after each step."""
     layers = trained(*drawn_layer(entries_of_B=entries_of_B), steps, float(lr))
     return tuple(float(np.linalg.norm(layer.delta_w)) for layer in layers)
 
 
-@quantity(TOPIC)
 def largest_step(of: Matrix) -> OneNumber:
     """Return the largest rise from one number to the next, relative to the last."""
     return max(b - a for a, b in pairwise(of)) / of[-1]
 
 
-@quantity(TOPIC)
 def w0_gradient(n: Few = 6) -> OneNumber:
     """Return the norm of the gradient by W0, that of a dense layer, for n rows."""
     return float(np.linalg.norm(_w0_gradients(n)[0]))
 
 
-@quantity(TOPIC)
 def w0_gradient_error(n: Few = 6) -> OneNumber:
     """Return the relative gap between the gradient by W0 by hand and by finite differences."""
     by_hand, by_differences = _w0_gradients(n)
     return relative(by_hand - by_differences, by_hand)
 
 
-@quantity(TOPIC)
 def w0_bytes_changed(steps: Few, decay: Number = 0) -> OneNumber:
     """Return how many bytes of W0 differ after training; decay shrinks it in each step."""
     layer, x = drawn_layer()
@@ -159,20 +139,17 @@ def w0_bytes_changed(steps: Few, decay: Number = 0) -> OneNumber:
     return sum(a != b for a, b in zip(before, layer.W0.tobytes(), strict=True))
 
 
-@quantity(TOPIC)
 def fitted_distance(r: Few, steps: Few = 100) -> OneNumber:
     """Return the distance of a trained B A to a 5 x 7 target of rank 4."""
     return _fitted(r, steps)[0]
 
 
-@quantity(TOPIC)
 def excess_over_bound(r: Few, steps: Few = 100) -> OneNumber:
     """Return the relative excess of that distance over the least possible of its rank."""
     distance, bound = _fitted(r, steps)
     return settled(distance / bound - 1)
 
 
-@quantity(TOPIC)
 def directions_turned(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own) -> Numbers:
     """Return the degrees by which one step of SGD turns each term of B A.
 
@@ -188,7 +165,6 @@ def directions_turned(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own) 
     return tuple(degrees)
 
 
-@quantity(TOPIC)
 def rank_after_one_step(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own) -> OneNumber:
     """Return the rank of B A after one step of SGD."""
     return numerical_rank(_one_step(W0, A, B, x, target, lr).delta_w)
@@ -197,7 +173,6 @@ def rank_after_one_step(lr: Number, W0: Own, A: Own, B: Own, x: Own, target: Own
 # the update and its scaling
 
 
-@quantity(TOPIC)
 def update_norm(alpha: Number, A: Own, B: Own) -> OneNumber:
     """Return the norm of (alpha/r) B A of a layer."""
     W0 = np.zeros((len(B), A.shape[1]))
@@ -205,7 +180,6 @@ def update_norm(alpha: Number, A: Own, B: Own) -> OneNumber:
     return float(np.linalg.norm(layer.delta_w))
 
 
-@quantity(TOPIC)
 def output_gap(alpha: Number, r: Few, beside_alpha: Number = 4, beside_r: Few = 2) -> OneNumber:
     """Return the relative gap between two layers of the same B A and other alpha and r.
 
@@ -221,7 +195,6 @@ def output_gap(alpha: Number, r: Few, beside_alpha: Number = 4, beside_r: Few = 
     return relative(outputs[0] - outputs[1], outputs[1])
 
 
-@quantity(TOPIC)
 def quantization_error(alpha: Number, size: Few = 64) -> OneNumber:
     """Return the relative error that NF4 leaves in the frozen weight of a QLoRA layer."""
     rng = np.random.default_rng(0)
@@ -230,7 +203,6 @@ def quantization_error(alpha: Number, size: Few = 64) -> OneNumber:
     return relative(layer.dequantized().W0 - W0, W0)
 
 
-@quantity(TOPIC)
 def largest_rank_of_products(r: Few, draws: Few = 50) -> OneNumber:
     """Return the largest rank among products of random 9 x r and r x 12 matrices."""
     rng = np.random.default_rng(0)
@@ -238,13 +210,11 @@ def largest_rank_of_products(r: Few, draws: Few = 50) -> OneNumber:
     return max(map(numerical_rank, products))
 
 
-@quantity(TOPIC)
 def jacobian_rank(A: Own, B: Own) -> OneNumber:
     """Return the rank of the derivative of B A by B and A: in how many directions it can move."""
     return numerical_rank(lowrank.product_jacobian(floats(A), floats(B)))
 
 
-@quantity(TOPIC)
 def change_outside_span(of: Matrix, basis: Matrix, x: Own) -> OneNumber:
     """Return the share of a map's output that comes from the part of x outside a span."""
     rows, column = floats(basis), floats(x)

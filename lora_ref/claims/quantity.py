@@ -1,16 +1,15 @@
-"""The registry of quantities: functions whose signatures say which keys a file may give them."""
+"""What a quantity is: a function whose signature says which keys a file may give it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import (
     Annotated,
     Any,
     Literal,
     NamedTuple,
     TypeAlias,
-    TypeVar,
     Union,
     get_args,
     get_origin,
@@ -91,34 +90,32 @@ class Quantity:
         return tuple(parameter.key for parameter in self.parameters)
 
 
-QUANTITIES: dict[str, Quantity] = {}
-"""Every quantity by name, filled by `quantity`."""
+def quantities_of(module: ModuleType) -> Iterator[Quantity]:
+    """Yield a module's quantities: its functions that return one of the kinds above."""
+    for function in vars(module).values():
+        if inspect.isfunction(function) and function.__module__ == module.__name__:
+            returned = get_type_hints(function, include_extras=True).get("return")
+            if any(isinstance(one, Returns) for one in get_args(returned)):
+                yield quantity_of(function, module.TOPIC)
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def quantity(topic: str) -> Callable[[Function], Function]:
-    """Return a decorator that registers a function as a quantity.
+def quantity_of(function: Callable[..., Any], topic: str) -> Quantity:
+    """Return a function as a quantity.
 
     The name is the function's, with hyphens. Each annotation is one of the kinds above or a
     ``Literal`` of words; the return annotation says what is to be printed. The docstring is what
     the vocabulary page shows.
     """
-
-    def register(function: Function) -> Function:
-        hints = get_type_hints(function, include_extras=True)
-        (returns,) = get_args(hints.pop("return"))[1:]
-        parameters = tuple(
-            _parameter(parameter, hints[name])
-            for name, parameter in inspect.signature(function).parameters.items()
-        )
-        name = function.__name__.rstrip("_").replace("_", "-")
-        text = " ".join((function.__doc__ or "").split())
-        meaning = text.removeprefix("Return ").removesuffix(".")
-        QUANTITIES[name] = Quantity(name, topic, meaning, parameters, returns, function)
-        return function
-
-    return register
+    hints = get_type_hints(function, include_extras=True)
+    (returns,) = get_args(hints.pop("return"))[1:]
+    parameters = tuple(
+        _parameter(parameter, hints[name])
+        for name, parameter in inspect.signature(function).parameters.items()
+    )
+    name = function.__name__.rstrip("_").replace("_", "-")
+    text = " ".join((function.__doc__ or "").split())
+    meaning = text.removeprefix("Return ").removesuffix(".")
+    return Quantity(name, topic, meaning, parameters, returns, function)
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> Parameter:

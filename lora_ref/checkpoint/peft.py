@@ -20,6 +20,7 @@ from lora_ref.layers.base import Layer, without_training
 from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
+from lora_ref.read_text import read_text
 
 Model = TypeVar("Model", bound=Composite)
 
@@ -138,11 +139,9 @@ def load_peft(folder: Path, base: Model) -> Model:
 def _config(path: Path) -> dict[str, Any]:
     """Return the configuration, with what decides numbers checked."""
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            _fail(path, f"it is larger than {LARGEST_CONFIG} bytes, expected a configuration")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LoraRefError(f"{path} cannot be read: {error.strerror or error}") from None
+        config = json.loads(read_text(path, LARGEST_CONFIG, "the configuration of an adapter"))
+    except LoraRefError:
+        raise
     except (ValueError, RecursionError) as error:
         _fail(path, f"it is no JSON: {error}")
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":

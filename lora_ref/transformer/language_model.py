@@ -14,6 +14,7 @@ from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.ops import softmax_cross_entropy
+from lora_ref.read_text import read_text
 from lora_ref.training import AdamW, History, Network, cosine, train
 from lora_ref.transformer.bpe import Tokenizer
 from lora_ref.transformer.generate import generate
@@ -143,11 +144,11 @@ class LanguageModel:
             for name, array in read_safetensors(folder / WEIGHTS).items()
         }
         try:
-            config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            config = json.loads(read_text(folder / CONFIG, 1_000_000, "a configuration"))
             merges = tuple(tuple(pair) for pair in config["merges"])
             (vocabulary, features), heads = arrays["tokens.W"].shape, config["heads"]
             context, blocks = len(arrays["positions.W"]), config["blocks"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise LoraRefError(
                 f"{folder} holds no language model that can be read: {error}"
             ) from None

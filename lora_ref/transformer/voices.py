@@ -15,6 +15,7 @@ from lora_ref.layers.base import Layer, without_training
 from lora_ref.layers.composite import layers_of
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.multitask import MultiTaskLoRA
+from lora_ref.read_text import read_text
 from lora_ref.suggestions import nearest
 from lora_ref.training import Network
 from lora_ref.transformer.adapt import with_lora
@@ -150,26 +151,7 @@ def adapt(
 
 def read_own_text(path: Path) -> str:
     """Return the text of a reader's file, or say what is wrong with it."""
-    try:
-        if not path.is_file():
-            found = "a folder" if path.is_dir() else "not there"
-            raise LoraRefError(f"{path} is {found}, expected a text file")
-        size = path.stat().st_size
-        if size > LARGEST_TEXT:
-            raise LoraRefError(
-                f"{path} has {size:,} bytes, expected {LARGEST_TEXT:,} at most: "
-                "the first megabyte of it will do"
-            )
-        data = path.read_bytes()
-    except OSError as error:
-        raise LoraRefError(f"{path} cannot be read: {error.strerror or error}") from None
-    try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise LoraRefError(
-            f"{path} is not UTF-8: byte {data[error.start]:#04x} at {error.start}; "
-            "expected a text file saved as UTF-8"
-        ) from None
+    text = read_text(path, LARGEST_TEXT, "a text to train on").replace("\r\n", "\n")
     if not text.strip():
         raise LoraRefError(f"{path} is empty, expected some text to train on")
     return text

@@ -95,7 +95,7 @@ def test_what_is_wrong_with_an_adapter_is_said(case, base, rng, tmp_path):
 
 
 def test_a_missing_or_damaged_file_is_named(base, rng, tmp_path):
-    with pytest.raises(LoraRefError, match=r"adapter_config.json cannot be read: No such file"):
+    with pytest.raises(LoraRefError, match=r"adapter_config.json' cannot be read: No such file"):
         load_peft(tmp_path, base)
     save_peft(tmp_path, with_lora(base, rng, r=2))
     for content in ("{", "[]", "[" * 100_000):

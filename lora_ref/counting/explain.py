@@ -10,9 +10,9 @@ from itertools import combinations
 from typing import Literal, get_args
 
 from lora_ref.checks import as_count
-from lora_ref.counting.methods.base import Method, as_names
+from lora_ref.counting.methods.base import Method
 from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA
-from lora_ref.counting.model import Model
+from lora_ref.counting.model import Model, as_names
 from lora_ref.counting.parameters import count_parameters, make_setup
 from lora_ref.counting.rules import RULES, Rule, get_rule
 from lora_ref.errors import LoraRefError
@@ -50,7 +50,7 @@ def explain(
 
     No rule, each rule, and two and three rules together are tried, for the trainable count and for
     the total. Where fewer rules give the number, no further rule is added to them. If none gives
-    it, nothing is returned; `closest` then has the nearest count.
+    it, the result is empty; `closest` then has the nearest count.
 
     `extra_rules` are tried besides, such as ``"leftover:loha:16"``; leftovers of the same rank and
     targets are tried anyway. The other arguments are those of `count_parameters`.

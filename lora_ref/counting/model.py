@@ -7,7 +7,7 @@ Counting needs nothing else. A module's name is a dotted path, as in the publish
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, pairwise
 from math import prod
 from typing import Literal, get_args
 
@@ -117,9 +117,9 @@ class Module:
         """Entries of all copies of weight and bias; a tied weight counts at its owner, not here."""
         return (0 if self.tied_to else self.weight) + self.biases
 
-    def matches(self, target: str) -> bool:
-        """Whether `target` is the whole path, or the end of it after a dot."""
-        return self.name == target or self.name.endswith("." + target)
+    def matches(self, *targets: str) -> bool:
+        """Whether one of the targets is the whole path, or the end of it after a dot."""
+        return f".{self.name}".endswith(tuple(f".{target}" for target in targets))
 
 
 @dataclass(frozen=True)
@@ -173,27 +173,22 @@ class Model:
         split of a fused projection and returns it as a module of its own; a fused projection and
         one of its splits cannot both be named.
         """
-        if isinstance(targets, str) or not isinstance(targets, Iterable):
-            raise LoraRefError(f"targets is {targets!r}, expected a sequence of names")
-        targets = tuple(targets)
-        if not targets or not all(isinstance(target, str) for target in targets):
-            raise LoraRefError(f"targets is {targets!r}, expected names, at least one")
+        targets = as_names("targets", targets)
+        if not targets:
+            raise LoraRefError("targets is empty, expected names, at least one")
         matchable = [m for m in self.modules if m.kind in ("linear", "embedding", "convolution")]
-        groups = [(module, _split_modules(module)) for module in matchable]
+        candidates = [m for module in matchable for m in (module, *_split_modules(module))]
         for target in targets:
-            if not any(m.matches(target) for whole, splits in groups for m in (whole, *splits)):
+            if not any(m.matches(target) for m in candidates):
                 raise self._no_module(target, matchable)
-        result: list[Module] = []
-        for module, splits in groups:
-            whole_named = any(module.matches(target) for target in targets)
-            named = [split for split in splits if any(split.matches(t) for t in targets)]
-            if whole_named and named:
+        found = tuple(m for m in candidates if m.matches(*targets))
+        for module, following in pairwise(found):
+            if following in _split_modules(module):
                 raise LoraRefError(
                     f"{self.name}: the targets name both {module.name} and its split "
-                    f"{named[0].name}, expected one of the two"
+                    f"{following.name}, expected one of the two"
                 )
-            result += [module] if whole_named else named
-        return tuple(result)
+        return found
 
     def named(
         self, name: str, title: str, source: str = "", *, published: int | None = None
@@ -217,13 +212,20 @@ class Model:
         for target in targets:
             if not any(m.matches(target) for m in self.modules):
                 raise self._no_module(target, self.modules)
-        kept = tuple(m for m in self.modules if not any(m.matches(t) for t in targets))
+        kept = tuple(m for m in self.modules if not m.matches(*targets))
         return replace(self, modules=kept, published=None)
 
     def _no_module(self, target: str, among: Iterable[Module]) -> LoraRefError:
         known = sorted({name for module in among for name in _short_names(module)})
         hint = nearest(target, known) or f"; it has: {', '.join(known)}"
         return LoraRefError(f"{self.name} has no module {target!r}{hint}")
+
+
+def as_names(what: str, names: object) -> tuple[str, ...]:
+    """Return names as a tuple, each once; a single string is refused, not taken apart."""
+    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
+        raise LoraRefError(f"{what} is {names!r}, expected a list or a tuple of names")
+    return tuple(dict.fromkeys(names))
 
 
 def overlaps(modules: Iterable[Module]) -> Iterator[str]:

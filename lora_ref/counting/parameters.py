@@ -10,9 +10,9 @@ from fractions import Fraction
 from types import MappingProxyType
 
 from lora_ref.counting.cost import TrainingMemory, states_per_parameter
-from lora_ref.counting.methods.base import Method, Part, as_names
+from lora_ref.counting.methods.base import Method, Part
 from lora_ref.counting.methods.partial import Full
-from lora_ref.counting.model import Model, Module
+from lora_ref.counting.model import Model, Module, as_names
 from lora_ref.counting.rules import Rule, Setup, added_parameters, get_rule
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from lora_ref.counting.model import KINDS, Model, Module, overlaps
+from lora_ref.counting.model import Model, Module, overlaps
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest_or_all
 
@@ -114,9 +114,6 @@ def _module_errors(place: str, entry: object) -> Iterator[str]:
     yield from _key_errors(place, entry, MODULE_KEYS, _REQUIRED)
     for key in ("name", "kind"):
         yield from _text_errors(f"{place}: {key}", entry.get(key, "x"))
-    kind = entry.get("kind")
-    if isinstance(kind, str) and kind not in KINDS:
-        yield f"{place}: kind is {kind!r}, expected one of: {', '.join(KINDS)}"
     yield from _size_errors(place, entry.get("shape", [1]), entry.get("copies", 1))
     yield from _count_errors(f"{place}: bias", entry.get("bias", 0), at_least=0)
     if entry.get("tied_to") is not None:

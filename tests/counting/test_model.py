@@ -33,9 +33,9 @@ def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
         (["c_attn.w"], "no module 'c_attn.w'; the nearest: c_attn"),
         (["c_attn", "c_attn.q"], r"both h\.\*\.attn\.c_attn and its split"),
         ([], "at least one"),
-        ([3], "expected names"),
-        (3, "expected a sequence of names"),
-        ("c_attn", "expected a sequence of names"),
+        ([3], r"targets is \[3\], expected a list or a tuple of names"),
+        (3, "expected a list or a tuple of names"),
+        ("c_attn", "expected a list or a tuple of names"),
     ],
 )
 def test_a_target_that_cannot_be_meant_is_refused(targets: list[str], sentence: str) -> None:

@@ -59,7 +59,7 @@ def module(**changes: object) -> dict[str, object]:
         ({**GOOD, "width": 4.0}, r"width is 4\.0"),
         ({**GOOD, "width": -4}, "width is -4"),
         ({**GOOD, "width": 10**12}, "from 1 to 1,000,000,000"),
-        (module(kind="matrix"), r"module 1 \(fc\): kind is 'matrix'"),
+        (module(kind="matrix"), "module 1: fc: kind is 'matrix'"),
         (module(kind=["linear"]), "kind is"),
         (module(shape=[3, "5"]), 'shape is "5"'),
         (module(shape="3x5"), 'shape is "3x5"'),

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from lora_ref.checks import as_count
 from lora_ref.counting.cost import adapter_params
-from lora_ref.counting.methods.base import Method, Part, Targeted, as_names, last_stack
-from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.methods.base import Method, Part, Targeted, last_stack
+from lora_ref.counting.model import Kind, Model, Module, as_names
 from lora_ref.errors import LoraRefError
 
 PLACEMENTS = MappingProxyType(
@@ -172,5 +172,5 @@ class IA3(Targeted):
 
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield the vector."""
-        of_input = any(module.matches(name) for name in self.feedforward)
-        yield Part("l", module.shape[1] if of_input else module.out_features)
+        of_input = module.matches(*self.feedforward)
+        yield Part("l", module.shape[1 if of_input else 0])

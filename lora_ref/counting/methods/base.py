@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
-from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module, as_names
 from lora_ref.errors import LoraRefError
 
 
@@ -103,10 +103,3 @@ def last_stack(model: Model) -> Stack:
 def _before_star(module: Module) -> str:
     steps = module.name.split(".")
     return ".".join(steps[: steps.index("*")])
-
-
-def as_names(what: str, names: object) -> tuple[str, ...]:
-    """Return names as a tuple, each once; a single string is refused, not taken apart."""
-    if not isinstance(names, list | tuple) or not all(isinstance(n, str) and n for n in names):
-        raise LoraRefError(f"{what} is {names!r}, expected a list or a tuple of names")
-    return tuple(dict.fromkeys(names))

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanation_text, table
@@ -95,7 +94,7 @@ def run(options: argparse.Namespace) -> Outcome:
         saved.append(name)
     dtype = options.dtype or "float32"
     counted = plain = counting.count_parameters(model, method, modules_to_save=saved)
-    if rules and options.explain is None:
+    if options.explain is None:
         counted = counting.count_parameters(model, method, modules_to_save=saved, rules=rules)
     memory = [
         counting.training_memory(each, dtype, optimizer=options.optimizer)
@@ -149,13 +148,10 @@ def _model(options: argparse.Namespace) -> "Model":
     """Return the published model, or the one in the file."""
     if (options.model is None) == (options.spec is None):
         raise LoraRefError("expected one of --model and --spec; --models lists what is known")
-    if options.model is not None:
-        from lora_ref import counting
-
-        return counting.get_model(options.model)
+    from lora_ref.counting import get_model
     from lora_ref.counting.spec import load
 
-    return load(Path(options.spec))
+    return get_model(options.model) if options.spec is None else load(options.spec)
 
 
 def _method(options: argparse.Namespace) -> "Method":

@@ -25,15 +25,8 @@ def table(
 ) -> str:
     """Return PEFT's line, then the parts, checkpoints and training memory, beside full fine-tuning.
 
-    Parameters
-    ----------
-    counted, plain : ParameterCount
-        The count under the rules asked for, and without a rule. Bytes are those of the plain count:
-        a rule changes what is counted, not what is stored.
-    memory : sequence of TrainingMemory
-        Of the method, and of full fine-tuning.
-    setting : str
-        The dtype and the optimiser of the memory.
+    `counted` is under the rules asked for. Bytes are those of the `plain` count, without a rule: it
+    changes what is counted, not what is stored. `memory` is of the method and of full fine-tuning.
     """
     from lora_ref.counting import Full, checkpoint_bytes, count_parameters
 
@@ -49,17 +42,16 @@ def table(
         ("trainable", f"{counted.trainable:,}", f"{float(counted.share):.4%}", under),
         ("total", f"{counted.total:,}", f"{1:.4%}", under),
     ]
-    sizes: list[Row] = [("bytes", _method_name(plain), "MiB", "full fine-tuning", "MiB")]
-    for dtype in ("float32", "bfloat16"):
-        checkpoints = (checkpoint_bytes(each, dtype) for each in (plain, full))
-        sizes.append((f"checkpoint, {dtype}", *_sizes(*checkpoints)))
-    for label, field in (
-        (f"training ({setting}): weights", "weights"),
-        ("  gradients", "gradients"),
-        ("  optimiser states", "optimizer"),
-        ("  together", "total"),
-    ):
-        sizes.append((label, *_sizes(*(getattr(each, field) for each in memory))))
+    of_method, of_full = memory
+    sizes: list[Row] = [
+        ("bytes", _method_name(plain), "MiB", "full fine-tuning", "MiB"),
+        _sizes("checkpoint, float32", checkpoint_bytes(plain), checkpoint_bytes(full)),
+        _sizes("checkpoint, bfloat16", *(checkpoint_bytes(c, "bfloat16") for c in (plain, full))),
+        _sizes(f"training ({setting}): weights", of_method.weights, of_full.weights),
+        _sizes("  gradients", of_method.gradients, of_full.gradients),
+        _sizes("  optimiser states", of_method.optimizer, of_full.optimizer),
+        _sizes("  together", of_method.total, of_full.total),
+    ]
     lines = [*columns(parts, "<>><"), "", *columns(sizes, "<>>>>"), "", WITHOUT_ACTIVATIONS]
     return "\n".join([str(counted), "", _title(plain), "", *lines])
 
@@ -70,10 +62,7 @@ def explanation_text(
     found: Sequence["Explanation"],
     near: "Explanation | None",
 ) -> str:
-    """Return PEFT's line of the plain count, then what explains the printed number.
-
-    `near` is the nearest count that was tried, where nothing explains the number.
-    """
+    """Return PEFT's line, then what explains the number, or the `near` one that was tried."""
     from lora_ref.counting import RULES
 
     lines = [str(counted), "", _title(counted), ""]
@@ -94,9 +83,9 @@ def explanation_text(
     return "\n".join(lines)
 
 
-def _sizes(*sizes: int) -> Row:
-    """Return each size in bytes, and the same in MiB."""
-    return tuple(text for size in sizes for text in (f"{size:,}", f"{size / 2**20:,.2f}"))
+def _sizes(label: str, *sizes: int) -> Row:
+    """Return a label, then each size in bytes and in MiB."""
+    return label, *(text for size in sizes for text in (f"{size:,}", f"{size / 2**20:,.2f}"))
 
 
 def _count_name(explanation: "Explanation") -> str:

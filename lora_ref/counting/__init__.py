@@ -3,7 +3,6 @@
 from lora_ref.counting.cost import (
     OPTIMIZER_STATES,
     MultiplyAdds,
-    TrainingBytes,
     TrainingMemory,
     adapter_params,
     break_even_rank,
@@ -73,7 +72,6 @@ __all__ = [
     "PrefixEmbed",
     "PrefixLayer",
     "TopLayers",
-    "TrainingBytes",
     "TrainingMemory",
     "VeRA",
     "adapter_params",

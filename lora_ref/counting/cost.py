@@ -35,32 +35,22 @@ class MultiplyAdds:
 
 @dataclass(frozen=True)
 class TrainingMemory:
-    """Bytes that training holds whatever the batch is; activations are left out."""
+    """Bytes that training holds.
+
+    `activations` is what the forward pass keeps for the backward pass; it depends on the batch, and
+    is left out, as 0, in the count of a whole model. Arrays that are only passed on, such as y or
+    the gradient of x, are not in it.
+    """
 
     weights: int
     gradients: int
     optimizer: int
+    activations: int = 0
 
     @property
     def total(self) -> int:
         """All bytes together."""
-        return self.weights + self.gradients + self.optimizer
-
-
-@dataclass(frozen=True)
-class TrainingBytes(TrainingMemory):
-    """Bytes that one layer holds in training, activations included.
-
-    `activations` is what the forward pass keeps for the backward pass. Arrays that are only passed
-    on, such as y or the gradient of x, are not in it.
-    """
-
-    activations: int
-
-    @property
-    def total(self) -> int:
-        """All bytes together."""
-        return super().total + self.activations
+        return self.weights + self.gradients + self.optimizer + self.activations
 
 
 # parameters
@@ -193,7 +183,7 @@ def forming_multiply_adds(in_features: int, out_features: int, r: int) -> int:
 
 def full_bytes(
     in_features: int, out_features: int, *, n: int, optimizer: str = "adamw", itemsize: int = 4
-) -> TrainingBytes:
+) -> TrainingMemory:
     """Return the bytes of full fine-tuning with n rows; x (n, in) is kept for the backward pass.
 
     `itemsize` is that of weights, gradients, states and activations, in bytes; `optimizer` is a
@@ -217,7 +207,7 @@ def lora_bytes(
     n: int,
     optimizer: str = "adamw",
     itemsize: int = 4,
-) -> TrainingBytes:
+) -> TrainingMemory:
     """Return the bytes of LoRA with n rows; x (n, in) and h (n, r) are kept for the backward pass.
 
     So LoRA saves gradients and optimiser states. It saves neither weights nor activations: it has a
@@ -226,7 +216,7 @@ def lora_bytes(
     Examples
     --------
     >>> lora_bytes(1024, 1024, 8, n=32)
-    TrainingBytes(weights=4259840, gradients=65536, optimizer=131072, activations=132096)
+    TrainingMemory(weights=4259840, gradients=65536, optimizer=131072, activations=132096)
     """
     trained = lora_params(in_features, out_features, r)
     weights = full_params(in_features, out_features) + trained
@@ -236,15 +226,10 @@ def lora_bytes(
 
 def _training_bytes(
     weights: int, trained: int, kept: int, optimizer: str, itemsize: int
-) -> TrainingBytes:
-    states = states_per_parameter(optimizer)
+) -> TrainingMemory:
+    states = trained * states_per_parameter(optimizer)
     size = as_count("itemsize", itemsize)
-    return TrainingBytes(
-        weights=size * weights,
-        gradients=size * trained,
-        optimizer=size * trained * states,
-        activations=size * kept,
-    )
+    return TrainingMemory(size * weights, size * trained, size * states, size * kept)
 
 
 def states_per_parameter(optimizer: str) -> int:

@@ -131,13 +131,9 @@ def training_memory(
     the dtype of weights and gradients unless they get their own: mixed precision often keeps them
     in float32.
     """
-    states = states_per_parameter(optimizer)
+    states = counted.trainable * states_per_parameter(optimizer)
     size, state_size = itemsize(dtype), itemsize(dtype if state_dtype is None else state_dtype)
-    return TrainingMemory(
-        weights=counted.total * size,
-        gradients=counted.trainable * size,
-        optimizer=counted.trainable * states * state_size,
-    )
+    return TrainingMemory(counted.total * size, counted.trainable * size, states * state_size)
 
 
 def itemsize(dtype: str) -> int:

@@ -156,8 +156,6 @@ def get_rule(name: str, method: Method) -> Rule:
 
     A leftover adapter has the targets of `method`, and its rank unless the name has one.
     """
-    if not isinstance(name, str):
-        raise LoraRefError(f"a rule is {name!r}, expected a name: {', '.join(RULES)}")
     if name in _BY_NAME:
         return _BY_NAME[name]
     head, _, rest = name.partition(":")

@@ -360,7 +360,6 @@ def test_what_cannot_be_counted_is_refused_in_a_sentence(method, saved, sentence
         (lambda: count_parameters(SMALL, TopLayers(1)), "no repeated blocks"),
         (lambda: checkpoint_bytes(COUNTED, "float31"), "dtype is 'float31', expected"),
         (lambda: training_memory(COUNTED, optimizer="lion"), "optimizer is 'lion'"),
-        (lambda: factorization(10**15 + 37), "to be factorized"),
     ],
 )
 def test_other_wrong_arguments_are_refused_in_a_sentence(run, sentence):

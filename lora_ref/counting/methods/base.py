@@ -89,17 +89,13 @@ def last_stack(model: Model) -> Stack:
 
     A model in which nothing repeats, or whose blocks differ from each other, is an error.
     """
-    repeated = [module for module in model.modules if "*" in module.name.split(".")]
+    repeated = [module for module in model.modules if "*" in module.name]
     if not repeated:
         raise LoraRefError(f"{model.name} has no repeated blocks, expected a * in a module's name")
-    name = _before_star(repeated[-1])
-    modules = tuple(module for module in repeated if _before_star(module) == name)
+    before, _, _ = repeated[-1].name.partition("*")
+    name = before.rstrip(".") or "*"
+    modules = tuple(module for module in repeated if module.name.startswith(before + "*"))
     blocks = min(module.copies for module in modules)
     if any(module.copies % blocks for module in modules):
-        raise LoraRefError(f"{model.name}: the blocks of {name or '*'} differ from each other")
-    return Stack(name or "*", blocks, modules)
-
-
-def _before_star(module: Module) -> str:
-    steps = module.name.split(".")
-    return ".".join(steps[: steps.index("*")])
+        raise LoraRefError(f"{model.name}: the blocks of {name} differ from each other")
+    return Stack(name, blocks, modules)

@@ -14,7 +14,6 @@ from typing import ClassVar
 from lora_ref.checks import as_count, as_flag
 from lora_ref.counting.methods.base import Part, Targeted
 from lora_ref.counting.model import Kind, Model, Module
-from lora_ref.errors import LoraRefError
 
 
 @dataclass(frozen=True)
@@ -181,9 +180,6 @@ LOW_RANK_METHODS: Mapping[str, type[LoRA]] = MappingProxyType(
 )
 """The methods of this module by name; a rank and targets make each."""
 
-MAX_DIVISOR = 10**7
-"""Largest divisor that `factorization` tries: for widths to 10^14, in about a second."""
-
 
 def factorization(width: int, factor: int = -1) -> tuple[int, int]:
     """Return the two whole numbers whose product is a width, as LoKr chooses them.
@@ -202,9 +198,5 @@ def factorization(width: int, factor: int = -1) -> tuple[int, int]:
         if width % as_count("factor", factor) == 0:
             return factor, width // factor
         limit = min(factor, limit)
-    if limit > MAX_DIVISOR:
-        raise LoraRefError(
-            f"width is {width}, expected at most {MAX_DIVISOR**2:,} to be factorized"
-        )
     first = next(m for m in range(limit, 0, -1) if width % m == 0)
     return first, width // first

@@ -1,7 +1,6 @@
 """The search for the counting rules, at most three together, that give a printed number.
 
-Every rule adds a difference (`lora_ref.counting.rules`), so the search adds up differences. Nothing
-found is an answer too: then the number counts something else, or is a slip.
+Nothing found is an answer too: then the number counts something else, or is a slip.
 """
 
 from collections.abc import Iterator, Sequence

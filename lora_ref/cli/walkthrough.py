@@ -21,15 +21,11 @@ def run(options: argparse.Namespace) -> Outcome:
 
     steps = walkthrough.all_steps()
     if options.step is not None:
-        numbers = [step.number for step in steps]
-        if options.step not in numbers:
-            raise LoraRefError(
-                f"step {options.step} does not exist, expected {numbers[0]} to {numbers[-1]}"
-            )
-        steps = tuple(step for step in steps if step.number == options.step)
+        if not 1 <= options.step <= len(steps):
+            raise LoraRefError(f"step {options.step} does not exist, expected 1 to {len(steps)}")
+        steps = (steps[options.step - 1],)
     if options.json:
         body = [walkthrough.step_as_dict(step, exact=options.exact) for step in steps]
         return Outcome(as_json({"schema": 1, "steps": body}))
-    return Outcome(
-        "\n\n".join(walkthrough.format_step(step, exact=options.exact) for step in steps)
-    )
+    texts = (walkthrough.format_step(step, exact=options.exact) for step in steps)
+    return Outcome("\n\n".join(texts))

@@ -1,7 +1,6 @@
 """The search for the counting rules, at most three together, that give a printed number.
 
-Every rule adds a difference (`lora_ref.counting.rules`), so the search adds up differences. Nothing
-found is an answer too: then the number counts something else, or is a slip.
+Nothing found is an answer too: then the number counts something else, or is a slip.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,6 @@ from lora_ref.counting.methods.low_rank import LOW_RANK_METHODS, LoRA
 from lora_ref.counting.model import Model, as_names
 from lora_ref.counting.parameters import count_parameters, make_setup
 from lora_ref.counting.rules import RULES, Rule, get_rule
-from lora_ref.errors import LoraRefError
 
 Count = Literal["trainable", "total"]
 
@@ -110,10 +108,7 @@ def _rules(model: Model, method: Method, extra_rules: Sequence[str]) -> list[Rul
     names = [name for name in RULES if name != "leftover"]
     names += [name for name in as_names("extra_rules", extra_rules) if name not in RULES]
     if isinstance(method, LoRA):
-        for name, earlier in LOW_RANK_METHODS.items():
-            try:
-                earlier(method.r, method.targets).parts(model)
-            except LoraRefError:  # the method wraps no module of this kind
-                continue
-            names.append(f"leftover:{name}")
+        kinds = {module.kind for module in method.targeted(model)}
+        able = (name for name, earlier in LOW_RANK_METHODS.items() if kinds <= {*earlier.kinds})
+        names += [f"leftover:{name}" for name in able]
     return [get_rule(name, method) for name in names]

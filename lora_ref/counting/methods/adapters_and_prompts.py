@@ -25,15 +25,8 @@ PLACEMENTS = MappingProxyType(
 class Adapter(Method):
     """Bottleneck adapters: two projections with biases, 2 d m + m + d each, m the bottleneck.
 
-    A block has two of them (``houlsby``), one (``pfeiffer``), or one and a layer norm of its own
-    (``lin``). The LoRA paper calls them Adapter-H, Adapter-P and Adapter-L.
-
-    Parameters
-    ----------
-    bottleneck : int
-        Width of the bottleneck.
-    kind : {"houlsby", "lin", "pfeiffer"}
-        Where they stand, see `PLACEMENTS`.
+    By `kind` a block has two of them (``houlsby``), one (``pfeiffer``), or one and a layer norm of
+    its own (``lin``). The LoRA paper calls them Adapter-H, Adapter-P and Adapter-L.
     """
 
     name: ClassVar[str] = "adapter"
@@ -61,12 +54,8 @@ class Adapter(Method):
 class PrefixEmbed(Method):
     """Trained vectors in place of the embeddings of special tokens: d (prefix + infix).
 
-    Hu et al., 2021, arXiv 2106.09685, section 5.1.
-
-    Parameters
-    ----------
-    prefix, infix : int
-        Tokens before the prompt and after it.
+    `prefix` tokens stand before the prompt, `infix` after it. Hu et al., 2021, arXiv 2106.09685,
+    section 5.1.
     """
 
     name: ClassVar[str] = "prefix-embed"
@@ -108,11 +97,6 @@ class Prefix(Method):
     Li and Liang, 2021, arXiv 2101.00190, without the network that can make them; PEFT's prefix
     tuning. In grouped-query attention keys are narrower than the residual stream, and their width
     is what counts. Of an encoder and a decoder PEFT counts the blocks of one.
-
-    Parameters
-    ----------
-    tokens : int
-        Virtual tokens.
     """
 
     name: ClassVar[str] = "prefix"
@@ -141,17 +125,11 @@ def _key_width(model: Model) -> int:
 
 @dataclass(frozen=True)
 class IA3(Targeted):
-    """A vector that rescales the output of a target, or the input of a feed-forward target.
+    """A vector that rescales the output of a target, or the input: an entry for each row or column.
 
-    Liu et al., 2022, arXiv 2205.05638. The vector of a convolution has an entry for each channel;
-    PEFT wraps no convolution along one axis.
-
-    Parameters
-    ----------
-    targets : sequence of str
-        Names of the modules, as in `LoRA`.
-    feedforward : sequence of str
-        Those of the targets whose input is rescaled: an entry for each column.
+    `feedforward` are those of the targets whose input is rescaled. Liu et al., 2022, arXiv
+    2205.05638. The vector of a convolution has an entry for each channel; PEFT wraps no convolution
+    along one axis.
     """
 
     name: ClassVar[str] = "ia3"

@@ -118,8 +118,6 @@ class LoKr(LoRA):
 
     Parameters
     ----------
-    r, targets
-        As in `LoRA`.
     factor : int
         The first factor of a width in `factorization`, PEFT's ``decompose_factor``; -1 for the
         middle.

@@ -51,12 +51,8 @@ class BitFit(_Partial):
 class TopLayers(_Partial):
     """The last few blocks whole; of a model with an encoder and a decoder, those of the decoder.
 
-    FT-Top2 of Li and Liang, 2021, arXiv 2101.00190, and of table 3 of arXiv 2106.09685.
-
-    Parameters
-    ----------
-    blocks : int
-        How many blocks are trained. The blocks of the stack must be equal.
+    FT-Top2 of Li and Liang, 2021, arXiv 2101.00190, and of table 3 of arXiv 2106.09685. The blocks
+    of the stack must be equal.
     """
 
     name: ClassVar[str] = "top"

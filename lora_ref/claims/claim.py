@@ -79,8 +79,7 @@ class Claim:
     where: str = ""  # a table, a section, a slide, or a path in a repository
     section: Section = field(default_factory=Section)  # the name of that place
     check: Check | None = None
-    printed: str | None = None  # with `elsewhere`: two printed places, and nothing to compute
-    elsewhere: Conflict | None = None
+    printed: str | None = None  # without a check: of two printed places, and `conflict` the other
     rule: Rule | None = None
     conflict: Conflict | None = None
     under: Check | None = None  # a condition that the source leaves out

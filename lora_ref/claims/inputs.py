@@ -239,10 +239,7 @@ def rows_of(value: Any) -> tuple[list[list[Any]], bool]:
     width = len(rows[0])
     for i, row in enumerate(rows, start=1):
         if len(row) != width:
-            raise LoraRefError(
-                f"row {i} has {_numbers(len(row))} and row 1 has {_numbers(width)}, "
-                "expected rows of one length"
-            )
+            raise LoraRefError(f"row {i} has length {len(row)}, expected {width}, that of row 1")
     if max(len(rows), width) > LARGEST_MATRIX:
         raise LoraRefError(
             f"it is {len(rows)} x {width}, expected at most {LARGEST_MATRIX} rows and columns: "
@@ -287,19 +284,12 @@ def _printed_number(value: Any) -> str:
     )
 
 
-def _numbers(count: int) -> str:
-    return "1 number" if count == 1 else f"{count} numbers"
-
-
 def _count(value: Any, least: int, most: int) -> int:
+    expected = f"expected a whole number from {least} to {most:,}"
     if not isinstance(value, int) or isinstance(value, bool):
-        raise LoraRefError(
-            f"got {kind_of(value)}, expected a whole number of at least {least}, without quotes"
-        )
+        raise LoraRefError(f"got {kind_of(value)}, {expected}, without quotes")
     if not least <= value <= most:
-        raise LoraRefError(
-            f"got {kind_of(value)}, expected a whole number from {least} to {most:,}"
-        )
+        raise LoraRefError(f"got {kind_of(value)}, {expected}")
     return value
 
 

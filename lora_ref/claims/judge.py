@@ -110,7 +110,7 @@ def _judge(claim: Claim) -> Judgement:
 
 def _printed_twice(claim: Claim) -> Judgement:
     """Compare two printed places, where there is nothing to compute."""
-    texts = str(claim.printed), str(claim.elsewhere and claim.elsewhere.printed)
+    texts = str(claim.printed), str(claim.conflict and claim.conflict.printed)
     here, there = map(read_printed, texts)
     same = abs(here.number - there.number) <= max(here.unit, there.unit) / 2
     agrees: Agreement = "exact" if here.number == there.number else "rounded"
@@ -130,13 +130,12 @@ def _compared(claim: Claim, check: Check) -> Judgement:
     ruled = _by_rule(claim, outcome)
     if ruled:
         outcomes["by_rule"] = ruled
-    if claim.under:
-        outcomes["under"] = _assess(claim.under)
-    correction, correction_holds, problems = _corrected(claim, outcomes)
     recomputed = outcome.text
     if claim.under:
+        outcomes["under"] = _assess(claim.under)
         condition = _text(claim, claim.under.text, outcomes)
         recomputed = f"{recomputed}; {condition}: {outcomes['under'].text}"
+    correction, correction_holds, problems = _corrected(claim, outcomes)
     return Judgement(
         claim,
         _verdict(claim, check, outcome, ruled),

@@ -218,8 +218,8 @@ class _Reader:
                 raise LoraRefError("elsewhere needs two keys, printed and where")
             for text in (table.get("printed"), other["printed"]):
                 read_printed(text_of(text))
-            elsewhere = Conflict(self._text(path, other["where"]), printed=other["printed"])
-            return {"printed": table["printed"], "elsewhere": elsewhere}
+            conflict = Conflict(self._text(path, other["where"]), printed=other["printed"])
+            return {"printed": table["printed"], "conflict": conflict}
         return None
 
     def _checked(self, path: Path, table: Table, inputs: Inputs) -> dict[str, Any] | None:

@@ -74,22 +74,11 @@ def as_text(
 ) -> str:
     """Return the report for a terminal: the statement on the left, the result on the right.
 
-    Parameters
-    ----------
-    judgements : sequence of Judgement
-        In the order in which to show them; if `grouped`, sorted by verdict.
-    sources : sequence of Source
-        Whose claims they are.
-    width : int
-        Columns of the terminal.
-    grouped : bool
-        Whether each verdict gets a heading.
-    chinese : bool
-        Whether sections are named in their own words too; without it, all is ASCII.
-    colour : bool
-        Whether verdicts are coloured.
+    If `grouped`, the worst verdict comes first, and each has a heading. If `chinese`, sections are
+    named in their own words too; without it, all is ASCII.
     """
     width = max(width, 40)
+    judgements = worst_first(judgements) if grouped else judgements
     tidy = str if chinese else layout.plain  # before the lines are wrapped
     cites = {source.key: tidy(source.cite) for source in sources}
     who = next(iter(cites.values())) if len(cites) == 1 else SEVERAL
@@ -242,7 +231,7 @@ def _label(j: Judgement) -> str:
 
 def _against(j: Judgement) -> str | None:
     """Return the other statement of a source that contradicts itself."""
-    other = j.claim.conflict or j.claim.elsewhere
+    other = j.claim.conflict
     if j.verdict != "conflict" or other is None:
         return None
     return f"{other.text}: {other.printed}" if other.printed else other.text

@@ -74,12 +74,11 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.markdown:
         page = report.as_markdown(judgements, sources, command).rstrip("\n")
         return Outcome(page, status, problems, page=True)
-    grouped = options.order == "worst" and options.file is None
     text = report.as_text(
-        report.worst_first(judgements) if grouped else judgements,
+        judgements,
         sources,
         width=min(120, shutil.get_terminal_size((100, 24)).columns),
-        grouped=grouped,
+        grouped=options.order == "worst" and options.file is None,
         chinese=can_print("低秩：“”±"),
         colour=use_colour(),
     )

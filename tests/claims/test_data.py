@@ -188,7 +188,7 @@ def test_a_rule_is_used_at_least_once_where_it_is_named():
         if j.claim.rule:
             key = (j.claim.source, *j.claim.group, j.claim.rule.name)
             used.setdefault(key, []).append(j.verdict == "by-rule")
-        if j.claim.conflict:
+        if j.claim.check and j.claim.conflict:
             assert j.verdict == "conflict", j.claim.id
     assert used
     assert [key for key, found in used.items() if not any(found)] == []
@@ -339,7 +339,7 @@ def still_against(j: Any) -> bool:
     """Whether a source still contradicts itself: two printed places differ with this digit too."""
     if j.verdict != "conflict":
         return False
-    other = j.claim.elsewhere or j.claim.conflict
+    other = j.claim.conflict
     return other.printed is not None
 
 

@@ -99,8 +99,8 @@ def test_a_faulty_text_has_its_sentence(case):
 
 
 MATRIX = {
-    "[[1, 2], [3]]": "row 2 has 1 number and row 1 has 2 numbers, expected rows of one length",
-    '"1 2 / 3"': "row 2 has 1 number and row 1 has 2 numbers",
+    "[[1, 2], [3]]": "row 2 has length 1, expected 2, that of row 1",
+    '"1 2 / 3"': "row 2 has length 1, expected 2",
     "[[1, 2], 3]": "some rows are lists and some are not",
     "[]": "it is empty, expected numbers",
     '" "': "it is empty, expected numbers",
@@ -163,7 +163,7 @@ ARGUMENTS = {
     ("entry", 'of = "x"\nrow = 1\ncolumn = 1'): "of is a vector of 2, expected row alone",
     ("entry", 'of = "S"\nrow = 1'): "of is 2 x 2, expected row and column",
     ("entry", 'of = "x"\nrow = 0'): "row: got the number 0, expected a whole number from 1",
-    ("entry", 'of = "x"\nrow = "1"'): "row: got the text '1', expected a whole number of at",
+    ("entry", 'of = "x"\nrow = "1"'): "row: got the text '1', expected a whole number from 1 to",
     ("entry", 'of = "x"'): "entry needs the key row: a whole number of at least 1",
     ("term", "k = 2"): "k is 2, expected 1 to 1",
     ("truncation-error", 'of = "S"\nr = 3'): "r is 3, expected at most 2",

@@ -75,7 +75,7 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, list[str], list[fl
     if len(names) == 1:
         return single
     together = f"{' + '.join(names)}, each times {strength:g}"
-    return [*single, (together, names, [strength] * len(names))]
+    return [("base", [], []), *single, (together, names, [strength] * len(names))]
 
 
 def number(flag: str, text: str, smallest: float, largest: float) -> float:

@@ -3,7 +3,7 @@
 from lora_ref.transformer.adapt import merged, with_lora, with_strength
 from lora_ref.transformer.block import Block, BlockCache
 from lora_ref.transformer.encoder import Encoder, EncoderCache
-from lora_ref.transformer.generate import generate
+from lora_ref.transformer.generation import generate
 from lora_ref.transformer.gpt import GPT, GPTCache
 
 __all__ = [

@@ -17,7 +17,7 @@ from lora_ref.ops import softmax_cross_entropy
 from lora_ref.read_text import read_text
 from lora_ref.training import AdamW, History, Network, cosine, train
 from lora_ref.transformer.bpe import Tokenizer
-from lora_ref.transformer.generate import generate
+from lora_ref.transformer.generation import generate
 from lora_ref.transformer.gpt import GPT
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

@@ -86,7 +86,7 @@ def test_the_layer_comes_first_and_what_is_wrong_elsewhere_after_the_notebooks()
     assert len(re.findall(r"^(?:>>>|\.\.\.) ", before("What is checked"), re.MULTILINE)) <= 10
     headings = re.findall(r"^## (.*)", README, re.MULTILINE)
     assert headings.index("The notebooks") < headings.index("The article")
-    assert "```console" not in before("The article")
+    assert "$ lora-ref verify" not in before("The article")
     assert before("The notebooks").count("\n") <= 75
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from lora_ref.checkpoint import load_peft
 from lora_ref.transformer import pretrain
 from lora_ref.transformer.language_model import LanguageModel
 from lora_ref.transformer.texts import SOURCES
@@ -35,6 +36,9 @@ def test_the_base_is_as_large_as_the_recipe_says_and_finite():
     whole = LanguageModel.load(pretrain.WEIGHTS / "base").gpt.trainable
     assert sum(array.size for array in whole.values()) == 505_920
     gpt.check()
+    voice = sum(a.size for a in load_peft(pretrain.WEIGHTS / "verse", gpt).trainable.values())
+    readme = (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    assert f"{voice:,} numbers beside the frozen 505,920" in " ".join(readme.split())
 
 
 def test_files_are_small_enough_to_be_kept():

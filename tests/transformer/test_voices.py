@@ -69,7 +69,7 @@ def test_speaking_leaves_the_weights_of_the_base(weights, capsys):
     assert main(["speak", "--voice", "one", "two", "--length", "5", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     titles = [one["title"] for one in shown["texts"]]
-    assert titles == ["one times 1", "two times 1", "one + two, each times 1"]
+    assert titles == ["base", "one times 1", "two times 1", "one + two, each times 1"]
     assert shown["W0"][0] == shown["W0"][1] == voices.fingerprint(voices.base_model().gpt)
 
 

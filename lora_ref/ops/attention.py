@@ -26,7 +26,8 @@ def softmax(x: Array) -> tuple[Array, SoftmaxCache]:
     overflow. An entry of -inf becomes 0.
     """
     check_float("x in softmax", x)
-    y = np.exp(x - x.max(axis=-1, keepdims=True))
+    y: Array = x - x.max(axis=-1, keepdims=True)
+    np.exp(y, out=y)
     y /= y.sum(axis=-1, keepdims=True)
     return y, SoftmaxCache(y)
 
@@ -39,8 +40,8 @@ def softmax_backward(grad_y: Array, cache: SoftmaxCache) -> Array:
     """
     check_cache("cache in softmax_backward", cache, SoftmaxCache)
     check_like("grad_y in softmax_backward", grad_y, cache.y)
-    grad_x = grad_y * cache.y
-    grad_x -= cache.y * grad_x.sum(axis=-1, keepdims=True)
+    grad_x: Array = grad_y - np.vecdot(grad_y, cache.y)[..., None]
+    grad_x *= cache.y
     return grad_x
 
 

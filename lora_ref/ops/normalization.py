@@ -48,7 +48,8 @@ def layer_norm(
     centred = rows - rows.mean(axis=1, keepdims=True)
     inverse_std = 1 / np.hypot(_root_mean_square(centred), math.sqrt(epsilon))
     normed = (centred * inverse_std).astype(x.dtype, copy=False)
-    y = gain * normed + bias
+    y = gain * normed
+    y += bias
     return y.reshape(x.shape), LayerNormCache(x.shape[:-1], normed, inverse_std, gain)
 
 
@@ -65,7 +66,8 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
     grads = {"gain": (g * normed).sum(axis=0), "bias": g.sum(axis=0)}
     grad_normed = g * gain
     along = (grad_normed * normed).mean(axis=1, keepdims=True)
-    grad_x = grad_normed - grad_normed.mean(axis=1, keepdims=True) - normed * along
+    grad_x = grad_normed - grad_normed.mean(axis=1, keepdims=True)
+    grad_x -= normed * along
     grad_x *= inverse_std
     return grad_x.reshape(grad_y.shape), grads
 
@@ -123,8 +125,9 @@ def _root_mean_square(rows: Array) -> Array:
     """Return the root of the mean square of each row, as a column."""
     largest = np.abs(rows).max(axis=1, keepdims=True)
     largest[largest == 0] = 1
-    # squares of numbers up to 1 cannot overflow
-    root: Array = largest * np.sqrt(np.square(rows / largest).mean(axis=1, keepdims=True))
+    rows = rows / largest  # squares of numbers up to 1 cannot overflow
+    squares = np.vecdot(rows, rows)[:, None]
+    root: Array = largest * np.sqrt(squares / rows.shape[1])
     return root
 
 

@@ -4,7 +4,17 @@ import argparse
 import json
 from typing import Any
 
-from tests.bench import importing, linear, machine, memory, multitask, quantization, svd, training
+from tests.bench import (
+    importing,
+    linear,
+    machine,
+    memory,
+    multitask,
+    quantization,
+    svd,
+    training,
+    transformer,
+)
 
 TOPICS = {
     "pass-1024-512": linear.large,
@@ -18,6 +28,8 @@ TOPICS = {
     "nf4-dequantize": quantization.dequantizing,
     "adamw": training.updates,
     "step": training.steps,
+    "gpt-step": transformer.steps,
+    "gpt-text": transformer.text,
     "import": importing.rows,
 }
 """One name a row; the functions are called only for rows that are asked for."""

@@ -101,7 +101,7 @@ def torch_adamw(params: Params, grads: Params) -> Call:
     tensors = [torch.nn.Parameter(torch.from_numpy(array)) for array in params.values()]
     for tensor, grad in zip(tensors, grads.values(), strict=True):
         tensor.grad = torch.from_numpy(grad)
-    optimizer = _torch_optimizer(tensors)
+    optimizer = torch_optimizer(tensors)
 
     def step() -> Sequence[Any]:
         optimizer.step()
@@ -171,7 +171,7 @@ def peft_step(network: Network, x: Any, labels: Any) -> Call:
                 A.copy_(torch.tensor(layer.A))
                 B.copy_(torch.tensor(layer.B))
                 trained += [A, B]
-    optimizer = _torch_optimizer(trained)
+    optimizer = torch_optimizer(trained)
     x, labels = torch.from_numpy(x), torch.from_numpy(labels)
 
     def step() -> Sequence[Any]:
@@ -184,7 +184,7 @@ def peft_step(network: Network, x: Any, labels: Any) -> Call:
     return step
 
 
-def _torch_optimizer(tensors: list[Any]) -> Any:
+def torch_optimizer(tensors: list[Any]) -> Any:
     import torch
 
     return torch.optim.AdamW(
@@ -206,20 +206,20 @@ def updates() -> Iterator[Row]:
                              ("adamw-full", d, f"two matrices of {d} x {d}")):  # fmt: skip
         names = [IN_PLACE, PURE, TEXTBOOK, *([TORCH] if find_spec("torch") else [])]
         timings = contest(make_update, names, rows, d)
-        _same_results(timings, IN_PLACE)
+        same_results(timings, IN_PLACE)
         target = Target(f"{TEXTBOOK}, over {IN_PLACE}", ">=", 1.5)
         targets = (target,) if name == "adamw" else ()
-        yield _row(name, f"a step of AdamW on {said}, float32", timings, IN_PLACE, targets)
+        yield row(name, f"a step of AdamW on {said}, float32", timings, IN_PLACE, targets)
 
 
 def steps() -> Iterator[Row]:
     """Yield the row of a training step; PyTorch is measured where it is installed, with PEFT."""
     there = all(find_spec(needed) for needed in ("torch", "peft"))
     timings = contest(make_step, [STEP, *([PEFT] if there else [])])
-    _same_results(timings, STEP)
+    same_results(timings, STEP)
     widths = "-".join(map(str, SIZES))
     measured = f"a training step with AdamW, {widths}, batch {BATCH}, LoRA r = {R}, float32"
-    yield _row("training-step", measured, timings, STEP, (Target(f"{PEFT}, over {STEP}", ">=", 3),))
+    yield row("training-step", measured, timings, STEP, (Target(f"{PEFT}, over {STEP}", ">=", 3),))
 
 
 def rows() -> Iterator[Row]:
@@ -228,14 +228,14 @@ def rows() -> Iterator[Row]:
     yield from steps()
 
 
-def _same_results(timings: dict[str, Timing], ours: str) -> None:
+def same_results(timings: dict[str, Timing], ours: str) -> None:
     """Raise RuntimeError unless all contenders return arrays of the same norms."""
     for name, timing in timings.items():
         if not np.allclose(timing.norms, timings[ours].norms, rtol=1e-4, atol=1e-5):
             raise RuntimeError(f"{name} computes something else than {ours}: {timing.norms}")
 
 
-def _row(
+def row(
     name: str, measured: str, timings: dict[str, Timing], ours: str, targets: tuple[Target, ...]
 ) -> Row:
     seconds = {contender: timing.seconds for contender, timing in timings.items()}

@@ -60,12 +60,12 @@ def make_step(name: str, r: int) -> Call:
 
 
 def numpy_step(gpt: GPT, x: Any, labels: Any) -> Call:
-    """Train as `lora_ref.training.train` does."""
+    """Train as `lora_ref.training.train` does, where a cache lives until the next one is made."""
     params = gpt.trainable  # the arrays themselves: a step in place trains the model
-    state = OPTIMIZER.init_state(params)
+    state, cache = OPTIMIZER.init_state(params), None
 
     def step() -> Sequence[Any]:
-        nonlocal state
+        nonlocal state, cache
         logits, cache = gpt.forward(x)
         _, inner = softmax_cross_entropy(logits, labels)
         _, grads = gpt.backward(softmax_cross_entropy_backward(inner), cache)

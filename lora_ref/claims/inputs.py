@@ -66,11 +66,10 @@ class Inputs:
             self.errors.add(path, "the key quantity is missing: what is the number meant to be?")
             return None
         name = table["quantity"]
-        if not isinstance(name, str):
-            message = f"got {kind_of(name)}, expected the name of a quantity"
-        elif name in QUANTITIES:
+        if isinstance(name, str) and name in QUANTITIES:
             return QUANTITIES[name]
-        else:
+        message = f"got {kind_of(name)}, expected the name of a quantity"
+        if isinstance(name, str):
             near = nearest(name, QUANTITIES, cutoff=CLOSE) or "; docs/add-a-source.md lists all"
             message = f"no quantity is called {name[:60]!r}{near}"
         self.errors.add((*path, "quantity"), message)

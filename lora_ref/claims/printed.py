@@ -29,10 +29,12 @@ LARGEST_SIZE = 10**9  # rows or columns of a shape that is only named
 
 _POWERS = {"K": 1, "k": 1, "M": 2, "B": 3, "G": 3, "T": 4}
 _PRINTED = re.compile(
-    r"(?P<about>~ ?)?(?P<sign>-?)(?P<number>[\d.,]+)"
+    r"(?:~ ?)?(?P<sign>-?)(?=[\d,]*\.?\d)(?P<whole>[\d,]*)(?:\.(?P<behind>\d*))?"
     r"(?: ?(?P<percent>%)| ?(?P<suffix>[KkMGT])B?| ?(?P<billion>B))?"
 )
-_DECIMAL = re.compile(r"[-+]?(?P<whole>\d+(?:,\d+)*)?(?P<point>\.\d*)?(?:[eE](?P<power>[-+]?\d+))?")
+_DECIMAL = re.compile(
+    r"[-+]?(?=\.?\d)(?P<whole>\d+(?:,\d+)*)?(?:\.\d*)?(?:[eE](?P<power>[-+]?\d+))?"
+)
 _FRACTION = re.compile(r"(?P<top>[-+]?\d+)/(?P<bottom>\d+)")
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})*")
 _SHAPE = re.compile(r"\d+(?: ?[x×] ?\d+)?")
@@ -64,20 +66,17 @@ def read_printed(text: str) -> Reading:
     """
     text = " ".join(_cleaned(text).split())
     match = _PRINTED.fullmatch(text) if text.isascii() else None
-    digits = match["number"].replace(",", "") if match else ""
-    if match is None or not digits.replace(".", "", 1).isdigit():
+    if match is None:
         raise LoraRefError(
             f"{text!r} is not a printed number, expected digits such as 0.59, 1.56 % or 4.7M"
         )
-    whole, _, behind = match["number"].partition(".")
+    whole, behind = match["whole"], match["behind"] or ""
     _check_commas(text, whole)
-    if "," in behind:
-        raise LoraRefError(f"{text!r} has a comma behind the point")
     power = _POWERS.get(match["suffix"] or match["billion"] or "", 0)
     size = Fraction(1, 100) if match["percent"] else Fraction(1000**power)
-    number = Fraction(match["sign"] + digits) * size
-    decimals = len(behind)
-    return Reading(number, size / 10**decimals, decimals, bool(match["percent"]), power)
+    digits = int(match["sign"] + whole.replace(",", "") + behind)
+    unit = size / 10 ** len(behind)
+    return Reading(digits * unit, unit, len(behind), bool(match["percent"]), power)
 
 
 @lru_cache(4096)
@@ -99,7 +98,7 @@ def read_given(text: str) -> Fraction:
     if text.lstrip("+-").lower() in ("inf", "nan", "infinity"):
         raise LoraRefError(f"{text!r} is not finite, expected a number such as 0.25")
     found = _DECIMAL.fullmatch(text)
-    if not found or not any(c.isdigit() for c in text.lower().partition("e")[0]):
+    if not found:
         if _PRINTED.fullmatch(text):
             return read_printed(text).number
         raise LoraRefError(f"{text!r} is not a number, expected such as 0.25, -2 or 1/3")

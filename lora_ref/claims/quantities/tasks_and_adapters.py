@@ -9,9 +9,8 @@ import numpy as np
 from lora_ref import counting
 from lora_ref.checks import Array
 from lora_ref.claims.quantities import counts
-from lora_ref.claims.quantities.training import drawn_layer, relative
+from lora_ref.claims.quantities.training import drawn_layer, relative, trained
 from lora_ref.claims.quantity import Count, Few, Flag, Number, OneNumber
-from lora_ref.gradcheck import sgd_step
 from lora_ref.layers import Adapter, Linear, LoRALinear, MultiTaskLoRA
 
 TOPIC = "Several adapters"
@@ -112,9 +111,7 @@ def _before_and_after(method: str, lr: float, retrained: float) -> tuple[Array, 
         layer = replace(adapter, W_up=0 * adapter.W_up, b_up=0 * adapter.b_up)
         inputs = base.forward(x)[0]
     before = layer.forward(inputs)[0]
-    target = np.random.default_rng(2).standard_normal(before.shape)
-    for _ in range(5):
-        layer, _ = sgd_step(layer, inputs, (layer.forward(inputs)[0] - target) / len(x), lr)
+    *_, layer = trained(layer, inputs, 5, lr, seed=2)
     return before, layer.forward(inputs)[0], Linear(base.W + retrained).forward(x)[0]
 
 

@@ -44,9 +44,9 @@ def relative(gap: Array, whole: Array) -> float:
     return settled(float(np.linalg.norm(gap) / np.linalg.norm(whole)))
 
 
-def trained(layer: LoRALinear, x: Array, steps: int, lr: float) -> Iterator[LoRALinear]:
+def trained(layer: Any, x: Array, steps: int, lr: float, seed: int = 1) -> Iterator[Any]:
     """Yield a layer, and the layer after each step of SGD towards a random target."""
-    target = np.random.default_rng(1).standard_normal((len(x), len(layer.W0)))
+    target = np.random.default_rng(seed).standard_normal(layer.forward(x)[0].shape)
     yield layer
     for _ in range(steps):
         layer, _ = sgd_step(layer, x, (layer.forward(x)[0] - target) / len(x), lr)

@@ -4,8 +4,8 @@ Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,20 +66,12 @@ class Attention(Composite):
 
     affine_in_each_argument: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = True
+    child_names: ClassVar[tuple[str, ...]] = ("q", "k", "v", "o")
     keywords: ClassVar[tuple[str, ...]] = ("attention_mask",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "heads", as_count("heads in Attention", self.heads))
         object.__setattr__(self, "causal", as_flag("causal in Attention", self.causal))
-
-    @property
-    def children(self) -> Mapping[str, Layer]:
-        """The four projections."""
-        return {"q": self.q, "k": self.k, "v": self.v, "o": self.o}
-
-    def with_children(self, children: Mapping[str, Layer]) -> Self:
-        """Return attention with other projections."""
-        return replace(self, **children)  # type: ignore[arg-type]
 
     def forward(
         self,

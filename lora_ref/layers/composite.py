@@ -4,8 +4,9 @@
 forward pass. A child may be made of layers itself: ``block.fc1.A``.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
@@ -15,18 +16,22 @@ from lora_ref.layers.base import Layer, check_params
 class Composite(Layer):
     """A layer made of named layers, which own its parameters.
 
-    A subclass says what its `children` are, how it looks `with_children` in their place, and how
-    its passes run through them.
+    A subclass is a dataclass. It says in `child_names` which of its attributes are layers, or has
+    `children` and `with_children` of its own; its passes run through them.
     """
+
+    child_names: ClassVar[tuple[str, ...]] = ()
+    """The attributes that are layers, in the order of the parameters; one may be None."""
 
     @property
     def children(self) -> Mapping[str, Layer]:
         """The layers, by name; a name has no dot in it."""
-        raise NotImplementedError
+        found = {name: getattr(self, name) for name in self.child_names}
+        return {name: layer for name, layer in found.items() if layer is not None}
 
     def with_children(self, children: Mapping[str, Layer]) -> Self:
         """Return the same composite of other layers, under the same names."""
-        raise NotImplementedError
+        return dataclasses.replace(self, **children)  # type: ignore[type-var]
 
     @property
     def trainable(self) -> Params:

@@ -1,7 +1,7 @@
 """The block of a transformer: attention, then a small network for each token by itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -51,20 +51,11 @@ class Block(Composite):
 
     affine_in_each_argument: ClassVar[bool] = False
     mixes_rows: ClassVar[bool] = True
+    child_names: ClassVar[tuple[str, ...]] = ("attention", "norm1", "mlp", "norm2")
     keywords: ClassVar[tuple[str, ...]] = ("attention_mask",)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pre_norm", as_flag("pre_norm in Block", self.pre_norm))
-
-    @property
-    def children(self) -> Mapping[str, Layer]:
-        """The four parts."""
-        names = ("attention", "norm1", "mlp", "norm2")
-        return {name: getattr(self, name) for name in names}
-
-    def with_children(self, children: Mapping[str, Layer]) -> Self:
-        """Return a block of other parts."""
-        return replace(self, **children)  # type: ignore[arg-type]
 
     def forward(
         self,

@@ -5,20 +5,20 @@ arXiv 1908.10084.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lora_ref.checks import Array, Params, as_count, check_cache, check_generator, check_like
-from lora_ref.errors import LoraRefError
+from lora_ref.checks import Array, Params, check_cache, check_like
 from lora_ref.layers.base import Layer
-from lora_ref.layers.composite import Composite, joined
+from lora_ref.layers.composite import joined
 from lora_ref.layers.embedding import Embedding
 from lora_ref.layers.norm import LayerNorm
 from lora_ref.training.network import Network
 from lora_ref.transformer.block import Block
+from lora_ref.transformer.text_model import TextModel, check_sizes
 
 
 class EncoderCache(NamedTuple):
@@ -30,7 +30,7 @@ class EncoderCache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Encoder(Composite):
+class Encoder(TextModel):
     """Computes the mean over the tokens of ``blocks(norm(tokens + positions))``.
 
     Parameters
@@ -57,19 +57,8 @@ class Encoder(Composite):
     norm: Layer
     blocks: Network
 
-    affine_in_each_argument: ClassVar[bool] = False
-    mixes_rows: ClassVar[bool] = True
+    child_names: ClassVar[tuple[str, ...]] = ("tokens", "positions", "norm", "blocks")
     keywords: ClassVar[tuple[str, ...]] = ("attention_mask",)
-
-    @property
-    def children(self) -> Mapping[str, Layer]:
-        """The parts, in the order of the forward pass."""
-        names = ("tokens", "positions", "norm", "blocks")
-        return {name: getattr(self, name) for name in names}
-
-    def with_children(self, children: Mapping[str, Layer]) -> Self:
-        """Return an encoder of other parts."""
-        return replace(self, **children)  # type: ignore[arg-type]
 
     def forward(
         self,
@@ -90,13 +79,8 @@ class Encoder(Composite):
             Keywords of the parts, by dotted name.
         """
         parts = self.route("Encoder.forward", keywords)
-        caches: dict[str, Any] = {}
-        h, caches["tokens"] = self.tokens.forward(x)  # (..., n, features)
-        n = x.shape[-1]
-        if n > len(self.positions.W):
-            raise LoraRefError(f"a text of {n} tokens is given to {self!r}, expected a shorter one")
-        places, caches["positions"] = self.positions.forward(np.arange(n))
-        h, caches["norm"] = self.norm.forward(h + places)
+        h, caches = self._embed(x)
+        h, caches["norm"] = self.norm.forward(h)
         own = parts.get("blocks", {}).get("keywords", {})
         to_all = {f"{name}.attention_mask": attention_mask for name in self.blocks}
         h, caches["blocks"] = self.blocks.forward(h, keywords={**to_all, **own})
@@ -119,9 +103,7 @@ class Encoder(Composite):
         grads |= {"norm": {}, "tokens": {}, "positions": {}}
         if rows is not None:
             rows, grads["norm"] = self.norm.backward(rows, kept["norm"])
-            _, grads["tokens"] = self.tokens.backward(rows, kept["tokens"])
-            by_text = rows.reshape(-1, *rows.shape[-2:]).sum(axis=0)  # a place is in every text
-            _, grads["positions"] = self.positions.backward(by_text, kept["positions"])
+            grads |= self._embed_backward(rows, kept)
         return None, joined({name: grads[name] for name in self.children})
 
     @classmethod
@@ -138,9 +120,7 @@ class Encoder(Composite):
     ) -> Self:
         """Draw an encoder as BERT does: all weights normal with 0.02, norms after each sum."""
         sizes = {"vocabulary": vocabulary, "context": context, "features": features}
-        for name, size in {**sizes, "blocks": blocks}.items():
-            as_count(f"{name} in Encoder.init", size)
-        check_generator("rng in Encoder.init", rng)
+        check_sizes("Encoder.init", rng, **sizes, blocks=blocks)
 
         def table(rows: int) -> Embedding:
             return Embedding(rng.normal(0.0, 0.02, (rows, features)).astype(dtype))
@@ -149,12 +129,3 @@ class Encoder(Composite):
         row = {str(i): Block.init(features, heads, rng, **options) for i in range(blocks)}
         norm = LayerNorm.init(features, dtype)
         return cls(table(vocabulary), table(context), norm, Network(row))
-
-    def __repr__(self) -> str:
-        """Sizes, and how much trains, on one line."""
-        vocabulary, features = self.tokens.W.shape
-        count = sum(array.size for array in self.trainable.values())
-        return (
-            f"{type(self).__name__}(vocabulary={vocabulary}, context={len(self.positions.W)}, "
-            f"features={features}, blocks={len(self.blocks.layers)}: {count} parameters train)"
-        )

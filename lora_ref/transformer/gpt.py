@@ -4,23 +4,23 @@ Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (GPT
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lora_ref.checks import Array, Params, as_count, check_cache, check_generator
-from lora_ref.errors import LoraRefError
+from lora_ref.checks import Array, Params, check_cache
 from lora_ref.layers.attention import Past
 from lora_ref.layers.base import Layer
-from lora_ref.layers.composite import Composite, joined
+from lora_ref.layers.composite import joined
 from lora_ref.layers.embedding import Embedding
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.norm import LayerNorm
 from lora_ref.training.network import Network
 from lora_ref.transformer.block import Block
+from lora_ref.transformer.text_model import TextModel, check_sizes
 
 Tokens = NDArray[np.integer[Any]]
 
@@ -33,7 +33,7 @@ class GPTCache(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GPT(Composite):
+class GPT(TextModel):
     """Computes ``logits = head(norm(blocks(tokens + positions)))``.
 
     Parameters
@@ -66,19 +66,7 @@ class GPT(Composite):
     norm: Layer
     head: Layer | None = None
 
-    affine_in_each_argument: ClassVar[bool] = False
-    mixes_rows: ClassVar[bool] = True
-
-    @property
-    def children(self) -> Mapping[str, Layer]:
-        """The parts that own parameters, in the order of the forward pass."""
-        names = ("tokens", "positions", "blocks", "norm", "head")
-        found = {name: getattr(self, name) for name in names}
-        return {name: layer for name, layer in found.items() if layer is not None}
-
-    def with_children(self, children: Mapping[str, Layer]) -> Self:
-        """Return a GPT of other parts."""
-        return replace(self, **children)  # type: ignore[arg-type]
+    child_names: ClassVar[tuple[str, ...]] = ("tokens", "positions", "blocks", "norm", "head")
 
     def forward(
         self, x: Any, *, keywords: Mapping[str, Any] | None = None
@@ -88,10 +76,7 @@ class GPT(Composite):
         The logits at a place are for the token after it.
         """
         parts = self.route("GPT.forward", keywords)
-        caches: dict[str, Any] = {}
-        h, caches["tokens"] = self.tokens.forward(x)  # (..., n, features)
-        places, caches["positions"] = self.positions.forward(self._places(0, x.shape[-1]))
-        h = h + places
+        h, caches = self._embed(x)
         h, caches["blocks"] = self.blocks.forward(h, **parts.get("blocks", {}))
         h, caches["norm"] = self.norm.forward(h)
         logits, head = self._head.forward(h, **parts.get("head", {}))
@@ -108,9 +93,7 @@ class GPT(Composite):
         rows, grads["blocks"] = self.blocks.backward(g, kept["blocks"], need_grad_x=trains)
         grads["tokens"], grads["positions"] = {}, {}
         if rows is not None:
-            _, grads["tokens"] = self.tokens.backward(rows, kept["tokens"])
-            by_text = rows.reshape(-1, *rows.shape[-2:]).sum(axis=0)  # a place is in every text
-            _, grads["positions"] = self.positions.backward(by_text, kept["positions"])
+            grads |= self._embed_backward(rows, kept)
         if self.head is None and "W" in grads["head"]:
             grads["tokens"] = {"W": grads["tokens"]["W"] + grads["head"]["W"]}
         return None, joined({name: grads[name] for name in self.children})
@@ -123,8 +106,7 @@ class GPT(Composite):
         The same logits as those of the whole text, at the cost of the new tokens alone.
         """
         start = 0 if past is None else past[0][0].shape[-2]
-        h, _ = self.tokens.forward(tokens)
-        h = h + self.positions.forward(self._places(start, start + tokens.shape[-1]))[0]
+        h, _ = self._embed(tokens, start)
         longer = []
         for i, block in enumerate(cast(Iterable[Block], self.blocks.layers.values())):
             h, kept = block.extend(h, None if past is None else past[i])
@@ -132,23 +114,11 @@ class GPT(Composite):
         return self._head.forward(self.norm.forward(h)[0])[0], tuple(longer)
 
     @property
-    def context(self) -> int:
-        """The number of tokens in the longest text that it can read."""
-        return len(self.positions.W)
-
-    @property
     def _head(self) -> Layer:
         """The head, or the tied one, which shares the array of `tokens`."""
         if self.head is not None:
             return self.head
         return Linear(self.tokens.W, train=self.tokens.train)
-
-    def _places(self, start: int, end: int) -> Tokens:
-        if end > self.context:
-            raise LoraRefError(
-                f"a text of {end} tokens is given to {self!r}, expected a shorter one"
-            )
-        return np.arange(start, end)
 
     @classmethod
     def init(
@@ -165,9 +135,7 @@ class GPT(Composite):
     ) -> Self:
         """Draw a decoder as GPT-2 does: normal with 0.02, and less for the layers that add to x."""
         sizes = {"vocabulary": vocabulary, "context": context, "features": features}
-        for name, size in {**sizes, "blocks": blocks}.items():
-            as_count(f"{name} in GPT.init", size)
-        check_generator("rng in GPT.init", rng)
+        check_sizes("GPT.init", rng, **sizes, blocks=blocks)
 
         def drawn(rows: int) -> Array:
             return rng.normal(0.0, 0.02, (rows, features)).astype(dtype)
@@ -178,13 +146,5 @@ class GPT(Composite):
         parts = Embedding(drawn(vocabulary)), Embedding(drawn(context)), Network(row)
         return cls(*parts, LayerNorm.init(features, dtype), head)
 
-    def __repr__(self) -> str:
-        """Sizes, and how much trains, on one line."""
-        vocabulary, features = self.tokens.W.shape
-        count = sum(array.size for array in self.trainable.values())
-        tied = ", tied" if self.head is None else ""
-        return (
-            f"{type(self).__name__}(vocabulary={vocabulary}, context={self.context}, "
-            f"features={features}, blocks={len(self.blocks.layers)}{tied}: "
-            f"{count} parameters train)"
-        )
+    def _more(self) -> str:
+        return ", tied" if self.head is None else ""

@@ -275,6 +275,14 @@ def as_finite(what: str, value: object, dtype: AnyDType | None = None) -> float:
     return number
 
 
+def as_positive(what: str, value: object, dtype: AnyDType | None = None) -> float:
+    """Return a number above 0 that `dtype` can hold, or say why it is none."""
+    number = as_finite(what, value, dtype)
+    if not number > 0:
+        raise LoraRefError(f"{what} is {number}, expected a positive number")
+    return number
+
+
 def as_fraction(what: str, value: float) -> float:
     """Return a number of at least 0 and below 1, or say why it is none."""
     number = as_finite(what, value)

@@ -15,7 +15,7 @@ from lora_ref.checks import (
     Array,
     Params,
     as_count,
-    as_finite,
+    as_positive,
     check_backward_inputs,
     check_forward_inputs,
     check_generator,
@@ -153,9 +153,7 @@ class Adapter(Layer):
         kind = np.dtype(dtype)
         if kind.kind != "f":
             raise LoraRefError(f"dtype in Adapter.init is {kind}, expected a floating-point dtype")
-        std = as_finite("std in Adapter.init", std, kind)
-        if not std > 0:
-            raise LoraRefError(f"std in Adapter.init is {std}, expected a positive number")
+        std = as_positive("std in Adapter.init", std, kind)
         W_down = (std * _truncated_normal((bottleneck, features), rng)).astype(kind)
         W_up = np.zeros((features, bottleneck), kind)
         return cls(W_down, np.zeros(bottleneck, kind), W_up, np.zeros(features, kind), activation)

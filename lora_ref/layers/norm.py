@@ -6,8 +6,7 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import DTypeLike
 
-from lora_ref.checks import Array, Params, as_count, as_finite, check_parameter
-from lora_ref.errors import LoraRefError
+from lora_ref.checks import Array, Params, as_count, as_positive, check_parameter
 from lora_ref.layers.base import Layer, check_train, chosen, freeze_untrained
 from lora_ref.ops import layer_norm, layer_norm_backward, rms_norm, rms_norm_backward
 from lora_ref.ops.normalization import LayerNormCache, RMSNormCache
@@ -31,9 +30,7 @@ class _Norm(Layer):
         for name in self.can_train:
             array = getattr(self, name)
             check_parameter(f"{name} in {here}", array, dtype=dtype, features=features)
-        epsilon = as_finite(f"epsilon in {here}", self.epsilon, dtype)
-        if not epsilon > 0:
-            raise LoraRefError(f"epsilon in {here} is {epsilon}, expected a positive number")
+        epsilon = as_positive(f"epsilon in {here}", self.epsilon, dtype)
         object.__setattr__(self, "epsilon", epsilon)
         check_train(here, self.train, self.can_train)
         freeze_untrained(self)

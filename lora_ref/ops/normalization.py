@@ -14,6 +14,7 @@ from lora_ref.checks import (
     as_count,
     as_finite,
     as_fraction,
+    as_positive,
     at_least_float32,
     check_cache,
     check_float,
@@ -115,9 +116,7 @@ def _rows_to_norm(where: str, x: Array, parameters: Params, epsilon: float) -> t
     for name, array in parameters.items():
         check_float(f"{name} in {where}", array, x.dtype)
         check_shape(f"{name} in {where}", array, features=x.shape[-1])
-    epsilon = as_finite(f"epsilon in {where}", epsilon, x.dtype)
-    if not epsilon > 0:
-        raise LoraRefError(f"epsilon in {where} is {epsilon}, expected a positive number")
+    epsilon = as_positive(f"epsilon in {where}", epsilon, x.dtype)
     return rows.astype(at_least_float32(x.dtype), copy=False), epsilon
 
 

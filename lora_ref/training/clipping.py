@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from lora_ref.checks import Array, Params, as_finite
+from lora_ref.checks import Array, Params, as_positive
 from lora_ref.errors import LoraRefError
 
 
@@ -32,9 +32,7 @@ def clip_gradients(grads: Params, max_norm: float) -> tuple[Params, float]:
     >>> clip_gradients({"A": np.array([3.0]), "B": np.array([4.0])}, max_norm=1.0)
     ({'A': array([0.6]), 'B': array([0.8])}, 5.0)
     """
-    limit = as_finite("max_norm in clip_gradients", max_norm)
-    if not limit > 0:
-        raise LoraRefError(f"max_norm in clip_gradients is {limit}, expected a positive number")
+    limit = as_positive("max_norm in clip_gradients", max_norm)
     norm = gradient_norm(grads)
     if not math.isfinite(norm):
         raise LoraRefError(f"the norm of grads in clip_gradients is {norm}, expected a finite one")

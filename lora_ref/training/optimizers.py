@@ -16,6 +16,7 @@ from lora_ref.checks import (
     Params,
     as_finite,
     as_fraction,
+    as_positive,
     at_least_float32,
     check_float,
     check_same_axes,
@@ -238,10 +239,8 @@ class AdamW(Optimizer):
         if not isinstance(betas, tuple | list) or len(betas) != 2:
             raise LoraRefError(f"betas in AdamW are {betas!r}, expected two numbers")
         self._set("betas", tuple(as_fraction("betas in AdamW", beta) for beta in betas))
-        self._set("epsilon", as_finite("epsilon in AdamW", self.epsilon))
+        self._set("epsilon", as_positive("epsilon in AdamW", self.epsilon))
         self._set("weight_decay", _at_least_0("weight_decay in AdamW", self.weight_decay))
-        if not self.epsilon > 0:
-            raise LoraRefError(f"epsilon in AdamW is {self.epsilon}, expected a positive number")
 
     def init_state(self, params: Params) -> AdamWState:
         """Return sums of zero, and no steps."""

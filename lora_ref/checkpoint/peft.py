@@ -138,10 +138,9 @@ def load_peft(folder: Path, base: Model) -> Model:
 
 def _config(path: Path) -> dict[str, Any]:
     """Return the configuration, with what decides numbers checked."""
+    text = read_text(path, LARGEST_CONFIG, "the configuration of an adapter")
     try:
-        config = json.loads(read_text(path, LARGEST_CONFIG, "the configuration of an adapter"))
-    except LoraRefError:
-        raise
+        config = json.loads(text)
     except (ValueError, RecursionError) as error:
         _fail(path, f"it is no JSON: {error}")
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":

@@ -1,7 +1,7 @@
 """LoRA on the layers of a transformer that are named, as PEFT names them."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar, cast
 
@@ -67,10 +67,11 @@ def with_lora(
 
 def merged(model: Model) -> Model:
     """Return the model with every update folded into its weight."""
-    mergers: Callable[[str, Any], Layer] = lambda _, layer: (  # noqa: E731
-        layer.merge() if hasattr(layer, "merge") else layer
-    )
-    return model.mapped(mergers)
+
+    def change(_: str, layer: Any) -> Any:
+        return layer.merge() if hasattr(layer, "merge") else layer
+
+    return model.mapped(change)
 
 
 def with_strength(model: Model, strength: float) -> Model:

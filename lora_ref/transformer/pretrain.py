@@ -1,6 +1,6 @@
 """The recipe of the small language model and its voices: texts, sizes, seeds and rates.
 
-``make pretrain`` runs it in some minutes. Everything that it makes is kept in ``weights/``.
+``make pretrain`` runs it in half an hour. Everything that it makes is kept in ``weights/``.
 """
 
 import argparse
@@ -77,9 +77,9 @@ def train_voice(
     model, history = model.trained(
         parts(voice.text, folder)[0], voice.schedule, rng, callback=_progress(voice.schedule.steps)
     )
+    rests = {name: parts(name, folder)[1] for name in SOURCES}
     held_out = {
-        name: [round(each.loss(parts(name, folder)[1]), 4) for each in (base, model)]
-        for name in SOURCES
+        name: [round(each.loss(rest), 4) for each in (base, model)] for name, rest in rests.items()
     }
     return model, _record(history, voice.schedule, held_out=held_out, **options)
 

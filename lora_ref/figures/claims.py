@@ -14,7 +14,7 @@ from lora_ref.figures.style import Ink, blank, listed, readable_on, style
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LOOKS: Mapping[Verdict, tuple[str, str, str]] = {
+CELL_STYLES: Mapping[Verdict, tuple[str, str, str]] = {
     "false": ("×", "vermillion", ""),
     "shape": ("□", "purple", ""),
     "slip": ("≈", "orange", ""),
@@ -84,7 +84,7 @@ def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> Pictur
 def _cell(axes: "Axes", x: float, y: float, verdict: Verdict, ink: Ink, label: str) -> None:
     from matplotlib.patches import Rectangle
 
-    sign, colour_name, hatch = LOOKS[verdict]
+    sign, colour_name, hatch = CELL_STYLES[verdict]
     colour: str = getattr(ink, colour_name)
     face = ink.paper if hatch else colour
     axes.add_patch(

@@ -134,7 +134,7 @@ def _of_pairs(pairs: Mapping[str, Paired]) -> FindingName:
 
 
 def _of_both(both: Mapping[str, Mapping[str, Paired]]) -> FindingName:
-    """Return what comes of two comparisons: each has to hold, or its contrary has to."""
+    """Return the finding of two comparisons: each has to hold, or its contrary has to."""
     one, other = both.values()
     return finding(
         (one[shift].holds and other[shift].holds for shift in one),

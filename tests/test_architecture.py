@@ -59,7 +59,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "gradcheck.differences",
         "gradcheck.reference",
         "gradcheck.init_and_step",
-        "gradcheck.sight",
+        "gradcheck.masking",
         "gradcheck",
         "training.*",
         "checkpoint.safetensors",

@@ -24,7 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--temperature", default="0.7", metavar="T", help="0 is the likeliest (0.7)"
     )
-    parser.add_argument("--seed", default="0", metavar="N", help="write another text (0)")
+    parser.add_argument(
+        "--seed",
+        default="0",
+        metavar="N",
+        help="of the random draws (0)",
+    )
     parser.add_argument("--list", action="store_true", help="only name the voices")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 

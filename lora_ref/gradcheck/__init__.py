@@ -11,9 +11,9 @@ from lora_ref.gradcheck.differences import (
     vjp_errors,
 )
 from lora_ref.gradcheck.init_and_step import property_errors, sgd_step
+from lora_ref.gradcheck.masking import later_token_errors, padding_errors
 from lora_ref.gradcheck.passes import in_place_changes
 from lora_ref.gradcheck.reference import formula_errors, lora_by_loops
-from lora_ref.gradcheck.sight import later_token_errors, padding_errors
 
 __all__ = [
     "EXACT_STEP",

@@ -14,10 +14,11 @@ from lora_ref.layers.base import Layer, check_params
 
 
 class Composite(Layer):
-    """A layer made of named layers, which own its parameters.
+    """A layer made of named layers, its children.
 
-    A subclass is a dataclass. It says in `child_names` which of its attributes are layers, or has
-    `children` and `with_children` of its own; its passes run through them.
+    It has no parameters but theirs, under dotted names. A subclass is a dataclass and writes the
+    passes. It says in `child_names` which of its attributes are layers, or has `children` and
+    `with_children` of its own.
     """
 
     child_names: ClassVar[tuple[str, ...]] = ()

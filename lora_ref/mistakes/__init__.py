@@ -12,7 +12,7 @@ from lora_ref.mistakes import (
     init_and_step,
     lora_backward,
     lora_function,
-    rows,
+    row_wise,
     transformer,
 )
 from lora_ref.mistakes.mistake import (
@@ -39,6 +39,6 @@ __all__ = [
     "lora_backward",
     "lora_function",
     "losses",
-    "rows",
+    "row_wise",
     "transformer",
 ]

@@ -13,6 +13,7 @@ from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
+from lora_ref.layers.composite import layers_of
 from lora_ref.ops import softmax_cross_entropy
 from lora_ref.read_text import read_text
 from lora_ref.training import AdamW, History, Network, cosine, train
@@ -103,8 +104,8 @@ class LanguageModel:
     ) -> tuple[Self, History]:
         """Return the model after training on a text, and the losses; what is frozen stays.
 
-        Each step reads `batch` windows drawn from all places of the text. With `first`, so many
-        steps of the schedule are made and no more.
+        Each step reads `batch` windows drawn from all places of the text. With `first`, the
+        training stops after so many steps; the learning rate still follows the whole schedule.
         """
         windows = self.windows(text)
         warmup = min(schedule.warmup, as_count("steps in trained", schedule.steps) - 1)
@@ -113,7 +114,7 @@ class LanguageModel:
             windows[:, :-1],
             windows[:, 1:],
             optimizer=AdamW(schedule.lr, betas=schedule.betas, weight_decay=schedule.weight_decay),
-            steps=first or schedule.steps,
+            steps=schedule.steps if first is None else first,
             batch=schedule.batch,
             rng=rng,
             schedule=lambda step, _: cosine(step, schedule.steps, warmup=warmup),
@@ -126,7 +127,12 @@ class LanguageModel:
     def save(self, folder: Path) -> None:
         """Write the weights in 16 bits and the configuration with the merges to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {name: a.astype(np.float16) for name, a in self.gpt.trainable.items()}
+        arrays = {
+            f"{path}.{name}": array.astype(np.float16)
+            for path, layer in layers_of(self.gpt).items()
+            for name, array in vars(layer).items()
+            if isinstance(array, np.ndarray)  # frozen or not
+        }
         block: Any = self.gpt.blocks["0"]
         config = {
             "heads": block.attention.heads,

@@ -1,4 +1,4 @@
-"""What a decoder and an encoder share: tokens and places become rows, and go through blocks."""
+"""What a decoder and an encoder share: embeddings of tokens and positions, and blocks."""
 
 from typing import Any, ClassVar
 

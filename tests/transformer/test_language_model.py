@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lora_ref.errors import LoraRefError
+from lora_ref.layers.base import without_training
 from lora_ref.transformer import GPT, with_lora
 from lora_ref.transformer.bpe import Tokenizer
 from lora_ref.transformer.language_model import LanguageModel, Schedule
@@ -66,6 +67,15 @@ def test_a_model_comes_back_from_its_folder_in_16_bits(model, tmp_path):
     for file in ("model.safetensors", "config.json"):
         same = [(tmp_path / folder / file).read_bytes() for folder in ("model", "again")]
         assert same[0] == same[1]
+    frozen = model.with_gpt(model.gpt.mapped(without_training))
+    frozen.save(tmp_path / "frozen")
+    kept = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("model", "frozen")]
+    assert kept[0] == kept[1]
+
+
+def test_no_step_at_all_is_refused(model, rng):
+    with pytest.raises(LoraRefError, match="steps in train is 0"):
+        model.trained(TEXT, Schedule(steps=2, batch=2, lr=0.1, warmup=0), rng, first=0)
 
 
 def test_what_is_no_model_is_refused(model, tmp_path):

@@ -1,4 +1,4 @@
-"""Wrong gradients of layers that see each row by itself: norm, activation, embedding."""
+"""Wrong gradients of layers that treat each row alone: norm, activation, embedding."""
 
 from typing import Any
 

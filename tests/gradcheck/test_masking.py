@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lora_ref.gradcheck import later_token_errors, padding_errors
+from lora_ref.gradcheck.masking import _others
 from lora_ref.gradcheck.reference import TOLERANCE
-from lora_ref.gradcheck.sight import _others
 from lora_ref.layers import Attention, Linear
 from lora_ref.transformer import GPT, Encoder
 

@@ -1,4 +1,4 @@
-"""What a token must not see, changed: y stays as it is where a mask is right.
+"""Changes the tokens that a mask has to hide, and measures how far y moves.
 
 No difference quotient finds a mask that lets too much through: such a layer is another function,
 and its backward may be that function's own.

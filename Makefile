@@ -21,13 +21,13 @@ test: $(STAMP)-test ## the tests
 	$(RUN) pytest -q -n auto --dist loadfile
 fuzz: $(STAMP)-test ## the property tests, with twenty times as many examples, drawn anew
 	$(RUN) pytest -q -n auto --dist loadfile --hypothesis-profile=fuzz
-notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the ten notebooks
+notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the notebooks
 	@mkdir -p my-notebooks # never written over: your answers are in them
 	@for book in notebooks/*.ipynb; do \
 		[ -e "my-notebooks/$${book##*/}" ] || cp "$$book" my-notebooks/; done
 	$(RUN) jupyterlab my-notebooks
 test-notebooks: $(STAMP)-test $(STAMP)-notebooks ## every notebook in a Jupyter kernel
-	$(RUN) pytest -q -m jupyter tests/notebooks/test_in_jupyter.py
+	$(RUN) pytest -q -m jupyter tests/notebooks
 lint: $(STAMP)-dev ## ruff: rules and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .

@@ -42,7 +42,7 @@ INTRODUCTION = """\
 
 Written by `python docs/build.py`; do not edit. The formulas to find are not here.
 
-{count} exercises stand in the ten [notebooks](../notebooks). Each has a task, a specification in
+{count} exercises stand in the [notebooks](../notebooks). Each has a task, a specification in
 plain loops, and a check: `check("grad-A", grad_A)` calls the student's function with random sizes
 and values, where no matrix is square, and says what is wrong. Without notebooks:
 

@@ -61,7 +61,7 @@ other: the same images with other labels, so whoever learns the one must forget 
 definitions stand in `lora_ref/study/findings.py`.
 
 With five seeds two standard errors are weak evidence: noise alone passes in about six of a hundred
-cells (notebook 06 draws it), so *partly* on a single shift may be chance.
+cells (notebook 09 draws it), so *partly* on a single shift may be chance.
 """
 
 ASKS = """\

@@ -6,7 +6,8 @@ they print and show is kept. The same source gives the same bytes: cells are num
 noted, and the metadata names no version.
 
 A source is a Python file in the percent format, which editors know as notebooks: ``# %%`` begins
-a cell of code, ``# %% [markdown]`` one of text, every line of which is a comment.
+a cell of code, ``# %% [markdown]`` one of text, every line of which is a comment. What stands
+behind ``# %%`` of a cell of code are its tags, such as ``# %% to 1e-9, slow``.
 """
 
 import ast
@@ -32,11 +33,12 @@ SOURCES = HERE / "src"
 
 
 class Cell(NamedTuple):
-    """A cell of a source: its kind, its text, and the line of the file on which the text begins."""
+    """A cell of a source: kind, text, the line of the file on which the text begins, and tags."""
 
     kind: Literal["markdown", "code"]
     text: str
     line: int
+    tags: tuple[str, ...] = ()
 
 
 Output = dict[str, Any]
@@ -62,23 +64,30 @@ def cells_of(source: Path) -> list[Cell]:
     Raises
     ------
     ValueError
-        For text before the first cell, or a line of Markdown that is no comment.
+        For text before the first cell, an unknown tag, or a line of Markdown that is no comment.
     """
     cells: list[Cell] = []
     lines: list[str] = []
-    start: tuple[Literal["markdown", "code"], int] | None = None
+    start: tuple[Literal["markdown", "code"], int, tuple[str, ...]] | None = None
 
     def close() -> None:
         if start is not None:
             text = "\n".join(lines)
             blank = len(text) - len(text.lstrip("\n"))
-            cells.append(Cell(start[0], text.strip("\n"), start[1] + 1 + blank))
+            cells.append(Cell(start[0], text.strip("\n"), start[1] + 1 + blank, start[2]))
         lines.clear()
 
     for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith("# %%"):
             close()
-            start = ("markdown" if line == "# %% [markdown]" else "code"), number
+            if line == "# %% [markdown]":
+                start = "markdown", number, ()
+                continue
+            tags = tuple(tag for tag in line.removeprefix("# %%").strip().split(", ") if tag)
+            for tag in tags:
+                if tag not in {*MARKS, SLOW}:
+                    raise ValueError(f"{source.name}, line {number}: there is no tag {tag!r}")
+            start = "code", number, tags
         elif start is None:
             raise ValueError(f"{source.name}, line {number}: {line!r} stands before the first cell")
         elif start[0] == "markdown":
@@ -159,7 +168,7 @@ def notebook(cells: Sequence[Cell], outputs: Sequence[Sequence[Output]]) -> dict
         entry: dict[str, Any] = {
             "cell_type": cell.kind,
             "id": f"{position:02d}-{digest}",
-            "metadata": {},
+            "metadata": {"tags": list(cell.tags)} if cell.tags else {},
             "source": _lines(cell.text),
         }
         if cell.kind == "code":
@@ -194,16 +203,16 @@ def text_of(lines: str | Sequence[str]) -> str:
 
 # ---------------------------------------------------------------------------------- comparing
 
-ORDER = "# order of magnitude"
+ORDER = "order of magnitude"
 MARKS = {
-    "# exact": 0.0,
-    "# to 1e-12": 1e-12,
-    "# to 1e-9": 1e-9,
-    "# to 1e-6": 1e-6,
-    "# depends on the seed": 2e-2,
+    "exact": 0.0,
+    "to 1e-12": 1e-12,
+    "to 1e-9": 1e-9,
+    "to 1e-6": 1e-6,
+    "depends on the seed": 2e-2,
     ORDER: 9.0,
 }
-"""First lines of code cells: how exact the numbers below are, and how near a second run must come.
+"""Tags of code cells: how exact the numbers below are, and how near a second run must come.
 
 An exact output is compared as text. Of the others the words are compared as text and each number
 by its distance, relative to its size; one unit of the last printed digit is allowed besides. What
@@ -212,13 +221,15 @@ amplify: only its shape is meant. Of what is itself an error of rounding, no mor
 ten means anything.
 """
 
+SLOW = "slow"
+"""The tag of a cell that takes seconds: it is not run again with other numbers."""
+
 NUMBER = re.compile(r"[-−]?(?:\d[\d,]*\d|\d)(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
-def mark_of(source: str) -> str | None:
-    """Return the mark that a code cell begins with, if it has one."""
-    first = source.partition("\n")[0]
-    return first if first in MARKS else None
+def mark_of(tags: Sequence[str]) -> str | None:
+    """Return the tag of a cell that says how exact it is, if it has one."""
+    return next((tag for tag in tags if tag in MARKS), None)
 
 
 def disagreement(stored: str, fresh: str, mark: str | None) -> str | None:

@@ -9,13 +9,14 @@ answers are in the tests, where students do not see them.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Answer, Exercise, WrongAnswer
 from lora_ref.exercises.feedback import Feedback, diagnose
 from lora_ref.exercises.topics import ALL
 from lora_ref.suggestions import nearest_or_all
 
-__all__ = ["EXERCISES", "Exercise", "Feedback", "WrongAnswer", "check", "exercise", "show"]
+__all__ = ["EXERCISES", "Exercise", "Feedback", "WrongAnswer", "check", "exercise", "hint", "show"]
 
 EXERCISES: Mapping[str, Exercise] = MappingProxyType({one.id: one for one in ALL})
 """Every exercise by its id, in the order of the notebooks."""
@@ -47,3 +48,12 @@ def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
 def show(id: str) -> str:
     """Return the task of an exercise and its specification in plain loops, to be printed."""
     return exercise(id).text()
+
+
+def hint(id: str, step: int = 1) -> str:
+    """Return a hint for an exercise, to be printed: step 1, 2 or 3, none of them the answer."""
+    hints = exercise(id).hints
+    step = as_count("step in hint", step)
+    if step > len(hints):
+        raise LoraRefError(f"step in hint is {step}, expected 1 to {len(hints)} for {id}")
+    return f"{id}, hint {step} of {len(hints)}: {hints[step - 1]}"

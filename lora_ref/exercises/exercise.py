@@ -48,6 +48,8 @@ class Exercise:
     tolerance: float = 1e-9  # relative to the norm of the right answer
     # one for each call; several rows come first, because their error messages are the usual ones
     batch_sizes: tuple[int, ...] = (3, 1, 4, 2, 5, 6, 7)
+    question: str = ""  # to answer before anything is written: a prediction or a reason
+    hints: tuple[str, ...] = ()  # three steps, none of which is the answer
 
     @property
     def function(self) -> str:
@@ -72,8 +74,10 @@ class Exercise:
         return re.sub(r"(?m)^(\s+\w+): [\w\[\], ]+ = ", r"\1 = ", source)
 
     def text(self) -> str:
-        """Return title, task and specification, to be printed."""
-        return f"{self.id}: {self.title}\n\n{self.task}\n\nIn plain loops:\n\n{self.loops}"
+        """Return title, task, question and specification, to be printed."""
+        asked = f"\n\nBefore you write: {self.question}" if self.question else ""
+        head = f"{self.id}: {self.title}\n\n{self.task}{asked}"
+        return f"{head}\n\nIn plain loops:\n\n{self.loops}"
 
     def stub(self) -> str:
         """Return the function to write without its body, under the task as a comment."""

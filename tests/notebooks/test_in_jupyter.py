@@ -44,7 +44,7 @@ def test_a_kernel_gives_what_is_stored(source):
         before, now = told(old.get("outputs", [])), told(new.get("outputs", []))
         assert [kind for kind, _ in before] == [kind for kind, _ in now], old.source
         for (_, a), (_, b) in zip(before, now, strict=True):
-            wrong = build.disagreement(a, b, build.mark_of(old.source))
+            wrong = build.disagreement(a, b, build.mark_of(old.metadata.get("tags", ())))
             assert wrong is None, f"{old.source}\n{wrong}"
         kinds = {kind for one in new.get("outputs", []) for kind in one.get("data", {})}
         assert kinds == {kind for one in old.get("outputs", []) for kind in one.get("data", {})}

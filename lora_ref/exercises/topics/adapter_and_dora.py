@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: a bottleneck adapter, and the weight of DoRA."""
+"""Exercises of notebook 09: a bottleneck adapter, and the weight of DoRA."""
 
 import numpy as np
 
@@ -38,7 +38,7 @@ def _relu(x: Array) -> Array:
 
 
 ADAPTER = Exercise(
-    "06",
+    "09",
     "the bottleneck adapter",
     "Return what a bottleneck adapter returns for rows x (n, features): down to m features with\n"
     "W_down (m, features) and b_down, ReLU, up again with W_up (features, m) and b_up, and the\n"
@@ -108,7 +108,7 @@ def _normalized(axis: int | None, *, of_W0: bool = False, power: int = 1) -> Ans
 
 
 DORA = Exercise(
-    "06",
+    "09",
     "the weight of DoRA",
     "With V = W0 + (alpha/r) B A, return the weight whose row i has the direction of row i of V\n"
     "and the norm magnitude[i]. It has the shape of W0, (out_features, in_features).",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: trained parameters, the rank at which LoRA saves, and bytes."""
+"""Exercises of notebook 12: trained parameters, the rank at which LoRA saves, and bytes."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def _draw_shapes(rng: np.random.Generator, n: int) -> Arguments:
 
 
 COUNT = Exercise(
-    "09",
+    "12",
     "how many parameters LoRA trains",
     "shapes lists (out_features, in_features) of the weights that get A and B of rank r. Return\n"
     "how many parameters are trained, a whole number.",
@@ -90,7 +90,7 @@ def _draw_sides(rng: np.random.Generator, n: int) -> Arguments:
 
 
 BREAK_EVEN = Exercise(
-    "09",
+    "12",
     "the largest rank that still saves",
     "Return the largest rank at which A and B together have fewer parameters than a weight of\n"
     "shape (out_features, in_features): a whole number.",
@@ -134,7 +134,7 @@ def _training_bytes(frozen: int, trained: int) -> int:
 
 
 TRAINING_BYTES = Exercise(
-    "09",
+    "12",
     "what training holds in memory",
     "A model has `frozen` parameters that are not trained and `trained` parameters that AdamW\n"
     "trains, all in float32. Return the bytes of weights, gradients and optimiser states\n"

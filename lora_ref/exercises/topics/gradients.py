@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the three gradients of a LoRA layer.
+"""Exercises of notebook 04: the three gradients of a LoRA layer.
 
 The specifications change one entry at a time and look at the loss. The loss is affine in each entry
 alone, so the difference quotient is the derivative, to rounding.
@@ -50,7 +50,7 @@ def _grad_A(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 GRAD_A = Exercise(
-    "03",
+    "04",
     "the gradient of A",
     LOSS + "Return the gradient\nwith respect to A, shaped like A (r, in_features).",
     _grad_A,
@@ -92,7 +92,7 @@ def _grad_B(grad_y: Array, x: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 GRAD_B = Exercise(
-    "03",
+    "04",
     "the gradient of B",
     LOSS + "Return the gradient\nwith respect to B, shaped like B (out_features, r).",
     _grad_B,
@@ -134,7 +134,7 @@ def _grad_x(grad_y: Array, W0: Array, A: Array, B: Array, alpha: float) -> Array
 
 
 GRAD_X = Exercise(
-    "03",
+    "04",
     "the gradient that goes on to the layer below",
     LOSS + "Return the gradient\nwith respect to x, of shape (n, in_features).",
     _grad_x,

@@ -1,4 +1,4 @@
-"""Exercises of notebooks 04 and 05: initial values, the scaling, and one step of training."""
+"""Exercises of notebooks 05 and 07: initial values, the scaling, and one step of training."""
 
 from math import sqrt
 
@@ -27,7 +27,7 @@ def _draw_start(rng: np.random.Generator, n: int) -> Arguments:
 
 
 START = Exercise(
-    "04",
+    "05",
     "where training begins",
     "Return A (r, in_features) and B (out_features, r) as `return A, B`. A is drawn from a normal\n"
     "distribution of mean 0 and standard deviation 0.02, row by row from the generator rng;\n"
@@ -92,7 +92,7 @@ def _draw_scaling(rng: np.random.Generator, n: int) -> Arguments:
 
 
 SCALING = Exercise(
-    "04",
+    "05",
     "the factor before the update",
     "Return the factor before B A: alpha over r, or where rank_stabilized is true (rsLoRA) alpha\n"
     "over the square root of r.",
@@ -161,7 +161,7 @@ def _gradients(
 
 
 STEP = Exercise(
-    "05",
+    "07",
     "one step of gradient descent",
     "Rows x (n, in_features) have gone through the layer, and grad_y (n, out_features) came back.\n"
     "Return A and B after one step of plain gradient descent with learning rate lr, as\n"

@@ -1,4 +1,4 @@
-"""Exercises of notebook 07: a batch of several tasks, and adapters combined."""
+"""Exercises of notebook 10: a batch of several tasks, and adapters combined."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
 
 
 MIXED_BATCH = Exercise(
-    "07",
+    "10",
     "a batch in which each row has its own task",
     "Row n of x (n, in_features) belongs to task[n], a whole number. Return y (n, out_features):\n"
     "W0 x for all rows, plus scaling[t] B[t] (A[t] x) with the row's own t. A, B and scaling are\n"
@@ -136,7 +136,7 @@ def _weighted(weights: list[float], arrays: list[Array]) -> list[Array]:
 
 
 COMBINE = Exercise(
-    "07",
+    "10",
     "one adapter that does what several do together",
     "Return one pair A, B, as `return A, B`, for which B A is weights[0] B[0] A[0] +\n"
     "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow, and\n"

@@ -1,4 +1,4 @@
-"""Exercises of notebook 08: the nearest level of NF4, and what a weight takes."""
+"""Exercises of notebook 11: the nearest level of NF4, and what a weight takes."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def _nearest(values: Array, levels: Array) -> Any:
 
 
 NF4_CODES = Exercise(
-    "08",
+    "11",
     "the nearest level of each weight",
     "block is a vector of weights, levels the 16 levels of NF4, from -1 to 1 and rising. Divide\n"
     "the block by its largest absolute value, and return for each weight the index of the nearest\n"
@@ -84,7 +84,7 @@ def _bits_per_weight(bits: int, block_size: int) -> float:
 
 
 BITS_PER_WEIGHT = Exercise(
-    "08",
+    "11",
     "what a quantised weight really takes",
     "Weights are stored in `bits` bits each, and each block of block_size weights has one float32\n"
     "beside it, its largest absolute value. Return the bits per weight, both counted.",

@@ -1,4 +1,4 @@
-"""Exercises of notebook 01: rank, the truncated SVD and its error."""
+"""Exercises of notebook 02: rank, the truncated SVD and its error."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def _draw_ranks(rng: np.random.Generator, n: int) -> Arguments:
 
 
 RANK_BOUND = Exercise(
-    "01",
+    "02",
     "the largest rank that a sum of updates can have",
     "Several updates, each of shape (out_features, in_features), are added: the first has rank\n"
     "ranks[0], the second ranks[1], and so on. Return the largest rank that their sum can have,\n"
@@ -89,7 +89,7 @@ def _without_singular_values(M: Array, r: int) -> Array:
 
 
 TRUNCATE = Exercise(
-    "01",
+    "02",
     "the nearest matrix of rank r",
     "M has shape (out_features, in_features). Return the matrix of the same shape and of rank at\n"
     "most r whose distance to M is least. numpy.linalg.svd is welcome.",
@@ -134,7 +134,7 @@ def _draw_values(rng: np.random.Generator, n: int) -> Arguments:
 
 
 TAIL = Exercise(
-    "01",
+    "02",
     "the error of a truncation, before it is computed",
     "s holds the singular values of M, falling. Return the Frobenius norm of the difference\n"
     "between M and the nearest matrix of rank r.",

@@ -1,4 +1,4 @@
-"""The exercise of notebook 10: whether a printed number is the computed one."""
+"""The exercise of notebook 13: whether a printed number is the computed one."""
 
 from fractions import Fraction
 
@@ -60,7 +60,7 @@ def _distance(printed: str, value: Fraction) -> Fraction:
 
 
 AGREES = Exercise(
-    "10",
+    "13",
     "whether a printed number is the computed one",
     "printed is a number as a text prints it, such as '0.50' or '3'; value is the computed\n"
     "one, a fractions.Fraction. Return whether value lies within half a unit of the last\n"

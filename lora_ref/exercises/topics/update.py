@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: the forward pass, the update and the merge."""
+"""Exercises of notebook 03: the forward pass, the update and the merge."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ def _forward(x: Array, W0: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 FORWARD = Exercise(
-    "02",
+    "03",
     "the forward pass, in two steps",
     "Rows x (n, in_features) go through W0 (out_features, in_features), and in parallel through\n"
     "A (r, in_features) and then B (out_features, r). Return y (n, out_features), the sum of the\n"
@@ -75,7 +75,7 @@ def _delta_w(A: Array, B: Array, alpha: float) -> Array:
 
 
 DELTA_W = Exercise(
-    "02",
+    "03",
     "the update of the weight",
     "A has shape (r, in_features), B (out_features, r). Return the update of W0 as one matrix of\n"
     "shape (out_features, in_features), alpha/r included.",
@@ -112,7 +112,7 @@ def _merge(W0: Array, A: Array, B: Array, alpha: float) -> Array:
 
 
 MERGE = Exercise(
-    "02",
+    "03",
     "one weight for serving",
     "Return the weight W (out_features, in_features) of a plain layer that gives every input the\n"
     "same output as W0 with A, B and alpha. W0 is still needed afterwards, for the next task.",

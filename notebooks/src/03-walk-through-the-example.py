@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 02 · Walk through the 4x4 example
+# # 03 · Walk through the 4x4 example
 #
 # **You will** follow the 4x4 example of the article 《LoRA核心公式》 from W0 to the merged
 # weight, with the numbers it prints beside the right ones, and find where each slip comes from.
@@ -7,7 +7,7 @@
 # **You will learn** why the update is B A and not A B, what one wrong product, a wrong shape and
 # a wrong name do to the lines below them, and which checks would have caught them.
 #
-# **You need** matrix products, the rank of a matrix (notebook [01](01-find-the-rank.ipynb)), and
+# **You need** matrix products, the rank of a matrix (notebook [02](02-find-the-rank.ipynb)), and
 # fifteen minutes.
 #
 # The article prints decimals, so its inputs are known exactly. What is printed in fractions below
@@ -34,8 +34,7 @@ STEPS = {step.name: step for step in walkthrough.all_steps()}
 #
 # The article assumes that its W0 has rank 4. A determinant in fractions settles it: not zero.
 
-# %%
-# exact
+# %% exact
 print(walkthrough.format_step(STEPS["pretrained"], exact=True))
 
 # %% [markdown]
@@ -44,8 +43,7 @@ print(walkthrough.format_step(STEPS["pretrained"], exact=True))
 # the smallest). A tenth of the identity has the smaller determinant, and for its size it is as far
 # from a lower rank as a matrix can be:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 judged = judge(article().claim("w0-full-rank"))
 print(f"{judged.verdict}: {judged.claim.text}")
 print(fill(judged.reason, 84))
@@ -53,8 +51,7 @@ print(fill(judged.reason, 84))
 # %% [markdown]
 # The smallest singular value is the distance to the nearest matrix of rank 3.
 
-# %%
-# to 1e-9
+# %% to 1e-9
 layer = walkthrough.article_layer()
 s = np.linalg.svd(layer.W0, compute_uv=False)
 print("singular values: ", " ".join(f"{value:.4f}" for value in s))
@@ -76,8 +73,7 @@ print(f"two decimals hide a change of W0 of norm {0.005 * 4:.2f} at most")
 # because each number says where it stands. But it is no draw: its steps are all equal, which in a
 # draw never happens. And 0.80 would be 40 standard deviations out:
 
-# %%
-# exact
+# %% exact
 entries = walkthrough.EXACT.A.ravel()
 print("steps from entry to entry:", " ".join(str(step) for step in np.diff(entries)))
 print("in units of 0.02:         ", " ".join(str(entry * 50) for entry in entries))
@@ -86,11 +82,10 @@ print(f"{judged.verdict}: {judged.reason}")
 
 # %% [markdown]
 # B = 0 at the start is the better half of the pair. Every term of B A has an entry of B in it, so
-# the layer is W0, and not merely near it. (Notebook [04](04-start-from-zero.ipynb) is about this
+# the layer is W0, and not merely near it. (Notebook [05](05-start-from-zero.ipynb) is about this
 # start.)
 
-# %%
-# exact
+# %% exact
 start = STEPS["start"].parts["W"]
 print("W is W0 in fractions:", bool((start.exact == walkthrough.EXACT.W0).all()))
 print("W is W0 in float64:  ", np.array_equal(start.value, layer.W0))
@@ -99,8 +94,7 @@ print("W is W0 in float64:  ", np.array_equal(start.value, layer.W0))
 # That holds before training. The article says more: early training does not touch what W0 does.
 # How far is the output of a layer moved after 0, 1 and 5 steps, relative to its size?
 
-# %%
-# depends on the seed
+# %% depends on the seed
 judged = judge(article().claim("b-zero-init"))
 print(fill(f"{judged.verdict}: {judged.recomputed}", 84))
 print(fill(f"because {judged.reason}", 84))
@@ -115,8 +109,7 @@ print(fill(f"because {judged.reason}", 84))
 # the size of W0, and prints it with 4 rows and 2 columns. Which shapes are there at all,
 # transposes allowed?
 
-# %%
-# exact
+# %% exact
 A, B = walkthrough.EXACT.A, walkthrough.EXACT.B
 factors = {"A": A, "A^T": A.T, "B": B, "B^T": B.T}
 for (one, left), (other, right) in permutations(factors.items(), 2):
@@ -128,24 +121,21 @@ for (one, left), (other, right) in permutations(factors.items(), 2):
 # way it is turned. And A B exists at all only because W0 is square: with 7 inputs and 5 outputs A
 # is (2, 7), B is (5, 2), and there is no A B.
 
-# %%
-# to 1e-12
+# %% to 1e-12
 print(walkthrough.format_step(STEPS["update"]))
 
 # %% [markdown]
 # Here is all of it in one picture. An entry of B A stands where its row of B and its column of A
 # cross: the first is 0.10 · 0.10 + 0.20 · 0.50 = 0.11.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["matrices"].picture()
 
 # %% [markdown]
 # The article also writes the update as a sum of r terms, and has the order wrong there too. A
 # column of B times a row of A is a matrix. What is printed is a row of A and a column of B:
 
-# %%
-# exact
+# %% exact
 judged = judge(article().claim("outer-sum"))
 print(fill(f"{judged.verdict}: {judged.claim.text}", 84))
 print(fill(f"because {judged.reason}", 84))
@@ -158,8 +148,7 @@ print(fill(f"because {judged.reason}", 84))
 # The article shows one entry of A B term by term. The expression is right: a row of A, a column
 # of B. Three of the four products are right too.
 
-# %%
-# exact
+# %% exact
 products = A[0] * B[:, 0]
 for a, b, product, printed in zip(
     A[0], B[:, 0], products, walkthrough.PRINTED.AB_terms, strict=True
@@ -173,8 +162,7 @@ print("verdict:", judge(article().claim("ab-11")).verdict)
 # The other seven printed numbers come without a calculation. They have a pattern, though, and it
 # can be compared with what A B would do:
 
-# %%
-# exact
+# %% exact
 printed = fractions_of(walkthrough.PRINTED.AB)
 for one, other in pairwise(printed):
     print("printed rows rise by", ", ".join(f"{float(rise):.2f}" for rise in other - one))
@@ -196,12 +184,10 @@ print("so rows of A B by   ", ", ".join(f"{float(rise):.2f}" for rise in (A[1] -
 # W0 is 4x4 and what was printed is 4x2, so `W0 + A B` is undefined. The article writes the two
 # columns twice, side by side, and adds those.
 
-# %%
-# to 1e-12
+# %% to 1e-12
 print(walkthrough.format_step(STEPS["merge"]))
 
-# %%
-# exact
+# %% exact
 for name in ("merge-shape", "merge-sums"):
     judged = judge(article().claim(name))
     where = f" ({judged.claim.under.text})" if judged.claim.under else ""
@@ -225,8 +211,7 @@ for name in ("merge-shape", "merge-sums"):
 # The first part of the article ends with the norm of W - W0, which is the norm of the update,
 # whatever W0 is. It prints 8.97.
 
-# %%
-# exact
+# %% exact
 print("the article:", STEPS["norm"].parts["|Delta W|"].printed)
 for name, part in STEPS["norm"].parts.items():
     squares = float(part.exact.square)
@@ -242,8 +227,7 @@ for name, part in STEPS["norm"].parts.items():
 # terms of this update, and the distance from W0 to the nearest matrix of rank r. Only the second
 # is an error of approximation, and only the second can never grow with r.
 
-# %%
-# to 1e-9
+# %% to 1e-9
 terms = lowrank.outer_products(layer.A, layer.B)
 for r in range(layer.r + 1):
     size = np.linalg.norm(terms[:r].sum(axis=0))
@@ -254,8 +238,7 @@ for r in range(layer.r + 1):
 # The two columns have nothing to do with each other. Nothing in LoRA approximates W0, which stays
 # as it is:
 
-# %%
-# exact
+# %% exact
 judged = judge(article().claim("w-low-rank"))
 print(fill(f"{judged.verdict}: {judged.claim.text}", 84))
 print(fill(f"recomputed: {judged.recomputed}; {judged.reason}", 84))
@@ -264,8 +247,8 @@ print(fill(f"right: {judged.correction}", 84))
 # %% [markdown]
 # If LoRA approximates anything, it is the update that full fine-tuning would have made, as the
 # article itself says further down. To measure that error takes such an update, or a loss, and the
-# example has neither. Notebooks [05](05-train-a-low-rank-update.ipynb) and
-# [06](06-compare-the-ways-to-adapt.ipynb) have data.
+# example has neither. Notebooks [07](07-train-a-low-rank-update.ipynb) and
+# [09](09-compare-the-ways-to-adapt.ipynb) have data.
 
 # %% [markdown]
 # ## One input, two ways
@@ -275,12 +258,10 @@ print(fill(f"right: {judged.correction}", 84))
 # The article gives no input. Take x = (2, -1, 1, 1/2), short enough to follow by hand. Through A
 # it becomes two numbers, through B four, and W0 x is added.
 
-# %%
-# exact
+# %% exact
 print(walkthrough.format_step(STEPS["forward-two-steps"], exact=True))
 
-# %%
-# exact
+# %% exact
 merged, split = STEPS["forward-one-step"].parts["y"], STEPS["forward-two-steps"].parts["y"]
 print("y through the merged W:", ", ".join(map(str, merged.exact)))
 print("the same in fractions: ", bool((merged.exact == split.exact).all()))
@@ -301,8 +282,7 @@ for name in ("two-steps", "forward-order"):
 # x with them. The largest gap between these and the coordinates of x, relative to x, is no
 # rounding:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 judged = judge(article().claim("a-rows-basis"))
 print(f"{judged.verdict}: {judged.recomputed}")
 print(fill(f"because {judged.reason}", 84))
@@ -316,8 +296,7 @@ print(fill(f"because {judged.reason}", 84))
 # But it also calls r = 2 far smaller than d = 4. The rank at which A and B have as many numbers
 # as W0 is `in * out / (in + out)`, half the width of a square matrix.
 
-# %%
-# exact
+# %% exact
 print("width      W0 has   A and B, r = 8     share   nothing saved at rank")
 for d in (4, 16, 768, 1024, 4096):
     W, AB = counting.full_params(d, d), counting.lora_params(d, d, 8)
@@ -328,8 +307,7 @@ for d in (4, 16, 768, 1024, 4096):
 # At width 4 and rank 8, A and B have four times the numbers of W0; at width 1024 they have 1.56 %
 # of them, as the article says. To scale:
 
-# %%
-# exact
+# %% exact
 FIGURES["blocks"].picture()
 
 # %% [markdown]
@@ -339,8 +317,7 @@ FIGURES["blocks"].picture()
 #
 # Of the claims of its first part, these come out confirmed when recomputed:
 
-# %%
-# exact
+# %% exact
 judgements = [judge(one) for one in article().claims if one.where.startswith("part 1")]
 right = [one for one in judgements if one.verdict == "confirmed"]
 print(f"{len(right)} of {len(judgements)} claims of part one:")
@@ -351,8 +328,7 @@ for one in right:
 # Others are narrower than they look: they hold under a condition that the article leaves out.
 # Here they are with what has to be added to each.
 
-# %%
-# exact
+# %% exact
 for one in judgements:
     if one.verdict == "conditional":
         print(f"{one.claim.id:<16} {one.claim.under.text}")
@@ -374,8 +350,7 @@ for one in judgements:
 #
 # ### `forward`: the forward pass, in two steps
 
-# %%
-# exact
+# %% exact
 print(show("forward"))
 
 
@@ -388,8 +363,7 @@ check("forward", forward)
 # %% [markdown]
 # ### `delta-w`: the update of the weight
 
-# %%
-# exact
+# %% exact
 print(show("delta-w"))
 
 
@@ -402,8 +376,7 @@ check("delta-w", delta_w)
 # %% [markdown]
 # ### `merge`: one weight for serving
 
-# %%
-# exact
+# %% exact
 print(show("merge"))
 
 
@@ -429,8 +402,7 @@ check("merge", merge)
 # - **Bounds.** In absolute value, no entry of B A is larger than r times the largest of B times
 #   the largest of A, and its norm is not above the product of their norms:
 
-# %%
-# to 1e-12
+# %% to 1e-12
 entry = layer.r * np.abs(layer.B).max() * np.abs(layer.A).max()
 norm = np.linalg.norm(layer.B) * np.linalg.norm(layer.A)
 print(f"entries of B A at most {entry:.2f}, printed {walkthrough.PRINTED.AB[-1][-1]}")
@@ -454,4 +426,4 @@ print(f"norm of B A at most    {norm:.2f}, printed {walkthrough.PRINTED.norm}")
 #   Mathematics of Computation 22, 1968: how the determinant above stays in whole numbers.
 # - G. H. Golub, C. F. Van Loan, "Matrix Computations", 4th edition, 2013, on singular values as
 #   distances and on condition numbers.
-# - Next: [03 · Derive and check the gradients](03-derive-and-check-the-gradients.ipynb).
+# - Next: [04 · Derive and check the gradients](04-derive-and-check-the-gradients.ipynb).

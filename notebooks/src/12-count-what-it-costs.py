@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 09 · Count parameters, memory and multiply-adds
+# # 12 · Count parameters, memory and multiply-adds
 #
 # **You will** count what LoRA trains, computes and holds in memory, for one matrix, for published
 # models, and for a model of your own.
@@ -7,7 +7,7 @@
 # **You will learn** which of these LoRA makes smaller and which it does not, where it saves
 # nothing, and how to find out what an odd printed number counts.
 #
-# **You need** notebook 02, from notebook 03 what the backward pass computes, and twenty minutes.
+# **You need** notebook 03, from notebook 04 what the backward pass computes, and twenty minutes.
 
 # %%
 from pathlib import Path
@@ -29,8 +29,7 @@ from lora_ref.figures import FIGURES
 # A has r rows of `in_features` numbers, B has r columns of `out_features`. Together
 # `r * (in_features + out_features)`. For a square matrix that is the 2 d r of the article.
 
-# %%
-# exact
+# %% exact
 print("  out x in       r  entries of W0   A and B     share")
 for out_features, in_features, r in ((4, 4, 2), (1024, 1024, 8), (4096, 4096, 8), (3072, 768, 8)):
     whole = counting.full_params(in_features, out_features)
@@ -45,8 +44,7 @@ for out_features, in_features, r in ((4, 4, 2), (1024, 1024, 8), (4096, 4096, 8)
 #
 # Where does the saving end? At the **break-even rank** A and B have as many numbers as W0:
 
-# %%
-# exact
+# %% exact
 for out_features, in_features in ((4, 4), (1024, 1024), (3072, 768), (32000, 4096), (2, 768)):
     rank = counting.break_even_rank(in_features, out_features)
     least = min(out_features, in_features)
@@ -65,8 +63,7 @@ for out_features, in_features in ((4, 4), (1024, 1024), (3072, 768), (32000, 409
 # The article says that the number of parameters is linear in r and quadratic in d. Double one at
 # a time:
 
-# %%
-# exact
+# %% exact
 print(f"{'':<20} {'LoRA':>7} {'W0':>10}   share of W0")
 for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice d", 2048, 8)):
     few, whole = counting.lora_params(d, d, r), counting.full_params(d, d)
@@ -84,8 +81,7 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # A count needs shapes and no weights. `get_model` returns those of a published model, with its
 # modules under the names of the checkpoint, and `count_parameters` counts what a method trains:
 
-# %%
-# exact
+# %% exact
 llama = get_model("llama-7b")
 counted = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"]))
 print(counted)
@@ -98,8 +94,7 @@ print(f"of the model alone: {llama.total:,}, {share:.4f} %")
 # each. PEFT's total has A and B in it, the model alone is a little smaller. To four decimals the
 # share is the same. A few more, on the query and value matrices:
 
-# %%
-# exact
+# %% exact
 FIGURES["parameters"].picture()
 
 # %% [markdown]
@@ -107,8 +102,7 @@ FIGURES["parameters"].picture()
 # that LoRA usually trains 0.01 % to 1 % of a model. That holds for some settings, and not for
 # others:
 
-# %%
-# exact
+# %% exact
 linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 for name, r, targets in (
     ("gpt3-175b", 1, ["c_attn.q", "c_attn.v"]),
@@ -125,8 +119,7 @@ for name, r, targets in (
 # Among [all claims of the article](../docs/article.md) both are *conditional*. Before the semicolon
 # stands what comes out of all that is tried, and behind it where the sentence is true:
 
-# %%
-# exact
+# %% exact
 for name in ("billions-to-millions", "share-range"):
     judged = judge(article().claim(name))
     print(fill(f"{name}, {judged.verdict}: {judged.recomputed}", 88))
@@ -139,10 +132,9 @@ for name in ("billions-to-millions", "share-range"):
 # For each row of x, full fine-tuning makes three products of the size of W0: y on the way
 # forward, and on the way back the gradients of x and of W0. LoRA makes two of them, and adds thin
 # products with A and B. The gradient of W0 is left out because nobody would use it. (It is not
-# zero, though the article says so: notebook 03.) LoRA divided by full, at d = 1024:
+# zero, though the article says so: notebook 04.) LoRA divided by full, at d = 1024:
 
-# %%
-# exact
+# %% exact
 d = 1024
 full = counting.full_multiply_adds(d, d, n=1)
 print("   r   forward  backward   a step")
@@ -162,8 +154,7 @@ for r in (1, 8, 64, 170, 171, d // 2):
 #
 # Code that forms `B @ A` in every pass pays `r * out * in` for it each time:
 
-# %%
-# exact
+# %% exact
 for n in (1, 64, 4096):
     thin = counting.lora_multiply_adds(d, d, 8, n=n).forward
     formed = counting.forming_multiply_adds(d, d, 8) + n * counting.full_params(d, d)
@@ -187,8 +178,7 @@ for n in (1, 64, 4096):
 # (two moments in AdamW), and the activations that the backward pass will need. For one matrix
 # with d = 4096 and r = 8, in MiB of float32:
 
-# %%
-# exact
+# %% exact
 parts = ("weights", "gradients", "optimizer", "activations", "total")
 print("  rows       ", *(f"{part:>11}" for part in parts))
 for n in (512, 65536):
@@ -206,10 +196,9 @@ for n in (512, 65536):
 # backward pass, to make the batch smaller, or the texts shorter.
 #
 # So there are three levers, and each pulls at one part: LoRA at gradients and states, quantising
-# at the frozen weights (notebook 08), recomputation at the activations.
+# at the frozen weights (notebook 11), recomputation at the activations.
 
-# %%
-# exact
+# %% exact
 FIGURES["memory"].picture()
 
 # %% [markdown]
@@ -217,8 +206,7 @@ FIGURES["memory"].picture()
 # bfloat16 and moments in float32. (A float32 copy of the trained weights, which mixed precision
 # often keeps besides, is not in it.) With one dtype for everything, for LLaMA 7B:
 
-# %%
-# exact
+# %% exact
 model = get_model("llama-7b")
 counts = {
     "full": count_parameters(model, Full()),
@@ -242,11 +230,10 @@ for dtype in ("float32", "bfloat16"):
 #
 # > 每个任务只需存 A 和 B；文件大小本身就能说明里面存了多少个数。
 #
-# A task needs its A and B on the disk, and W0 once for all tasks (notebook 07). For GPT-3 with
+# A task needs its A and B on the disk, and W0 once for all tasks (notebook 10). For GPT-3 with
 # r = 4 on queries and values, in 16 bits:
 
-# %%
-# exact
+# %% exact
 gpt3 = get_model("gpt3-175b")
 whole = counting.checkpoint_bytes(count_parameters(gpt3, Full()), "float16")
 adapter = counting.checkpoint_bytes(
@@ -259,8 +246,7 @@ print(f"the model {whole:,}, a task {adapter:,} bytes: {whole // adapter:,} time
 # is in it. For LoRA on GPT-2 medium, r = 4, table 3 of the paper has 0.35M trained numbers, and
 # the authors' repository lists files of 1.5 MB. In float32:
 
-# %%
-# exact
+# %% exact
 medium = count_parameters(get_model("gpt2-medium"), LoRA(4, ["c_attn.q", "c_attn.v"]))
 size = counting.checkpoint_bytes(medium)
 print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB")
@@ -278,8 +264,7 @@ print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB"
 # on the first two layers and the last one whole, and printed 56,164 trainable parameters. Counted
 # once each:
 
-# %%
-# exact
+# %% exact
 mlp, method, saved = get_model("peft-mlp"), LoRA(8, ["seq.0", "seq.2"]), ["seq.4"]
 print(count_parameters(mlp, method, modules_to_save=saved))
 
@@ -287,8 +272,7 @@ print(count_parameters(mlp, method, modules_to_save=saved))
 # A rule of counting is a difference, so the question is which rules add up to what is missing.
 # `explain` tries none, each, and two or three together:
 
-# %%
-# exact
+# %% exact
 for found in counting.explain(56_164, mlp, method, modules_to_save=saved):
     print(f"{found.value:,} is the {found.count} count; total {found.total:,}")
     for name in found.rules:
@@ -299,11 +283,10 @@ for found in counting.explain(56_164, mlp, method, modules_to_save=saved):
 # one rule is better evidence than one number. One number that agrees under three rules together
 # is weak evidence, for there are many such sums. Where nothing fits, `explain` returns nothing.
 #
-# Another one. Where LLaMA 7B is loaded in 4 bits, as in notebook 08, with LoRA of r = 8 on
+# Another one. Where LLaMA 7B is loaded in 4 bits, as in notebook 11, with LoRA of r = 8 on
 # queries and values, one finds printed "all params: 3504607232", half of what the model has:
 
-# %%
-# exact
+# %% exact
 llama, method = get_model("llama-7b"), LoRA(8, ["q_proj", "v_proj"])
 for found in counting.explain(3_504_607_232, llama, method):
     share = 100 * found.trainable / found.total
@@ -324,8 +307,7 @@ for found in counting.explain(3_504_607_232, llama, method):
 #
 # A JSON file with names and shapes is enough. One lies beside the package:
 
-# %%
-# exact
+# %% exact
 path = Path(specs.__file__).with_name("example_spec.json")
 mine = specs.load(path)
 for module in mine.modules[:3]:
@@ -345,8 +327,7 @@ print(count_parameters(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
 #
 # A target that names nothing is an error, with the nearest name:
 
-# %%
-# exact
+# %% exact
 try:
     count_parameters(mine, LoRA(4, ["qvk"]))
 except LoraRefError as error:
@@ -360,8 +341,7 @@ except LoraRefError as error:
 # LoRA divided by full fine-tuning, for one matrix with d = 4096, float32 and AdamW. Above 1 it
 # costs more:
 
-# %%
-# exact
+# %% exact
 d = 4096
 print("   r   rows   trained   a step   memory   unmerged use   merged use")
 for r, n in ((8, 512), (8, 65536), (256, 512), (1024, 512), (2048, 512)):
@@ -385,8 +365,7 @@ for r, n in ((8, 512), (8, 65536), (256, 512), (1024, 512), (2048, 512)):
 #
 # ### `count`: how many numbers LoRA trains
 
-# %%
-# exact
+# %% exact
 print(show("count"))
 
 
@@ -399,8 +378,7 @@ check("count", count)
 # %% [markdown]
 # ### `break-even`: the largest rank that still saves
 
-# %%
-# exact
+# %% exact
 print(show("break-even"))
 
 
@@ -413,8 +391,7 @@ check("break-even", break_even)
 # %% [markdown]
 # ### `training-bytes`: what training holds
 
-# %%
-# exact
+# %% exact
 print(show("training-bytes"))
 
 
@@ -450,4 +427,4 @@ check("training-bytes", training_bytes)
 #   recomputing activations.
 # - [Derivations](../docs/derivations.md): "What a pass costs" and "What the cache keeps".
 #   [Questions](../docs/questions.md) 1, 11 and 12 are on counting.
-# - Next: [10 · Judge the textbook](10-judge-the-textbook.ipynb).
+# - Next: [13 · Judge the textbook](13-judge-the-textbook.ipynb).

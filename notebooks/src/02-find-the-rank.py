@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 01 · Find the rank of an update
+# # 02 · Find the rank of an update
 #
 # **You will** take matrices apart into outer products, cut them to a rank, and measure what the
 # cut costs.
@@ -37,8 +37,7 @@ from lora_ref.walkthrough import article_layer
 # numbers. Their outer product has an entry for each pair, `b[i] * a[j]`. All its rows are
 # multiples of a, so it says only one thing about the input: how much of a is in it.
 
-# %%
-# exact
+# %% exact
 b, a = np.array([1.0, 2.0, 3.0]), np.array([4.0, 0.0, -1.0, 2.0])
 update = np.outer(b, a)
 print(update)
@@ -48,8 +47,7 @@ print("rank", lowrank.numerical_rank(update), "from", b.size + a.size, "numbers,
 # To apply it, nobody needs the matrix: `a @ x` is one number, and b times that number is the
 # answer.
 
-# %%
-# exact
+# %% exact
 x = np.array([1.0, 1.0, 2.0, 0.0])
 print("a @ x     =", a @ x)
 print("b (a @ x) =", b * (a @ x))
@@ -64,12 +62,10 @@ print("update x  =", update @ x)
 # A, of shape (r, in_features). Then `B @ A` is the sum of the r outer products, and its rank is
 # at most r. The 4x4 example of the article 《LoRA核心公式》 has r = 2:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["outer-products"].picture()
 
-# %%
-# exact
+# %% exact
 example = article_layer()
 terms = lowrank.outer_products(example.A, example.B)
 print("terms:", terms.shape, " ranks:", [lowrank.numerical_rank(term) for term in terms])
@@ -79,8 +75,7 @@ print("their sum is B A:", np.allclose(terms.sum(axis=0), example.B @ example.A)
 # The article writes the sum the other way round, a row of A times a column of B. Read literally
 # that is a number, not a matrix, and the sum of those numbers is the trace of A B:
 
-# %%
-# to 1e-12
+# %% to 1e-12
 literal = sum(example.A[k] @ example.B[:, k] for k in range(example.r))
 print(f"rows times columns: {literal:.2f}   trace of A B: {np.trace(example.A @ example.B):.2f}")
 
@@ -94,8 +89,7 @@ print(f"rows times columns: {literal:.2f}   trace of A B: {np.trace(example.A @ 
 # values s, fall. The number of singular values above zero is the rank. In floating point "above
 # zero" needs a threshold, because rounding leaves a little where nothing should be.
 
-# %%
-# to 1e-9
+# %% to 1e-9
 W0 = example.W0
 s = np.linalg.svd(W0, compute_uv=False)
 print("singular values of W0: ", " ".join(f"{value:.4f}" for value in s))
@@ -111,8 +105,7 @@ print(
 # update B A has rank 2, and their sum has rank 4 again. So LoRA gives **a low-rank update, and
 # not a low-rank weight**, and it does not approximate W0.
 
-# %%
-# exact
+# %% exact
 print("rank of W0 + B A:", lowrank.numerical_rank(example.merge().W))
 
 # %% [markdown]
@@ -123,8 +116,7 @@ print("rank of W0 + B A:", lowrank.numerical_rank(example.merge().W))
 # Keep the r strongest terms and drop the rest: that is `lowrank.truncate(M, r)`. A picture is a
 # matrix too, and shows what is kept. This one has 48 x 64 pixels.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["truncations"].picture()
 
 # %% [markdown]
@@ -132,12 +124,11 @@ FIGURES["truncations"].picture()
 # low rank is a property of *this* picture. Here are the singular values of one that resists, a
 # picture of 48 handwritten digits. They fall slowly, and what a cut leaves out stays large.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["singular-values"].picture()
 
 # %% [markdown]
-# Whether the update of a task falls fast or slowly is a question to the data. Notebook 06 asks
+# Whether the update of a task falls fast or slowly is a question to the data. Notebook 09 asks
 # it.
 
 # %% [markdown]
@@ -151,8 +142,7 @@ FIGURES["singular-values"].picture()
 # `sqrt(s[r]**2 + s[r+1]**2 + ...)`. In the spectral norm, the most by which a matrix stretches a
 # vector, it is `s[r]`.
 
-# %%
-# to 1e-9
+# %% to 1e-9
 for r in range(5):
     cut = lowrank.truncate(W0, r) if r else np.zeros_like(W0)
     measured, told = np.linalg.norm(W0 - cut), lowrank.truncation_error(W0, r)
@@ -162,14 +152,13 @@ for r in range(5):
 # %% [markdown]
 # These are the distances that *do* shrink as r grows. The article takes the norm of the update,
 # `norm(W - W0)`, for such an error. It is the size of what was learnt, and need not shrink at all
-# (notebook 02).
+# (notebook 03).
 #
 # A theorem about all matrices cannot be proved by drawing some. But drawing can fail, so let it
 # try: each orange cross below is the nearest matrix in a column space that was drawn at random.
 # The blue circles are the cut SVD. (The matrix is the picture of digits from above.)
 
-# %%
-# depends on the seed
+# %% depends on the seed
 FIGURES["error-by-rank"].picture()
 
 # %% [markdown]
@@ -181,8 +170,7 @@ FIGURES["error-by-rank"].picture()
 # for any invertible r x r matrix Q the factors `B Q` and `Q⁻¹ A` make the same product: r² of the
 # numbers are spent on saying the same thing differently.
 
-# %%
-# exact
+# %% exact
 m, n = 4, 4
 rng = np.random.default_rng(0)
 for r in (1, 2, 3, 4):
@@ -197,14 +185,12 @@ for r in (1, 2, 3, 4):
 # "one-dimensional manifold", which is far from it, and "r-dimensional subspace", which is no
 # subspace at all:
 
-# %%
-# exact
+# %% exact
 one, other = (rng.standard_normal((4, 2)) @ rng.standard_normal((2, 4)) for _ in range(2))
 ranks = [lowrank.numerical_rank(M) for M in (one, other, one + other)]
 print("two updates of rank 2, and their sum:", ranks)
 
-# %%
-# exact
+# %% exact
 FIGURES["dimension"].picture()
 
 # %% [markdown]
@@ -218,8 +204,7 @@ FIGURES["dimension"].picture()
 #
 # ### `rank-bound`: the most rank that a sum can have
 
-# %%
-# exact
+# %% exact
 print(show("rank-bound"))
 
 
@@ -232,8 +217,7 @@ check("rank-bound", rank_bound)
 # %% [markdown]
 # ### `truncate`: the nearest matrix of rank r
 
-# %%
-# exact
+# %% exact
 print(show("truncate"))
 
 
@@ -246,8 +230,7 @@ check("truncate", truncate)
 # %% [markdown]
 # ### `tail`: what a cut will cost, before cutting
 
-# %%
-# exact
+# %% exact
 print(show("tail"))
 
 
@@ -269,8 +252,7 @@ check("tail", tail)
 #   row). `lowrank.randomized_svd` finds them with a few products; how near it comes can be
 #   measured:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 big = rng.standard_normal((300, 12)) @ rng.standard_normal((12, 200)) + rng.standard_normal(
     (300, 200)
 )
@@ -290,4 +272,4 @@ print(f"error {reached:.3f}, the least possible {best:.3f}")
 #   2011, on which randomised SVDs rest.
 # - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685,
 #   section 7, on the rank of updates.
-# - Next: [02 · Walk through the 4x4 example](02-walk-through-the-example.ipynb).
+# - Next: [03 · Walk through the 4x4 example](03-walk-through-the-example.ipynb).

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 07 · Serve several tasks
+# # 10 · Serve several tasks
 #
 # **You will** put three adapters on one frozen weight, add them, switch between them, run a batch
 # in which every row has a task of its own, and combine and merge them.
@@ -7,7 +7,7 @@
 # **You will learn** what the sum over tasks means and what switching means, which way to combine
 # adapters is exact, and what a merge loses.
 #
-# **You need** notebooks 02, 03 and 05, notebook 06 for the study that is quoted once, and twenty
+# **You need** notebooks 03, 04 and 07, notebook 09 for the study that is quoted once, and twenty
 # minutes.
 
 # %%
@@ -30,8 +30,7 @@ from lora_ref.training import AdamW
 # The article shares W0 among T tasks and keeps `A_t` and `B_t` for each, which is right. Its
 # formula is `W = W0 + sum_t (alpha_t / r_t) A_t B_t`, and the product is the wrong way round:
 
-# %%
-# exact
+# %% exact
 rng = np.random.default_rng(0)
 W0, x = rng.standard_normal((5, 7)), rng.standard_normal((6, 7))
 tasks = tuple(
@@ -58,8 +57,7 @@ print(f"A_t B_t: {A.shape[1]} columns meet {B.shape[0]} rows;  B_t A_t: {(B @ A)
 # With the product in the right order, the formula is a layer. But which one? It has no place to
 # say which task is meant. Here is how far its output is from that of each task alone:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 together, _ = layer.forward(x)
 for t in range(3):
     alone, _ = layer.select(t).forward(x)
@@ -78,8 +76,7 @@ for t in range(3):
 # The article's next sentence says so: to switch, activate the A_t and B_t of the task, and never
 # retrain W0. Through all three tasks and back, bit for bit:
 
-# %%
-# exact
+# %% exact
 before, _ = layer.select(0).forward(x)
 for t in (1, 2, 0):
     after, _ = layer.select(t).forward(x)
@@ -98,8 +95,7 @@ print("W0 is one array for all:", all(np.shares_memory(one.W0, layer.W0) for one
 # is -1, stands for none: W0 alone. The large product `x @ W0.T` runs once over all rows. Then
 # each task adds its own, `scaling B_t (A_t x)`, to its rows:
 
-# %%
-# exact
+# %% exact
 task = np.array([2, 0, BASE, 1, 0, 2])
 y, cache = layer.forward(x, task=task)
 for row, t in enumerate(task):
@@ -119,8 +115,7 @@ for row, t in enumerate(task):
 # In training, the rows of a task are the only ones that say anything about its factors. A task
 # without a row gets zeros. (The loss is half the squared norm of y, so its gradient is y.)
 
-# %%
-# exact
+# %% exact
 task = np.array([0, 2, 0, 2, 0, 2])
 y, cache = layer.forward(x, task=task)
 _, grads = layer.backward(y, cache)
@@ -133,8 +128,7 @@ print("zero gradient in the sum:", [name for name, grad in grads.items() if not 
 # A zero gradient is not yet a factor at rest. AdamW moves along a running mean of past gradients,
 # and decays the weights besides. In the second of these steps task 1 is absent:
 
-# %%
-# exact
+# %% exact
 optimizer = AdamW(lr=0.01, weight_decay=0.0)
 params, state = layer.trainable, optimizer.init_state(layer.trainable)
 for task in (np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 0, 2, 0, 2])):
@@ -155,8 +149,7 @@ for task in (np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 0, 2, 0, 2])):
 #
 # The article counts W0 and T times 2 d r, "far less than T models". At d = 1024 and r = 8:
 
-# %%
-# exact
+# %% exact
 d, r = 1024, 8
 print(f"{'T':>4} {'W0 and T adapters':>18} {'T models':>12}  times fewer")
 for T in (1, 10, 100, 1000):
@@ -174,11 +167,10 @@ for T in (1, 10, 100, 1000):
 # > 训练之后缩放系数仍可调：为 0 时恰是原网络；调大时新任务先升后降，旧任务则一路遗忘。
 #
 # An update enters as `scaling B A`, so its strength can be turned after training, by
-# `replace(layer, alpha=...)`, with A and B as they are. The study of notebook 06 did it with LoRA
+# `replace(layer, alpha=...)`, with A and B as they are. The study of notebook 09 did it with LoRA
 # at r = 8:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["scaling-sweep"].picture()
 
 # %% [markdown]
@@ -186,8 +178,7 @@ FIGURES["scaling-sweep"].picture()
 # for the other. Beyond 1 the target accuracy falls as well. The update grows in proportion to the
 # scaling, and the accuracies do not. On the mildest shift, in per cent, mean over seeds:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 swept = [run for run in study.committed() if "scaling_sweep" in run]
 near = [run["scaling_sweep"] for run in swept if run["shift"] == "near"]
 print("share of the scaling  target  source")
@@ -209,8 +200,7 @@ for share, target, source in np.mean(near, axis=0):
 # the rank, and is another update:
 
 
-# %%
-# to 1e-9
+# %% to 1e-9
 def average_factors(layer):
     A = np.mean([task.A for task in layer.tasks], axis=0)
     weighted = zip(layer.weights, layer.tasks, strict=True)
@@ -234,8 +224,7 @@ for name, one in {
 # weights and scalings in the B. It is gone where the A are equal, for instance one A that was
 # drawn for all tasks and frozen (Sun et al., 2024), or where those B are:
 
-# %%
-# exact
+# %% exact
 one_A = MultiTaskLoRA(tuple(replace(one, A=tasks[0].A) for one in pair.tasks), pair.weights)
 print("one A for both:", np.allclose(average_factors(one_A).delta_w, one_A.delta_w))
 
@@ -253,8 +242,7 @@ print("one A for both:", np.allclose(average_factors(one_A).delta_w, one_A.delta
 # tasks make the same weight. Turn the stacked factors by any orthogonal Q, and cut them into
 # three tasks again:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 stacked = layer.concatenate_factors()
 Q, _ = np.linalg.qr(rng.standard_normal((stacked.r, stacked.r)))
 A, B = Q.T @ stacked.A, stacked.B @ Q
@@ -270,8 +258,7 @@ for t, (mine, other) in enumerate(zip(layer.tasks, others.tasks, strict=True)):
 # subtraction. Merge and unmerge two tasks in turn, in float32, with updates a tenth as large as
 # W0:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 drawn = np.random.default_rng(0).standard_normal((3, 128, 128)).astype(np.float32)
 start, W = drawn[0], drawn[0]
 factors = [(M[:4], M[:, 4:8]) for M in drawn[1:]]
@@ -297,8 +284,7 @@ for turn in range(1, 101):
 # The article compares W0 to a finished painting, the update to a palette of few colours, and
 # alpha to how thick the paint is. In that picture, with a picture:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["palette"].picture()
 
 # %% [markdown]
@@ -321,8 +307,7 @@ FIGURES["palette"].picture()
 #
 # ### `mixed-batch`: to each row its task
 
-# %%
-# exact
+# %% exact
 print(show("mixed-batch"))
 
 
@@ -335,8 +320,7 @@ check("mixed-batch", mixed_batch)
 # %% [markdown]
 # ### `combine`: one adapter for a weighted sum
 
-# %%
-# exact
+# %% exact
 print(show("combine"))
 
 
@@ -374,4 +358,4 @@ check("combine", combine)
 # - Y. Sun et al., "Improving LoRA in Privacy-preserving Federated Learning", 2024, arXiv
 #   2403.12313, on freezing A, so that averages of B are exact.
 # - [Derivations](../docs/derivations.md), "Merging and unmerging": the bound on what is lost.
-# - Next: [08 · Quantise the frozen weight](08-quantise-the-frozen-weight.ipynb).
+# - Next: [11 · Quantise the frozen weight](11-quantise-the-frozen-weight.ipynb).

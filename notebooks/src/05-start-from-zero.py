@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 04 · Start from zero
+# # 05 · Start from zero
 #
 # **You will** start a layer in several ways, watch what moves first, and change alpha, the width
 # of A and the learning rate against each other until the training stays the same.
@@ -7,7 +7,7 @@
 # **You will learn** why B is zero and A is not, what equal rows of A do, what alpha does at the
 # start and what it does not, and what is balanced by alpha/r and what by alpha/sqrt(r).
 #
-# **You need** notebook [03](03-derive-and-check-the-gradients.ipynb), and twenty minutes.
+# **You need** notebook [04](04-derive-and-check-the-gradients.ipynb), and twenty minutes.
 
 # %%
 import numpy as np
@@ -42,8 +42,7 @@ shift = rng.standard_normal((12, 2)) @ rng.standard_normal((2, 16)) / 4
 target = x @ (W0 + shift).T + rng.standard_normal((64, 12)) / 10
 loss = Loss(mean_squared_error, mean_squared_error_backward)
 
-# %%
-# depends on the seed
+# %% depends on the seed
 layer = LoRALinear.init(W0, r=4, alpha=8, rng=np.random.default_rng(1))
 print("y is that of W0, bit for bit:", np.array_equal(layer.forward(x)[0], x @ W0.T))
 for step in range(4):
@@ -67,8 +66,7 @@ for step in range(4):
 # this step and in every other. And why not draw both? Because then the update is not zero: the
 # network is changed before it has learnt anything.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 for start in (initializers.both_zero, initializers.both_random):
     layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), initializer=start)
     y, before = x @ W0.T, layer.delta_w
@@ -78,8 +76,7 @@ for start in (initializers.both_zero, initializers.both_random):
     moved = not np.array_equal(layer.delta_w, before)
     print(f"{start.__name__:<11}  y changed by {off:4.1%} at the start; moved at all: {moved}")
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["start-up"].picture()
 
 # %% [markdown]
@@ -101,8 +98,7 @@ FIGURES["start-up"].picture()
 # gets equal columns. Then the rows of `grad_A` are equal as well, and the next step finds what
 # this one found. However large r is, `B A` is r times one outer product: rank 1.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 _, A, B = initializers.kaiming_uniform(W0, 2, 2.0, rng)
 equal = np.tile(A[:1], (2, 1))
 nearly = equal + 1e-6 * rng.standard_normal(A.shape)
@@ -115,11 +111,10 @@ for name, rows in {"equal rows": equal, "nearly equal": nearly, "random rows": A
     print(f"{name:<12}  rank of the update {rank}, loss {losses[name][-1]:.4f}")
 
 # %% [markdown]
-# How good a rank can be at best on this task is known in closed form (notebook 05). It is the
+# How good a rank can be at best on this task is known in closed form (notebook 07). It is the
 # dotted line:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 floors = {}
 for name, r in (("equal rows", 1), ("random rows", 2)):
     best_A, best_B = best_update(x, target, W0, r)
@@ -144,8 +139,7 @@ descent(losses, floors)
 # Kaiming He's family of rules. A uniform draw between -b and b has the standard deviation `b /
 # sqrt(3)`, so theirs is `1 / sqrt(3 in_features)`. It falls with the width, and 0.02 does not:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 print("             standard deviation of A         size of A x")
 print("in_features  0.02    Kaiming  its formula    0.02  Kaiming")
 for width in (256, 768, 833, 1024, 4096):
@@ -172,8 +166,7 @@ for width in (256, 768, 833, 1024, 4096):
 # 4, here is the change of y in per cent, for a zero B and for a random one; then the gradient of
 # the zero B, and the change of y, in per cent again, by one very small step from there:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 y, lr = x @ W0.T, 1e-6
 print("alpha   B zero   B random   norm of grad_B   after a step from B zero")
 for alpha in (1, 16, 256):
@@ -198,8 +191,7 @@ for alpha in (1, 16, 256):
 #
 # where η is the learning rate. With the same learning rate, alpha sets the pace:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 norms = {}
 for alpha in (4, 8, 12):
     layer = LoRALinear.init(W0, 4, alpha, np.random.default_rng(1))
@@ -251,8 +243,7 @@ for name, (alpha, rows, optimizer) in settings.items():
 # How far is the update, after one step and after twenty, from that of the first line with the
 # same optimiser?
 
-# %%
-# depends on the seed
+# %% depends on the seed
 for name, (_, _, optimizer) in settings.items():
     like = next(other for other in settings if type(settings[other][2]) is type(optimizer))
     said = []
@@ -277,8 +268,7 @@ for name, (_, _, optimizer) in settings.items():
 # The other pair, `c A` and `B / c`, is one function and two trainings. By the same algebra, A
 # moves at 1/c² of its pace and B at c² of it:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 trained, _ = sgd_step(LoRALinear(W0, A, B, 8), x, (x @ W0.T - target) / len(x), lr=0.02)
 pair = trained, trained.with_params({"A": 2 * trained.A, "B": trained.B / 2})
 for name in ("now", "a step later", "two steps later"):
@@ -298,8 +288,7 @@ for name in ("now", "a step later", "two steps later"):
 # step from B = 0 at r = 4, 16 and 64: the norm of `grad_B`, how far the loss falls to first
 # order, and how large the update is, each divided by its value at r = 4.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 W, x_wide, g = np.zeros((256, 512)), *(rng.standard_normal((64, n)) for n in (512, 256))
 print(f"{'r = 4, 16, 64':<23} {'norm of grad_B':<17} {'fall of the loss':<17} size of the update")
 for optimizer in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
@@ -330,7 +319,7 @@ for optimizer in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
 #
 # The LoRA paper, which trains with Adam, divides by r in order to change r without much new
 # tuning. rsLoRA divides by sqrt(r) so that outputs and gradients keep their size for large r.
-# Each divisor keeps something. And a first step is not a training: notebook 06 compares the two
+# Each divisor keeps something. And a first step is not a training: notebook 09 compares the two
 # on real data.
 
 # %% [markdown]
@@ -347,8 +336,7 @@ for optimizer in (SGD(lr=1e-3), AdamW(lr=1e-3, weight_decay=0)):
 # PiSSA (Meng et al., 2024) takes the r largest singular triplets of W0 out of W0 and into A and
 # B, and freezes the rest. At r = 4:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 print("start            W0 frozen as it was  y at the start     grad_A  grad_B")
 for start in (
     initializers.kaiming_uniform,
@@ -372,8 +360,7 @@ for start in (
 # products of rank r, and may have rank 2 r. And since the scaling is divided out of A and B at
 # the start, alpha is a second learning rate and nothing else. For gradient descent `s η` counts:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 updates = []
 for alpha, lr in ((8, 0.05), (2, 0.2)):
     layer = LoRALinear.init(W0, 4, alpha, rng, initializer=initializers.pissa)
@@ -393,8 +380,7 @@ print("rank of what r = 4 has added to W0:", numerical_rank(updates[0], 1e-9))
 #
 # ### `start`: both factors, before the first step
 
-# %%
-# exact
+# %% exact
 print(show("start"))
 
 
@@ -407,8 +393,7 @@ check("start", start)
 # %% [markdown]
 # ### `scaling`: two divisors
 
-# %%
-# exact
+# %% exact
 print(show("scaling"))
 
 
@@ -425,7 +410,7 @@ check("scaling", scaling)
 #
 # - Before training, compare the output of the adapted model with that of the base, in evaluation.
 #   They must be equal. Where they are not, B is not zero, or the base was rounded on loading.
-# - Do not check gradients there. At B = 0 a wrong `grad_A` is zero too (notebook 03).
+# - Do not check gradients there. At B = 0 a wrong `grad_A` is zero too (notebook 04).
 # - Whoever changes alpha, the width of A or the divisor has changed the learning rate. Compare
 #   two settings only after each has been tuned.
 # - Write down the multiplier in front of `B A`, and not alpha alone: codes differ in what they
@@ -451,4 +436,4 @@ check("scaling", scaling)
 #   Initialization", 2025, arXiv 2505.23194.
 # - [Derivations](../docs/derivations.md), "The start" and "The first step": mean and size of the
 #   first step, with the constants.
-# - Next: [05 · Train a low-rank update](05-train-a-low-rank-update.ipynb).
+# - Next: [07 · Train a low-rank update](07-train-a-low-rank-update.ipynb).

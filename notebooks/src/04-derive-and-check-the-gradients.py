@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 03 · Derive and check the gradients
+# # 04 · Derive and check the gradients
 #
 # **You will** derive the three gradients of a LoRA layer by moving one entry at a time, and put
 # them under a check that has caught seven wrong ones.
@@ -8,7 +8,7 @@
 # gradient that nobody computes, which step a difference quotient needs, and at which places a
 # wrong backward looks right.
 #
-# **You need** the layer of notebook [02](02-walk-through-the-example.ipynb), partial derivatives,
+# **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), partial derivatives,
 # and twenty minutes.
 #
 # Inputs are rows: `x` is (n, in), W0 is (out, in), A is (r, in), B is (out, r), and `s` is the
@@ -51,11 +51,10 @@ from lora_ref.ops import layer_norm, layer_norm_backward
 # those of x, A and B, has to return the same for each of their entries. So hold g fixed and ask:
 # if this one entry moves by a step, what does the sum of `g * y` do?
 #
-# Here is the example of notebook 02, in fractions: one input, g from a squared loss, and the
+# Here is the example of notebook 03, in fractions: one input, g from a squared loss, and the
 # entry `B[2, 1]` moved by three steps.
 
-# %%
-# exact
+# %% exact
 A, B, s = walkthrough.EXACT.A, walkthrough.EXACT.B, Fraction(walkthrough.ALPHA, walkthrough.R)
 here = walkthrough.exact_pass(A, B)
 for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
@@ -87,8 +86,7 @@ for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
 #
 # B itself is not in it. What B learns from is what A shows it.
 
-# %%
-# exact
+# %% exact
 print("s g[2] h[1] =", s * here.grad_y[2] * here.h[1])
 print("grad_B[2, 1] =", here.grad_B[2, 1])
 
@@ -111,8 +109,7 @@ print("grad_B[2, 1] =", here.grad_B[2, 1])
 # Now B is in it. Where B = 0, at the start of training, the gradient of A is zero. So is any
 # multiple of it, and a check made there will not tell them apart.
 
-# %%
-# exact
+# %% exact
 grad_h = [s * here.grad_y @ B[:, q] for q in range(walkthrough.R)]
 print("gradient of h:", ", ".join(map(str, grad_h)))
 print("of h[0], times x[1] =", grad_h[0] * walkthrough.EXACT.x[1])
@@ -135,8 +132,7 @@ print("grad_A[0, 1]        =", here.grad_A[0, 1])
 #
 # That is the whole backward. Here are the three beside difference quotients, entry by entry:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 layer = walkthrough.article_layer()
 x, g = floats(walkthrough.EXACT.x)[None], floats(here.grad_y)[None]
 grad_x, grads = layer.backward(g, layer.forward(x)[1])
@@ -166,8 +162,7 @@ for name in by_hand:
 #
 # which is zero only where g and x happen to cancel. Both answers can be put to the check:
 
-# %%
-# exact
+# %% exact
 rng = np.random.default_rng(0)
 for name, G in (("g.T @ x", g.T @ x), ("zero", np.zeros_like(layer.W0))):
     errors = vjp_errors(
@@ -186,7 +181,7 @@ print(f"{judged.verdict}: {judged.correction}")
 # Frozen is a decision. The article's conclusion stands: W0 does not change. (The verdict has one
 # input as a column, g x^T; for rows that is `g.T @ x`.) In the backward pass LoRA saves this
 # product, one of the three large ones of a full step, and a matrix of the size of W0; what an
-# optimiser keeps for W0 is saved besides (notebook 09). And without dropout A and B learn from
+# optimiser keeps for W0 is saved besides (notebook 12). And without dropout A and B learn from
 # nothing but G:
 #
 # $$\nabla_A = s B^\top G, \qquad \nabla_B = s G A^\top$$
@@ -203,8 +198,7 @@ print(f"{judged.verdict}: {judged.correction}")
 # every entry of the gradient has a weight. `gradient_errors` compares the two, relative to the
 # largest slope that the direction could have met, `norm(grad) * norm(D)`.
 
-# %%
-# exact
+# %% exact
 W0, A, B = (rng.standard_normal(shape) for shape in ((6, 6), (2, 6), (6, 2)))
 x, alpha = rng.standard_normal((4, 6)), 5.0
 layer = LoRALinear(W0, A, B, alpha)
@@ -229,8 +223,7 @@ print(f"forward passes: {2 * len(errors)} along directions, {2 * entries} entry 
 # grows as step², from the third derivative. Between them lies the best step, for a function of
 # ordinary size about the cube root of the float's epsilon.
 
-# %%
-# order of magnitude
+# %% order of magnitude
 FIGURES["gradient-check"].picture()
 
 # %% [markdown]
@@ -238,8 +231,7 @@ FIGURES["gradient-check"].picture()
 # the fractions showed above: no step is too large, and a large one drowns the rounding of what
 # does not move. So the package checks LoRA at a step that would be absurd elsewhere:
 
-# %%
-# exact
+# %% exact
 print(f"affine in each argument: step {EXACT_STEP:,.0f}, tolerance {EXACT_TOLERANCE:.0e}")
 print(f"smooth:                  step {SMOOTH_STEP:.1e}, tolerance {SMOOTH_TOLERANCE:.0e}")
 
@@ -251,8 +243,7 @@ print(f"smooth:                  step {SMOOTH_STEP:.1e}, tolerance {SMOOTH_TOLER
 # A check that has never failed has shown nothing. The package keeps wrong backwards on purpose,
 # of the kinds that real code has had, and asks which gradients give them away.
 
-# %%
-# exact
+# %% exact
 backwards = {name: one for name, one in MISTAKES.items() if one.kind == "backward"}
 wrongs = {name: one for name, one in backwards.items() if issubclass(one.wrong, LoRALinear)}
 for name, mistake in wrongs.items():
@@ -279,8 +270,7 @@ places = {
     "no mask": {"mask": None},
 }
 
-# %%
-# exact
+# %% exact
 print(" " * 20, *(f"{place:>9}" for place in places))
 for name, mistake in wrongs.items():
     row = []
@@ -300,8 +290,7 @@ for name, mistake in wrongs.items():
 # - **W0 = I** hides a transposed W0, as would any symmetric one. That W0 is square is what lets
 #   the mistake run at all. With widths that differ no check is needed to find it:
 
-# %%
-# exact
+# %% exact
 for square in (True, False):
     try:
         found = "caught by " + ", ".join(caught_by("square-transpose", rng, square=square))
@@ -318,8 +307,7 @@ for square in (True, False):
 # alike, and a backward that pairs rows of g with rows of x in the wrong order is right. Here it
 # takes the batch from its end:
 
-# %%
-# exact
+# %% exact
 y, cache = layer.forward(x)
 for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y.shape))):
     grad_x, grads = layer.backward(grad_y[::-1], cache)
@@ -340,8 +328,7 @@ for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y
 # 0, whatever x is. So the sum of y is constant, its gradient is zero, and a hundred times the
 # right backward is zero too, but for rounding. The check cannot tell them apart, and says so:
 
-# %%
-# exact
+# %% exact
 gain, bias = np.ones(6), np.zeros(6)
 y, cache = layer_norm(x, gain, bias)
 for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y.shape))):
@@ -365,8 +352,7 @@ for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y
 # and a small enough step. Here each wrong backward trains the same task, from the same start,
 # with the same learning rate.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 data = np.random.default_rng(2)
 x, W0 = data.standard_normal((32, 6)), data.standard_normal((6, 6))
 shift = data.standard_normal((6, 2)) @ data.standard_normal((2, 6)) / 2
@@ -398,8 +384,7 @@ for name, kind in kinds.items():
 #
 # ### `grad-A`: the gradient of A
 
-# %%
-# exact
+# %% exact
 print(show("grad-A"))
 
 
@@ -412,8 +397,7 @@ check("grad-A", grad_A)
 # %% [markdown]
 # ### `grad-B`: the gradient of B
 
-# %%
-# exact
+# %% exact
 print(show("grad-B"))
 
 
@@ -426,8 +410,7 @@ check("grad-B", grad_B)
 # %% [markdown]
 # ### `grad-x`: the gradient that goes on to the layer below
 
-# %%
-# exact
+# %% exact
 print(show("grad-x"))
 
 
@@ -447,8 +430,7 @@ check("grad-x", grad_x)
 # - Any function and its backward: `vjp_errors`. Here is SiLU, `x / (1 + exp(-x))`, which the
 #   package does not have.
 
-# %%
-# exact
+# %% exact
 x, g = rng.standard_normal((2, 4, 6))
 sigmoid = 1 / (1 + np.exp(-x))
 for name, derivative in (
@@ -484,4 +466,4 @@ for name, derivative in (
 # - A. G. Baydin, B. A. Pearlmutter, A. A. Radul, J. M. Siskind, "Automatic differentiation in
 #   machine learning: a survey", Journal of Machine Learning Research 18, 2018, arXiv 1502.05767.
 # - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685.
-# - Next: [04 · Start from zero](04-start-from-zero.ipynb).
+# - Next: [05 · Start from zero](05-start-from-zero.ipynb).

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 08 · Quantise the frozen weight
+# # 11 · Quantise the frozen weight
 #
 # **You will** round weights to 4 bits by hand, derive the sixteen levels of NF4, and put a LoRA
 # on top of a weight that is stored in them.
@@ -8,7 +8,7 @@
 # weight really takes, where the quantisation error sits and that alpha does not touch it, and
 # which of three ways to merge is the model that was trained.
 #
-# **You need** notebooks 02 and 03, for a section each notebooks 01 and 06, and twenty minutes.
+# **You need** notebooks 03 and 04, for a section each notebooks 02 and 09, and twenty minutes.
 
 # %%
 from statistics import NormalDist
@@ -36,8 +36,7 @@ from lora_ref.study.findings import Runs
 # fit into 4 bits. That is `int4` here (-8 is left out, so that zero stays in the middle); with
 # 127 for 7 it is `int8`.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 block = np.array([0.62, -1.4, 0.12, 0.33, -0.04, 0.93, -0.27, 0.48])
 absmax = np.abs(block).max()
 print("weights   ", *(f"{weight:6.2f}" for weight in block))
@@ -51,8 +50,7 @@ for kind, largest in (("int4", 7), ("int8", 127)):
 # the step is as wide as absmax is large. So one large weight spoils all others of its block: here
 # -1.4 becomes -14, and seven of eight weights are gone.
 
-# %%
-# exact
+# %% exact
 spoiled = np.where(block == -1.4, -14.0, block)
 print("int4      ", *(f"{code - 7:6d}" for code in quantize(spoiled, "int4").indices.astype(int)))
 
@@ -70,8 +68,7 @@ print("int4      ", *(f"{code - 7:6d}" for code in quantize(spoiled, "int4").ind
 # steps of *probability*: eight positive ones, seven negative ones, and a zero. Then all are
 # divided by the largest. `Q` below is the inverse of the normal distribution function.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 Q = NormalDist().inv_cdf
 p = 1 - (1 / 32 + 1 / 30) / 2
 up = [Q(q) for q in np.linspace(p, 1 / 2, 9)[:-1]]
@@ -89,8 +86,7 @@ for row in levels.reshape(4, 4):
 # `nf4_levels` goes the same way in float32, and counts its steps as `torch.linspace` does. The
 # package keeps what libraries print beside what it computes, so the two can be compared:
 
-# %%
-# exact
+# %% exact
 sources = {source.key: source for source in literature()}
 library = sources["bitsandbytes"]
 printed = [judge(claim) for claim in library.claims if claim.id.startswith("nf4-level-")]
@@ -108,8 +104,7 @@ print("below, at and above zero:", *(int((np.sign(nf4_levels()) == s).sum()) for
 # which is minus infinity), so it is not what was computed. As p approaches 1, the largest
 # quantile grows without limit, and after the division all other levels shrink towards zero:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 print("1 - offset   quantile   smallest positive level   largest but one")
 for rest in (0.25, 1 - NF4_OFFSET, 1e-3, 1e-5, 1e-7):
     positive = nf4_levels(1 - rest)[8:]
@@ -122,8 +117,7 @@ for rest in (0.25, 1 - NF4_OFFSET, 1e-3, 1e-5, 1e-7):
 # Does each level then serve as many weights as any other, a sixteenth of them? That has been said
 # of the bins under the normal curve, and of the weights. By the rarest level and the most used:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 for key, shares, claim in (
     ("bitsandbytes", "areas", "nf4-equal-area"),
     ("qlora", "usage", "nf4-equal-numbers"),
@@ -138,8 +132,7 @@ for key, shares, claim in (
 # The second is the share of normal weights in blocks of 64. These are divided by the absmax of
 # their block, and few come near that, so the outer levels are seldom used:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 FIGURES["nf4"].picture()
 
 # %% [markdown]
@@ -151,8 +144,7 @@ FIGURES["nf4"].picture()
 # for weights of four distributions in blocks of 64. In the last, one weight in a thousand is
 # twenty times as large.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 rng, size = np.random.default_rng(0), (256, 512)
 weights = {
     "normal": rng.standard_normal(size),
@@ -184,8 +176,7 @@ for name, W in weights.items():
 # blocks of 256, after their mean is taken off, with one float32 for each such block. (The paper
 # uses 8-bit floats for it, this package 8-bit integers, which take the same memory.)
 
-# %%
-# exact
+# %% exact
 for name, double in (("one float32 a block", False), ("double quantisation", True)):
     formula = bits_per_weight(double=double)
     stored = quantize(weights["normal"], double=double)
@@ -196,8 +187,7 @@ for name, double in (("one float32 a block", False), ("double quantisation", Tru
 # The block size is a trade. Small blocks cost bits. In large ones the steps are wide, and beside
 # an outlier nearly all weights are rounded to zero:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 print("block   bits a weight   error, normal   error, outliers")
 for block_size in (16, 64, 256, 4096, size[0] * size[1]):
     line = f"{block_size:>6} {bits_per_weight(block_size=block_size):14.4f}"
@@ -218,8 +208,7 @@ for block_size in (16, 64, 256, 4096, size[0] * size[1]):
 # the rounding for the identity on the way back (a straight-through estimator). Nothing of the
 # kind is needed here.
 
-# %%
-# exact
+# %% exact
 W0 = weights["normal"]
 layer = QLoRALinear.init(W0, r=8, alpha=16, rng=rng)
 x, some_B = rng.standard_normal((32, size[1])), rng.standard_normal((size[0], 8))
@@ -231,8 +220,7 @@ for name, error in gradient_errors(layer.with_params({"B": some_B}), x, rng).ite
 # The gradient of x goes through W0_hat as well. The layers below learn about the weight that is
 # used, and not about the one that was pretrained:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 y, cache = layer.forward(x)
 grad_y = rng.standard_normal(y.shape)
 grad_x, grads = layer.backward(grad_y, cache)
@@ -251,8 +239,7 @@ for name, W in (("W0_hat", layer.W0.dequantize()), ("W0", W0)):
 # often tuned to balance this error against the fit to the task. But the authors of QLoRA publish
 # one alpha, and alpha stands before B A, while the error is in W0_hat:
 
-# %%
-# exact
+# %% exact
 judged = judge(article().claim("qlora-alpha"))
 print(fill(f"{judged.verdict}: {judged.claim.text}", 92))
 print(fill(f"because {judged.reason}", 92))
@@ -261,8 +248,7 @@ print(fill(f"right: {judged.correction}", 92))
 # %% [markdown]
 # The same with the layer from above:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 print(" alpha   y at the start off by   norm of the update / norm of W0, with some B")
 for alpha in (1, 16, 256):
     start = QLoRALinear(layer.W0, layer.A, layer.B, alpha)
@@ -276,8 +262,7 @@ for alpha in (1, 16, 256):
 # hold. The least of the error that an update of rank r leaves (`lowrank.truncation_error`, notebook
 # 01):
 
-# %%
-# depends on the seed
+# %% depends on the seed
 E = layer.W0.dequantize() - W0
 for r in (1, 8, 32, 128, 256):
     left = lowrank.truncation_error(E, r).frobenius if r < min(E.shape) else 0.0
@@ -303,8 +288,7 @@ for r in (1, 8, 32, 128, 256):
 # - `merge_into` takes the original W0, which brings the whole quantisation error into y, with the
 #   sign reversed.
 
-# %%
-# depends on the seed
+# %% depends on the seed
 y_base, unit = x @ layer.W0.dequantize().T, layer.with_params({"B": some_B}).delta_w
 rounding = True
 print("update / W0   left out   merged and quantised   merged into W0   codes that stay")
@@ -338,12 +322,11 @@ print("merged into W0_hat, y moves by less than 1e-12 in all four:", rounding)
 #
 # > LoRA 省的是梯度和优化器状态，QLoRA 再省权重本身；代价是每次前向、反向都要反量化。
 #
-# LoRA leaves the frozen weights as the largest part of the memory (notebook 09). QLoRA stores
+# LoRA leaves the frozen weights as the largest part of the memory (notebook 12). QLoRA stores
 # those inside the blocks in NF4 with double quantisation. Embeddings, norms, A and B stay as they
 # are.
 
-# %%
-# exact
+# %% exact
 llama = counting.get_model("llama-65b")
 ways = memories(llama, 8, ("q_proj", "v_proj"))
 FIGURES["memory"].picture(models={llama.title: ways})
@@ -356,11 +339,10 @@ FIGURES["memory"].picture(models={llama.title: ways})
 #
 # The price: each pass dequantises the weights before it uses them, so a step does more work than
 # LoRA's. And the network that is adapted is a rounded one. In the [study](../docs/study.md) of
-# notebook 06, a small network on digits, no cost is shown. Here is the accuracy on the old task
+# notebook 09, a small network on digits, no cost is shown. Here is the accuracy on the old task
 # without an adapter, and on the new task QLoRA less LoRA, both at r = 8, with standard errors:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 records = study.committed()
 found = {(row["shift"], row["method"]): row for row in study.rows(records)}
 before, rounded = (found["near", way]["source_off_mean"] for way in ("lora-8", "qlora"))
@@ -379,8 +361,7 @@ for shift, pair in Runs(records).target("qlora", "lora-8").items():
 #
 # ### `nf4-codes`: the nearest level
 
-# %%
-# exact
+# %% exact
 print(show("nf4-codes"))
 
 
@@ -393,8 +374,7 @@ check("nf4-codes", nf4_codes)
 # %% [markdown]
 # ### `bits-per-weight`: what a weight really takes
 
-# %%
-# exact
+# %% exact
 print(show("bits-per-weight"))
 
 
@@ -430,4 +410,4 @@ check("bits-per-weight", bits_per_weight)
 #   arXiv 2310.08659.
 # - [What papers and libraries print](../docs/literature.md), NF4 and QLoRA among them,
 #   recomputed.
-# - Next: [09 · Count parameters, memory and multiply-adds](09-count-what-it-costs.ipynb).
+# - Next: [12 · Count parameters, memory and multiply-adds](12-count-what-it-costs.ipynb).

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10 · Judge the textbook
+# # 13 · Judge the textbook
 #
 # **You will** recompute the claims of a published article, look at how a verdict comes about,
 # and judge a lecture of your own in the same way.
@@ -8,7 +8,7 @@
 # be typed, how a claim that is true under a condition differs from a false one, and how to keep a
 # text right for good.
 #
-# **You need** notebook [02](02-walk-through-the-example.ipynb) for the numbers of the example,
+# **You need** notebook [03](03-walk-through-the-example.ipynb) for the numbers of the example,
 # and fifteen minutes.
 
 # %%
@@ -30,8 +30,7 @@ from lora_ref.figures import FIGURES
 # says, what it prints, and the quantity that the number is meant to be, with the inputs that the
 # article gives. Here is one as it stands in the file:
 
-# %%
-# exact
+# %% exact
 text = (DATA / "article.toml").read_text(encoding="utf-8")
 start = text.index('[[claim]]\nid = "ab-11"')
 table = text[start : text.index("[[claim]]", start + 1)]
@@ -43,8 +42,7 @@ print(table.rstrip())
 # way what stands in braces, so that no number of the reason is typed. Whoever writes a claim
 # chooses what is computed, and from what. Whether it agrees is what comes out of comparing:
 
-# %%
-# exact
+# %% exact
 judged = judge(parse(text).claim("ab-11"))
 print("the article says", judged.claim.text)
 print("recomputed      ", judged.recomputed)
@@ -56,8 +54,7 @@ print("because         ", judged.reason)
 # Is that honest? Write the right digits where the wrong ones stand, and the same function must
 # confirm them. Change an input, and the verdict must fall again.
 
-# %%
-# exact
+# %% exact
 right = text.replace(table, table.replace('printed = "0.59"', 'printed = "0.50"'))
 other = right.replace("\n0.10 0.20\n0.30 0.40\n", "\n0.20 0.20\n0.30 0.40\n")
 for what, file in (
@@ -78,8 +75,7 @@ for what, file in (
 # decimal, because in binary the ends are not where they seem to be. (A float counts as the
 # shortest decimal that stands for it: 0.505 is 505/1000.)
 
-# %%
-# exact
+# %% exact
 print("1.56 % for 1/64: ", agreement("1.56 %", 1 / 64))
 print("1.57 % for 1/64: ", agreement("1.57 %", 1 / 64))
 print("0.50 for 0.5:    ", agreement("0.50", 0.5))
@@ -103,8 +99,7 @@ print("in floats:       ", abs(0.505 - 0.50) <= 0.005, " 0.505 - 0.50 is not 0.0
 # are computed. The rest needs data (`measured`), is a `metaphor`, or has nothing that bears it
 # out (`unsupported`). And `confirmed` is what comes out as printed.
 
-# %%
-# exact
+# %% exact
 judgements = [judge(claim) for claim in article().claims]
 found = Counter(one.verdict for one in judgements)
 for verdict in VERDICTS:
@@ -113,8 +108,7 @@ for verdict in VERDICTS:
 recomputed = sum(one.verdict not in NOT_COMPUTED for one in judgements)
 print(f"{'all':<12} {found.total()}, {recomputed} of them recomputed")
 
-# %%
-# exact
+# %% exact
 FIGURES["verdicts"].picture()
 
 # %% [markdown]
@@ -124,8 +118,7 @@ FIGURES["verdicts"].picture()
 # saying too: the parameter counts, the two steps B (A x) and the switching of tasks stand in the
 # article as they should. What is wrong is wrong in a few ways that repeat:
 
-# %%
-# exact
+# %% exact
 for verdict in ("slip", "shape", "false"):
     print(f"{verdict}:", ", ".join(one.claim.id for one in judgements if one.verdict == verdict))
 
@@ -137,8 +130,7 @@ for verdict in ("slip", "shape", "false"):
 # Whoever corrects makes mistakes as well. So each correction is a statement under the same rules,
 # and one that does not come out confirmed fails the run.
 
-# %%
-# exact
+# %% exact
 print(report.as_text([judge(article().claim("frobenius"))], [article()], width=84))
 
 # %% [markdown]
@@ -146,8 +138,7 @@ print(report.as_text([judge(article().claim("frobenius"))], [article()], width=8
 # and it is a problem of the file, with which `lora-ref verify` would end with status 1. The
 # verdict on the article is another matter, and stays.
 
-# %%
-# exact
+# %% exact
 for digits in ("1.9339", "1.93", "1.83"):
     one = judge(parse(text.replace('equals = "1.9339"', f'equals = "{digits}"')).claim("frobenius"))
     print(f"{digits}: {one.verdict}, the correction holds: {one.correction_holds}")
@@ -161,8 +152,7 @@ print(*one.problems)
 # "LoRA adds only O(2dr) to the forward pass, far below O(d^2)" is neither right nor wrong before
 # r is known.
 
-# %%
-# exact
+# %% exact
 print(report.as_text([judge(article().claim("forward-cost"))], [article()], width=84))
 
 # %% [markdown]
@@ -170,8 +160,7 @@ print(report.as_text([judge(article().claim("forward-cost"))], [article()], widt
 # stands there for all to see. Whoever means something else by the words changes it, and judges
 # again:
 
-# %%
-# exact
+# %% exact
 start = text.index('[[claim]]\nid = "forward-cost"')
 table = text[start : text.index("[[claim]]", start + 1)]
 for bound in ("10 %", "1 %", "150 %"):
@@ -188,8 +177,7 @@ for bound in ("10 %", "1 %", "150 %"):
 # the source leaves unsaid (`by-rule`, and the rule has a name), or the source may contradict
 # itself or its own code (`conflict`).
 
-# %%
-# exact
+# %% exact
 printed = [judge(claim) for source in literature() for claim in source.claims]
 by_verdict = Counter(one.verdict for one in printed)
 print(f"{len(printed)} claims of {len(literature())} sources:")
@@ -201,7 +189,7 @@ print("confirmed numbers:", ", ".join(f"{n} {name}" for name, n in sorted(how.it
 
 # %% [markdown]
 # [The literature](../docs/literature.md) lists them all, and notebook
-# [09](09-count-what-it-costs.ipynb) looks for a rule behind a number.
+# [12](12-count-what-it-costs.ipynb) looks for a rule behind a number.
 
 # %% [markdown]
 # ## Your own lecture
@@ -211,8 +199,7 @@ print("confirmed numbers:", ", ".join(f"{n} {name}" for name, n in sorted(how.it
 # Write down your matrices, what you print, and which quantity each number is meant to be. Nothing
 # in the file is executed. One of these three is wrong:
 
-# %%
-# exact
+# %% exact
 slides = parse("""
 [lecture]
 title = "LoRA in five minutes"
@@ -255,8 +242,7 @@ print(report.as_text(judged, [slides], width=84, grouped=False))
 # %% [markdown]
 # A file with a fault is no verdict. All faults are told together, with their lines:
 
-# %%
-# exact
+# %% exact
 try:
     parse('[lecture]\ntitle = "x"\n[matrices]\nA = "1 2 / 3"\n[[claim]]\nid = "a"\n')
 except LoraRefError as error:
@@ -269,8 +255,7 @@ except LoraRefError as error:
 #
 # ### `agrees`: whether a printed number is the computed one
 
-# %%
-# exact
+# %% exact
 print(show("agrees"))
 
 
@@ -305,4 +290,4 @@ check("agrees", agrees)
 #   source.
 # - J. F. Claerbout, M. Karrenbach, "Electronic documents give reproducible research a new
 #   meaning", SEG Technical Program Expanded Abstracts, 1992.
-# - Back to the beginning: [01 · Find the rank of an update](01-find-the-rank.ipynb).
+# - Back to the beginning: [02 · Find the rank of an update](02-find-the-rank.ipynb).

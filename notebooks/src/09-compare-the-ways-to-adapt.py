@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 06 · Compare the ways to adapt
+# # 09 · Compare the ways to adapt
 #
 # **You will** read a study of six ways to adapt one network, run a part of it again, and judge
 # what one hears about them by its numbers.
@@ -7,7 +7,7 @@
 # **You will learn** what an Adapter and DoRA are, how a finding is decided from paired runs, what
 # LoRA forgets while it is on, and what comes back when it is off.
 #
-# **You need** notebook 05, and twenty minutes.
+# **You need** notebook 07, and twenty minutes.
 
 # %%
 import numpy as np
@@ -28,8 +28,7 @@ from lora_ref.study.findings import Runs, listed
 # 100 other images are there to adapt to it. One of them, as each shift gives it to the network,
 # with its label:
 
-# %%
-# exact
+# %% exact
 target = split(0).target
 image = target._replace(x=target.x[5:6], labels=target.labels[5:6])
 shifted = {name: shift(image) for name, shift in study.SHIFTS.items()}
@@ -49,8 +48,7 @@ for row in range(8):
 # how all were trained (the learning rate falls along a cosine to zero), and the network before it
 # adapts:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 records = study.committed()
 found = {(row["shift"], row["method"]): row for row in study.rows(records)}
 print(records[0]["settings"])
@@ -68,8 +66,7 @@ for name in study.SHIFTS:
 # like: the biases are frozen beside LoRA, so `weights` trains every weight and no bias, and is what
 # LoRA is measured against; `lora-8-bias` and `full` train the biases too.
 
-# %%
-# exact
+# %% exact
 WAYS = ("full", "weights", "lora-8-bias", "lora-8", "dora", "adapter-16", "head", "biases")
 for way in WAYS:
     print(f"{way:<11} {found['near', way]['parameters']:>6,}  {study.METHODS[way].text}")
@@ -83,8 +80,7 @@ for way in WAYS:
 # number that is not zero is the proof. (An Adapter begins as the identity here, with W_up zero,
 # and in the paper near it. So W_up is given.)
 
-# %%
-# to 1e-9
+# %% to 1e-9
 rng = np.random.default_rng(0)
 W0, A, B = (rng.standard_normal(shape) for shape in ((5, 5), (2, 5), (5, 2)))
 adapter = Adapter.init(5, 2, rng, std=1.0).with_params({"W_up": B})
@@ -106,8 +102,7 @@ print(f"Adapter: {np.abs(affine_defect(adapter)).max():.3f}")
 # a `magnitude`. It is merged like LoRA. With A and B changed and the magnitudes not yet, LoRA has
 # changed the lengths of the rows, and DoRA has not:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 dora = DoRALinear.init(W0, r=2, alpha=4, rng=rng).with_params({"A": A, "B": B})
 for name, W in {"W0": W0, "LoRA": lora.merge().W, "DoRA": dora.merge().W}.items():
     lengths = [np.sqrt(row @ row) for row in W]
@@ -121,8 +116,7 @@ for name, W in {"W0": W0, "LoRA": lora.merge().W, "DoRA": dora.merge().W}.items(
 # `study.run` trains the network on the source task, adapts it, and tests it on both tasks. One
 # shift, LoRA at r = 4 and one seed, beside what was recorded:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 runs = Runs(records)
 again = study.run(["relabelled"], ["untouched", "lora-4"], seeds=1, processes=1)
 print(f"{'':<10} {'target':<16} {'source, on':<16} source, off")
@@ -140,8 +134,7 @@ for record in again:
 # rounding. Training LoRA left the bytes of W0 as they were, and with the adapter off the source
 # accuracy is the old one, to the last image:
 
-# %%
-# exact
+# %% exact
 untouched, lora4 = again
 same = lora4["source_off"] == untouched["source_on"]
 print("W0 same, byte for byte:", lora4["w0_unchanged"], " off as before:", same)
@@ -155,8 +148,7 @@ print("W0 same, byte for byte:", lora4["w0_unchanged"], " off as before:", same)
 # images, the pretrained network and the order of the batches for every method. So the difference
 # is taken within a seed, and what all methods share drops out of it. On one shift, in points:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 accuracies = [
     [100 * runs.at("near", way, seed)["target"] for seed in runs.seeds]
     for way in ("lora-8", "head")
@@ -174,14 +166,12 @@ print("near, mean ± standard error:", runs.target("lora-8", "head")["near"])
 #
 # How often does chance pass this rule? Five draws of normal noise around zero, many times over:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 noise = np.random.default_rng(0).standard_normal((100_000, len(runs.seeds)))
 error = noise.std(axis=1, ddof=1) / np.sqrt(noise.shape[1])
 print(f"{100 * np.mean(noise.mean(axis=1) > 2 * error):.1f} % of the draws")
 
-# %%
-# exact
+# %% exact
 judged = study.judge_popular(records)
 print(len(judged), "sentences on", len(runs.shifts), "shifts:", len(judged) * len(runs.shifts))
 
@@ -196,12 +186,11 @@ print(len(judged), "sentences on", len(runs.shifts), "shifts:", len(judged) * le
 #
 # > 没有一种方法处处最好：结论取决于任务怎样变化。
 #
-# Rank-stabilised LoRA and PiSSA are in notebook 04, QLoRA is LoRA over a W0 that is stored in 4
-# bits (notebook 08). Under the initial of each shift, `+` where a sentence holds, `-` where its
+# Rank-stabilised LoRA and PiSSA are in notebook 05, QLoRA is LoRA over a W0 that is stored in 4
+# bits (notebook 11). Under the initial of each shift, `+` where a sentence holds, `-` where its
 # opposite does, a dot where neither does:
 
-# %%
-# exact
+# %% exact
 print(*(shift[0] for shift in runs.shifts), " finding")
 for sentence, (finding, pairs) in judged.items():
     marks = ("+" if one.holds else "-" if one.opposes else "." for one in pairs.values())
@@ -218,8 +207,7 @@ for sentence, (finding, pairs) in judged.items():
 # The picture shows learning and forgetting by rank: blue is the new task, orange the old one with
 # the adapter on. The stars are the pretrained network, which is rank 0.
 
-# %%
-# to 1e-6
+# %% to 1e-6
 FIGURES["forgetting"].picture()
 
 # %% [markdown]
@@ -230,15 +218,13 @@ FIGURES["forgetting"].picture()
 # The article says that full fine-tuning loses a part of what was learnt before, and that LoRA and
 # an Adapter keep all of it. Accuracy on the source task, in per cent, mean over seeds:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 print(f"{'adapter on':<11}", " ".join(f"{shift:>10}" for shift in runs.shifts))
 for way in ("untouched", *WAYS):
     means = [100 * found[shift, way]["source_on_mean"] for shift in runs.shifts]
     print(f"{way:<11}", " ".join(f"{mean:>10.1f}" for mean in means))
 
-# %%
-# exact
+# %% exact
 back = [
     run["source_off"] == runs.at(run["shift"], "untouched", run["seed"])["source_on"]
     and run["w0_unchanged"]
@@ -258,8 +244,7 @@ print(f"adapter off: {sum(back)} of {len(back)} runs give the source accuracy ba
 # To train little is not to forget little. The head has about a thirtieth of the parameters, and
 # on every shift it forgets more than full fine-tuning. Full fine-tuning less head, in points:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 print("target:", listed(runs.target("full", "head")))
 print("source:", listed(runs.source("full", "head")))
 
@@ -276,16 +261,14 @@ print("source:", listed(runs.source("full", "head")))
 # The article says LoRA assumes that the update of a task tends to lie in a low-dimensional
 # subspace, so that a small r suffices, and that a small r prevents overfitting. The study
 # measures how much of the squared norm of the full update its best approximation of rank r holds
-# (notebook 01). Here are the two shifts on which one direction holds most, and least, of the
+# (notebook 02). Here are the two shifts on which one direction holds most, and least, of the
 # first layer's update:
 
-# %%
-# to 1e-6
+# %% to 1e-6
 extremes = [record for record in records if record["shift"] in ("near", "far")]
 FIGURES["spectrum"].picture(records=extremes)
 
-# %%
-# exact
+# %% exact
 for name, finding in study.judge_claims(records).items():
     print(f"{name:<21} {finding.finding}")
 
@@ -295,8 +278,7 @@ for name, finding in study.judge_claims(records).items():
 # smaller than those in the table above. The other two are about the rank. Few directions hold
 # much, but accuracy decides. At r = 4, in per cent of the images, mean over seeds:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 print(f"{'':<11} {'test images':>20}   training images")
 print(f"{'':<11} {'trunc.':>6} {'LoRA':>6} {'all':>6}   {'LoRA':>6} {'all':>6}")
 for shift in runs.shifts:
@@ -343,8 +325,7 @@ for shift in runs.shifts:
 #
 # ### `adapter`: a bottleneck beside the identity
 
-# %%
-# exact
+# %% exact
 print(show("adapter"))
 
 
@@ -357,8 +338,7 @@ check("adapter", adapter)
 # %% [markdown]
 # ### `dora`: turn each row, then set its length
 
-# %%
-# exact
+# %% exact
 print(show("dora"))
 
 
@@ -378,7 +358,7 @@ check("dora", dora)
 # - Tune the learning rate for each method. At one common rate a comparison ranks the rates: the
 #   [study](../docs/study.md) prints what each method reached at each of five.
 # - If the old task still counts, measure it with the adapter on, or route its inputs past the
-#   adapter (notebook 07).
+#   adapter (notebook 10).
 # - `lora-ref study --shift far --methods head lora-8 full --seeds 3` makes a study of your own,
 #   and `--out DIR` keeps every run as it finishes.
 
@@ -397,4 +377,4 @@ check("dora", dora)
 # - X. Bouthillier et al., "Accounting for Variance in Machine Learning Benchmarks", 2021, arXiv
 #   2103.03098, on what a seed varies.
 # - Frequent questions [16 and 17](../docs/questions.md), on forgetting and on the rank.
-# - Next: [07 · Serve several tasks](07-serve-several-tasks.ipynb).
+# - Next: [10 · Serve several tasks](10-serve-several-tasks.ipynb).

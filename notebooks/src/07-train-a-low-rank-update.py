@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 05 · Train a low-rank update
+# # 07 · Train a low-rank update
 #
 # **You will** train A and B on a task whose best answer is known in closed form, and see that
 # training finds it.
@@ -8,7 +8,7 @@
 # agree in `B A`, and why an update that is trained at rank r is better than a full one that is
 # cut to rank r, and when it is not.
 #
-# **You need** notebooks [01](01-find-the-rank.ipynb) and [04](04-start-from-zero.ipynb), and
+# **You need** notebooks [02](02-find-the-rank.ipynb) and [05](05-start-from-zero.ipynb), and
 # twenty minutes.
 
 # %%
@@ -51,8 +51,7 @@ bytes_before = W0.tobytes()
 # ([derivation](../docs/derivations.md#the-best-update-of-a-linear-task)). The last column here is
 # the loss on 4,000 fresh rows.
 
-# %%
-# to 1e-9
+# %% to 1e-9
 fresh_x = rng.standard_normal((4000, 16)) * loudness
 fresh_target = fresh_x @ (W0 + shift).T + rng.standard_normal((4000, 12)) / 20
 print(f"full: {full_params(16, 12)} numbers")
@@ -92,8 +91,7 @@ for name, r in (("r = 1", 1), ("r = 2", 2), ("r = 4", 4), ("full", 12)):
     A, B = best_update(x, target, W0, r)
     floors[name], _ = mean_squared_error(x @ (W0 + B @ A).T, target)
 
-# %%
-# depends on the seed
+# %% depends on the seed
 descent(losses, floors)
 
 # %% [markdown]
@@ -108,8 +106,7 @@ descent(losses, floors)
 # directions, as the rows of x show it (singular values of `x @ delta_w.T`, divided by 8, the root
 # of the 64 rows), while the layer of r = 4 trains:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 start = Network({"layer": LoRALinear.init(W0, 4, 8, np.random.default_rng(1))})
 _, history = train(start, x, target, callback=lambda step, now: now["layer"].delta_w, **options)
 A, B = best_update(x, target, W0, 4)
@@ -132,8 +129,7 @@ for name, update in {**{name: path[name] for name in names}, "the best": B @ A}.
 #
 # Train r = 2 again from another draw of A. What agrees?
 
-# %%
-# depends on the seed
+# %% depends on the seed
 start = LoRALinear.init(W0, 2, 4, np.random.default_rng(2))
 again = train(Network({"layer": start}), x, target, **options)[0]["layer"]
 one, (A, B) = layers["r = 2"], best_update(x, target, W0, 2)
@@ -147,11 +143,10 @@ for name, mine, other in (
 
 # %% [markdown]
 # The products agree with each other and with the closed form. The factors do not: with any
-# invertible Q, `B Q` and `Q⁻¹ A` are as good (notebook 01). Find the Q that turns one B into the
+# invertible Q, `B Q` and `Q⁻¹ A` are as good (notebook 02). Find the Q that turns one B into the
 # other, and its inverse turns the A:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 Q = np.linalg.lstsq(again.B, one.B, rcond=None)[0]
 for name, mine, other in (("B", one.B, again.B @ Q), ("A", one.A, np.linalg.inv(Q) @ again.A)):
     print(f"{name}, turned: {np.linalg.norm(mine - other) / np.linalg.norm(mine):.2%} apart")
@@ -168,8 +163,7 @@ for name, mine, other in (("B", one.B, again.B @ Q), ("A", one.A, np.linalg.inv(
 # The bytes of W0 are those from before. And merged into one weight, the update gives the same
 # outputs, up to rounding:
 
-# %%
-# exact
+# %% exact
 for name in ("r = 1", "r = 2", "r = 4"):
     layer = layers[name]
     same = layer.W0.tobytes() == bytes_before
@@ -180,8 +174,7 @@ for name in ("r = 1", "r = 2", "r = 4"):
 # That W0 does not change, the article has right. The reason that it gives, a gradient of zero, is
 # wrong. Here is G, the gradient of the whole weight, where training has ended (norms):
 
-# %%
-# depends on the seed
+# %% depends on the seed
 for name in ("r = 1", "r = 2", "r = 4"):
     norms = []
     for layer in (layers[name], layers[name].merge()):
@@ -200,7 +193,7 @@ for name in ("r = 1", "r = 2", "r = 4"):
 #
 # > 直接训练秩 r 的更新，还是先全量微调再截断？输入白化时两者相同，否则截断一般更差。
 #
-# Whoever has the full update can cut it to rank r (notebook 01), and no matrix of rank r is
+# Whoever has the full update can cut it to rank r (notebook 02), and no matrix of rank r is
 # nearer to it. Is it then as good as an update that was trained at rank r? Let F be the full
 # update of least squares, which no weight beats on these rows. With n rows and m outputs
 #
@@ -213,8 +206,7 @@ for name in ("r = 1", "r = 2", "r = 4"):
 # both, on the rows as they are and on the same rows made white. First come the losses, as
 # multiples of the least one of that rank, then the distances from F:
 
-# %%
-# depends on the seed
+# %% depends on the seed
 print("rows         r  loss: trained     cut  distance: trained     cut")
 for name, rows in (("as they are", x), ("white", 8 * np.linalg.qr(x)[0])):
     goal = rows @ (W0 + shift).T + noise
@@ -240,14 +232,13 @@ for name, rows in (("as they are", x), ("white", 8 * np.linalg.qr(x)[0])):
 #
 # > 在手写数字的研究中，秩很小时训练优于截断；秩为 16 时不再如此。
 #
-# A study in this package ([study](../docs/study.md), notebook 06) adapts a network of three
+# A study in this package ([study](../docs/study.md), notebook 09) adapts a network of three
 # layers to shifted digits, in many ways. One trains all weights, and its update is then truncated
 # to rank r in each layer; another is LoRA, trained at the same rank. Biases are frozen in both, or
 # trained in both. By how much does trained exceed truncated, in points of test accuracy, mean ±
 # standard error over five seeds?
 
-# %%
-# to 1e-9
+# %% to 1e-9
 runs = Runs(study.committed())
 for biases, (lora, whole) in PAIRS.items():
     print(biases)
@@ -265,8 +256,7 @@ for biases, (lora, whole) in PAIRS.items():
 # The result on the linear layer is about the loss on the rows that one trains on. Here test
 # images are counted, after training on 100 others. On `inverted`, in per cent:
 
-# %%
-# to 1e-9
+# %% to 1e-9
 print(f"{'':<14} train  test")
 for way in ("lora-8", "lora-16", "pissa", "weights"):
     found = [runs.at("inverted", way, seed) for seed in runs.seeds]
@@ -279,7 +269,7 @@ print("on test images, pissa over lora-16:", runs.target("pissa", "lora-16")["in
 # %% [markdown]
 # So it is not the rank that keeps LoRA from fitting: at r = 8 it fits nearly all the images that
 # it is trained on. Many updates do, and the rank does not say which of them a training finds.
-# `pissa` is LoRA at r = 8 from another start (notebook 04), with a learning rate of its own. What
+# `pissa` is LoRA at r = 8 from another start (notebook 05), with a learning rate of its own. What
 # it adds to W0 has rank 16 at most, so `lora-16` could hold it, with the same frozen biases. It
 # finds another, which does worse on test images. The truncated update keeps what the training of
 # all weights found.
@@ -294,8 +284,7 @@ print("on test images, pissa over lora-16:", runs.target("pissa", "lora-16")["in
 #
 # ### `step`: one step of gradient descent
 
-# %%
-# exact
+# %% exact
 print(show("step"))
 
 
@@ -315,8 +304,7 @@ check("step", step)
 # - LoRA wants a learning rate of its own, often a larger one than full fine-tuning. These are the
 #   ones that validation chose in the study, of five that were tried for each:
 
-# %%
-# exact
+# %% exact
 rates = learning_rates()
 print(", ".join(f"{way} {rates[way]:g}" for way in ("full", "lora-1", "lora-4", "lora-16")))
 
@@ -344,4 +332,4 @@ print(", ".join(f"{way} {rates[way]:g}" for way in ("full", "lora-1", "lora-4", 
 #   Jang, J. D. Lee, E. K. Ryu, "LoRA Training in the NTK Regime has No Spurious Local Minima",
 #   2024, arXiv 2402.11867.
 # - X. Wang et al., "SVD-LLM", 2024, arXiv 2403.07378.
-# - Next: [06 · Compare the ways to adapt](06-compare-the-ways-to-adapt.ipynb).
+# - Next: [09 · Compare the ways to adapt](09-compare-the-ways-to-adapt.ipynb).

@@ -1,0 +1,1 @@
+"""The study on text: the small language model adapted to other texts, in many ways."""

@@ -1,0 +1,103 @@
+"""What is measured of an adapted model: losses, strengths, truncations, intruder directions.
+
+All of it is done on the arrays of plain models, by dotted name: what an adapter has learned is
+merged first.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from lora_ref.checks import Array, Params
+from lora_ref.layers.composite import layers_of
+from lora_ref.layers.linear import Linear
+from lora_ref.transformer.adapt import merged
+from lora_ref.transformer.gpt import GPT
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+"""Multiples of an update at which losses are measured; at 0 the base would be left."""
+
+LEADING, COSINE = 10, 0.5
+"""Shuttleworth et al. (2024, arXiv 2410.21228): one of the 10 leading left singular vectors of an
+adapted matrix is an intruder if its cosine with each of the pretrained ones is below 0.5."""
+
+
+def arrays_of(gpt: GPT) -> dict[str, Array]:
+    """Return every array of a model by dotted name, with the updates merged into W."""
+    return {
+        f"{path}.{name}": array
+        for path, layer in layers_of(merged(gpt)).items()
+        for name, array in vars(layer).items()
+        if isinstance(array, np.ndarray)
+    }
+
+
+def map_names(gpt: GPT) -> list[str]:
+    """Return the names of the matrices of the linear layers, the ones that LoRA adapts."""
+    return [f"{path}.W" for path, layer in layers_of(gpt).items() if isinstance(layer, Linear)]
+
+
+def at_strength(before: Params, after: Params, strength: float) -> dict[str, Array]:
+    """Return the arrays with every change multiplied by a number: 0 is before, 1 after."""
+    return {name: before[name] + strength * (after[name] - before[name]) for name in before}
+
+
+def truncated(before: Params, after: Params, maps: list[str], r: int) -> dict[str, Array]:
+    """Return the arrays with the change of each map truncated to rank r."""
+    return _changed(before, after, maps, lambda U, s, Vh: (U[:, :r] * s[:r]) @ Vh[:r])
+
+
+def randomized(
+    before: Params, after: Params, maps: list[str], rng: np.random.Generator
+) -> dict[str, Array]:
+    """Return the arrays with a random change of each map: the same singular values, and norm.
+
+    The directions are drawn uniformly. This is the control: what an update of that size does
+    whatever it has learned. Arrays other than the maps stay as they were before.
+    """
+
+    def drawn(U: Array, s: Array, Vh: Array) -> Array:
+        k = np.count_nonzero(s > 1e-6 * s[0])  # a low-rank change stays one of that rank
+        left, right = (
+            np.linalg.qr(rng.standard_normal((side, k)))[0] for side in (len(U), Vh.shape[1])
+        )
+        change: Array = (left * s[:k]) @ right.T
+        return change
+
+    return _changed(before, before | {name: after[name] for name in maps}, maps, drawn)
+
+
+def _changed(before: Params, after: Params, maps: list[str], change: Any) -> dict[str, Array]:
+    arrays = dict(after)
+    for name in maps:
+        W0 = before[name]
+        parts = np.linalg.svd((after[name] - W0).astype(np.float64), full_matrices=False)
+        arrays[name] = W0 + change(*parts).astype(W0.dtype)
+    return arrays
+
+
+def relative_norm(before: Params, after: Params, maps: list[str]) -> float:
+    """Return the Frobenius norm of the change of all maps over that of the maps."""
+    change = sum(float(np.sum(np.square(after[name] - before[name]))) for name in maps)
+    return float(np.sqrt(change / sum(float(np.sum(np.square(before[name]))) for name in maps)))
+
+
+def intruders(before: Params, after: Params, maps: list[str]) -> int:
+    """Return how many of the leading left singular vectors of all maps are intruders."""
+    count = 0
+    for name in maps:
+        old, new = (
+            np.linalg.svd(arrays[name], full_matrices=False)[0] for arrays in (before, after)
+        )
+        nearest = np.abs(old.T @ new[:, :LEADING]).max(axis=0)
+        count += int(np.count_nonzero(nearest < COSINE))
+    return count
+
+
+def directions(before: Params, after: Params, maps: list[str], share: float = 0.9) -> float:
+    """Return how many singular directions hold a share of a change's square, mean over maps."""
+    found = []
+    for name in maps:
+        squares = np.square(np.linalg.svd(after[name] - before[name], compute_uv=False))
+        found.append(1 + int(np.searchsorted(np.cumsum(squares) / squares.sum(), share)))
+    return float(np.mean(found))

@@ -194,6 +194,11 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             # the width of BERT-base and GPT-2; at a smaller rank, A and B would be hairlines
             lambda: {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32},
         ),
+        "gradient-paths": Entry(
+            "The two paths of LoRA, forward and back",
+            diagram.gradient_paths,
+            lambda: {"out_features": 768, "in_features": 768, "r": RANK, "alpha": 2 * RANK},
+        ),
         "matrices": Entry("The article's example, every number", products.matrices, _article),
         "blocks": Entry(
             "W0 and its update to scale",

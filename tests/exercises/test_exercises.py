@@ -190,6 +190,13 @@ WRONG_ANSWERS = {
             s_of(A, alpha) * np.outer(B.T @ g.sum(0), x.sum(0))
         ),
         "sign": lambda g, x, A, B, alpha: -grads_of(g, x, A, B, alpha)[0],
+        "A-and-back": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0] @ A.T @ A,
+        "gradient-of-h": lambda g, x, A, B, alpha: g @ B * alpha / len(A),
+        "h-for-x": lambda g, x, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (x @ A.T),
+        "gradient-of-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
+        "whole-weight": lambda g, x, A, B, alpha: np.einsum("io,ij->oj", g, x),
+        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[0],
+        "root-of-r": lambda g, x, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ x,
     },
     "grad-B": {
         "times-r": lambda g, x, A, B, alpha: alpha * g.T @ x @ A.T,
@@ -197,6 +204,8 @@ WRONG_ANSWERS = {
         "A-forgotten": lambda g, x, A, B, alpha: s_of(A, alpha) * g.T @ x,
         "through-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0],
         "mean-over-rows": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1] / len(x),
+        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[1],
+        "out-for-r": lambda g, x, A, B, alpha: alpha / len(B) * g.T @ (x @ A.T),
     },
     "grad-x": {
         "adapter-path-missing": lambda g, W0, A, B, alpha: g @ W0,
@@ -204,6 +213,11 @@ WRONG_ANSWERS = {
         "W0-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * g @ B @ A,
         "scaling-forgotten": lambda g, W0, A, B, alpha: g @ (W0 + B @ A),
         "transpose": lambda g, W0, A, B, alpha: (W0 + s_of(A, alpha) * B @ A).T @ g.T,
+        "all-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * (g @ A.T) @ B.T,
+        "A-first": lambda g, W0, A, B, alpha: (g @ A) @ B * s_of(A, alpha) + g @ W0,
+        "columns": lambda g, W0, A, B, alpha: W0.T @ g + s_of(A, alpha) * A.T @ (B.T @ g),
+        "mean-over-rows": lambda g, W0, A, B, alpha: g @ (W0 + s_of(A, alpha) * B @ A) / len(g),
+        "root-of-r": lambda g, W0, A, B, alpha: g @ W0 + alpha / sqrt(len(A)) * g @ B @ A,
     },
     "start": {
         "both-zero": lambda m, n, r, rng: (np.zeros((r, n)), np.zeros((m, r))),
@@ -405,7 +419,9 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 @pytest.mark.parametrize("id", EXERCISES)
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
     text, one = show(id), exercise(id)
-    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\nIn plain loops:\n\ndef spec(")
+    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\n")
+    assert text.partition("\n\nIn plain loops:\n\n")[2].startswith("def spec(")
+    assert one.question in text
     assert "WrongAnswer" not in text
     names: dict[str, object] = {}
     exec(one.stub(), names)

@@ -128,6 +128,43 @@ def test_two_paths_of_sizes_whose_letters_do_not_fit_are_refused(m, n, r):
         draw("two-paths", out_features=m, in_features=n, r=r, alpha=8)
 
 
+def test_what_returns_on_each_path_is_the_gradient_of_the_layer(rng):
+    """The products are read off the figure, computed, and compared with a layer's backward."""
+    picture = draw("gradient-paths", out_features=5, in_features=7, r=2, alpha=3)
+    said = words(picture.figure)
+    W0, A, B = (rng.standard_normal(shape) for shape in ((5, 7), (2, 7), (5, 2)))
+    x, g = rng.standard_normal((4, 7)), rng.standard_normal((4, 5))
+    layer = LoRALinear(W0, A, B, alpha=3)
+    s, h = 3 / 2, x @ A.T
+    through_W0, through_A = g @ W0, s * g @ B @ A
+    assert {"$g\\,W_0$", "$s\\,g\\,B\\,A$", "$h = x A^T$"} <= set(said)
+    assert "gradient of $A$\n$s\\,(g\\,B)^T x$" in said
+    assert "gradient of $B$\n$s\\,g^T h$" in said
+    grad_x, grads = layer.backward(g, layer.forward(x)[1])
+    assert_allclose(through_W0 + through_A, grad_x)
+    assert_allclose(s * (g @ B).T @ x, grads["A"])
+    assert_allclose(s * g.T @ h, grads["B"])
+    trained = sum(grad.size for grad in grads.values())
+    assert f"together {trained} numbers" in picture.alt
+    assert "would have 35 and is not computed" in picture.alt
+    assert "s = alpha/r = 1.5" in picture.alt
+
+
+def test_each_forward_arrow_of_the_gradient_paths_has_one_back_below_it():
+    axes = draw("gradient-paths").figure.axes[0]
+    arrows = [one for one in axes.texts if hasattr(one, "arrow_patch")]
+    ahead = [one for one in arrows if one.xy[0] > one.xyann[0]]
+    back = [one for one in arrows if one.xy[0] < one.xyann[0]]
+    down = [one for one in arrows if one.xy[0] == one.xyann[0]]
+    assert (len(ahead), len(back), len(down)) == (5, 5, 2)
+    for one, other in zip(ahead, back, strict=True):
+        assert_allclose([one.xy[0], one.xyann[0]], [other.xyann[0], other.xy[0]])
+        assert one.xy[1] > other.xy[1]
+        assert one.arrow_patch.get_linestyle() != other.arrow_patch.get_linestyle()
+    boxes = {patch.get_label() for patch in axes.patches}
+    assert boxes == {"$W_0$ frozen", "$A$ trained", "$B$ trained"}
+
+
 def test_the_outer_products_add_up(rng):
     A, B = rng.standard_normal((2, 4)), rng.standard_normal((3, 2))
     picture = draw("outer-products", A=A, B=B)

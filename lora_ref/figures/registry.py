@@ -22,6 +22,7 @@ from lora_ref.figures import (
     products,
     quantization,
     study,
+    text_study,
     training,
 )
 from lora_ref.figures.alt_text import Picture
@@ -186,6 +187,11 @@ def _records() -> Numbers:
     return {"records": committed()}
 
 
+@cache
+def _strengths() -> Numbers:
+    return {"strengths": (0, 1), "new": (3, 2), "old": (2, 3)}
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "two-paths": Entry(
@@ -229,6 +235,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "forgetting": Entry("Target accuracy against forgetting", study.forgetting, _records),
         "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),
         "spectrum": Entry("How much of a full update a rank holds", study.spectrum, _records),
+        "strength": Entry("Loss by strength of an adapter", text_study.strength, _strengths),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),

@@ -2,6 +2,7 @@
 
 from lora_ref.exercises.topics import (
     adapter_and_dora,
+    adapting,
     counts,
     gradients,
     init_and_step,
@@ -13,6 +14,7 @@ from lora_ref.exercises.topics import (
 )
 
 ALL = (
+    *adapting.ALL,
     *rank.ALL,
     *update.ALL,
     *gradients.ALL,

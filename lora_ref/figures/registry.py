@@ -32,6 +32,8 @@ from lora_ref.lowrank import best_update
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
+from lora_ref.text_study import findings as text_findings
+from lora_ref.text_study.measures import STRENGTHS
 from lora_ref.training import SGD, Loss, Network, train
 from lora_ref.walkthrough import article_layer
 
@@ -188,8 +190,25 @@ def _records() -> Numbers:
 
 
 @cache
+def _text_runs() -> Numbers:
+    return {"records": text_findings.committed()["runs"]}
+
+
+@cache
+def _rates() -> Numbers:
+    return {"rates": text_findings.committed()["rates"]}
+
+
+@cache
 def _strengths() -> Numbers:
-    return {"strengths": (0, 1), "new": (3, 2), "old": (2, 3)}
+    """Return the losses of LoRA (r = 8) on verse, mean over seeds."""
+    runs = [
+        run
+        for run in _text_runs()["records"]
+        if run["method"] == "lora-8" and run["text"] == "verse"
+    ]
+    new, old = np.mean([[run["off"], *run["sweep"]] for run in runs], axis=0).T.tolist()
+    return {"strengths": (0.0, *STRENGTHS), "new": new, "old": old}
 
 
 FIGURES: Mapping[str, Entry] = MappingProxyType(
@@ -236,6 +255,12 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),
         "spectrum": Entry("How much of a full update a rank holds", study.spectrum, _records),
         "strength": Entry("Loss by strength of an adapter", text_study.strength, _strengths),
+        "text-by-rank": Entry("A new text, by rank", text_study.by_rank, _text_runs),
+        "learned-and-forgotten": Entry(
+            "Learned and forgotten, by strength", text_study.learned_and_forgotten, _text_runs
+        ),
+        "learning-rates": Entry("Which learning rate", text_study.rates, _rates),
+        "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),

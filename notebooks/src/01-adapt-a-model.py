@@ -189,7 +189,8 @@ def with_lora(gpt, names, r, alpha, seed):
 start = with_lora(base.gpt, ("q", "v"), r=8, alpha=16, seed=0)
 print(write(base.with_gpt(start), "And the "))
 print()
-print("the same text as before:", write(base.with_gpt(start), "And the ") == write(base, "And the "))
+same = write(base.with_gpt(start), "And the ") == write(base, "And the ")
+print("the same text as before:", same)
 
 # %% [markdown]
 # B = 0, so `(x A^T) B^T = 0`, whatever A is: training starts exactly from the model as it was.
@@ -237,8 +238,8 @@ for step in range(0, len(losses), 10):
     print(f"loss in step {step:>2}: {losses[step]:.2f}")
 
 # %% [markdown]
-# **Predict.** It has seen eighty times four pieces of reports, and a fortieth as many numbers as it has
-# were free to move. "And the" is how its old texts begin sentences. What does it write now?
+# **Predict.** It has seen eighty times four pieces of reports, and one number was free to move for
+# every forty that were not. "And the" is how its old texts begin sentences. What does it write now?
 
 # %% depends on the seed
 weather = base.with_gpt(trained_gpt)
@@ -292,7 +293,8 @@ for strength in (0.0, 0.5, 1.0):
 # nothing, because nobody has touched it. That LoRA "does not forget" is said often; it is true of
 # the adapter switched off. Notebook [09](09-compare-the-ways-to-adapt.ipynb) measures it.
 #
-# > **Remember.** Switched off, the adapter leaves exactly the old model; switched on, it costs some of what the model knew.
+# > **Remember.** Switched off, the adapter leaves exactly the old model; switched on, it costs
+# > some of what the model knew.
 # >
 # > 关掉适配器，原来的模型分毫不差；打开它，模型原有的本领会损失一部分。
 
@@ -360,7 +362,7 @@ for name in voices():
 #
 # | you saw | opened in |
 # |---|---|
-# | r, the rank, and why a small one may do | [02](02-find-the-rank.ipynb), [07](07-train-a-low-rank-update.ipynb) |
+# | r, the rank | [02](02-find-the-rank.ipynb), [07](07-train-a-low-rank-update.ipynb) |
 # | B A on four numbers by hand | [03](03-walk-through-the-example.ipynb) |
 # | `backward` | [04](04-derive-and-check-the-gradients.ipynb) |
 # | B = 0 at the start | [05](05-start-from-zero.ipynb) |

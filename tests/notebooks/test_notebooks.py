@@ -163,6 +163,7 @@ def test_each_section_ends_with_what_to_remember_in_english_and_in_chinese(name)
         last = body.strip().rpartition("\n\n")[2]
         assert last.startswith("> **Remember.** "), f"{title}: {last}"
         english, _, chinese = last.removeprefix("> **Remember.** ").partition("\n>\n> ")
+        english = english.replace("\n> ", " ")
         assert re.fullmatch(r"[^\u4e00-\u9fff]+\.", english), title
         assert re.fullmatch(r"[^。\n]+。", chinese), title
         assert len(CJK.findall(chinese)) >= 5, title

@@ -24,8 +24,8 @@ def _draw(rng: np.random.Generator, n: int) -> Arguments:
 DIAL = Exercise(
     "01",
     "the output of a layer at any strength",
-    "For some rows, a LoRA layer with its adapter off returned y_off, and with it on y_on, both of\n"
-    "shape (n, out_features). Return what it returns for the same rows with the second path\n"
+    "For some rows, a LoRA layer with its adapter off returned y_off, and with it on y_on, both\n"
+    "of shape (n, out_features). Return what it returns for the same rows with the second path\n"
     "multiplied by strength. You have no x, no W0, no A and no B.",
     _dial,
     _draw,

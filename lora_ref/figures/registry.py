@@ -24,6 +24,7 @@ from lora_ref.figures import (
     study,
     text_study,
     training,
+    transformer,
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
@@ -33,6 +34,7 @@ from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
 from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.transformer.voices import base_model
 from lora_ref.walkthrough import article_layer
 
 Numbers = Mapping[str, Any]
@@ -192,6 +194,17 @@ def _strengths() -> Numbers:
     return {"strengths": (0, 1), "new": (3, 2), "old": (2, 3)}
 
 
+@cache
+def _weights() -> Numbers:
+    base = base_model()
+    tokens = base.tokenizer.encode("And the LORD spake unto Moses,")
+    _, kept = base.gpt.forward(tokens)
+    first: Any = kept.children["blocks"].caches[0]
+    P = first.children["attention"].inner.weights.y
+    pieces = [base.tokenizer.decode([int(token)]) for token in tokens]
+    return {"weights": P[[0, 3]], "tokens": pieces, "titles": ("head 0", "head 3")}
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "two-paths": Entry(
@@ -236,6 +249,14 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),
         "spectrum": Entry("How much of a full update a rank holds", study.spectrum, _records),
         "strength": Entry("Loss by strength of an adapter", text_study.strength, _strengths),
+        "transformer-block": Entry(
+            "One block of a transformer, and where LoRA is",
+            transformer.transformer_block,
+            lambda: {"features": 96, "heads": 4, "targets": ("q", "v"), "r": RANK},
+        ),
+        "attention-weights": Entry(
+            "How much each token takes from which", transformer.attention_weights, _weights
+        ),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),

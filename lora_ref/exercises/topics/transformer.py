@@ -20,7 +20,8 @@ from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
 
 def _softmax(x: Array) -> Array:
     y: Array = np.exp(x - x.max(axis=-1, keepdims=True))
-    return y / y.sum(axis=-1, keepdims=True)
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
 
 
 def _with_mask(allowed: Callable[[Array], Any], instead: float) -> Callable[[Array], Array]:
@@ -452,11 +453,13 @@ def _norm_backward(
         z = centred / sigma if normed else centred
         g = grad_y if gain_late else grad_y * gain
         count = x.shape[axis] if sums else 1
-        grad = g - mean * count * g.mean(axis=axis, keepdims=True)
+        grad: Array = g - mean * count * g.mean(axis=axis, keepdims=True)
         grad -= variance * count * z * (z * g).mean(axis=axis, keepdims=True)
         if divided:
             grad = grad / sigma
-        return grad * gain if gain_late else grad
+        if gain_late:
+            grad = grad * gain
+        return grad
 
     return answer
 
@@ -617,8 +620,9 @@ def _grad_A_of_q(
         if softmax and weights_back:
             grad_S = P * grad_S
         grad_q = grad_S @ k / (root if root_back else 1.0)
-        grad_h = (s if back is None else back) * grad_q @ B
-        return grad_h.T @ (x @ A.T @ A if through_A else x)
+        grad_h: Array = (s if back is None else back) * grad_q @ B
+        grad: Array = grad_h.T @ (x @ A.T @ A if through_A else x)
+        return grad
 
     return answer
 

@@ -189,7 +189,9 @@ def with_lora(gpt, names, r, alpha, seed):
 start = with_lora(base.gpt, ("q", "v"), r=8, alpha=16, seed=0)
 print(write(base.with_gpt(start), "And the "))
 print()
-print("the same text as before:", write(base.with_gpt(start), "And the ") == write(base, "And the "))
+print(
+    "the same text as before:", write(base.with_gpt(start), "And the ") == write(base, "And the ")
+)
 
 # %% [markdown]
 # B = 0, so `(x A^T) B^T = 0`, whatever A is: training starts exactly from the model as it was.

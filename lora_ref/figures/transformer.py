@@ -92,10 +92,11 @@ def transformer_block(
             (6.3, "MLP: each token alone"),
         ):
             axes.text(x, 3.82, name, ha="center", va="center", color=ink.grey)
+        said = f"One block, with LoRA on {listed(chosen)} ($r$ = {r}):"
+        line_end = "\n" if len(chosen) > 3 else " "
+        counted = f"{whole(trained)} numbers train, {share} of {whole(frozen)}"
         axes.text(
-            figure.get_figwidth() / 2, 4.2,
-            f"One block, with LoRA on {listed(chosen)} ($r$ = {r}): {whole(trained)} numbers "
-            f"train, {share} of {whole(frozen)}",
+            figure.get_figwidth() / 2, 4.2, f"{said}{line_end}{counted}",
             ha="center", va="center", fontsize=LETTERS + 1,
         )  # fmt: skip
     others = [name for name in MATRICES if name not in chosen]

@@ -170,7 +170,8 @@ allowed = np.tri(T, dtype=bool)  # row i may take from 0, 1, ..., i
 scores = np.where(allowed, products / d**0.5, -np.inf)
 P = softmax(scores)  # the weights
 y1 = P @ v1  # for each row a mean of the values
-print("weights of the first row:", P[0, :3].round(2), "and of the second:", P[1, :3].round(2))
+print("weights of the first row:", P[0].round(2))
+print("weights of the last row: ", P[-1].round(2))
 print("rows of weights add up to 1:", same(P.sum(axis=1), np.ones(T)))
 theirs, _ = attention_of_the_package(q1, k1, v1, allowed=allowed)
 print("the same as the package's attention:", same(y1, theirs))
@@ -301,9 +302,9 @@ rng = np.random.default_rng(0)
 A = (rng.standard_normal((r, width)) / np.sqrt(width)).astype(np.float32)
 B = (rng.standard_normal((width, r)) / np.sqrt(r)).astype(np.float32)
 
+layer = LoRALinear(attention.q.W, A, B, alpha, bias=attention.q.bias)  # the package's
 h = rows @ A.T  # T rows of r numbers
 q_adapted = rows @ attention.q.W.T + attention.q.bias + alpha / r * h @ B.T
-layer = LoRALinear(attention.q.W, A, B, alpha, bias=attention.q.bias)
 print("h has the shape", h.shape, "and q still has", q_adapted.shape)
 print("the same as the package's layer:", same(q_adapted, layer.forward(rows)[0]))
 

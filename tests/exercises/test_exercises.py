@@ -572,6 +572,22 @@ def test_roots_of_weights_are_no_way_to_share_them():
     assert check("combine", rooted).result == "not-finite", "a weight may be negative"
 
 
+def test_where_a_softmax_overflows_a_sentence_says_why():
+    def masked(scores):
+        return np.where(np.tri(scores.shape[1]) > 0, scores, -np.inf)
+
+    def diagonal_masked(scores):
+        return softmax(np.where(np.tri(scores.shape[1], k=-1) > 0, scores, -np.inf))
+
+    def unshifted(scores, grad_weights):
+        P = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        return P * (grad_weights - (P * grad_weights).sum(axis=1, keepdims=True))
+
+    assert "the softmax is missing" in check("causal-mask", masked).message
+    assert "does each token see at least itself?" in check("causal-mask", diagonal_masked).message
+    assert "exp(1000) is inf" in check("softmax-gradient", unshifted).message
+
+
 # ---------------------------------------------------------------------- whatever a student hands in
 
 

@@ -26,7 +26,7 @@ from lora_ref.layers.composite import layers_of
 from lora_ref.ops import attention as attention_of_the_package
 from lora_ref.ops import attention_backward, softmax_cross_entropy, softmax_cross_entropy_backward
 from lora_ref.training import AdamW
-from lora_ref.transformer import with_lora
+from lora_ref.transformer import GPT, with_lora
 from lora_ref.transformer.voices import base_model
 
 
@@ -150,8 +150,8 @@ for wide in (6, 24, 96, 384):
     print(f"{wide:>4} {sums.std():>15.1f} {plain:>27.2f} {scaled:>20.2f}")
 
 # %% [markdown]
-# A sum of d products of size 1 has the size sqrt(d). Undivided, wide heads give nearly all the
-# weight to one token. There the softmax is flat, and hardly any gradient passes.
+# A sum of d independent products of size 1 has the size sqrt(d). Undivided, wide heads give nearly
+# all the weight to one token. There the softmax is flat, and hardly any gradient passes.
 #
 # Now the *mask*. The model is trained to predict the next token, so no row may see a later one:
 # its weight has to be 0. The mask is applied to the scores, before the softmax.
@@ -327,8 +327,8 @@ for targets in (("q", "v"), ("q", "k", "v", "o"), ("fc1", "fc2"), "all-linear"):
 # Each matrix costs r (out + in) numbers: 8 (96 + 96) for q, and 8 (384 + 96) for fc1. (The head at
 # the end is not among "all-linear"; PEFT leaves it out too.)
 #
-# q and v do different things. In the next cell one of them gets a random B, in all blocks. We look
-# at how much of the weights of attention moves, in the first block and in the last.
+# q and v do different things. In the next cell one of them gets a small random A and B, in all
+# blocks. We look at how much of the weights of attention moves, in the first block and in the last.
 #
 # **Predict.** With LoRA on v alone, do the weights of the *first* block move? Those of the *last*?
 
@@ -390,7 +390,7 @@ for targets in (("q",), ("v",), ("fc1", "fc2")):
 # gradient with respect to the weights, and want the one with respect to the scores.
 #
 # A weight is a quotient, so we look at its relative change. The numerator changes by the change of
-# its own score, the denominator by the mean change of the whole row, with the weights themselves:
+# its own score, the denominator by a mean of the changes of the whole row, weighted by P:
 #
 # $$
 # \frac{\delta P_{ij}}{P_{ij}} = \delta S_{ij} - \sum_l P_{il}\, \delta S_{il}
@@ -461,7 +461,7 @@ print("first row of grad_q:", np.unique(abs(grad_q[0]).round(12)))
 # `lora-on-q` asks you for it. ([Derivations](../docs/derivations.md) has all of this, and the layer
 # norm.)
 #
-# > **Remember.** The weights of a row share a divisor, so its gradient subtracts a row sum.
+# > **Remember.** The weights of a row share a divisor, so the way back subtracts a row sum.
 # >
 # > 同一行的权重共用一个分母，所以 softmax 的梯度要减去一个行和。
 
@@ -486,21 +486,26 @@ def arrays_in(kept):
 
 r = 8
 on_q_and_v = with_lora(gpt, np.random.default_rng(0), targets=("q", "v"), r=r, alpha=2 * r)
-print("   T   kept in all   weights of attention   h of LoRA")
+sizes = {"vocabulary": 512, "context": 96, "features": width, "heads": heads, "blocks": 4}
+full = GPT.init(**sizes, rng=np.random.default_rng(0))  # as large, and everything trains
+print("       full fine-tuning   LoRA on q and v   of these")
+print("   T        keeps in all      keeps in all   weights of attention    rows h")
 for length in (12, 24, 48, 96):
     random_tokens = np.random.default_rng(0).integers(512, size=length)
-    _, cache_of_all = on_q_and_v.forward(random_tokens)
-    found = list(arrays_in(cache_of_all).values())
-    inside = [one.children["attention"].inner for one in cache_of_all.children["blocks"].caches]
+    caches = [one.forward(random_tokens)[1] for one in (full, on_q_and_v)]
+    found = [arrays_in(one).values() for one in caches]
+    inside = [one.children["attention"].inner for one in caches[1].children["blocks"].caches]
     square = sum(one.weights.y.size for one in inside)
-    thin = sum(a.size for a in found if a.shape == (length, r))
-    print(f"{length:>4} {sum(a.size for a in found):>13,} {square:>22,} {thin:>11,}")
+    thin = sum(a.size for a in found[1] if a.shape == (length, r))
+    of_full, of_lora = (sum(a.size for a in arrays) for arrays in found)
+    print(f"{length:>4} {of_full:>19,} {of_lora:>17,} {square:>22,} {thin:>9,}")
 
 # %% [markdown]
 # Most of it doubles with T. The weights of attention are T x T in each head, and they grow by four:
-# for long texts they are all that counts. And LoRA takes nothing away. It keeps the rows x, because
-# the gradient of A needs them, and adds the thin rows h. What it saves is elsewhere: the gradients
-# and the two numbers that Adam keeps for each number that trains.
+# for texts that are long enough they are most of it. And LoRA keeps no less than full fine-tuning.
+# The gradient of A needs the rows x, just as that of W0 would, and that of B needs the thin rows h.
+# What LoRA saves is elsewhere: the gradients, and the two numbers that Adam keeps for each number
+# that trains.
 
 # %% exact
 batch, length = 16, 96
@@ -527,9 +532,9 @@ for length in (2048, 8192, 32768):
 # %% [markdown]
 # ## Choose the targets
 #
-# The model knows no poetry. We train it on three stanzas of a poem, and keep the fourth for
-# judging. To be fair, each choice of targets gets a rank at which as many numbers train. As r
-# (out + in) differs, r does too.
+# The model has read mostly prose. We train it on three stanzas of a poem, and keep the fourth for
+# judging. To be fair, each choice of targets gets the rank at which the same number of numbers
+# trains.
 
 # %% exact
 # William Wordsworth, "I wandered lonely as a cloud", as in Poems, 1815

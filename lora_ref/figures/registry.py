@@ -24,6 +24,7 @@ from lora_ref.figures import (
     study,
     text_study,
     training,
+    transformer,
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
@@ -35,6 +36,7 @@ from lora_ref.suggestions import nearest_or_all
 from lora_ref.text_study import findings as text_findings
 from lora_ref.text_study.measures import STRENGTHS
 from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.transformer.voices import base_model
 from lora_ref.walkthrough import article_layer
 
 Numbers = Mapping[str, Any]
@@ -211,6 +213,17 @@ def _strengths() -> Numbers:
     return {"strengths": (0.0, *STRENGTHS), "new": new, "old": old}
 
 
+@cache
+def _weights() -> Numbers:
+    base = base_model()
+    tokens = base.tokenizer.encode("And the LORD spake unto Moses,")
+    _, kept = base.gpt.forward(tokens)
+    first: Any = kept.children["blocks"].caches[0]
+    P = first.children["attention"].inner.weights.y
+    pieces = [base.tokenizer.decode([int(token)]) for token in tokens]
+    return {"weights": P[[0, 3]], "tokens": pieces, "titles": ("head 0", "head 3")}
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "two-paths": Entry(
@@ -261,6 +274,14 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         ),
         "learning-rates": Entry("Which learning rate", text_study.rates, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
+        "transformer-block": Entry(
+            "One block of a transformer, and where LoRA is",
+            transformer.transformer_block,
+            lambda: {"features": 96, "heads": 4, "targets": ("q", "v"), "r": RANK},
+        ),
+        "attention-weights": Entry(
+            "How much each token takes from which", transformer.attention_weights, _weights
+        ),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),

@@ -10,6 +10,7 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    transformer,
     update,
 )
 
@@ -19,6 +20,7 @@ ALL = (
     *update.ALL,
     *gradients.ALL,
     *init_and_step.ALL,
+    *transformer.ALL,
     *adapter_and_dora.ALL,
     *multitask.ALL,
     *quantization.ALL,

@@ -22,7 +22,9 @@ from lora_ref.figures import (
     products,
     quantization,
     study,
+    text_study,
     training,
+    transformer,
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
@@ -31,7 +33,10 @@ from lora_ref.lowrank import best_update
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
+from lora_ref.text_study import findings as text_findings
+from lora_ref.text_study.measures import STRENGTHS
 from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.transformer.voices import base_model
 from lora_ref.walkthrough import article_layer
 
 Numbers = Mapping[str, Any]
@@ -186,6 +191,39 @@ def _records() -> Numbers:
     return {"records": committed()}
 
 
+@cache
+def _text_runs() -> Numbers:
+    return {"records": text_findings.committed()["runs"]}
+
+
+@cache
+def _rates() -> Numbers:
+    return {"rates": text_findings.committed()["rates"]}
+
+
+@cache
+def _strengths() -> Numbers:
+    """Return the losses of LoRA (r = 8) on verse, mean over seeds."""
+    runs = [
+        run
+        for run in _text_runs()["records"]
+        if run["method"] == "lora-8" and run["text"] == "verse"
+    ]
+    new, old = np.mean([[run["off"], *run["sweep"]] for run in runs], axis=0).T.tolist()
+    return {"strengths": (0.0, *STRENGTHS), "new": new, "old": old}
+
+
+@cache
+def _weights() -> Numbers:
+    base = base_model()
+    tokens = base.tokenizer.encode("And the LORD spake unto Moses,")
+    _, kept = base.gpt.forward(tokens)
+    first: Any = kept.children["blocks"].caches[0]
+    P = first.children["attention"].inner.weights.y
+    pieces = [base.tokenizer.decode([int(token)]) for token in tokens]
+    return {"weights": P[[0, 3]], "tokens": pieces, "titles": ("head 0", "head 3")}
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "two-paths": Entry(
@@ -234,6 +272,21 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "forgetting": Entry("Target accuracy against forgetting", study.forgetting, _records),
         "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),
         "spectrum": Entry("How much of a full update a rank holds", study.spectrum, _records),
+        "strength": Entry("Loss by strength of an adapter", text_study.strength, _strengths),
+        "text-by-rank": Entry("A new text, by rank", text_study.by_rank, _text_runs),
+        "learned-and-forgotten": Entry(
+            "Learned and forgotten, by strength", text_study.learned_and_forgotten, _text_runs
+        ),
+        "learning-rates": Entry("Which learning rate", text_study.rates, _rates),
+        "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
+        "transformer-block": Entry(
+            "One block of a transformer, and where LoRA is",
+            transformer.transformer_block,
+            lambda: {"features": 96, "heads": 4, "targets": ("q", "v"), "r": RANK},
+        ),
+        "attention-weights": Entry(
+            "How much each token takes from which", transformer.attention_weights, _weights
+        ),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),

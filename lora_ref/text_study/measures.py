@@ -17,6 +17,9 @@ from lora_ref.transformer.gpt import GPT
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 """Multiples of an update at which losses are measured; at 0 the base would be left."""
 
+NORMS = (0.1, 0.2, 0.4, 0.8)
+"""Norms of a change, relative to that of the maps, at which intruders are counted."""
+
 LEADING, COSINE = 10, 0.5
 """Shuttleworth et al. (2024, arXiv 2410.21228): one of the 10 leading left singular vectors of an
 adapted matrix is an intruder if its cosine with each of the pretrained ones is below 0.5."""
@@ -64,7 +67,7 @@ def randomized(
         change: Array = (left * s[:k]) @ right.T
         return change
 
-    return _changed(before, before | {name: after[name] for name in maps}, maps, drawn)
+    return _changed(before, {**before, **{name: after[name] for name in maps}}, maps, drawn)
 
 
 def _changed(before: Params, after: Params, maps: list[str], change: Any) -> dict[str, Array]:

@@ -85,10 +85,16 @@ def attempt(method: str, new: str, seed: int, k: int, folder: Path) -> tuple[str
     return method, k, loss if np.isfinite(loss) else float("inf")
 
 
-def losses_of(model: LanguageModel, new: str, folder: Path) -> tuple[float, float]:
+def losses_of(model: LanguageModel, new: str, folder: Path) -> list[float]:
     """Return the loss on the test part of a new text, and the mean over the old texts'."""
     old = fmean(model.loss(part(name, "test", folder)[-OLD_TEST:]) for name in OLD)
-    return model.loss(part(new, "test", folder)), old
+    return [round(model.loss(part(new, "test", folder)), 4), round(old, 4)]
+
+
+@cache
+def off(new: str, folder: Path) -> list[float]:
+    """Return the losses of the base."""
+    return losses_of(base(), new, folder)
 
 
 def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
@@ -99,7 +105,7 @@ def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
 
     def losses(arrays: Params) -> list[float]:
         changed = base().with_gpt(base().gpt.with_params(arrays))
-        return [round(loss, 4) for loss in losses_of(changed, new, folder)]
+        return losses_of(changed, new, folder)
 
     record: Record = {
         "method": method,
@@ -108,19 +114,23 @@ def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
         "rate": rate(k),
         "parameters": parameters,
         "train": round(model.loss(part(new, "train", folder)[: 2 * HELD_OUT]), 4),
+        "off": off(new, folder),
         "losses": losses(after),
         "norm": round(measures.relative_norm(before, after, maps), 4),
         "directions": round(measures.directions(before, after, maps), 2),
     }
     if method in SWEPT:
-        rng = np.random.default_rng([seed, 3])
-        drawn = measures.randomized(before, after, maps, rng)
-        at = {s: measures.at_strength(before, after, s) for s in measures.STRENGTHS}
-        random = {s: measures.at_strength(before, drawn, s) for s in measures.STRENGTHS}
-        record["sweep"] = [losses(arrays) for arrays in at.values()]
+        drawn = measures.randomized(before, after, maps, np.random.default_rng([seed, 3]))
+        swept = (measures.at_strength(before, after, share) for share in measures.STRENGTHS)
+        record["sweep"] = [losses(arrays) for arrays in swept]
         record["random"] = losses(drawn)
-        for name, swept in (("intruders", at), ("random_intruders", random)):
-            record[name] = [measures.intruders(before, arrays, maps) for arrays in swept.values()]
+        norm = measures.relative_norm(before, after, maps)
+        for name, arrays in (("intruders", after), ("random_intruders", drawn)):
+            shares = [1.0, *(wanted / norm for wanted in measures.NORMS)]
+            record[name] = [
+                measures.intruders(before, measures.at_strength(before, arrays, share), maps)
+                for share in shares
+            ]
     if method == "maps":
         cut = {r: measures.truncated(before, after, maps, r) for r in RANKS}
         rng = np.random.default_rng([seed, 4])

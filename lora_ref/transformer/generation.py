@@ -5,7 +5,9 @@ from numpy.typing import NDArray
 
 from lora_ref.checks import Array, as_count, as_finite, check_finite, check_generator
 from lora_ref.errors import LoraRefError
+from lora_ref.layers.embedding import check_tokens
 from lora_ref.ops import softmax
+from lora_ref.transformer.decoder import reader_of
 from lora_ref.transformer.gpt import GPT, Tokens
 
 
@@ -43,14 +45,16 @@ def generate(
     text = [int(token) for token in np.asarray(prompt).ravel()]
     if not text:
         raise LoraRefError("prompt in generate is empty, expected one token at least")
-    start, past = len(text), None
+    check_tokens("prompt in generate", np.array(text), len(model.tokens.W))
+    start, reader = len(text), reader_of(model)
     unread = text[-model.context :]
-    while len(text) < start + length:
-        read = 0 if past is None else past[0][0].shape[-2]
-        if read + len(unread) > model.context:
-            unread, past = text[-max(1, model.context // 2) :], None
-        logits, past = model.extend(np.array(unread), past)
-        unread = [_drawn(logits[-1], rng.random(), temperature)]
+    for _ in range(length):
+        if reader.read + len(unread) > model.context:
+            reader.restart()
+            unread = text[-max(1, model.context // 2) :]
+        for token in unread:
+            logits = reader.logits(token)
+        unread = [_drawn(logits, rng.random(), temperature)]
         text += unread
     return np.array(text[start:], np.int64)
 

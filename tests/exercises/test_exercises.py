@@ -102,6 +102,47 @@ def sorted_in_place(s, r):
     return np.sqrt(np.sum(s[: len(s) - r] ** 2))
 
 
+def attention_weights_of(scores, masked=-np.inf, k=0):
+    allowed = np.tri(scores.shape[-1], k=k, dtype=bool)
+    return softmax(np.where(allowed, scores, masked))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def softmax_gradient_right(scores, g):
+    P = softmax(scores)
+    return P * (g - np.sum(P * g, axis=1, keepdims=True))
+
+
+def scale_right(q, k, g, divisor=None, back=None):
+    heads, d = len(g), q.shape[1] // len(g)
+    scores, grad_q = np.zeros(g.shape), np.zeros(q.shape)
+    for head in range(heads):
+        part = slice(head * d, (head + 1) * d)
+        scores[head] = q[:, part] @ k[:, part].T / (divisor or sqrt(d))
+        grad_q[:, part] = g[head] @ k[:, part] / (back or divisor or sqrt(d))
+    return scores, grad_q
+
+
+def layer_norm_backward_right(g, x, gain, epsilon, ddof=0, terms=(1, 1)):
+    sigma = np.sqrt(x.var(axis=1, ddof=ddof, keepdims=True) + epsilon)
+    z, g = (x - x.mean(axis=1, keepdims=True)) / sigma, g * gain
+    means = (one.mean(axis=1, keepdims=True) for one in (g, g * z))
+    a, b = (term * mean for term, mean in zip(terms, means, strict=True))
+    return (g - a - z * b) / sigma
+
+
+def lora_on_q_right(g, x, W0, A, B, alpha, k, v, row_sum=1, base=1, s=None):
+    s = s or s_of(A, alpha)
+    q = base * x @ W0.T + s * x @ A.T @ B.T
+    P, grad_P = softmax(q @ k.T / sqrt(k.shape[1])), g @ v.T
+    grad_S = P * (grad_P - row_sum * np.sum(P * grad_P, axis=1, keepdims=True))
+    return (s * grad_S @ k / sqrt(k.shape[1]) @ B).T @ x
+
+
 RIGHT_ANSWERS = {
     "rank-bound": lambda m, n, ranks: min(m, n, sum(ranks)),
     "truncate": cut,
@@ -115,6 +156,11 @@ RIGHT_ANSWERS = {
     "start": start_right,
     "scaling": lambda alpha, r, stabilized: alpha / (sqrt(r) if stabilized else r),
     "step": step_right,
+    "causal-mask": attention_weights_of,
+    "softmax-gradient": softmax_gradient_right,
+    "attention-scale": scale_right,
+    "layer-norm-backward": layer_norm_backward_right,
+    "lora-on-q": lora_on_q_right,
     "adapter": adapter_right,
     "dora": dora_by(1),
     "mixed-batch": mixed_batch_right,
@@ -253,6 +299,54 @@ WRONG_ANSWERS = {
         "gradients-returned": lambda g, x, A, B, alpha, lr: grads_of(g, x, A, B, alpha),
         "scaling-forgotten": lambda g, x, A, B, alpha, lr: step_right(g, x, A, B, len(A), lr),
         "kind": lambda g, x, A, B, alpha, lr: list(step_right(g, x, A, B, alpha, lr)),
+    },
+    "causal-mask": {
+        "mask-after-softmax": lambda scores: np.tril(softmax(scores)),
+        "zeros-for-infinity": lambda scores: softmax(np.tril(scores)),
+        "diagonal-masked": lambda scores: attention_weights_of(scores, -1e30, -1),
+        "kind": lambda scores: attention_weights_of(scores, k=-1),
+        "next-visible": lambda scores: attention_weights_of(scores, k=1),
+        "mask-transposed": lambda scores: softmax(
+            np.where(np.triu(np.ones(scores.shape)) > 0, scores, -np.inf)
+        ),
+        "mask-forgotten": softmax,
+        "value": lambda scores: attention_weights_of(scores, -10),
+    },
+    "softmax-gradient": {
+        "row-sum-forgotten": lambda scores, g: softmax(scores) * g,
+        "entry-by-entry": lambda scores, g: g * (softmax(scores) - softmax(scores) ** 2),
+        "plain-row-sum": lambda scores, g: softmax(scores) * (g - g.sum(1)[:, None]),
+        "kind": lambda scores, g: (
+            (P := np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
+            * (g - (P * g).sum(1, keepdims=True))
+        ),
+        "weights-forgotten": lambda scores, g: g - np.sum(softmax(scores) * g, 1, keepdims=True),
+    },
+    "attention-scale": {
+        "scale-forgotten": lambda q, k, g: scale_right(q, k, g, 1),
+        "backward-not-scaled": lambda q, k, g: scale_right(q, k, g, back=1),
+        "d-for-its-root": lambda q, k, g: scale_right(q, k, g, q.shape[1] / len(g)),
+        "width-of-the-model": lambda q, k, g: scale_right(q, k, g, sqrt(q.shape[1])),
+        "kind": lambda q, k, g: scale_right(q, k, g)[0],
+    },
+    "layer-norm-backward": {
+        "constants": lambda *given: layer_norm_backward_right(*given, terms=(0, 0)),
+        "mean-term-missing": lambda *given: layer_norm_backward_right(*given, terms=(0, 1)),
+        "variance-term-missing": lambda *given: layer_norm_backward_right(*given, terms=(1, 0)),
+        "ddof-1": lambda *given: layer_norm_backward_right(*given, ddof=1),
+        "gain-forgotten": lambda g, x, gain, e: layer_norm_backward_right(g, x, 1, e),
+        "epsilon-forgotten": lambda g, x, gain, e: layer_norm_backward_right(g, x, gain, 0),
+        "sign": lambda *given: -layer_norm_backward_right(*given),
+    },
+    "lora-on-q": {
+        "row-sum-forgotten": lambda *given: lora_on_q_right(*given, row_sum=0),
+        "scaling-forgotten": lambda *given: lora_on_q_right(*given, s=1),
+        "scaling-on-W0": lambda *given: lora_on_q_right(*given, base=s_of(given[3], given[5])),
+        "update-forgotten": lambda g, x, W0, A, B, alpha, k, v: lora_on_q_right(
+            g, x, W0 - s_of(A, alpha) * B @ A, A, B, alpha, k, v
+        ),
+        "transpose": lambda *given: lora_on_q_right(*given).T,
+        "raises": lambda g, x, W0, A, B, alpha, k, v: x @ A @ B,
     },
     "adapter": {
         "residual-forgotten": lambda x, *rest: adapter_right(x, *rest) - x,
@@ -490,6 +584,22 @@ def test_roots_of_weights_are_no_way_to_share_them():
         )
 
     assert check("combine", rooted).result == "not-finite", "a weight may be negative"
+
+
+def test_where_a_softmax_overflows_a_sentence_says_why():
+    def masked(scores):
+        return np.where(np.tri(scores.shape[1]) > 0, scores, -np.inf)
+
+    def diagonal_masked(scores):
+        return softmax(np.where(np.tri(scores.shape[1], k=-1) > 0, scores, -np.inf))
+
+    def unshifted(scores, grad_weights):
+        P = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        return P * (grad_weights - (P * grad_weights).sum(axis=1, keepdims=True))
+
+    assert "the softmax is missing" in check("causal-mask", masked).message
+    assert "does each token see at least itself?" in check("causal-mask", diagonal_masked).message
+    assert "exp(1000) is inf" in check("softmax-gradient", unshifted).message
 
 
 # ---------------------------------------------------------------------- whatever a student hands in

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.testing import assert_allclose
 from pictures import draw
@@ -15,12 +16,13 @@ from lora_ref.claims import VERDICTS, article, judge
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
 from lora_ref.errors import LoraRefError
-from lora_ref.figures import FIGURES, counts, write
+from lora_ref.figures import FIGURES, counts, transformer, write
 from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.layers import LoRALinear
 from lora_ref.quantize import levels_of
 from lora_ref.study import SHIFTS, committed
+from lora_ref.transformer import Block, with_lora
 
 RECORDS = committed()
 SOME = [record for record in RECORDS if record["shift"] in ("near", "far")]
@@ -587,3 +589,56 @@ def test_descent_refuses_what_has_no_logarithm():
             draw("descent", losses=losses, floors=floors)
     with pytest.raises(LoraRefError, match="are 0 curves, expected 1 to 4"):
         draw("descent", losses={}, floors={})
+
+
+# ---------------------------------------------------------------------- inside a transformer
+
+
+def test_the_targets_of_a_block_are_coloured_and_counted():
+    rng = np.random.default_rng(0)
+    block = Block.init(12, 3, rng, causal=True)
+    targets = ("v", "fc1")
+    picture = draw("transformer-block", features=12, heads=3, targets=targets, r=2)
+    trained = sum(a.size for a in with_lora(block, rng, targets=targets, r=2).trainable.values())
+    frozen = sum(a.size for name, a in block.trainable.items() if name.endswith(".W"))
+    assert f"{trained} numbers train, {100 * trained / frozen:.1f} % of the {frozen:,}" in (
+        picture.alt.replace("LoRA of rank 2 is on v and fc1: ", "")
+    )
+    boxes = {
+        (round(box.get_x() + box.get_width() / 2, 2), round(box.get_y() + box.get_height() / 2, 2)):
+        box.get_facecolor()
+        for box in picture.figure.axes[0].patches
+        if isinstance(box, Rectangle)
+    }  # fmt: skip
+    for name in transformer.MATRICES:
+        colour = INKS["light"].orange if name in targets else INKS["light"].grid
+        assert same_color(boxes[transformer.PLACES[name]], colour), name
+
+
+def test_the_largest_weight_of_each_row_is_written_into_it():
+    P = np.array([[[1.0, 0.0, 0.0], [0.2, 0.8, 0.0], [0.25, 0.05, 0.7]]])
+    picture = draw("attention-weights", weights=P, tokens=["a", " b", "c"], titles=["one head"])
+    (axes,) = picture.figure.axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "100", (1, 1): "80", (2, 2): "70"}
+    assert "in one head: 'b' takes 80 % from 'b', 'c' takes 70 % from 'c'" in picture.alt
+    assert_allclose(axes.collections[0].get_array().reshape(3, 3), P[0])
+
+
+def test_a_block_or_weights_that_cannot_be_drawn_are_refused():
+    block = {"features": 12, "heads": 3, "targets": ("q",), "r": 2}
+    for changed, says in (
+        ({"heads": 5}, "is 12, expected a multiple of 5 heads"),
+        ({"targets": ("query",)}, r"\['query'\], expected some of: q, k, v, o, fc1, fc2"),
+        ({"targets": ()}, "expected some of"),
+    ):
+        with pytest.raises(LoraRefError, match=says):
+            draw("transformer-block", **{**block, **changed})
+    drawn = {"weights": np.ones((1, 3, 3)), "tokens": ["a"] * 3, "titles": ["one"]}
+    for changed, says in (
+        ({"tokens": ["a"] * 2}, "expected one or two heads of 2 x 2"),
+        ({"weights": np.ones((1, 13, 13)), "tokens": ["a"] * 13}, "are 13, expected 2 to 12"),
+        ({"titles": []}, "titles in figures.attention_weights are 0, expected 1"),
+    ):
+        with pytest.raises(LoraRefError, match=says):
+            draw("attention-weights", **{**drawn, **changed})

@@ -1,6 +1,7 @@
 """GPT and Encoder: gradients, what a token sees, the key/value cache, and text."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import SMOOTH_TOLERANCE, gradient_errors
-from lora_ref.layers import Embedding, Linear
+from lora_ref.layers import Activation, DoRALinear, Embedding, Linear, RMSNorm
 from lora_ref.ops import softmax_cross_entropy, softmax_cross_entropy_backward
 from lora_ref.training import AdamW, Network, train
 from lora_ref.transformer import GPT, Block, Encoder, generate, with_lora
+from lora_ref.transformer.decoder import Decoder, LayerByLayer, reader_of
 
 TOLERANCE = 10 * SMOOTH_TOLERANCE
 """Layers in a row bend more than one does."""
@@ -185,6 +187,49 @@ def test_logits_with_a_key_value_cache_are_those_without(seed, first):
         logits, past = gpt.extend(x[:, i : i + 1], past)
         parts.append(logits)
     assert np.abs(np.concatenate(parts, axis=1) - whole).max() < 1e-12
+
+
+def other(gpt, name, rng):
+    """Return a model that is laid out in another way, or that cannot be laid out."""
+    features = gpt.tokens.W.shape[1]
+    if name == "LoRA":
+        return away(with_lora(gpt, rng, targets="all-linear", r=2), rng)
+    if name == "untied":
+        return replace(gpt, head=Linear(rng.standard_normal((11, features))))
+    if name == "DoRA":
+
+        def change(path, layer):
+            draw = path.endswith((".q", ".fc1"))
+            return DoRALinear.init(layer.W, 2, 4, rng, bias=layer.bias) if draw else layer
+
+        return away(gpt.mapped(change), rng)
+    if name == "RMS norm":
+        return replace(gpt, norm=RMSNorm(rng.standard_normal(features)))
+    if name == "another activation":
+        return gpt.mapped(lambda path, layer: Activation("silu") if path.endswith("act") else layer)
+    return gpt
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("plain", Decoder),
+        ("LoRA", Decoder),
+        ("untied", Decoder),
+        ("DoRA", Decoder),
+        ("RMS norm", LayerByLayer),
+        ("another activation", LayerByLayer),
+    ],
+)
+def test_a_reader_has_the_logits_of_a_whole_pass(name, kind, rng):
+    gpt = other(away(GPT.init(**SIZES, rng=rng), rng), name, rng)
+    reader, x = reader_of(gpt), rng.integers(0, 11, 6)
+    assert type(reader) is kind
+    for _ in range(2):  # the second time after it has forgotten the first
+        logits = np.array([reader.logits(int(token)) for token in x])
+        assert np.abs(logits - gpt.forward(x)[0]).max() < 1e-12
+        assert reader.read == len(x)
+        reader.restart()
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])

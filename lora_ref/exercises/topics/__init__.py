@@ -2,6 +2,7 @@
 
 from lora_ref.exercises.topics import (
     adapter_and_dora,
+    adapting,
     counts,
     gradients,
     init_and_step,
@@ -9,14 +10,17 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    transformer,
     update,
 )
 
 ALL = (
+    *adapting.ALL,
     *rank.ALL,
     *update.ALL,
     *gradients.ALL,
     *init_and_step.ALL,
+    *transformer.ALL,
     *adapter_and_dora.ALL,
     *multitask.ALL,
     *quantization.ALL,

@@ -1,26 +1,27 @@
 # %% [markdown]
 # # 04 · Derive and check the gradients
 #
-# Training moves A and B against their gradients, and a wrong gradient raises no error. Your
-# library computes them for you; once you have written the four lines yourself, you know what
-# "frozen" means, why B = 0 stops A for a step, and how to find a mistake that nothing else shows.
+# Training moves A and B against their gradients, and a wrong gradient raises no error. Your library
+# computes them for you, in four lines; once you have written these yourself, you know what "frozen"
+# means, what B = 0 does to the first step, and how to find a mistake in them.
 #
 # **You will** write the forward and the backward pass of a LoRA layer, four lines each, in NumPy,
 # and compare them with difference quotients and with the package's layer. Then you will break
 # them, one line at a time, and build a check that notices.
 #
-# **You will learn** where each of the three gradients comes from, what a falling loss proves, which
-# step a difference quotient needs, and at which points a wrong gradient looks right.
+# **You will learn** where each of the three gradients comes from, whether a falling loss proves
+# anything, which step a difference quotient needs, and at which points a wrong gradient looks
+# right.
 #
-# **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), matrix products,
-# partial derivatives, and 40 minutes with the exercises.
+# **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), matrix products and
+# partial derivatives, 40 minutes, and ten more for the exercises.
 
 # %%
 import numpy as np
 
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
-from lora_ref.gradcheck import EXACT_STEP, EXACT_TOLERANCE, gradient_errors
+from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import LoRALinear
 
 # %% [markdown]
@@ -83,18 +84,19 @@ print("y - base doubles:", np.allclose(y_twice - base, 2 * (y - base)))
 # %% [markdown]
 # ## Move one entry
 #
-# A layer does not know the loss L. It is given the gradient of L with respect to y, an array of
-# the shape of y, which is written g here: if `y[i, o]` grows a little, L grows `g[i, o]` times as
-# much. The *backward pass* has to return the same information for the entries of x, A and B.
+# A layer does not know the loss L. It is given the gradient of L with respect to y, an array of the
+# shape of y, which is written g here: if `y[i, o]` grows a little, L grows `g[i, o]` times as much.
+# So if y changes by a little, L changes by the sum of g times the changes. The *backward pass* has
+# to return the same kind of array for x, for A and for B.
 #
 # You can find any of these numbers without a formula. Move the entry by a step, run `forward`, and
 # divide the change by the step. But the change of what? There are two candidates: the loss itself,
 # and the sum of `g * y`, where g stays fixed.
 #
-# Take half of the sum of squares of y minus a target, so that g is simply the difference.
+# Let the loss be half of the sum of the squares of y minus a target: then g is the difference.
 
 
-# %%
+# %% exact
 def loss(y):
     return np.sum((y - target) ** 2) / 2
 
@@ -111,6 +113,7 @@ def moved(at, name, i, j, step):
 
 target = np.array([[4, 10, 0], [1, 4, 3]], float)
 g = y - target
+print("g\n", g)
 
 # %% [markdown]
 # **Predict.** The entry `B[2, 1]` moves by 0.001, by 1 and by 1000. Does the slope of the loss
@@ -193,7 +196,8 @@ print("s times column 1 of x, times column 0 of B\n", s * np.outer(x[:, 1], B[:,
 # %% [markdown]
 # A is one step further from y. Its entry moves one column of h, and h moves every output for which
 # B has an entry that is not zero. So go back in two steps. First, what is the slope of L in an
-# entry of h? It touches every output o, by s times `B[o, q]`:
+# entry of h? It touches every output o, by s times `B[o, q]`. (All these slopes together are the
+# gradient of h, written $\nabla_h$.)
 #
 # $$\frac{\partial L}{\partial h_{iq}} = s \sum_o g_{io} B_{oq}
 # \qquad\text{so}\qquad \nabla_h = s\, g B$$
@@ -311,8 +315,8 @@ for name, grad in by_hand.items():
 # The package's `backward` has the same lines, with a few more for dropout and a bias. Three
 # products of a training step are as large as W0: x W0^T, g W0 and g^T x. LoRA saves the third.
 #
-# Change some of the small numbers at the top now, and run the cells again in order. Everything
-# above should still be True.
+# Change some of the small numbers at the top now, and run the cells again in order. Every "the same
+# as" above should stay True.
 #
 # > **Remember.** x reaches y on two paths, so its gradient is a sum of two terms, and a frozen W0
 # > still lets the gradient pass.
@@ -323,8 +327,9 @@ for name, grad in by_hand.items():
 # ## It trains, and it is wrong
 #
 # How would you notice a wrong line in `backward`? Most people look at the loss. Here are the four
-# lines as text, so that one of them can be exchanged, and seven mistakes that real code has had.
-# Each is one wrong line. **Add one of your own**, such as `"mine": {"grad_A": "-grad_h.T @ x"}`.
+# lines as text, so that one of them can be exchanged, and seven mistakes of one line each. (`eval`
+# computes what a line of text says.) **Add one of your own**, such as
+# `"mine": {"grad_A": "-grad_h.T @ x"}`.
 
 # %%
 LINES = {
@@ -353,8 +358,9 @@ def backward_by(lines, **values):
 
 # %% [markdown]
 # Each of them trains one layer. The target is made by another weight, which differs from W0 by a
-# matrix of rank r, so LoRA can reach it. Gradient descent starts from B = 0, and the loss is the
-# mean of the squares. The start, the data and the learning rate are the same for all.
+# matrix of rank r, so LoRA can reach it. Gradient descent starts from B = 0. The loss is now the
+# *mean* of the squares, so g is 2 (y - target) divided by the number of entries. The start, the
+# data and the learning rate are the same for all.
 
 
 # %%
@@ -416,7 +422,7 @@ FIGURES["descent"].picture(losses={name: curves[name][0] for name in shown}, flo
 # %% [markdown]
 # ## A check that can fail
 #
-# `differences` would have found all seven, but it takes two forward passes for each entry, and a
+# `differences` would have found all seven. But it takes two forward passes for each entry, and a
 # real layer has many.
 #
 # There is a cheaper question. Move *all* entries of A at once, along a random matrix D, and ask for
@@ -437,7 +443,7 @@ def error(at, g, name, grad, step, seed=1, last=lambda y: y):
 
 # %% [markdown]
 # The last line divides by the largest slope that D could have met, so the error does not depend on
-# units. (`last` is for the next section.)
+# units. (`last` is a function behind the layer, for the next section. Here it leaves y as it is.)
 #
 # **Predict.** A layer has a W0 of 768 x 768 and r = 8. How many forward passes check the gradients
 # of A and B, entry by entry, and along one direction each?
@@ -448,8 +454,8 @@ entries = r * (in_features + out_features)
 print(f"entry by entry: {2 * entries:,}, along directions: {2 * 2}")
 
 # %% [markdown]
-# Now all eight backwards, at a random point: W0, A, B, x and also g are drawn, B is not zero, alpha
-# is not r, and there are several rows. (`last` keeps y as it is.)
+# Now check the right lines and all the wrong ones, at a random point: W0, A, B, x and also g are
+# drawn, B is not zero, alpha is not r, and there are several rows.
 #
 # **Predict.** How large is the error of a right gradient, and how large is that of a wrong one?
 # Which of the three gradients gives each mistake away?
@@ -526,10 +532,10 @@ for step in (1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3):
     print(f"step {step:.0e}: LoRA {a:.0e}   LoRA and tanh {b:.0e}   (median of 9 directions)")
 
 # %% [markdown]
-# Two errors fight each other. A small step divides the rounding of the sum by a small number: an
-# error that grows as 1/step. A large step leaves the tangent: an error that grows as step². So the
-# error of a smooth layer has the shape of a V, and the best step lies near the cube root of the
-# rounding unit, about 6e-6.
+# There are two errors. A small step divides the rounding of the sum by a small number: an error
+# that grows as 1/step. A large step leaves the tangent: an error that grows as step². So the error
+# of a smooth layer has the shape of a V, and the best step lies near the cube root of the rounding
+# unit, about 6e-6.
 #
 # LoRA alone has no right arm. It is affine in A alone, so no step is too large. Here is the same
 # with more steps, five draws each, and an Adapter (notebook
@@ -537,13 +543,6 @@ for step in (1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3):
 
 # %% order of magnitude
 FIGURES["gradient-check"].picture()
-
-# %% [markdown]
-# The package checks LoRA at a step that would be absurd elsewhere, because what moves then drowns
-# the rounding of what does not:
-
-# %% exact
-print(f"step {EXACT_STEP:,.0f}, tolerance {EXACT_TOLERANCE:.0e}")
 
 # %% [markdown]
 # > **Remember.** Too small a step shows rounding, too large a step shows curvature, and LoRA has no
@@ -674,6 +673,8 @@ check("grad-x", grad_x)
 # - Work in float64, whatever you train in. In float32 the gap between right and wrong is narrow.
 # - Take a random point and a random g, widths that differ, several rows, and a dropout mask if
 #   there is dropout.
+# - For LoRA alone take a large step (the package takes 2 to the power 30), for a smooth layer one
+#   near 6e-6. At a kink, such as ReLU's at 0, no step helps: draw another point.
 # - Break the backward once on purpose. If the check stays silent, the check is broken.
 #
 # In this package, `gradient_errors(layer, x, rng)` takes any object that has `trainable`, `forward`
@@ -682,9 +683,9 @@ check("grad-x", grad_x)
 #
 # ### The same in PEFT
 #
-# This block is not run here. It needs `torch` and `peft`, a `model` with layers named `q_proj`, an
-# input `x` and a random `g` of the shape of the output. At the start it prints a gradient of
-# exactly 0 for every `lora_A` and None for every frozen weight.
+# This block is not run here. It needs `torch` and `peft`, a PyTorch `model` that has layers named
+# `q_proj` and returns a tensor, an input `x` and a random `g` of the shape of that tensor. At the
+# start it prints a gradient of exactly 0 for every `lora_A`, and None for every frozen weight.
 #
 # ```python
 # from peft import LoraConfig, get_peft_model

@@ -401,7 +401,9 @@ for name, ours in curves.items():
 
 # %% depends on the seed
 shown = ("right", "scaling forgotten", "A tenfold", "rows reversed")
-FIGURES["descent"].picture(losses={name: curves[name][0] for name in shown}, floors={})
+FIGURES["descent"].picture(
+    losses={name: curves[name][0] for name in shown if name in curves}, floors={}
+)
 
 # %% [markdown]
 # - **A falling loss asks little.** A small step lowers the loss if it points less than a right

@@ -123,6 +123,7 @@ RIGHT_ANSWERS = {
     "bits-per-weight": lambda bits, block_size: bits + 32 / block_size,
     "count": lambda shapes, r: r * sum(map(sum, shapes)),
     "break-even": lambda m, n: (m * n - 1) // (m + n),
+    "cheaper-step": lambda m, n: (m * n - 1) // (3 * (m + n)),
     "training-bytes": lambda frozen, trained: 4 * frozen + 16 * trained,
     "agrees": lambda printed, value: (
         2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.partition(".")[2]))
@@ -315,19 +316,43 @@ WRONG_ANSWERS = {
         "full": lambda shapes, r: sum(m * n for m, n in shapes),
         "A-alone": lambda shapes, r: sum(r * n for m, n in shapes),
         "dimension": lambda shapes, r: sum(r * (m + n - r) for m, n in shapes),
-        "over-r": lambda shapes, r: sum(m + n for m, n in shapes),
+        "rank-forgotten": lambda shapes, r: sum(m + n for m, n in shapes),
+        "rank-once": lambda shapes, r: sum(r * m + n for m, n in shapes),
+        "frozen-too": lambda shapes, r: sum(m * n + r * m + r * n for m, n in shapes),
+        "times-2": lambda shapes, r: sum(2 * r * (m + n) for m, n in shapes),
+        "kind": lambda shapes, r: [r * (m + n) for m, n in shapes],
     },
     "break-even": {
-        "as-many-is-fewer": lambda m, n: m * n // (m + n),
+        "as-many-is-fewer": lambda m, n: int(m * n / (m + n)),
         "full-rank": lambda m, n: min(m, n),
         "half-the-input": lambda m, n: n // 2,
-        "kind": lambda m, n: m * n / (m + n),
+        "not-whole": lambda m, n: m * n / (m + n),
+        "rounded": lambda m, n: round(m * n / (m + n)),
+        "always-one-less": lambda m, n: m * n // (m + n) - 1,
+        "quarter-of-the-sum": lambda m, n: int((m + n) / 4),
+        "quarter-not-whole": lambda m, n: 0.25 * (m + n),
+        "kind": lambda m, n: Fraction(m * n, m + n),
+    },
+    "cheaper-step": {
+        "fewer-numbers": lambda m, n: (m * n - 1) // (m + n),
+        "as-many-is-fewer": lambda m, n: m * n // (m + n) // 3,
+        "not-whole": lambda m, n: m * n / (m + n) / 3,
+        "sixth-of-the-smaller": lambda m, n: min(m, n) // 6,
+        "twelfth-of-the-sum": lambda m, n: (m + n) // 12,
+        "backward-alone": lambda m, n: (m * n - 1) // (2 * (m + n)),
+        "both-in-each": lambda m, n: (m * n - 1) // (6 * (m + n)),
     },
     "training-bytes": {
         "all-trained": lambda frozen, trained: (frozen + trained) * 4 * 4,
         "frozen-forgotten": lambda frozen, trained: 4 * 4 * trained,
         "one-of-four": lambda frozen, trained: 4 * (frozen + 3 * trained),
         "numbers-for-bytes": lambda frozen, trained: frozen + 4 * trained,
+        "mixed-precision": lambda frozen, trained: (
+            2 * (frozen + trained) + 2 * trained + 8 * trained
+        ),
+        "mixed-precision-with-a-copy": lambda frozen, trained: 2 * frozen + 16 * trained,
+        "trained-twice": lambda frozen, trained: 4 * (frozen + trained) + 4 * 4 * trained,
+        "frozen-gradients": lambda frozen, trained: 8 * (frozen + trained) + 8 * trained,
         "times-2": lambda frozen, trained: 8 * frozen + 32 * trained,
     },
     "agrees": {
@@ -405,7 +430,9 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 @pytest.mark.parametrize("id", EXERCISES)
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
     text, one = show(id), exercise(id)
-    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\nIn plain loops:\n\ndef spec(")
+    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\n")
+    assert text.partition("\n\nIn plain loops:\n\n")[2].startswith("def spec(")
+    assert one.question in text
     assert "WrongAnswer" not in text
     names: dict[str, object] = {}
     exec(one.stub(), names)

@@ -102,6 +102,34 @@ def sorted_in_place(s, r):
     return np.sqrt(np.sum(s[: len(s) - r] ** 2))
 
 
+def agrees_right(printed, value):
+    return 2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** decimals_of(printed))
+
+
+def decimals_of(printed):
+    return len(printed.partition(".")[2])
+
+
+def each_rank(shapes):
+    return sum(map(sum, shapes))
+
+
+def which_rank_right(printed, shapes):
+    each = each_rank(shapes)
+    r = round(Fraction(printed) * 10**6 / each)
+    return r if agrees_right(printed, Fraction(r * each, 10**6)) else 0
+
+
+def which_rank_by_float(tolerance):
+    def answer(printed, shapes):
+        for r in range(1, 100):
+            if abs(r * each_rank(shapes) / 1e6 - float(printed)) <= tolerance(printed):
+                return r
+        return 0
+
+    return answer
+
+
 RIGHT_ANSWERS = {
     "rank-bound": lambda m, n, ranks: min(m, n, sum(ranks)),
     "truncate": cut,
@@ -125,9 +153,8 @@ RIGHT_ANSWERS = {
     "break-even": lambda m, n: (m * n - 1) // (m + n),
     "cheaper-step": lambda m, n: (m * n - 1) // (3 * (m + n)),
     "training-bytes": lambda frozen, trained: 4 * frozen + 16 * trained,
-    "agrees": lambda printed, value: (
-        2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.partition(".")[2]))
-    ),
+    "agrees": agrees_right,
+    "which-rank": which_rank_right,
 }
 
 WRONG_ANSWERS = {
@@ -364,10 +391,41 @@ WRONG_ANSWERS = {
         "in-floats": lambda printed, value: (
             abs(float(printed) - float(value)) <= 0.5 * 10 ** -len(printed.partition(".")[2])
         ),
+        "ends-excluded-in-floats": lambda printed, value: (
+            abs(float(printed) - value) < 0.5 / 10 ** decimals_of(printed)
+        ),
+        "half-to-even": lambda printed, value: (
+            round(value, decimals_of(printed)) == Fraction(printed)
+        ),
+        "half-to-even-in-floats": lambda printed, value: (
+            f"{float(value):.{decimals_of(printed)}f}" == printed
+        ),
+        "formatted-to-two-in-floats": lambda printed, value: f"{float(value):.2f}" == printed,
+        "rounded-to-two": lambda printed, value: round(value, 2) == Fraction(printed),
+        "rounded-to-two-in-floats": lambda printed, value: round(float(value), 2) == float(printed),
+        "rounded-to-two-against-a-float": lambda printed, value: round(value, 2) == float(printed),
+        "never": lambda printed, value: round(value, 2) == printed,
+        "cut": lambda printed, value: str(float(value))[: len(printed)] == printed,
         "raises": lambda printed, value: (
             2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.split(".")[1]))
         ),
         "kind": lambda printed, value: "yes",
+    },
+    "which-rank": {
+        "nearest": lambda printed, shapes: round(float(printed) * 1e6 / each_rank(shapes)),
+        "rank-below": lambda printed, shapes: int(float(printed) * 1e6 / each_rank(shapes)),
+        "half-to-even": lambda printed, shapes: next(
+            (
+                r
+                for r in range(1, 100)
+                if f"{r * each_rank(shapes) / 1e6:.{decimals_of(printed)}f}" == printed
+            ),
+            0,
+        ),
+        "two-decimals-always": which_rank_by_float(lambda printed: 0.0050000001),
+        "whole-unit": which_rank_by_float(lambda printed: 10.0 ** -decimals_of(printed)),
+        "always-0": which_rank_by_float(lambda printed: 0),
+        "kind": lambda printed, shapes: float(printed) * 1e6 / each_rank(shapes),
     },
 }
 
@@ -769,7 +827,6 @@ def test_a_difference_without_its_absolute_value_is_wrong_both_ways():
 
 
 EXACT_BUT_WRONG = {  # h is half a unit, u a whole one
-    "half-even": lambda p, v, u: round(v, len(p.partition(".")[2])) == Fraction(p),
     "right end out": lambda p, v, u: -u / 2 <= v - Fraction(p) < u / 2,
     "left end out": lambda p, v, u: -u / 2 < v - Fraction(p) <= u / 2,
     "all characters": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 2 * 10 ** len(p)),

@@ -253,11 +253,6 @@ CHEAPER_STEP = Exercise(
             "the thin products of the forward pass are not counted.",
             lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
         ),
-        "third-of-the-rank-below": WrongAnswer(
-            "a third of the largest rank with fewer parameters, rounded down twice: that is one "
-            "too few at times. Divide once.",
-            lambda out, in_: (out * in_ // (out + in_) - 1) // 3,
-        ),
     },
     question="does a step get dearer before or after LoRA has as many parameters as the weight?",
     hints=(

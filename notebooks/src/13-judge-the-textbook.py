@@ -72,8 +72,8 @@ print("4:", {r: 2 * 1024 * r / 1024**2 for r in (8, 64, 512)})
 # product of the error with x, and nothing makes it zero. It is not *used*. Line 4 is what LoRA adds
 # to a forward pass, divided by d². It depends on r.
 #
-# The **ledger** of this package has the same four claims, and all others of the article. It
-# recomputes each from the article's own matrices:
+# The **ledger** of this package has the same four claims, and all others of the article, and
+# recomputes each:
 
 # %% exact
 for id, yours in mine.items():
@@ -83,7 +83,8 @@ for id, yours in mine.items():
 
 # %% [markdown]
 # One is right, one is false, one has a wrong digit in its first term, and one is true for small
-# ranks. "LoRA is cheap" is neither right nor wrong before r is known.
+# ranks. "LoRA is cheap" is neither right nor wrong before r is known. (For the third claim the
+# ledger takes a random layer, so its number is not yours. Any number but zero refutes the claim.)
 #
 # > **Remember.** Turn a sentence into a line that you can run, and decide what it should print
 # > before you run it.
@@ -202,9 +203,9 @@ print("the same verdicts:", {one.claim.id: one.verdict for one in judged} == by_
 # numbers. **A program judges the number and not the sentence around it.** That is why a report
 # shows what was recomputed beside what is said.
 #
-# There is no verdict in the file. Nobody can type one. So is the ledger honest about the article?
-# Its [file](../lora_ref/claims/data/article.toml) is of the same form. Write the right digits
-# where the wrong ones stand.
+# There is no verdict in the file, so nobody can type one for a number. Is the ledger honest about
+# the article? Its [file](../lora_ref/claims/data/article.toml) is of the same form. Write the
+# right digits where the wrong ones stand.
 #
 # **Predict.** The claim prints 0.59, and 0.50 comes out. Which verdict appears where the file
 # prints 0.50? And where, besides, the first entry of B is changed from 0.10 to 0.20?
@@ -224,9 +225,9 @@ for what, changed in (
     print(f"{what}: {judged.recomputed} computed, {judged.verdict}")
 
 # %% [markdown]
-# > **Remember.** A claim is data and its verdict is computed, so nobody can type a verdict.
+# > **Remember.** A claim is data, and its verdict is what comes out of computing.
 # >
-# > 论断是数据，结论由计算得出，谁也不能手工填写。
+# > 论断是数据，结论由计算得出，而不是写进去的。
 
 # %% [markdown]
 # ## True under a condition
@@ -274,10 +275,11 @@ print(f"{'all':<12} {verdicts.total()}, {recomputed} of them recomputed")
 FIGURES["verdicts"].picture()
 
 # %% [markdown]
-# `shape` says that an expression has no meaning for the stated shapes, or another shape. `measured`
-# needs data (the [study](../docs/study.md) decides), `metaphor` has nothing to judge, and
-# `unsupported` has nothing that bears it out. The largest group is `conditional`: B = 0 keeps the
-# output as it was *before the first step*, a share holds *at one width and rank*.
+# `shape` says that an expression has no meaning for the stated shapes, or another shape.
+# `measured` needs data (the [study](../docs/study.md) decides). `metaphor` has nothing to judge,
+# and `unsupported` has nothing that bears it out: for these few, a person decided. The largest
+# group is `conditional`: B = 0 keeps the output as it was *before the first step*, a share holds
+# *at one width and rank*.
 #
 # Papers and libraries are judged by the same judge. Their numbers can follow a counting rule that
 # they do not say (`by-rule`), or contradict their own code (`conflict`).
@@ -295,10 +297,10 @@ for verdict in VERDICTS:
 # All verdicts with their reasons: [the article](../docs/article.md), [the
 # literature](../docs/literature.md).
 #
-# > **Remember.** Say what is right as carefully as what is wrong, and most of it is right or
-# > lacks a condition.
+# > **Remember.** Most claims of this article are right or lack a condition, so say what is right as
+# > carefully as what is wrong.
 # >
-# > 说对的地方要和说错的地方一样认真，多数论断是对的，或者只是缺了条件。
+# > 这篇文章的多数论断是对的，或者只是缺了条件，所以说对和说错要同样认真。
 
 # %% [markdown]
 # ## Ten things that are often said

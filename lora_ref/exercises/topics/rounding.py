@@ -190,7 +190,9 @@ def _which_rank(printed: str, shapes: Shapes) -> int:
     unit, millions = Fraction(1), Fraction(0)
     for _ in printed.partition(".")[2]:
         unit = unit / 10
-    for r in range(1, min(min(shape) for shape in shapes) + 1):
+    r = 0
+    while millions <= Fraction(printed):
+        r += 1
         for out_features, in_features in shapes:
             millions += Fraction(in_features, 1_000_000)  # one more row of A
             millions += Fraction(out_features, 1_000_000)  # one more column of B

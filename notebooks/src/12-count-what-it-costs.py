@@ -155,7 +155,7 @@ def times(M, N, log):
 # %% exact
 n_rows, side, small = 5, 48, 4  # rows of x, the width d, and the rank r
 rng = np.random.default_rng(0)
-x, grad_y = rng.standard_normal((2, n_rows, side))
+x, grad_y = rng.standard_normal((n_rows, side)), rng.standard_normal((n_rows, side))
 W0 = rng.standard_normal((side, side))
 A, B, s = rng.standard_normal((small, side)), rng.standard_normal((side, small)), 2.0
 

@@ -337,16 +337,17 @@ print(
 # The matrices of rank r at most are no subspace, since a sum leaves them. The next four are about
 # training.
 #
-# **Predict.** For sentence 7: after one step, is the change of the output zero, or is it as large
-# as after later steps? For sentence 8: does it help that W0 has not changed by a byte?
+# **Predict.** For sentence 7: B is zero at first. Is it still zero after one step, and does the
+# output move? For sentence 8: W0 has not changed by a byte. Does the output for an *old* input
+# move all the same?
 
 # %% to 1e-9
 lr, alpha = 0.05, 8
 old = np.array([1.0, 1.0, 0.0, -1.0])  # an input of the old task
 norm = np.linalg.norm
 wide_A, wide_B = np.vstack([A, np.zeros((6, 4))]), np.hstack([B, np.zeros((4, 6))])  # same B A
-narrow, wide = norm(alpha / 2 * B @ A), norm(alpha / 8 * wide_B @ wide_A)
-print(f"5. at alpha = {alpha} the update has norm {narrow:.2f} at r = 2, {wide:.2f} at r = 8")
+narrow, wide = norm(alpha / len(A) * B @ A), norm(alpha / len(wide_A) * wide_B @ wide_A)
+print(f"5. at alpha = {alpha} the update has norm {narrow:.2f} at r = 2 and {wide:.2f} at r = 8")
 error = W0 @ x - target  # the gradient by y at the start, where B is zero
 print(f"6. the gradient by W0 has norm {norm(np.outer(error, x)):.2f} at the start")
 one_step = -lr * np.outer(error, A @ x)  # B after a step from zero, with alpha = r

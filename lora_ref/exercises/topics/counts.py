@@ -184,8 +184,8 @@ BREAK_EVEN = Exercise(
         "Write down, in r, how many numbers A and B have together, and how many the weight has.",
         "Fewer is an inequality in r. Find the r at which both sides are equal, then look at the "
         "case in which that r is a whole number.",
-        "A whole-number division `//` rounds down. Take one off before you divide, so that a "
-        "result without a remainder ends one lower.",
+        "One whole-number division: `//` rounds down. What has to change in it so that a result "
+        "without a remainder ends one lower, and no other?",
     ),
 )
 
@@ -254,7 +254,7 @@ CHEAPER_STEP = Exercise(
             lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
         ),
     },
-    question="does a step get dearer before or after LoRA has as many parameters as the weight?",
+    question="why does the answer not depend on the number of rows?",
     hints=(
         "Count for one row. Which products with W0 does full fine-tuning make, and which LoRA?",
         "One product of the size of W0 is saved. A and B are each used in the forward pass, for "

@@ -40,21 +40,26 @@ shapes = {
     "up": (4 * width, width),
     "down": (width, 4 * width),
 }
-in_a_block = sum(rows * columns + rows for rows, columns in shapes.values()) + 2 * (2 * width)
+in_a_block = 2 * (2 * width)  # two layer norms
+for out_features, in_features in shapes.values():
+    in_a_block += out_features * in_features + out_features  # a weight and its bias
 total = (tokens + positions) * width + blocks * in_a_block + 2 * width
 print(f"a block {in_a_block:,}, the model {total:,} numbers")
 
 # %% [markdown]
-# LoRA puts a pair of A and B beside a weight. A has r rows as long as the input, B has r columns as
-# long as the output.
+# LoRA puts a pair of A and B beside a weight. A is (r, in_features), B is
+# (out_features, r).
 #
 # **Predict.** LoRA with r = 8 goes on the queries and the values of every block. About how many
-# numbers are trained: 3 thousand, 30 thousand, 300 thousand, or 3 million? And is that more or less
-# than one of the 124 million in a hundred?
+# numbers are trained: 3 thousand, 30 thousand, 300 thousand, or 3 million? Is that more or less
+# than one per cent of the model?
 
 # %% exact
 rank, adapted = 8, ("q", "v")
-trained = blocks * sum(rank * columns + rows * rank for rows, columns in map(shapes.get, adapted))
+trained = 0
+for name in adapted:
+    out_features, in_features = shapes[name]
+    trained += blocks * (rank * in_features + out_features * rank)  # A, and B
 print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 
 # %% [markdown]
@@ -122,11 +127,11 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # head of a classifier, with 2 outputs and 768 inputs?
 
 # %% exact
-for rows, columns in ((4, 4), (768, 768), (3072, 768), (32000, 4096), (2, 768)):
-    even = counting.break_even_rank(columns, rows)
-    as_many = even * columns + rows * even == rows * columns
-    least = min(rows, columns)
-    print(f"{rows:>5} x {columns:<4}: {float(even):8.2f} of at most {least:<4}  as many: {as_many}")
+for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096), (2, 768)):
+    even = counting.break_even_rank(in_features, out_features)
+    as_many = even * in_features + out_features * even == out_features * in_features
+    least, shape = min(out_features, in_features), f"{out_features:>5} x {in_features:<4}"
+    print(f"{shape}: {float(even):8.2f} of at most {least:<4}  as many: {as_many}")
 
 # %% [markdown]
 # Half of the width for a square weight, and more than half of the smaller side for any other. The

@@ -286,6 +286,16 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),
         "memory": Entry("Memory of training published models", counts.memory, _memories),
+        "step-cost": Entry(
+            "What a step costs against the rank",
+            counts.step_cost,
+            lambda: {"width": 768},  # that of GPT-2, whose sixth and half are whole
+        ),
+        "memory-by-rows": Entry(
+            "Memory of training a weight against the rows of x",
+            counts.memory_by_rows,
+            lambda: {"width": 4096, "r": RANK},
+        ),
         "nf4": Entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
         "verdicts": Entry(
             "Every claim of the article and its verdict", claims.verdicts, _judgements

@@ -21,7 +21,7 @@ from lora_ref.exercises import EXERCISES, check, exercise, show
 from lora_ref.exercises.attempt import attempts
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
 
-NOTEBOOKS = [f"{number:02d}" for number in range(1, 11)]
+NOTEBOOKS = [f"{number:02d}" for number in range(1, 14)]
 
 
 def cut(M, r):
@@ -143,7 +143,36 @@ def lora_on_q_right(g, x, W0, A, B, alpha, k, v, row_sum=1, base=1, s=None):
     return (s * grad_S @ k / sqrt(k.shape[1]) @ B).T @ x
 
 
+def agrees_right(printed, value):
+    return 2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** decimals_of(printed))
+
+
+def decimals_of(printed):
+    return len(printed.partition(".")[2])
+
+
+def each_rank(shapes):
+    return sum(map(sum, shapes))
+
+
+def which_rank_right(printed, shapes):
+    each = each_rank(shapes)
+    r = round(Fraction(printed) * 10**6 / each)
+    return r if agrees_right(printed, Fraction(r * each, 10**6)) else 0
+
+
+def which_rank_by_float(tolerance):
+    def answer(printed, shapes):
+        for r in range(1, 100):
+            if abs(r * each_rank(shapes) / 1e6 - float(printed)) <= tolerance(printed):
+                return r
+        return 0
+
+    return answer
+
+
 RIGHT_ANSWERS = {
+    "dial": lambda off, on, t: (1 - t) * off + t * on,
     "rank-bound": lambda m, n, ranks: min(m, n, sum(ranks)),
     "truncate": cut,
     "tail": lambda s, r: np.linalg.norm(s[r:]),
@@ -169,13 +198,22 @@ RIGHT_ANSWERS = {
     "bits-per-weight": lambda bits, block_size: bits + 32 / block_size,
     "count": lambda shapes, r: r * sum(map(sum, shapes)),
     "break-even": lambda m, n: (m * n - 1) // (m + n),
+    "cheaper-step": lambda m, n: (m * n - 1) // (3 * (m + n)),
     "training-bytes": lambda frozen, trained: 4 * frozen + 16 * trained,
-    "agrees": lambda printed, value: (
-        2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.partition(".")[2]))
-    ),
+    "agrees": agrees_right,
+    "which-rank": which_rank_right,
 }
 
 WRONG_ANSWERS = {
+    "dial": {
+        "no-base": lambda off, on, t: t * on,
+        "path-alone": lambda off, on, t: t * (on - off),
+        "base-twice": lambda off, on, t: off + t * on,
+        "exchanged": lambda off, on, t: t * off + (1 - t) * on,
+        "beyond-on": lambda off, on, t: (1 + t) * on - t * off,
+        "base-scaled": lambda off, on, t: t * off + t * on,
+        "clipped": lambda off, on, t: off + np.clip(t, 0, 1) * (on - off),
+    },
     "rank-bound": {
         "sides-forgotten": lambda m, n, ranks: np.sum(ranks),
         "largest-rank": lambda m, n, ranks: min(m, n, max(ranks)),
@@ -409,19 +447,43 @@ WRONG_ANSWERS = {
         "full": lambda shapes, r: sum(m * n for m, n in shapes),
         "A-alone": lambda shapes, r: sum(r * n for m, n in shapes),
         "dimension": lambda shapes, r: sum(r * (m + n - r) for m, n in shapes),
-        "over-r": lambda shapes, r: sum(m + n for m, n in shapes),
+        "rank-forgotten": lambda shapes, r: sum(m + n for m, n in shapes),
+        "rank-once": lambda shapes, r: sum(r * m + n for m, n in shapes),
+        "frozen-too": lambda shapes, r: sum(m * n + r * m + r * n for m, n in shapes),
+        "times-2": lambda shapes, r: sum(2 * r * (m + n) for m, n in shapes),
+        "kind": lambda shapes, r: [r * (m + n) for m, n in shapes],
     },
     "break-even": {
-        "as-many-is-fewer": lambda m, n: m * n // (m + n),
+        "as-many-is-fewer": lambda m, n: int(m * n / (m + n)),
         "full-rank": lambda m, n: min(m, n),
         "half-the-input": lambda m, n: n // 2,
-        "kind": lambda m, n: m * n / (m + n),
+        "not-whole": lambda m, n: m * n / (m + n),
+        "rounded": lambda m, n: round(m * n / (m + n)),
+        "always-one-less": lambda m, n: m * n // (m + n) - 1,
+        "quarter-of-the-sum": lambda m, n: int((m + n) / 4),
+        "quarter-not-whole": lambda m, n: 0.25 * (m + n),
+        "kind": lambda m, n: Fraction(m * n, m + n),
+    },
+    "cheaper-step": {
+        "fewer-numbers": lambda m, n: (m * n - 1) // (m + n),
+        "as-many-is-fewer": lambda m, n: m * n // (m + n) // 3,
+        "not-whole": lambda m, n: m * n / (m + n) / 3,
+        "sixth-of-the-smaller": lambda m, n: min(m, n) // 6,
+        "twelfth-of-the-sum": lambda m, n: (m + n) // 12,
+        "backward-alone": lambda m, n: (m * n - 1) // (2 * (m + n)),
+        "both-in-each": lambda m, n: (m * n - 1) // (6 * (m + n)),
     },
     "training-bytes": {
         "all-trained": lambda frozen, trained: (frozen + trained) * 4 * 4,
         "frozen-forgotten": lambda frozen, trained: 4 * 4 * trained,
         "one-of-four": lambda frozen, trained: 4 * (frozen + 3 * trained),
         "numbers-for-bytes": lambda frozen, trained: frozen + 4 * trained,
+        "mixed-precision": lambda frozen, trained: (
+            2 * (frozen + trained) + 2 * trained + 8 * trained
+        ),
+        "mixed-precision-with-a-copy": lambda frozen, trained: 2 * frozen + 16 * trained,
+        "trained-twice": lambda frozen, trained: 4 * (frozen + trained) + 4 * 4 * trained,
+        "frozen-gradients": lambda frozen, trained: 8 * (frozen + trained) + 8 * trained,
         "times-2": lambda frozen, trained: 8 * frozen + 32 * trained,
     },
     "agrees": {
@@ -433,10 +495,41 @@ WRONG_ANSWERS = {
         "in-floats": lambda printed, value: (
             abs(float(printed) - float(value)) <= 0.5 * 10 ** -len(printed.partition(".")[2])
         ),
+        "ends-excluded-in-floats": lambda printed, value: (
+            abs(float(printed) - value) < 0.5 / 10 ** decimals_of(printed)
+        ),
+        "half-to-even": lambda printed, value: (
+            round(value, decimals_of(printed)) == Fraction(printed)
+        ),
+        "half-to-even-in-floats": lambda printed, value: (
+            f"{float(value):.{decimals_of(printed)}f}" == printed
+        ),
+        "formatted-to-two-in-floats": lambda printed, value: f"{float(value):.2f}" == printed,
+        "rounded-to-two": lambda printed, value: round(value, 2) == Fraction(printed),
+        "rounded-to-two-in-floats": lambda printed, value: round(float(value), 2) == float(printed),
+        "rounded-to-two-against-a-float": lambda printed, value: round(value, 2) == float(printed),
+        "never": lambda printed, value: round(value, 2) == printed,
+        "cut": lambda printed, value: str(float(value))[: len(printed)] == printed,
         "raises": lambda printed, value: (
             2 * abs(Fraction(printed) - value) <= Fraction(1, 10 ** len(printed.split(".")[1]))
         ),
         "kind": lambda printed, value: "yes",
+    },
+    "which-rank": {
+        "nearest": lambda printed, shapes: round(float(printed) * 1e6 / each_rank(shapes)),
+        "rank-below": lambda printed, shapes: int(float(printed) * 1e6 / each_rank(shapes)),
+        "half-to-even": lambda printed, shapes: next(
+            (
+                r
+                for r in range(1, 100)
+                if f"{r * each_rank(shapes) / 1e6:.{decimals_of(printed)}f}" == printed
+            ),
+            0,
+        ),
+        "two-decimals-always": which_rank_by_float(lambda printed: 0.0050000001),
+        "whole-unit": which_rank_by_float(lambda printed: 10.0 ** -decimals_of(printed)),
+        "always-0": which_rank_by_float(lambda printed: 0),
+        "kind": lambda printed, shapes: float(printed) * 1e6 / each_rank(shapes),
     },
 }
 
@@ -854,7 +947,6 @@ def test_a_difference_without_its_absolute_value_is_wrong_both_ways():
 
 
 EXACT_BUT_WRONG = {  # h is half a unit, u a whole one
-    "half-even": lambda p, v, u: round(v, len(p.partition(".")[2])) == Fraction(p),
     "right end out": lambda p, v, u: -u / 2 <= v - Fraction(p) < u / 2,
     "left end out": lambda p, v, u: -u / 2 < v - Fraction(p) <= u / 2,
     "all characters": lambda p, v, u: abs(Fraction(p) - v) <= Fraction(1, 2 * 10 ** len(p)),

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from numpy.testing import assert_allclose
 from pictures import draw
 
-from lora_ref import figures, lowrank
+from lora_ref import counting, figures, lowrank
 from lora_ref.claims import VERDICTS, article, judge
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
@@ -417,6 +417,35 @@ def test_memories_of_a_small_model_are_those_one_counts_by_hand():
     weights = blocks * bits / 8 + (head + lora) * 2
     assert found["QLoRA, r = 2"].weights == round(weights)
     assert found["QLoRA, r = 2"].optimizer == lora * 8
+
+
+def test_the_cost_of_a_step_is_what_the_package_counts_at_every_rank():
+    axes = draw("step-cost", width=96).figure.axes[0]
+    lines = {line.get_label(): data(line) for line in axes.lines}
+    full = counting.full_multiply_adds(96, 96, n=7)
+    for name, part in (("forward pass", "forward"), ("a training step", "total")):
+        ranks, values = lines[name]
+        costs = [counting.lora_multiply_adds(96, 96, int(r), n=7) for r in ranks]
+        shares = [getattr(cost, part) / getattr(full, part) for cost in costs]
+        assert_allclose(values, shares)
+    ranks, values = lines["trained numbers"]
+    assert_allclose(values, [counting.lora_params(96, 96, int(r)) / 96**2 for r in ranks])
+    assert_allclose(axes.get_xticks(), [0, 16, 48])
+    assert "as much as full at d/6 = 16" in draw("step-cost", width=96).alt
+    with pytest.raises(LoraRefError, match="step_cost is 11, expected at least 12"):
+        draw("step-cost", width=11)
+
+
+def test_memory_by_rows_is_what_the_package_counts():
+    picture = draw("memory-by-rows", width=64, r=3)
+    lines = {line.get_label(): data(line) for line in picture.figure.axes[0].lines}
+    rows, full = lines["full fine-tuning"]
+    held = [counting.full_bytes(64, 64, n=int(n)) for n in rows]
+    assert_allclose(full, [one.total / 2**20 for one in held])
+    assert_allclose(lines["activations of either"][1], [one.activations / 2**20 for one in held])
+    lora = [counting.lora_bytes(64, 64, 3, n=int(n)).total / 2**20 for n in rows]
+    assert_allclose(lines["LoRA, r = 3"][1], lora)
+    assert f"takes {100 * lora[0] / full[0]:.0f} % of what full" in picture.alt
 
 
 def test_numbers_are_written_short():

@@ -1063,7 +1063,7 @@ def test_other_seeds_draw_other_sizes():
 def test_an_unknown_exercise_is_named_with_the_nearest():
     with pytest.raises(LoraRefError, match="there is no exercise 'grad-a'; the nearest: grad-A"):
         check("grad-a", later)
-    with pytest.raises(LoraRefError, match="there are: rank-bound, "):
+    with pytest.raises(LoraRefError, match="there are: dial, "):
         show("")
     with pytest.raises(LoraRefError, match="seed in check is 'x'"):
         check("grad-A", RIGHT_ANSWERS["grad-A"], seed="x")

@@ -45,9 +45,12 @@ def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
     return diagnose(exercise(id), function, seed)
 
 
-def show(id: str) -> str:
-    """Return the task of an exercise and its specification in plain loops, to be printed."""
-    return exercise(id).text()
+def show(id: str, *, loops: bool = False) -> str:
+    """Return the task of an exercise and its specification in plain loops, to be printed.
+
+    Loops that would give a formula away are left out, unless `loops` is true.
+    """
+    return exercise(id).text(loops=loops)
 
 
 def hint(id: str, step: int = 1) -> str:

@@ -9,6 +9,7 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    training,
     update,
 )
 
@@ -17,6 +18,7 @@ ALL = (
     *update.ALL,
     *gradients.ALL,
     *init_and_step.ALL,
+    *training.ALL,
     *adapter_and_dora.ALL,
     *multitask.ALL,
     *quantization.ALL,

@@ -62,6 +62,7 @@ COUNT = Exercise(
         ),
     },
     lambda arguments: {"r": float(arguments["r"])},
+    folded=True,
 )
 
 
@@ -119,6 +120,7 @@ BREAK_EVEN = Exercise(
             lambda out, in_: _break_even(out, in_) + 1,
         ),
     },
+    folded=True,
 )
 
 
@@ -171,6 +173,7 @@ TRAINING_BYTES = Exercise(
             "these are bits, not bytes.", lambda frozen, trained: 32 * frozen + 128 * trained
         ),
     },
+    folded=True,
 )
 
 ALL = (COUNT, BREAK_EVEN, TRAINING_BYTES)

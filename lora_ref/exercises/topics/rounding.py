@@ -103,6 +103,7 @@ AGREES = Exercise(
         ),
     },
     batch_sizes=tuple(range(len(CASES))),
+    imports=("from fractions import Fraction",),
 )
 
 ALL = (AGREES,)

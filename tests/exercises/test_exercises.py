@@ -275,6 +275,9 @@ WRONG_ANSWERS = {
         "root-forgotten": lambda x: x.T @ x / len(x),
         "sum-for-mean": lambda x: np.linalg.cholesky(x.T @ x),
         "wrong-side": lambda x: np.linalg.cholesky(x.T @ x / len(x)).T,
+        "wrong-side-of-the-SVD": lambda x: (
+            np.diag(np.linalg.svd(x)[1]) @ np.linalg.svd(x)[2] / np.sqrt(len(x))
+        ),
         "inverse": lambda x: np.linalg.inv(root_of(x)),
         "centred": lambda x: np.linalg.cholesky(np.cov(x, rowvar=False, bias=True)),
         "one-by-one": lambda x: np.diag((x**2).mean(0) ** 0.5),
@@ -294,11 +297,19 @@ WRONG_ANSWERS = {
         "one-by-one": lambda x, y, W0, r: cut_as_seen_by(
             np.diag(np.linalg.norm(x, axis=0)), full_update(x, y, W0), r
         ),
+        "noise-included": lambda x, y, W0, r: (
+            np.linalg.lstsq(x, cut(y - x @ W0.T, r), rcond=None)[0].T
+        ),
+        "shape-transposed": lambda x, y, W0, r: full_update(x, y, W0).T,
         "transpose": lambda x, y, W0, r: RIGHT_ANSWERS["best-update"](x, y, W0, r).T,
         "sign": lambda x, y, W0, r: -RIGHT_ANSWERS["best-update"](x, y, W0, r),
     },
     "trained-against-cut": {
         "order": lambda x, F, r: RIGHT_ANSWERS["trained-against-cut"](x, F, r)[::-1],
+        "norms": lambda x, F, r: (
+            np.linalg.norm(x @ (F - cut_as_seen_by(root_of(x), F, r)).T),
+            np.linalg.norm(x @ (F - cut(F, r)).T),
+        ),
         "cut-twice": lambda x, F, r: (extra(x, F, cut(F, r)), extra(x, F, cut(F, r))),
         "distances": lambda x, F, r: (
             np.linalg.norm(F - cut_as_seen_by(root_of(x), F, r)) ** 2,

@@ -185,6 +185,11 @@ def _root(S: Array, power: float = 0.5) -> Array:
     return root
 
 
+def _svd(x: Array) -> tuple[Array, Array, Array]:
+    U, sigma, Vh = np.linalg.svd(x, full_matrices=False)
+    return U, sigma, Vh
+
+
 def _mean_square(x: Array) -> Array:
     return x.T @ x / len(x)
 
@@ -220,6 +225,16 @@ WHITENING = Exercise(
             "this is C^T, right only if it stood on the other side. Which side of M does C stand "
             "on?",
             lambda x: np.linalg.cholesky(_mean_square(x)).T,
+        ),
+        "wrong-side-of-the-SVD": WrongAnswer(
+            "the singular values of x multiply the rows of Vh, so that C^T C is right. Which side "
+            "of M does C stand on?",
+            lambda x: np.diag(_svd(x)[1] / len(x) ** 0.5) @ _svd(x)[2],
+        ),
+        "values-forgotten": WrongAnswer(
+            "the directions are there, and not how loud the inputs are in them: C C^T is the "
+            "identity.",
+            lambda x: _svd(x)[2].T,
         ),
         "centred": WrongAnswer(
             "the mean of the rows is subtracted. The loss does not do that: a constant input costs "
@@ -304,6 +319,12 @@ def _whitened(change: Answer) -> Answer:
     return answer
 
 
+def _onto_what_is_left(x: Array, y: Array, W0: Array, r: int) -> Array:
+    _, _, Vh = _svd(y - x @ W0.T)
+    update: Array = Vh[:r].T @ Vh[:r] @ _full(x, y, W0)
+    return update
+
+
 def _product_or_update(answer: object) -> object:
     """Return B A of an answer A, B, and any other answer as it is."""
     if not isinstance(answer, tuple):
@@ -376,9 +397,23 @@ BEST_UPDATE = Exercise(
             "The loss does not do that.",
             _whitened(lambda x: _root(np.cov(x.T))),
         ),
+        "wrong-side": WrongAnswer(
+            "the update is multiplied by C^T, where C is a Cholesky factor: it matters on which "
+            "side of M it stands.",
+            _whitened(lambda x: np.linalg.cholesky(_mean_square(x)).T),
+        ),
+        "noise-included": WrongAnswer(
+            "the directions are those of y - x @ W0.T, with the part that no update reaches. Take "
+            "those of what the full update gives.",
+            _onto_what_is_left,
+        ),
         "one-too-few": WrongAnswer(
             "this is the best update of rank r - 1.",
             lambda x, y, W0, r: _product_or_update(best_update(x, y, W0, r - 1)),
+        ),
+        "one-too-many": WrongAnswer(
+            "this is the best update of rank r + 1.",
+            lambda x, y, W0, r: _product_or_update(best_update(x, y, W0, r + 1)),
         ),
     },
     canonical=_product_or_update,
@@ -496,6 +531,20 @@ TRAINED_AGAINST_CUT = Exercise(
             lambda x, F, r: (
                 _extra(x, F, _best(x, F, r)) ** 0.5,
                 _extra(x, F, truncate(F, r)) ** 0.5,
+            ),
+        ),
+        "norms": WrongAnswer(
+            "these are norms; the loss is the mean of the squares.",
+            lambda x, F, r: (
+                float(np.linalg.norm(x @ (_best(x, F, r) - F).T)),
+                float(np.linalg.norm(x @ (truncate(F, r) - F).T)),
+            ),
+        ),
+        "still-whitened": WrongAnswer(
+            "the first update is cut as F @ C, and C is not undone before its loss is measured.",
+            lambda x, F, r: (
+                _extra(x, F, truncate(F @ _root(_mean_square(x)), r)),
+                _extra(x, F, truncate(F, r)),
             ),
         ),
         "difference-of-weights": WrongAnswer(

@@ -282,14 +282,14 @@ def losses_by_rank(
     said = []
     for name, ways in tasks.items():
         first, *others = ways
+        compared = []
         for other in others:
-            both = [r for r in ways[first] if r in ways[other]]
-            ratios = [ways[other][r] / ways[first][r] for r in both]
-            least, most = _times(min(ratios)), _times(max(ratios))
-            said.append(
-                f"{name}: {other} has {least} to {most} times the loss of {first} above the full "
-                f"one at ranks {both[0]} to {both[-1]}"
-            )
+            ratios = [ways[other][r] / ways[first][r] for r in ways[first] if r in ways[other]]
+            compared.append(f"{other} {_times(min(ratios))} to {_times(max(ratios))}")
+        said.append(
+            f"{name}, ranks {min(ways[first])} to {max(ways[first])}, as multiples of what {first} "
+            f"loses above the full update: {', '.join(compared)}"
+        )
     return Picture(figure, "; ".join(said) + ".", theme)
 
 

@@ -584,8 +584,8 @@ def test_losses_by_rank_are_compared_with_the_first_way():
         x, y = data(line)
         assert_allclose(x, [1, 2])
         assert_allclose(y, list(ways[line.get_label()].values()))
-    assert "cut has 1.10 to 1.50 times the loss of best" in picture.alt
-    assert "drawn has 5.00 to 200 times" in picture.alt
+    assert "rows, ranks 1 to 2, as multiples of what best loses" in picture.alt
+    assert picture.alt.endswith(": cut 1.10 to 1.50, drawn 5.00 to 200.")
     for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 0.0}}}, {"rows": {"best": {}}}):
         with pytest.raises(LoraRefError, match="in figures"):
             draw("losses-by-rank", tasks=wrong)

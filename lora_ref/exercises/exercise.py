@@ -15,6 +15,9 @@ Arguments: TypeAlias = dict[str, Any]
 Answer: TypeAlias = Callable[..., Any]
 """A function that answers an exercise, rightly or wrongly."""
 
+WIDTH = 96
+"""Characters of a line that is printed."""
+
 LOOPS = ("for", "while", "einsum")
 """Ruled out where a task is to be solved by products of matrices: a copy of its loops is not."""
 
@@ -107,7 +110,7 @@ class Exercise:
         """
         parts = [f"{self.id}: {self.title}", self.asked]
         if self.question:
-            parts.append(f"Before you write: {self.question}")
+            parts.append(wrapped(f"Before you write: {self.question}"))
         if self.hints:
             last = len(self.hints)
             parts.append(f'Hints: print(hint("{self.id}", 1)), and so on to {last}.')
@@ -120,6 +123,11 @@ class Exercise:
         text = "\n\n".join(filter(None, (self.asked, self.how_to_unfold)))
         comment = textwrap.indent(text, "# ", lambda line: True).replace("# \n", "#\n")
         return f"# {self.id}: {self.title}\n#\n{comment}\n{self.signature}\n    ...\n"
+
+
+def wrapped(text: str) -> str:
+    """Return a text in lines that are as long as those of the tasks."""
+    return "\n".join(textwrap.fill(line, WIDTH) for line in text.splitlines())
 
 
 def in_words(names: Sequence[str], last: str) -> str:

@@ -491,7 +491,8 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
     text, one = show(id, loops=True), exercise(id)
     assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n")
-    assert one.question in text
+    assert one.question in text.replace("\n", " ")
+    assert all(len(line) <= 100 for line in text.splitlines())
     assert "\n\nIn plain loops:\n\ndef spec(" in text
     assert "WrongAnswer" not in text
     names: dict[str, object] = {}
@@ -1194,11 +1195,18 @@ def expressions(text):
     return [part.removeprefix("return ").strip(" .") for part in found]
 
 
+def source_of(answer):
+    try:
+        return inspect.getsource(answer)
+    except TypeError:  # a partial, or another object that is called
+        return ""
+
+
 def gives_the_answer(id, text):
     """Return an expression in a text that would be a right answer, if there is one."""
     one = exercise(id)
     head = one.signature.removeprefix(f"def {one.function}(").removesuffix("):")
-    right, bare = (re.sub(r"\s", "", one) for one in (inspect.getsource(RIGHT_ANSWERS[id]), text))
+    right, bare = (re.sub(r"\s", "", one) for one in (source_of(RIGHT_ANSWERS[id]), text))
     for part in expressions(text):
         try:
             answer = eval(f"lambda {head}: ({part})", {"np": np, "Fraction": Fraction})
@@ -1248,7 +1256,8 @@ def test_hints_come_one_at_a_time():
     assert hint("best-update", 2).startswith("best-update, hint 2 of 3: ")
     assert hint("best-update") != hint("best-update", 3)
     assert 'print(hint("best-update", 1)), and so on to 3.' in show("best-update")
-    assert exercise("best-update").hints[0] not in show("best-update")
+    assert exercise("best-update").hints[0] not in show("best-update").replace("\n", " ")
+    assert exercise("best-update").hints[1] in hint("best-update", 2).replace("\n", " ")
     with pytest.raises(LoraRefError, match="step in hint is 4, expected 1 to 3 for best-update"):
         hint("best-update", 4)
 

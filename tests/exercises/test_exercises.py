@@ -281,6 +281,8 @@ WRONG_ANSWERS = {
         "inverse": lambda x: np.linalg.inv(root_of(x)),
         "centred": lambda x: np.linalg.cholesky(np.cov(x, rowvar=False, bias=True)),
         "one-by-one": lambda x: np.diag((x**2).mean(0) ** 0.5),
+        "spreads": lambda x: np.diag(np.std(x, 0)),
+        "wrong-side-of-the-QR": lambda x: np.linalg.qr(x / np.sqrt(len(x))).R,
         "kind": lambda x: np.sqrt(x.T @ x / len(x)),
         "shape": lambda x: x @ x.T / len(x),
         "raises": lambda x: np.linalg.cholesky(x),
@@ -290,6 +292,9 @@ WRONG_ANSWERS = {
         "full": lambda x, y, W0, r: full_update(x, y, W0),
         "W0-left-out": lambda x, y, W0, r: cut_as_seen_by(root_of(x), full_update(x, y, 0 * W0), r),
         "still-whitened": lambda x, y, W0, r: cut(full_update(x, y, W0) @ root_of(x), r),
+        "whitened-twice": lambda x, y, W0, r: (
+            cut(full_update(x, y, W0) @ root_of(x), r) @ root_of(x)
+        ),
         "inverse-first": lambda x, y, W0, r: cut_as_seen_by(
             np.linalg.inv(root_of(x)), full_update(x, y, W0), r
         ),

@@ -231,6 +231,16 @@ WHITENING = Exercise(
             "of M does C stand on?",
             lambda x: np.diag(_svd(x)[1] / len(x) ** 0.5) @ _svd(x)[2],
         ),
+        "wrong-side-of-the-QR": WrongAnswer(
+            "the triangle of a QR decomposition has the right square on its other side, C^T C. "
+            "Which side of M does C stand on?",
+            lambda x: np.linalg.qr(x)[1] / len(x) ** 0.5,
+        ),
+        "spreads": WrongAnswer(
+            "each input counts alone here, and by its standard deviation, without its mean. The "
+            "loss sees the mean, and which inputs are loud together.",
+            lambda x: np.diag(x.std(axis=0)),
+        ),
         "values-forgotten": WrongAnswer(
             "the directions are there, and not how loud the inputs are in them: C C^T is the "
             "identity.",
@@ -377,6 +387,12 @@ BEST_UPDATE = Exercise(
             "the cut is made in the right place, of M @ C, and that is what you return. M is asked "
             "for.",
             lambda x, y, W0, r: truncate(_full(x, y, W0) @ _root(_mean_square(x)), r),
+        ),
+        "whitened-twice": WrongAnswer(
+            "the cut of M @ C is multiplied by C once more; C has to be undone.",
+            lambda x, y, W0, r: (
+                truncate(_full(x, y, W0) @ _root(_mean_square(x)), r) @ _root(_mean_square(x))
+            ),
         ),
         "inverse-first": WrongAnswer(
             "the full update is multiplied by the inverse of C before the cut, and by C after it. "

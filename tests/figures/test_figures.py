@@ -634,3 +634,67 @@ def test_a_block_or_weights_that_cannot_be_drawn_are_refused():
     ):
         with pytest.raises(LoraRefError, match=says):
             draw("attention-weights", **{**drawn, **changed})
+
+
+# ---------------------------------------------------------------------- order, and loss by rank
+
+
+def test_the_order_of_learning_shows_every_curve_its_goal_and_when_half_is_there():
+    grown = np.linspace(0, 1, 11)[1:]
+    sizes = np.stack([3 * np.minimum(1, 2 * grown), 0.5 * grown**2], axis=1)
+    picture = draw("learning-order", sizes=sizes, goals=np.array([3.0, 0.5]))
+    (axes,) = picture.figure.axes
+    curves = [data(line) for line in axes.lines if line.get_label().startswith("direction")]
+    assert_allclose([y for _, y in curves], sizes.T)
+    assert_allclose([x for x, _ in curves], [np.arange(1, 11)] * 2)
+    assert {"half at step 3", "half at step 8"} <= set(words(picture.figure))
+    assert "of 3 by step 3, of 0.5 by step 8." in picture.alt
+    slow = draw("learning-order", sizes=sizes / 4, goals=np.array([3.0, 0.5]))
+    assert "of 3 not in 10 steps" in slow.alt
+
+
+def test_an_order_of_learning_that_does_not_fit_is_refused():
+    with pytest.raises(LoraRefError, match="goals in figures"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.ones(3))
+    with pytest.raises(LoraRefError, match=r"are \[1.0, 0.0\], expected 1 to 4 above 0"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.array([1.0, 0.0]))
+
+
+def test_losses_by_rank_are_compared_with_the_first_way():
+    ways = {"best": {1: 2.0, 2: 1.0}, "cut": {1: 3.0, 2: 1.1}, "drawn": {1: 400.0, 2: 5.0}}
+    picture = draw("losses-by-rank", tasks={"rows": ways})
+    (axes,) = picture.figure.axes
+    for line in axes.lines:
+        x, y = data(line)
+        assert_allclose(x, [1, 2])
+        assert_allclose(y, list(ways[line.get_label()].values()))
+    assert "rows, ranks 1 to 2, as multiples of what best loses" in picture.alt
+    assert picture.alt.endswith(": cut 1.10 to 1.50, drawn 5.00 to 200.")
+    for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 0.0}}}, {"rows": {"best": {}}}):
+        with pytest.raises(LoraRefError, match="in figures"):
+            draw("losses-by-rank", tasks=wrong)
+
+
+def test_on_white_rows_the_cut_is_the_best_and_on_others_it_is_not():
+    tasks = FIGURES["losses-by-rank"].numbers()["tasks"]
+    as_they_are, white = tasks.values()
+    assert_allclose(list(white["cut"].values()), list(white["best"].values()), rtol=1e-9)
+    for r, least in as_they_are["best"].items():
+        assert as_they_are["cut"][r] > 1.01 * least
+        assert as_they_are["random A"][r] > 2 * least
+
+
+def test_trained_and_cut_are_the_means_of_the_study():
+    picture = draw("trained-and-cut", records=SOME)
+    near = next(axes for axes in picture.figure.axes if axes.get_title() == "near")
+    for r, k in ((1, 0), (16, 4)):
+        chosen = [one for one in SOME if one["shift"] == "near"]
+        trained = [one["target"] for one in chosen if one["method"] == f"lora-{r}"]
+        whole = [one for one in chosen if one["method"] == "weights"]
+        for part, curve in (("truncated", 1), ("random", 2)):
+            mean = np.mean([one[part][str(r)] for one in whole])
+            assert_allclose(data(near.containers[curve][0])[1][k], 100 * mean)
+        assert_allclose(data(near.containers[0][0])[1][k], 100 * np.mean(trained))
+    assert "near: 93 % to 86 % at r = 1" in picture.alt
+    with pytest.raises(LoraRefError, match=r"no shift with runs of lora-r and of weights"):
+        draw("trained-and-cut", records=[one for one in SOME if one["method"] != "weights"])

@@ -227,6 +227,7 @@ def test_it_has_its_exercises_each_with_its_loops_and_an_empty_function(name):
     outputs = {build.text_of(cell["source"]): cell.get("outputs") for cell in fresh(name)["cells"]}
     for (id, one), cell in zip(ours.items(), checked, strict=True):
         assert one.signature in cell
+        assert set(one.imports) <= set("\n".join(cells).splitlines())
         assert cell.rstrip().endswith(f'check("{id}", {one.function})')
         assert texts(outputs[cell]) == [("execute_result", f"{id}: not attempted yet.")]
 

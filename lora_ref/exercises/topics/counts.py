@@ -92,6 +92,7 @@ COUNT = Exercise(
         "One line: a sum over the pairs of `shapes`, in which both sides occur once and r is a "
         "common factor.",
     ),
+    folded=True,
 )
 
 
@@ -262,6 +263,7 @@ CHEAPER_STEP = Exercise(
         "The same inequality as in break-even, with a factor on one side. Mind the case of "
         "equality in the same way.",
     ),
+    folded=True,
 )
 
 
@@ -344,6 +346,7 @@ TRAINING_BYTES = Exercise(
         "So many numbers times `frozen`, so many times `trained`, and a number of bytes in front "
         "of all.",
     ),
+    folded=True,
 )
 
 ALL = (COUNT, BREAK_EVEN, CHEAPER_STEP, TRAINING_BYTES)

@@ -183,6 +183,7 @@ AGREES = Exercise(
         "exact, and floats are not.",
         "The distance of two fractions is compared with a third; round nothing.",
     ),
+    imports=("from fractions import Fraction",),
 )
 
 

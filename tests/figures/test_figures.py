@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from numpy.testing import assert_allclose
 from pictures import draw
 
-from lora_ref import figures, lowrank
+from lora_ref import counting, figures, lowrank
 from lora_ref.claims import VERDICTS, article, judge
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
@@ -456,6 +456,35 @@ def test_memories_of_a_small_model_are_those_one_counts_by_hand():
     assert found["QLoRA, r = 2"].optimizer == lora * 8
 
 
+def test_the_cost_of_a_step_is_what_the_package_counts_at_every_rank():
+    axes = draw("step-cost", width=96).figure.axes[0]
+    lines = {line.get_label(): data(line) for line in axes.lines}
+    full = counting.full_multiply_adds(96, 96, n=7)
+    for name, part in (("forward pass", "forward"), ("a training step", "total")):
+        ranks, values = lines[name]
+        costs = [counting.lora_multiply_adds(96, 96, int(r), n=7) for r in ranks]
+        shares = [getattr(cost, part) / getattr(full, part) for cost in costs]
+        assert_allclose(values, shares)
+    ranks, values = lines["trained numbers"]
+    assert_allclose(values, [counting.lora_params(96, 96, int(r)) / 96**2 for r in ranks])
+    assert_allclose(axes.get_xticks(), [0, 16, 48])
+    assert "as much as full at d/6 = 16" in draw("step-cost", width=96).alt
+    with pytest.raises(LoraRefError, match="step_cost is 11, expected at least 12"):
+        draw("step-cost", width=11)
+
+
+def test_memory_by_rows_is_what_the_package_counts():
+    picture = draw("memory-by-rows", width=64, r=3)
+    lines = {line.get_label(): data(line) for line in picture.figure.axes[0].lines}
+    rows, full = lines["full fine-tuning"]
+    held = [counting.full_bytes(64, 64, n=int(n)) for n in rows]
+    assert_allclose(full, [one.total / 2**20 for one in held])
+    assert_allclose(lines["activations of either"][1], [one.activations / 2**20 for one in held])
+    lora = [counting.lora_bytes(64, 64, 3, n=int(n)).total / 2**20 for n in rows]
+    assert_allclose(lines["LoRA, r = 3"][1], lora)
+    assert f"takes {100 * lora[0] / full[0]:.0f} % of what full" in picture.alt
+
+
 def test_numbers_are_written_short():
     assert [short(n) for n in (7, 1234, 294912, 6738415616, 2e12)] == [
         "7", "1.23K", "295K", "6.74B", "2T",
@@ -642,3 +671,67 @@ def test_a_block_or_weights_that_cannot_be_drawn_are_refused():
     ):
         with pytest.raises(LoraRefError, match=says):
             draw("attention-weights", **{**drawn, **changed})
+
+
+# ---------------------------------------------------------------------- order, and loss by rank
+
+
+def test_the_order_of_learning_shows_every_curve_its_goal_and_when_half_is_there():
+    grown = np.linspace(0, 1, 11)[1:]
+    sizes = np.stack([3 * np.minimum(1, 2 * grown), 0.5 * grown**2], axis=1)
+    picture = draw("learning-order", sizes=sizes, goals=np.array([3.0, 0.5]))
+    (axes,) = picture.figure.axes
+    curves = [data(line) for line in axes.lines if line.get_label().startswith("direction")]
+    assert_allclose([y for _, y in curves], sizes.T)
+    assert_allclose([x for x, _ in curves], [np.arange(1, 11)] * 2)
+    assert {"half at step 3", "half at step 8"} <= set(words(picture.figure))
+    assert "of 3 by step 3, of 0.5 by step 8." in picture.alt
+    slow = draw("learning-order", sizes=sizes / 4, goals=np.array([3.0, 0.5]))
+    assert "of 3 not in 10 steps" in slow.alt
+
+
+def test_an_order_of_learning_that_does_not_fit_is_refused():
+    with pytest.raises(LoraRefError, match="goals in figures"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.ones(3))
+    with pytest.raises(LoraRefError, match=r"are \[1.0, 0.0\], expected 1 to 4 above 0"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.array([1.0, 0.0]))
+
+
+def test_losses_by_rank_are_compared_with_the_first_way():
+    ways = {"best": {1: 2.0, 2: 1.0}, "cut": {1: 3.0, 2: 1.1}, "drawn": {1: 400.0, 2: 5.0}}
+    picture = draw("losses-by-rank", tasks={"rows": ways})
+    (axes,) = picture.figure.axes
+    for line in axes.lines:
+        x, y = data(line)
+        assert_allclose(x, [1, 2])
+        assert_allclose(y, list(ways[line.get_label()].values()))
+    assert "rows, ranks 1 to 2, as multiples of what best loses" in picture.alt
+    assert picture.alt.endswith(": cut 1.10 to 1.50, drawn 5.00 to 200.")
+    for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 0.0}}}, {"rows": {"best": {}}}):
+        with pytest.raises(LoraRefError, match="in figures"):
+            draw("losses-by-rank", tasks=wrong)
+
+
+def test_on_white_rows_the_cut_is_the_best_and_on_others_it_is_not():
+    tasks = FIGURES["losses-by-rank"].numbers()["tasks"]
+    as_they_are, white = tasks.values()
+    assert_allclose(list(white["cut"].values()), list(white["best"].values()), rtol=1e-9)
+    for r, least in as_they_are["best"].items():
+        assert as_they_are["cut"][r] > 1.01 * least
+        assert as_they_are["random A"][r] > 2 * least
+
+
+def test_trained_and_cut_are_the_means_of_the_study():
+    picture = draw("trained-and-cut", records=SOME)
+    near = next(axes for axes in picture.figure.axes if axes.get_title() == "near")
+    for r, k in ((1, 0), (16, 4)):
+        chosen = [one for one in SOME if one["shift"] == "near"]
+        trained = [one["target"] for one in chosen if one["method"] == f"lora-{r}"]
+        whole = [one for one in chosen if one["method"] == "weights"]
+        for part, curve in (("truncated", 1), ("random", 2)):
+            mean = np.mean([one[part][str(r)] for one in whole])
+            assert_allclose(data(near.containers[curve][0])[1][k], 100 * mean)
+        assert_allclose(data(near.containers[0][0])[1][k], 100 * np.mean(trained))
+    assert "near: 93 % to 86 % at r = 1" in picture.alt
+    with pytest.raises(LoraRefError, match=r"no shift with runs of lora-r and of weights"):
+        draw("trained-and-cut", records=[one for one in SOME if one["method"] != "weights"])

@@ -10,6 +10,7 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    training,
     transformer,
     update,
 )
@@ -20,6 +21,7 @@ ALL = (
     *update.ALL,
     *gradients.ALL,
     *init_and_step.ALL,
+    *training.ALL,
     *transformer.ALL,
     *adapter_and_dora.ALL,
     *multitask.ALL,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
@@ -74,6 +74,7 @@ ADAPTER = Exercise(
         ),
     },
     batched=True,
+    without=LOOPS,
 )
 
 
@@ -140,6 +141,7 @@ DORA = Exercise(
         ),
     },
     scaling_factors,
+    without=LOOPS,
 )
 
 ALL = (ADAPTER, DORA)

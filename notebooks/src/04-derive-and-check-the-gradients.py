@@ -611,9 +611,9 @@ for name, lines in MISTAKES.items():
 # %% [markdown]
 # ## Exercises
 #
-# The specifications move one entry at a time, as you did above, and use no formula. Your answer
-# needs no loop. You are given x and not h, and alpha and not s. Each has three hints: run
-# `from lora_ref.exercises import hint`, and then `print(hint("grad-B", 1))`.
+# The specifications move one entry at a time, as you did above, and use no formula. You are given x
+# and not h, and alpha and not s. If you are stuck, run `from lora_ref.exercises import hint`, and
+# then what the task says about hints.
 #
 # ### `grad-B`: the gradient of B
 

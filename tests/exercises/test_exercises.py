@@ -304,7 +304,7 @@ WRONG_ANSWERS = {
         "gradient-of-h": lambda g, x, A, B, alpha: g @ B * alpha / len(A),
         "h-for-x": lambda g, x, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (x @ A.T),
         "gradient-of-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
-        "whole-weight": lambda g, x, A, B, alpha: np.einsum("io,ij->oj", g, x),
+        "whole-weight": lambda g, x, A, B, alpha: (x.T @ g).T,
         "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[0],
         "root-of-r": lambda g, x, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ x,
     },
@@ -695,10 +695,6 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 
 @pytest.mark.parametrize("id", EXERCISES)
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
-    text, one = show(id), exercise(id)
-    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\n")
-    assert text.partition("\n\nIn plain loops:\n\n")[2].startswith("def spec(")
-    assert one.question in text
     text, one = show(id, loops=True), exercise(id)
     assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n")
     assert one.question in text.replace("\n", " ")

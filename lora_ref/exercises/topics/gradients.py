@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
@@ -106,6 +106,7 @@ GRAD_A = Exercise(
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
     question=(
         "grad_y stays as it is. What becomes of the answer where B is replaced by "
         "3 B, and what where A is replaced by 3 A?"
@@ -162,6 +163,7 @@ GRAD_B = Exercise(
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
     question=(
         "one of the five arguments can be replaced by any other numbers of its shape, "
         "and the answer stays. Which one, and why?"
@@ -243,6 +245,7 @@ GRAD_X = Exercise(
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
     question="x is not among the arguments. Why can you do without it?",
     hints=(
         "x reaches y on two paths. If B were zero, what would be left?",

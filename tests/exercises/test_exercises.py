@@ -304,7 +304,7 @@ WRONG_ANSWERS = {
         "gradient-of-h": lambda g, x, A, B, alpha: g @ B * alpha / len(A),
         "h-for-x": lambda g, x, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (x @ A.T),
         "gradient-of-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
-        "whole-weight": lambda g, x, A, B, alpha: (x.T @ g).T,
+        "whole-weight": lambda g, x, A, B, alpha: g.T @ x * s_of(A, alpha),
         "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[0],
         "root-of-r": lambda g, x, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ x,
     },

@@ -98,7 +98,7 @@ GRAD_A = Exercise(
         ),
         "whole-weight": WrongAnswer(
             "this is the gradient of a whole weight, of the shape of W0. A is one factor of two.",
-            lambda grad_y, x, A, B, alpha: grad_y.T @ x,
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ x,
         ),
         "moved": _moved(_grad_A, "A", 2),
         **wrong_scalings(_grad_A, "in the gradient of A", "root-of-r", "out-for-r"),

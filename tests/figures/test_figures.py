@@ -41,6 +41,9 @@ def data(line):
     return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
 
 
+SIGNS = ("a · x > 0", "a · x = 0", "a · x < 0")
+
+
 def words(figure):
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
@@ -555,29 +558,48 @@ def test_files_are_written_for_what_there_is(tmp_path: Path):
 # ---------------------------------------------------------------------- truncations and descent
 
 
-def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
-    M = rng.random((7, 9))
-    picture = draw("truncations", M=M, ranks=(1, 3))
-    shown = {
-        axes.get_title().partition("\n")[0]: axes.images[0].get_array()
-        for axes in picture.figure.axes
-        if axes.images
-    }
-    assert list(shown) == ["r = 1", "r = 3", "whole"]
-    assert_allclose(shown["r = 3"], np.clip(lowrank.truncate(M, 3), 0, 1))
-    assert_allclose(shown["whole"], M)
-    assert {"r = 1\n16 numbers", "r = 3\n48 numbers", "whole\n63 numbers"} <= set(
-        words(picture.figure)
-    )
-    left = 100 * lowrank.truncation_error(M, 3).frobenius / np.linalg.norm(M)
-    assert f"{left:.0f} % at r = 3 (48)" in picture.alt
+def test_truncations_show_the_nearest_picture_of_each_rank_around_the_mean(rng):
+    M, plain = rng.random((7, 9)), np.outer(np.arange(5.0), np.ones(6)) / 5
+    picture = draw("truncations", pictures={"noise": M, "stripes": plain}, ranks=(1, 3))
+    shown = [np.asarray(axes.images[0].get_array()) for axes in picture.figure.axes]
+    assert len(shown) == 6
+    assert_allclose(shown[1], np.clip(M.mean() + lowrank.truncate(M - M.mean(), 3), 0, 1))
+    assert_allclose(shown[2], M)
+    assert_allclose(shown[3], plain, atol=1e-12)
+    left = 100 * lowrank.truncation_error(M - M.mean(), 3).frobenius / np.linalg.norm(M - M.mean())
+    said = {"r = 1", "r = 3", "whole", "noise", "stripes", f"{left:.0f} % left out"}
+    assert said <= set(words(picture.figure))
+    assert f"{left:.0f} % at r = 3; stripes, 5 x 6: 0 % at r = 1" in picture.alt
 
 
-def test_cuts_refuses_what_it_cannot_show():
-    with pytest.raises(LoraRefError, match=r"ranks in figures\.truncations are 1, expected 2 to 7"):
-        draw("truncations", M=np.ones((3, 4)), ranks=(1,))
-    with pytest.raises(LoraRefError, match=r"a rank in figures\.truncations is 0"):
-        draw("truncations", M=np.ones((3, 4)), ranks=(0, 1))
+@pytest.mark.parametrize(
+    ("pictures", "ranks", "says"),
+    [
+        ({"a": np.eye(3, 4)}, (1,), "has 1 pictures and 1 ranks, expected 1 to 3 pictures and 2"),
+        ({}, (1, 2), "has 0 pictures"),
+        ({"a": np.eye(3, 4)}, (0, 1), r"a rank in figures\.truncations is 0"),
+        ({"a": np.eye(3, 4)}, (1, 5), "expected at most 3"),
+        ({"grey": np.full((3, 4), 0.3)}, (1, 2), "grey in figures.truncations is the same every"),
+    ],
+)
+def test_truncations_refuse_what_cannot_be_shown(pictures, ranks, says):
+    with pytest.raises(LoraRefError, match=says):
+        draw("truncations", pictures=pictures, ranks=ranks)
+
+
+def test_direction_moves_outputs_along_b_and_leaves_what_is_orthogonal_to_a():
+    W0, b, a = np.array([[1.0, 0.5], [0.0, 2.0]]), np.array([3.0, 4.0]), np.array([0.0, 0.1])
+    picture = draw("direction", W0=W0, b=b, a=a)
+    inputs, outputs = picture.figure.axes
+    x = np.vstack([np.transpose(data(line)) for line in inputs.lines if line.get_label() in SIGNS])
+    y = np.vstack([np.transpose(data(line)) for line in outputs.lines if line.get_label() in SIGNS])
+    assert x.shape == y.shape == (16, 2)
+    assert_allclose(y, x @ (W0 + np.outer(b, a)).T, atol=1e-12)
+    assert "by up to 0.50, and the 2 inputs orthogonal to a do not move" in picture.alt
+    with pytest.raises(LoraRefError, match=r"a or b in figures\.direction is zero"):
+        draw("direction", W0=W0, b=b, a=0 * a)
+    with pytest.raises(LoraRefError, match=r"W0 in figures\.direction"):
+        draw("direction", W0=np.eye(3), b=b, a=a)
 
 
 def test_descent_shows_each_curve_and_the_least_of_its_own():

@@ -1,19 +1,19 @@
 # %% [markdown]
-# # 01 · Adapt a model in ten minutes
+# # 01 · Adapt a model in one sitting
 #
 # A language model writes like what it has read, and you want it to write something else. To train
-# all of it again is expensive, and afterwards it has lost what it could do before.
-# **LoRA**, *low-rank adaptation*, leaves the model as it is and trains a small addition to it.
+# all of it again is expensive, and then the old model is gone. **LoRA**, *low-rank adaptation*,
+# trains a small addition instead.
 #
-# **You will** take a small language model, write LoRA in ten lines, and teach the model to
-# write weather reports. Then you will turn the addition up, down and off, and fold it into the
-# model.
+# **You will** take a small language model, finish LoRA in a class of eighteen lines, and teach the
+# model to write weather reports, or sentences of your own. Then you will turn the addition up, down
+# and off, and fold it into the model.
 #
-# **You will learn** what LoRA adds to a layer, why the model is unchanged when training
-# begins, what is trained and what is frozen, and what it costs the old knowledge.
+# **You will learn** what LoRA adds to a layer, how training begins, what is trained and what is
+# frozen, and what becomes of the old knowledge.
 #
-# **You need** matrix products and a little Python, and twenty minutes. Every word that is new is
-# explained when it comes; the other twelve notebooks open the lid.
+# **You need** matrix products and a little Python, and half an hour. New words are explained when
+# they come; the other twelve notebooks open the lid.
 
 # %%
 from dataclasses import dataclass
@@ -34,11 +34,13 @@ from lora_ref.transformer.voices import base_model, voices, with_voices
 #
 # This package brings a small language model. It was trained with nothing but this package's
 # NumPy, on three old texts: the King James Bible, *Alice in Wonderland* and a report on a
-# workshop. Such a model does one thing: from the beginning of a text it computes how probable
-# each possible next piece of a word is. To write, it draws a piece, appends it, and goes on.
+# workshop. Such a model does one thing. It knows 512 *tokens*, letters and pieces of words, and
+# from the beginning of a text it computes how probable each of them is as the next one. To write,
+# it draws a token, appends it, and goes on. (The *temperature* below 1 makes likely tokens
+# likelier.)
 #
-# **Predict.** It is four hundred thousand times smaller than a large model. Will it write real
-# words? Real sentences? Whose?
+# **Predict.** Large models have some hundred thousand times as many numbers. Will this one write
+# real words? Real sentences? In whose voice?
 
 # %% depends on the seed
 base = base_model()
@@ -82,13 +84,14 @@ def report(rng):
 
 rng = np.random.default_rng(0)
 reports = "\n".join(report(rng) for _ in range(600))
-unseen = "\n".join(report(rng) for _ in range(60))
+drawn = [report(rng) for _ in range(60)]
+unseen = "\n".join(line for line in drawn if line not in reports)
 print(reports[:230])
 
 # %% [markdown]
 # How far is the model from that? Its *loss* on a text is the mean of `-log(probability)` that it
-# gave to each piece that really came next. Whoever gives all 512 pieces the same probability has
-# a loss of log 512.
+# gave to each token that really came next, with the natural logarithm. Whoever gives each of the
+# 512 tokens the same probability has a loss of log 512.
 #
 # **Predict.** Which loss is lower: the model's on its own kind of text, or on weather reports?
 
@@ -107,11 +110,11 @@ print(f"text of its own kind: {base.loss(own_kind):.2f}")
 # > 损失衡量模型对一段文字有多意外，训练就是把它降下来。
 
 # %% [markdown]
-# ## Ten lines of LoRA
+# ## LoRA in one class
 #
 # Most numbers of a language model stand in matrices. A *linear layer* with the matrix W0 turns
 # each input x, a row of numbers, into `x @ W0.T`. (It adds a bias too, which stays what it is.)
-# Full fine-tuning changes every number of every W0. LoRA lays a second, narrow path beside it:
+# Full fine-tuning changes every number of every W0. LoRA adds a second, narrow path beside it:
 #
 # $$y = x W_0^\top + \frac{\alpha}{r} (x A^\top) B^\top$$
 #
@@ -123,9 +126,17 @@ print(f"text of its own kind: {base.loss(own_kind):.2f}")
 FIGURES["two-paths"].picture(out_features=96, in_features=96, r=8, alpha=16)
 
 # %% [markdown]
-# And that is all of it. `forward` is the formula. `backward` is what training needs: from the
-# gradient of y, by the chain rule, those of A, of B and of x. You need not follow it now:
-# notebook [04](04-derive-and-check-the-gradients.ipynb) derives each of its lines.
+# And that is all of it. `forward` is the formula; its line for y waits in the next cell, for you.
+# `backward` is what training needs: from the gradient of y, by the chain rule, those of A, of B and
+# of x. You need not follow it now: notebook [04](04-derive-and-check-the-gradients.ipynb) derives
+# each of its lines.
+
+
+# %%
+def output(x, W0, A, B, scaling):
+    """Return what the layer returns: write the formula from above."""
+    h = x @ A.T
+    return x @ W0.T + scaling * h @ B.T  # try another sign, or leave scaling out, and run all again
 
 
 # %%
@@ -142,10 +153,11 @@ class LoRA(Layer):
         return {"A": self.A, "B": self.B}
 
     def forward(self, x):
-        h = x @ self.A.T
-        return x @ self.W0.T + self.bias + self.scaling * h @ self.B.T, (x, h)
+        y = output(x, self.W0, self.A, self.B, self.scaling)
+        return y + self.bias, (x, x @ self.A.T)
 
     def backward(self, grad_y, cache):
+        # texts x tokens x features become plain rows
         rows_x, rows_h, rows_y = (M.reshape(-1, M.shape[-1]) for M in (*cache, grad_y))
         grad_h = self.scaling * rows_y @ self.B
         grads = {"A": grad_h.T @ rows_x, "B": self.scaling * rows_y.T @ rows_h}
@@ -164,9 +176,10 @@ class LoRA(Layer):
 # ## Put it into the model
 #
 # A *transformer*, which this model is, has blocks, and each block has an attention with four
-# matrices called q, k, v and o. (Notebook [08](08-look-inside-a-transformer.ipynb) looks inside.)
-# The paper that proposed LoRA put it on **q and v**, and so do we. A starts with random numbers,
-# B starts with zeros.
+# matrices called q, k, v and o, by which its tokens look at each other. (Notebook
+# [08](08-look-inside-a-transformer.ipynb) looks inside.) The paper that proposed LoRA put it on
+# **q and v**, and so do we. A starts with random numbers. Look at the line with `np.zeros` to see
+# what B starts with.
 #
 # **Predict.** A is random noise. What will the model write now, before any training?
 
@@ -194,6 +207,7 @@ print("the same text as before:", same)
 
 # %% [markdown]
 # B = 0, so `(x A^T) B^T = 0`, whatever A is: training starts exactly from the model as it was.
+# Notebook [05](05-start-from-zero.ipynb) is about that start.
 #
 # **Predict.** There are 4 blocks, with q and v in each, of 96 x 96. How many numbers are trained?
 
@@ -203,6 +217,8 @@ arrays = [a for layer in layers_of(base.gpt).values() for a in vars(layer).value
 frozen = sum(a.size for a in arrays if isinstance(a, np.ndarray))
 print(f"trained: {trained:,} numbers, in {len(start.trainable)} matrices")
 print(f"frozen:  {frozen:,} numbers; the trained ones are {trained / frozen:.1%} of that")
+adapted = {path.rpartition(".")[0] for path in start.trainable}
+print(f"LoRA stands on {len(adapted)} layers, and most layers have none of it")
 
 # %% [markdown]
 # > **Remember.** B starts at zero, so the adapted model begins as exactly the old one.
@@ -212,9 +228,10 @@ print(f"frozen:  {frozen:,} numbers; the trained ones are {trained / frozen:.1%}
 # %% [markdown]
 # ## Train it
 #
-# One step of training: take four pieces of the reports, compute the loss, compute the gradient of
-# the loss with respect to every A and B, and let an optimiser (AdamW) move them a little
-# downhill. W0 is read, and never written.
+# One step of training: take four excerpts of the reports, compute the loss, compute the gradient
+# of the loss with respect to every A and B, and let an *optimiser* move them a little downhill.
+# (AdamW is the usual one: it divides each gradient by its recent size.) W0 is read, and never
+# written.
 
 
 # %% depends on the seed, slow
@@ -238,14 +255,27 @@ for step in range(0, len(losses), 10):
     print(f"loss in step {step:>2}: {losses[step]:.2f}")
 
 # %% [markdown]
-# **Predict.** It has seen eighty times four pieces of reports, and one number was free to move for
-# every forty that were not. "And the" is how its old texts begin sentences. What does it write now?
+# **Predict.** It has seen eighty times four excerpts, and one number was free to move for every
+# forty that were not. "And the" is how its old texts begin sentences. What does it write now?
 
 # %% depends on the seed
 weather = base.with_gpt(trained_gpt)
 print(write(weather, "And the "))
 print("-----")
 print(write(weather, "Weather for "))
+
+# %% [markdown]
+# It has learnt the form and not the facts: no report goes above 29 degrees, and the model does not
+# know. How low could its loss get? There are 5 x 6 x 5 x 4 x 30 = 18,000 different reports, all
+# equally likely, so a line carries log 18,000 of surprise, however well it is learnt.
+#
+# **Predict.** Divided by the tokens of a line, is that far below the loss that you see, or near?
+
+# %% to 1e-6
+lines = unseen.split("\n")
+tokens = len(base.tokenizer.encode(unseen)) / len(lines)
+print(f"{tokens:.0f} tokens a line, so {np.log(18_000) / tokens:.2f} at best")
+print(f"the model on unseen reports: {weather.loss(unseen):.2f}")
 
 # %% [markdown]
 # > **Remember.** Training moves A and B alone, and that is enough to change what the model writes.
@@ -258,8 +288,8 @@ print(write(weather, "Weather for "))
 # The second path has its own knob. Multiply its scaling by 0: off. By 1: on, as trained. By
 # anything in between, or more.
 #
-# **Predict.** With the adapter off, is the old model back nearly, or exactly? And which strength
-# will be the best for the reports: 1, or another?
+# **Predict.** With the adapter off, is the old model back nearly, or exactly? Which strength will
+# be the best for the reports: 1, or another? And what does the adapter cost on the old kind of text?
 
 
 # %%
@@ -288,10 +318,11 @@ for strength in (0.0, 0.5, 1.0):
     print(write(base.with_gpt(at_strength(trained_gpt, strength)), "And the wind "))
 
 # %% [markdown]
-# Look at the second curve too. While the adapter is on, the model is worse on text of its own
-# kind: **it has forgotten something, while the adapter is on**. Switched off, it has forgotten
-# nothing, because nobody has touched it. That LoRA "does not forget" is said often; it is true of
-# the adapter switched off. Notebook [09](09-compare-the-ways-to-adapt.ipynb) measures it.
+# Strength 1 is what was trained, and 1.5 overshoots. Look at the other curve, too. At strength 1
+# its own kind of text surprises the model about as much as weather did before it had seen a report:
+# **it has forgotten, while the adapter is on**. Switched off it has forgotten nothing, because
+# nobody has touched W0. That LoRA "does not forget" is said often, and is true of the adapter
+# switched off. Notebook [09](09-compare-the-ways-to-adapt.ipynb) measures it.
 #
 # > **Remember.** Switched off, the adapter leaves exactly the old model; switched on, it costs
 # > some of what the model knew.
@@ -301,10 +332,10 @@ for strength in (0.0, 0.5, 1.0):
 # %% [markdown]
 # ## Fold it in
 #
-# Two paths take longer than one. For serving, they are folded into one: the update of W0 is the
-# matrix `s B A`, so `W = W0 + s B A` is a plain linear layer that does the same.
+# Two paths take longer than one. For serving, they are folded into one.
 #
-# **Predict.** B A has the shape of W0, 96 x 96. What is its rank? Is a merged model bigger?
+# **Predict.** `x W0^T + s (x A^T) B^T` is to be `x W^T`, with one matrix W. Which one? Is the
+# merged model bigger than the base?
 
 
 # %% to 1e-6
@@ -326,7 +357,9 @@ layer = trained_gpt.blocks["0"].attention.q
 print("rank of B A:", np.linalg.matrix_rank(layer.B @ layer.A), "of at most", min(layer.W0.shape))
 
 # %% [markdown]
-# It is no bigger than the base. What you send to a friend who has the base is A and B alone.
+# `W = W0 + s B A` is a plain weight of the size of W0, so the model is no bigger than the base. And
+# B A has rank 8 of at most 96: hence *low-rank* adaptation. What you send to a friend who has the
+# base is A and B alone.
 #
 # > **Remember.** W0 + s B A is one plain weight that does the same, at the cost of one path.
 # >
@@ -337,7 +370,8 @@ print("rank of B A:", np.linalg.matrix_rank(layer.B @ layer.A), "of at most", mi
 #
 # Eighty steps on one kind of sentence is a trick. These two were trained for 300 steps each, by
 # this package, on *Paradise Lost* and on *As You Like It*, with LoRA on all six matrices of a
-# block. They come with the package, 110 kB each.
+# block: q, k, v, o, and two larger ones behind them called fc1 and fc2. They come with the package,
+# 110 kB each.
 #
 # **Predict.** A play names who speaks, verse breaks its lines. Will you see it at a glance?
 
@@ -390,16 +424,17 @@ for name in voices():
 # plain = model.merge_and_unload()  # W0 + s B A
 # ```
 #
-# > **Remember.** Ten lines do the work, and the rest of the course says why they work.
+# > **Remember.** A few lines do the work, and the rest of the course says why they work.
 # >
-# > 十行代码就够了，其余的笔记本讲为什么够。
+# > 几行代码就够了，其余的笔记本讲为什么够。
 
 # %% [markdown]
 # ## Exercises
 #
 # Each exercise in this course is a function to write. `show` prints the task, `check` calls your
-# function with random numbers and says what is right or which mistake it sees, and
-# `hint("dial")` helps if you are stuck.
+# function with random numbers and says what is right or which mistake it sees. If you are stuck,
+# `from lora_ref.exercises import hint` and `print(hint("dial"))`. But first, without a grade: **make it write your own
+# sentences.** Change `report` above, run all cells below it, and see how far eighty steps go.
 #
 # ### `dial`: the knob
 

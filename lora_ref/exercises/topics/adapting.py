@@ -8,10 +8,11 @@ from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
 
 def _dial(y_off: Array, y_on: Array, strength: float) -> Array:
     y = np.zeros_like(y_off)
-    for n in range(y_off.shape[0]):
-        for i in range(y_off.shape[1]):
-            second_path = y_on[n, i] - y_off[n, i]
-            y[n, i] = y_off[n, i] + strength * second_path
+    for i in range(y_off.shape[0]):
+        for o in range(y_off.shape[1]):
+            # base + 0 * path is y_off, and base + 1 * path is y_on
+            base, path = np.linalg.solve([[1, 0], [1, 1]], [y_off[i, o], y_on[i, o]])
+            y[i, o] = base + strength * path
     return y
 
 

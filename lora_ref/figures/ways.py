@@ -62,7 +62,7 @@ def shifts(images: Images, *, theme: str = "light") -> Picture:
             f"images in figures.shifts are {count}, expected 1 to {MOST_IMAGES}: more are too small"
         )
     shown = {"as learned": images} | {name: shift(images) for name, shift in SHIFTS.items()}
-    with style(theme) as ink:
+    with style(theme):
         figure = blank(9.6, 0.7 + 1.55 * count)
         axes = panels(figure, count, len(shown), grid=False)
         for row in range(count):
@@ -74,10 +74,7 @@ def shifts(images: Images, *, theme: str = "light") -> Picture:
                 axis.spines[:].set_visible(True)  # the white ones have no edge otherwise
                 label = int(these.labels[row])
                 moved = label != int(images.labels[row])
-                axis.set_xlabel(
-                    f"label {label}", color=ink.vermillion if moved else ink.text,
-                    weight="bold" if moved else "normal",
-                )  # fmt: skip
+                axis.set_xlabel(f"label {label}", weight="bold" if moved else "normal")
                 if row == 0:
                     axis.set_title(name)
     labels, later = (
@@ -217,13 +214,13 @@ def _one_row(axes: "Axes", middle: float, ink: Ink) -> None:
     row, turned = np.array([1.75, 0.25]), np.array([1.45, 2.2])
     length = float(np.hypot(*row))
     final = turned / np.hypot(*turned) * length
-    arc = Arc(tuple(origin), 2 * length, 2 * length, theta1=0, theta2=90, ls=":", lw=1.5)
+    arc = Arc(tuple(origin), 2 * length, 2 * length, theta1=12, theta2=90, ls=":", lw=1.5)
     arc.set_edgecolor(ink.grey)
     axes.add_patch(arc)
     for tip, colour in ((row, ink.grey), (turned, ink.vermillion), (final, ink.green)):
         _arrow(axes, (tuple(origin), tuple(origin + tip)), ink, colour)
     for tip, (right, up), words, ha, colour in (
-        (row, (0.05, -0.26), "row of $W_0$", "center", ink.text),
+        (row, (-0.45, -0.32), "row of $W_0$", "center", ink.text),
         (turned, (0.0, 0.15), "row of $V$ (LoRA)", "center", ink.vermillion),
         (final / 2, (0.16, -0.06), "row of W,\nlength $\\ell_i$", "left", ink.green),
     ):

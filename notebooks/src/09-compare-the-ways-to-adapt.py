@@ -109,12 +109,13 @@ untouched = {name: percent(pretrained, shift(test)) for name, shift in study.SHI
 score(guess_untouched, untouched)
 
 # %% [markdown]
-# `relabelled` is worse than guessing for a simple reason: whoever reads every digit rightly gives
-# every label wrongly. So the order is not one of difficulty. Which shift is easy to *repair*?
+# `relabelled` is worse than guessing for a simple reason: a network that reads every digit rightly
+# now gives every label wrongly. So a low number need not mean a hard task. Which of the five is
+# easy to repair?
 #
-# > **Remember.** A bad start says that the task has changed, and not how hard it is to adapt to it.
+# > **Remember.** A low accuracy before adapting does not mean that the task is hard to adapt to.
 # >
-# > 起点差只说明任务变了，并不说明适应起来有多难。
+# > 适应之前准确率低，并不说明这个任务难以适应。
 
 # %% [markdown]
 # ## What each shift asks of W and b
@@ -160,7 +161,7 @@ print("near, other biases alone: every logit times the contrast:", np.allclose(n
 # (An image has 64 pixels, and there are 10 labels.)
 
 # %% exact
-turned = np.rot90(W1.reshape(-1, 8, 8), axes=(1, 2)).reshape(W1.shape)  # turn each row of W1
+turned = np.rot90(W1.reshape(-1, 8, 8), 1, (1, 2)).reshape(W1.shape)  # turn each row of W1
 solved = {
     "near": (W1, 0.3 * b1 - 0.4 * W1.sum(axis=1), W2, 0.3 * b2, W3, 0.3 * b3),
     "far": (turned, b1, W2, b2, W3, b3),
@@ -450,9 +451,8 @@ print({name: findings.count(name) for name in ("holds", "partly", "fails", "oppo
 # Read the marks and not the word: the sentences that fail are not alike. For a gain from training
 # the biases too there is not one mark either way. That LoRA forgets less than whole matrices has
 # three minuses: there it is rather the opposite. (For "within a point", two equal methods pass
-# often, since zero is not the middle. rsLoRA and PiSSA are in notebooks
-# [06](06-scale-the-update.ipynb) and [05](05-start-from-zero.ipynb), QLoRA in
-# [11](11-quantise-the-frozen-weight.ipynb).)
+# often, since zero is not the middle. rsLoRA is in notebook 06, PiSSA in
+# [05](05-start-from-zero.ipynb), QLoRA in [11](11-quantise-the-frozen-weight.ipynb).)
 #
 # > **Remember.** Subtract within a seed, divide by the standard error, and tell "undecided" from
 # > "the opposite".
@@ -485,8 +485,8 @@ kept = {
 score(guess_kept, kept)
 
 # %% [markdown]
-# Forgetting has to be read beside learning: whoever learns nothing forgets nothing. For one shift,
-# both, method by method. Put another name in place of `"middle"`:
+# Forgetting has to be read beside learning: a network that learns nothing forgets nothing. Here are
+# both for one shift, method by method. Put another name in place of `"middle"`:
 
 # %% to 1e-6
 FIGURES["learned-and-kept"].picture(shift="middle")
@@ -518,8 +518,8 @@ print(f"off, {sum(back)} of {len(back)} runs give the old accuracy and the bytes
 
 # %% [markdown]
 # (Where biases trained, the old ones are put back.) But off, the new task is gone as well. And the
-# way back is no property of low rank: whoever keeps a copy of the old head, or of all old weights,
-# can put it back too, at the price of that copy.
+# way back is no property of low rank: if you keep a copy of the old head, or of all old weights,
+# you can put that back too, at the price of the copy.
 #
 # > **Remember.** LoRA freezes W0, so the old network can be had back; the network in use forgets
 # > all the same.
@@ -633,7 +633,7 @@ for r in RANKS:
 # ```
 #
 # With `bias="all"`, `disable_adapter` warns that the output is not that of the base model: biases
-# trained, and nobody puts the old ones back.
+# trained, and it does not put the old ones back.
 #
 # > **Remember.** The formulas and the way of asking carry over to a language model; the order of
 # > the methods has to be measured again.
@@ -695,8 +695,9 @@ print(hint("verdict", 1))
 #    r = 8. How can that be? What would you measure to find out?
 # 3. DoRA beats LoRA on one of five shifts by the rule. What would you have to run before you wrote
 #    that it is better, or that it is not?
-# 4. Somebody compares LoRA at a learning rate of 0.001 with full fine-tuning at the same rate. For
-#    whom is that unfair? The [study](../docs/study.md) has the accuracy at each of five rates.
+# 4. Somebody compares LoRA at a learning rate of 0.001 with full fine-tuning at the same rate.
+#    Which of the two does that put at a disadvantage? The [study](../docs/study.md) has the
+#    accuracy at each of five rates.
 
 # %% [markdown]
 # ## In practice

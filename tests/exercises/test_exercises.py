@@ -255,6 +255,9 @@ WRONG_ANSWERS = {
         "biases-forgotten": lambda x, W_down, b_down, W_up, b_up: adapter_right(
             x, W_down, 0, W_up, 0
         ),
+        "activation-behind-the-way-up": lambda x, W_down, b_down, W_up, b_up: (
+            x + b_up + ((x @ W_down.T + b_down) @ W_up.T).clip(0)
+        ),
         "activation-over-the-sum": lambda x, W_down, b_down, W_up, b_up: np.maximum(
             x + W_up.dot(W_down @ x.T + b_down[:, None]).T + b_up, 0
         ),
@@ -283,7 +286,20 @@ WRONG_ANSWERS = {
         "not-normalized-again": lambda W0, A, B, alpha, m: (
             np.diag(m) @ (W0 / np.linalg.norm(W0, axis=1)[:, None] + s_of(A, alpha) * B @ A)
         ),
-        "by-columns": lambda W0, A, B, alpha, m: dora_by(1)(W0, A, B, alpha, m**0) * m,
+        "by-columns": lambda W0, A, B, alpha, m: (
+            m * (W0 + s_of(A, alpha) * B @ A) / np.linalg.norm(W0 + s_of(A, alpha) * B @ A, axis=1)
+        ),
+        "magnitude-by-columns": lambda W0, A, B, alpha, m: dora_by(1)(W0, A, B, alpha, m**0) * m,
+        "both-normalized": lambda W0, A, B, alpha, m: dora_by(1)(
+            W0 / np.linalg.norm(W0, axis=1)[:, None], A, B, alpha, m
+        ),
+        "sum-of-absolutes": lambda W0, A, B, alpha, m: (
+            np.diag(m / np.linalg.norm(W0 + s_of(A, alpha) * B @ A, 1, axis=1))
+            @ (W0 + s_of(A, alpha) * B @ A)
+        ),
+        "mean-of-squares": lambda W0, A, B, alpha, m: dora_by(1)(
+            W0, A, B, alpha, m * sqrt(A.shape[1])
+        ),
         "not-normalized": lambda W0, A, B, alpha, m: m[:, None] * (W0 + s_of(A, alpha) * B @ A),
     },
     "verdict": {
@@ -299,6 +315,18 @@ WRONG_ANSWERS = {
         "deviation-for-error": lambda better, worse: decided(
             better, worse, 2 * sqrt(better.shape[1])
         ),
+        "root-forgotten": lambda better, worse: decided(better, worse, 2 / sqrt(better.shape[1])),
+        "shifts-for-seeds": lambda better, worse: decided(
+            better, worse, 2 * sqrt(better.shape[1] / len(better))
+        ),
+        "one-error-for-all": lambda better, worse: (
+            np.sign((better - worse).mean(1))
+            * (
+                abs((better - worse).mean(1))
+                > 2 * (better - worse).std(ddof=1) / sqrt(better.shape[1])
+            )
+        ),
+        "undecided-as-opposite": lambda better, worse: 2 * (decided(better, worse) == 1) - 1,
         "sign-alone": lambda better, worse: np.sign((better - worse).mean(1)).astype(int),
         "opposite-forgotten": lambda better, worse: (decided(better, worse) > 0).astype(int),
         "decided-alone": lambda better, worse: abs(decided(better, worse)),

@@ -1,5 +1,6 @@
 """Exercises of notebook 09: an adapter, the weight of DoRA, and what some seeds decide."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,12 @@ ADAPTER = Exercise(
             "the ReLU stands after the way up; it belongs in the bottleneck.",
             lambda x, W_down, b_down, W_up, b_up: (
                 x + _relu((x @ W_down.T + b_down) @ W_up.T + b_up)
+            ),
+        ),
+        "activation-behind-the-way-up": WrongAnswer(
+            "the ReLU stands after the way up, before b_up; it belongs in the bottleneck.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x + _relu((x @ W_down.T + b_down) @ W_up.T) + b_up
             ),
         ),
         "activation-over-the-sum": WrongAnswer(
@@ -138,12 +145,6 @@ def _normalized(axis: int | None, *, of_W0: bool = False, power: int = 1) -> Ans
     return answer
 
 
-def _by_columns(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
-    V = W0 + alpha / len(A) * B @ A
-    W: Array = V / np.linalg.norm(V, axis=1, keepdims=True) * magnitude
-    return W
-
-
 DORA = Exercise(
     "09",
     "the weight of DoRA",
@@ -190,10 +191,39 @@ DORA = Exercise(
                 * (W0 / np.linalg.norm(W0, axis=1, keepdims=True) + alpha / len(A) * B @ A)
             ),
         ),
+        "both-normalized": WrongAnswer(
+            "the rows of W0 are brought to norm 1 before the update is added, which changes "
+            "how far it turns them. Add to W0 as it is.",
+            lambda W0, A, B, alpha, magnitude: _dora(
+                W0 / np.linalg.norm(W0, axis=1, keepdims=True), A, B, alpha, magnitude
+            ),
+        ),
+        "sum-of-absolutes": WrongAnswer(
+            "this divides by the sum of the absolute values in a row; its length is the root of "
+            "the sum of squares.",
+            lambda W0, A, B, alpha, magnitude: (
+                (V := W0 + alpha / len(A) * B @ A) * (magnitude / np.abs(V).sum(axis=1))[:, None]
+            ),
+        ),
+        "mean-of-squares": WrongAnswer(
+            "this takes the mean of the squares in a row; its length is the root of their sum.",
+            lambda W0, A, B, alpha, magnitude: (
+                _dora(W0, A, B, alpha, magnitude) * W0.shape[1] ** 0.5
+            ),
+        ),
         "by-columns": WrongAnswer(
+            "norms and magnitudes work on columns. Each belongs to an output, a row: what shape do "
+            "the vectors need?",
+            lambda W0, A, B, alpha, magnitude: (
+                magnitude * (V := W0 + alpha / len(A) * B @ A) / np.linalg.norm(V, axis=1)
+            ),
+        ),
+        "magnitude-by-columns": WrongAnswer(
             "the magnitudes multiply columns. Each belongs to an output, a row: what shape does "
             "the vector need?",
-            _by_columns,
+            lambda W0, A, B, alpha, magnitude: (
+                _dora(W0, A, B, alpha, np.ones_like(magnitude)) * magnitude
+            ),
         ),
         "direction-alone": WrongAnswer(
             "the rows have norm 1; the magnitude is missing.",
@@ -250,16 +280,18 @@ def _whole(answer: Any) -> Any:
     return answer
 
 
-def _decided(
-    limit: float = 2.0, *, ddof: int = 1, root: bool = True, paired: bool = True
-) -> Answer:
+Error = Callable[[Array, Array], Any]
+"""What the mean of a shift is compared with, from the accuracies of two methods."""
+
+
+def _error(better: Array, worse: Array, ddof: int = 1) -> Any:
+    return (better - worse).std(axis=1, ddof=ddof) / better.shape[1] ** 0.5
+
+
+def _decided(error: Error = _error, limit: float = 2.0) -> Answer:
     def answer(better: Array, worse: Array) -> Any:
-        d, n = better - worse, better.shape[1]
-        squares = d.var(axis=1, ddof=ddof)
-        if not paired:
-            squares = better.var(axis=1, ddof=ddof) + worse.var(axis=1, ddof=ddof)
-        error = np.sqrt(squares / (n if root else 1))
-        return (np.sign(d.mean(axis=1)) * (np.abs(d.mean(axis=1)) > limit * error)).astype(int)
+        mean, least = (better - worse).mean(axis=1), limit * error(better, worse)
+        return (mean > least).astype(int) - (mean < -least)
 
     return answer
 
@@ -277,24 +309,42 @@ VERDICT = Exercise(
         "unpaired": WrongAnswer(
             "the spread of each method is taken by itself. A seed that is hard for one is hard for "
             "the other, and that drops out if the difference is taken first.",
-            _decided(paired=False),
+            _decided(lambda b, w: np.hypot(_error(b, 0 * b), _error(w, 0 * w))),
         ),
         "one-error": WrongAnswer(
-            "one standard error is enough here; two are asked for.", _decided(1.0)
+            "one standard error is enough here; two are asked for.", _decided(limit=1.0)
         ),
         "deviation-for-error": WrongAnswer(
             "this compares with the deviation of single seeds. The mean of several seeds varies "
             "less than one of them.",
-            _decided(root=False),
+            _decided(lambda b, w: (b - w).std(axis=1, ddof=1)),
         ),
         "divided-by-all": WrongAnswer(
             "the deviation divides by the number of seeds. Their mean was estimated from them too, "
             "which costs one.",
-            _decided(ddof=0),
+            _decided(lambda b, w: _error(b, w, ddof=0)),
+        ),
+        "root-forgotten": WrongAnswer(
+            "the deviation is divided by the number of seeds; the mean of n numbers does not vary "
+            "n times less than one of them.",
+            _decided(lambda b, w: _error(b, w) / b.shape[1] ** 0.5),
+        ),
+        "shifts-for-seeds": WrongAnswer(
+            "the deviation is divided by the root of the number of shifts, which is the length of "
+            "the array. How many numbers is each mean of?",
+            _decided(lambda b, w: (b - w).std(axis=1, ddof=1) / len(b) ** 0.5),
+        ),
+        "one-error-for-all": WrongAnswer(
+            "all shifts are compared with one error; each has its own.",
+            _decided(lambda b, w: (b - w).std(ddof=1) / b.shape[1] ** 0.5),
+        ),
+        "undecided-as-opposite": WrongAnswer(
+            "what is not above two standard errors counts as the opposite; there is a third case.",
+            lambda better, worse: np.where(_decided()(better, worse) > 0, 1, -1),
         ),
         "sign-alone": WrongAnswer(
             "this is the sign of the mean difference, however small beside its error.",
-            _decided(0.0),
+            _decided(limit=0.0),
         ),
         "opposite-forgotten": WrongAnswer(
             "where the other method is better the answer is 0; undecided and the opposite are not "
@@ -319,7 +369,7 @@ VERDICT = Exercise(
         "The mean of n numbers varies less than one of them. By which factor? And look up what "
         "NumPy divides by in a standard deviation, if it is not told otherwise.",
         "Each shift has one mean and one error, both over the second axis. Two comparisons make "
-        "two arrays of truth values, and a difference of these has three values.",
+        "two arrays of truth values, and as whole numbers their difference has three values.",
     ),
 )
 

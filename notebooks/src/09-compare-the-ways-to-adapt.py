@@ -375,20 +375,20 @@ for what, names in (pairs | alone).items():
 
 # %% [markdown]
 # A seed fixes the split of the images, the pretrained network and the order of the batches for
-# every method. So we subtract *within* a seed, and what the methods share drops out. Here is LoRA
-# (r = 8) less the head alone on one shift, in points of accuracy on the new task:
+# every method. So we subtract *within* a seed, and what the methods share drops out. Here is DoRA
+# less LoRA, both with r = 8, on one shift, in points of accuracy on the new task:
 
 # %% to 1e-9
-shift_name = "middle"
+shift_name, one, other = "near", "dora", "lora-8"
 accuracies = {
     name: np.array([100 * runs.at(shift_name, name, seed)["target"] for seed in runs.seeds])
-    for name in ("lora-8", "head")
+    for name in (one, other)
 }
-difference = accuracies["lora-8"] - accuracies["head"]
+difference = accuracies[one] - accuracies[other]
 mean, error = difference.mean(), difference.std(ddof=1) / np.sqrt(len(difference))
-print("seed by seed:", " ".join(f"{one:+.2f}" for one in difference))
+print("seed by seed:", " ".join(f"{points:+.2f}" for points in difference))
 print(f"mean {mean:+.2f}, standard error of the mean {error:.2f}, quotient {mean / error:+.1f}")
-theirs = runs.target("lora-8", "head")[shift_name]
+theirs = runs.target(one, other)[shift_name]
 same = np.allclose((mean, error), (100 * theirs.mean, 100 * theirs.error))
 print("the same as the package's:", same)
 
@@ -415,9 +415,9 @@ print(f"the sign is right on {right} of {len(found)} shifts")
 FIGURES["paired"].picture(better="lora-8", worse="head")
 
 # %% [markdown]
-# "LoRA beats training the head alone" holds *partly*: where the image is turned. Where the old
-# features serve a new last layer, the head does it with fewer numbers. On `inverted` W1 asks for
-# full rank, and yet the head is far ahead: what is enough is not what is needed.
+# "LoRA beats training the head alone" holds *partly*: where the image is turned. On the other three
+# the head is ahead, with fewer numbers. On `inverted` the exact solution changes W1 by full rank,
+# and the head does without: what is enough is not what is needed.
 #
 # **Predict.** How often does noise pass this rule? Draw five differences from a normal distribution
 # around zero: in what per cent of the draws is the mean above two standard errors?
@@ -533,8 +533,8 @@ print(f"off, {sum(back)} of {len(back)} runs give the old accuracy and the bytes
 # Or train LoRA at that rank from the beginning. As a control, put a random update of the same rank
 # and singular values in place of the truncated one.
 #
-# **Predict.** On `far`, with frozen biases: which of the two is better at r = 1, and which at r =
-# 16? What does the random one reach? Write down the accuracies.
+# **Predict.** On `far`, with frozen biases: which of the two is better at rank 1, and which at
+# rank 16? What does the random one reach? Write down the accuracies.
 
 # %%
 guess_ranks = {"r = 1, trained": 50, "r = 1, truncated": 50, "r = 1, random": 50}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import exercises_page
+import summary_page
 
 from lora_ref.claims import article, judge, literature, report
 from lora_ref.claims.quantities import QUANTITIES
@@ -78,6 +79,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "literature.md": of_literature,
     "add-a-source.md": of_vocabulary,
     "exercises.md": of_exercises,
+    "summary.md": summary_page.as_markdown,
 }
 """Every page that is written here, and what it is to hold."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lora_ref.claims.layout import escape
-from lora_ref.exercises.exercise import Exercise
+from lora_ref.exercises.exercise import Exercise, in_words
 
 RESULTS: Mapping[str, str] = {
     "right": "as the specification, for seven inputs of random sizes and values",
@@ -11,6 +11,7 @@ RESULTS: Mapping[str, str] = {
     "missing": "in a file: there is no function of the exercise's name",
     "no-function": "a value was handed in, not a function",
     "signature": "the function takes other arguments",
+    "ruled-out": "it uses what the task rules out, such as a loop: found in its code",
     "the-specification": "a copy of the loops, which are right and slow",
     "raises": "it raises an error, which is quoted with the shapes that led to it",
     "square-only": "it raises an error, and where all sides are equal it would be right",
@@ -49,6 +50,7 @@ and values, where no matrix is square, and says what is wrong. Without notebooks
 ```sh
 lora-ref exercises                        # the list
 lora-ref exercises grad-A                 # a task
+lora-ref exercises count --loops          # one whose loops give its formula away, with them
 lora-ref exercises --stubs > answers.py   # a file to fill in
 lora-ref exercises --check answers.py     # its grades; or those of a folder of files and notebooks
 ```
@@ -57,6 +59,9 @@ Each file runs in a process of its own with a time limit. **That is no sandbox**
 whatever you can, and forge its grades, by patching NumPy or the exercise or by writing into its
 report. `--json` prints the results by the names below. The exit status is 0 if something
 was attempted, and all of that is right.
+
+Most have a question, to be answered before anything is written, and hints: `hint("grad-A", 1)` is
+the first; none gives the answer.
 
 ## The results of every exercise
 
@@ -76,8 +81,24 @@ def as_markdown(exercises: Sequence[Exercise]) -> str:
         lines += [
             f"\n## {one.id}: {one.title}\n",
             f"Notebook {one.notebook}, `{one.signature.removeprefix('def ').removesuffix(':')}`.\n",
+            *_asked(one),
             "| result | message |\n|---|---|",
         ]
         for name, wrong in one.wrong_answers.items():
             lines.append(f"| `{name}` | {escape(wrong.message)} |")
     return INTRODUCTION.format(count=len(exercises)) + "\n".join(lines) + "\n"
+
+
+def _asked(one: Exercise) -> list[str]:
+    """Return what is asked and ruled out, and how many hints there are; no answer."""
+    lines = []
+    if one.question:
+        lines.append(f"Before you write: {escape(one.question)}\n")
+    if one.hints:
+        numbers = ", ".join(str(i) for i in range(1, len(one.hints) + 1))
+        lines.append(f"Hints: {numbers}.\n")
+    if one.without:
+        lines.append(f"Without {in_words(one.without, 'and')}.\n")
+    if one.folded:
+        lines.append("Its loops are shown on demand alone.\n")
+    return lines

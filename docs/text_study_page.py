@@ -56,10 +56,10 @@ def as_page(results: Mapping[str, Any]) -> str:
         "update, in directions drawn uniformly.\n",
         _truncated(found),
         "## Intruder directions\n",
-        f"Of the {measures.LEADING} leading left singular vectors of each adapted map, those "
-        f"whose cosine with every one of the pretrained map is below {measures.COSINE} (Shuttleworth "
-        "et al., 2024, arXiv 2410.21228), in all 24 maps together, mean over texts and seeds. At "
-        "the trained norm, and at norms that are the same for all: the update is multiplied by a "
+        f"Of the {measures.LEADING} leading left singular vectors of each adapted map, those whose "
+        f"cosine with every one of the pretrained map is below {measures.COSINE} (Shuttleworth et "
+        "al., 2024, arXiv 2410.21228), in all 24 maps together, mean over texts and seeds. At the "
+        "trained norm, and at norms that are the same for all: the update is multiplied by a "
         "number. *Random* has the same singular values.\n",
         _intruders(found),
         "## The learning rates\n",
@@ -127,10 +127,20 @@ def _summary(results: Mapping[str, Any], found: TextRuns) -> str:
         norm: judged(found.paired(found.intruders("lora-8", "maps", place)))
         for place, norm in enumerate(measures.NORMS, start=1)
     }
+    numbers = found.at("verse", "lora-8", found.seeds[0])["parameters"]
+    less = "LoRA (r = 8), on, forgets less than the maps whole"
+    as_much = "the same, at strengths where both have learned as much"
+    drawn = mean("lora-8", lambda run: run["random"][1])
+    shown = {
+        "lora-8": "LoRA (r = 8)",
+        "lora-1": "at r = 1",
+        "lora-32": "at r = 32",
+        "maps": "whole",
+    }
     lines = [
-        f"**The voice changes.** Off, the model has {off_new:.2f} nats a token on the new texts and "
-        f"{off_old:.2f} on the old. With LoRA (r = 8, all maps, {found.at('verse', 'lora-8', 0)['parameters']:,} numbers) it "
-        f"has {new('lora-8'):.2f} and {old('lora-8'):.2f}; with the same maps trained whole "
+        f"**The voice changes.** Off, the model has {off_new:.2f} nats a token on the new texts "
+        f"and {off_old:.2f} on the old. With LoRA (r = 8, all maps, {numbers:,} numbers) it has "
+        f"{new('lora-8'):.2f} and {old('lora-8'):.2f}; with the same maps trained whole "
         f"{new('maps'):.2f} and {old('maps'):.2f}; with everything trained {new('full'):.2f} and "
         f"{old('full'):.2f}.",
         "**Where to put it, at equal count.** "
@@ -139,26 +149,27 @@ def _summary(results: Mapping[str, Any], found: TextRuns) -> str:
         "**Rank.** From r = 1 to r = 32 the loss on the new text goes "
         + ", ".join(f"{new(f'lora-{r}'):.3f}" for r in RANKS)
         + f"; the maps whole have {new('maps'):.3f}.",
-        "**Frozen is not kept.** Off, the adapter leaves the base bit for bit. On, that LoRA (r = 8) forgets less than the "
-        f"maps trained whole: {verdicts['LoRA (r = 8), on, forgets less than the maps whole']}; at "
-        "strengths where both have learned as much: "
-        f"{verdicts['the same, at strengths where both have learned as much']}. A random update of "
-        "the singular values of LoRA's (r = 8) raises the old loss to "
-        f"{mean('lora-8', lambda run: run['random'][1]):.2f}, the trained one to {old('lora-8'):.2f}.",
-        "**The rate is not ten times that of full fine-tuning.** The best rate of LoRA over that "
-        "of the same maps whole: "
+        "**Frozen is not kept.** Off, the adapter leaves the base bit for bit. On, that LoRA "
+        f"(r = 8) forgets less than the maps trained whole: {verdicts[less]}; at strengths where "
+        f"both have learned as much: {verdicts[as_much]}. A random update with the singular values "
+        f"of LoRA's (r = 8) raises the old loss to {drawn:.2f}, the trained one to "
+        f"{old('lora-8'):.2f}.",
+        "**Which learning rate.** It is often said to be ten times that of full fine-tuning. The "
+        "best rate of LoRA over that of the same maps whole: "
         + ", ".join(f"{ratio:g} at r = {r}" for r, ratio in ratios.items())
         + f"; LoRA's at r = 8 over that of everything: {chosen['lora-8'] / chosen['full']:g}. "
-        "Rates were tried in twos, so each ratio may be off by one or two factors of two.",
+        "Rates were tried in twos, so a ratio may be off by a factor of two either way.",
         "**Trained at a rank, or truncated to it.** Training at the rank is better on both texts "
         f"at r = {', '.join(map(str, trained)) or 'none'} of {', '.join(map(str, RANKS))}.",
-        "**Intruder directions are mostly norm.** At its trained norm LoRA (r = 8) has "
-        f"{own['lora-8'][0]:.0f} of {24 * measures.LEADING}, a random update of the same singular "
-        f"values {own['lora-8'][1]:.0f}; at r = 1 {own['lora-1'][0]:.0f} and {own['lora-1'][1]:.0f}, "
-        f"at r = 32 {own['lora-32'][0]:.0f} and {own['lora-32'][1]:.0f}; the maps whole "
-        f"{own['maps'][0]:.0f} and {own['maps'][1]:.0f}. That the trained update has more than the "
-        "random one: "
-        + ", ".join(f"{name} {verdict}" for name, verdict in beyond.items())
+        "**Intruder directions, beside the control.** At the trained norm, of "
+        f"{24 * measures.LEADING} leading directions so many are intruders, and of a random update "
+        "of the same singular values so many: "
+        + "; ".join(
+            f"{name} {own[method][0]:.0f} and {own[method][1]:.0f}"
+            for method, name in shown.items()
+        )
+        + ". That the trained update has more than the random one: "
+        + ", ".join(f"{name} {beyond[method]}" for method, name in shown.items())
         + ". That LoRA (r = 8) has more than the maps whole at one and the same norm: "
         + ", ".join(f"at {norm:g} {name}" for norm, (name, _) in at_equal.items())
         + ".",

@@ -68,6 +68,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "transformer.*",
         "mistakes.*",
         "study.*",
+        "text_study.*",
     ),
     "teaching": (
         "claims.*",

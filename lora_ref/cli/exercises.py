@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", metavar="S", help="the time limit of a file (20)")
     parser.add_argument("--seed", metavar="N", help="draw other sizes and numbers (0)")
     parser.add_argument("--stubs", action="store_true", help="print a file to fill in")
+    parser.add_argument(
+        "--loops", action="store_true", help="print the loops of tasks that fold them away"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -49,6 +52,8 @@ def run(options: argparse.Namespace) -> Outcome:
     if len(asked) > 1 or (options.json and asked not in ([], ["--check"])):
         flags = " and ".join([*asked, "--json"] if options.json else asked)
         raise LoraRefError(f"{flags} do not go together, expected one of them")
+    if options.loops and (asked or options.json or not options.ids):
+        raise LoraRefError("--loops goes with names of exercises, and with no other option")
     chosen = [exercise(id) for id in dict.fromkeys(options.ids or EXERCISES)]
     if options.check is not None:
         return _check(options, chosen)
@@ -59,10 +64,11 @@ def run(options: argparse.Namespace) -> Outcome:
         rows = [_row(one, None, None) for one in chosen]
         return Outcome(as_json({"schema": 1, "exercises": rows}))
     if options.stubs:
-        head = "import numpy as np\n\n\n"
-        return Outcome(head + "\n\n".join(one.stub() for one in chosen).rstrip())
+        needed = dict.fromkeys(line for one in chosen for line in one.imports)
+        head = "\n".join([*needed, *([""] if needed else []), "import numpy as np"])
+        return Outcome(head + "\n\n\n" + "\n\n".join(one.stub() for one in chosen).rstrip())
     if options.ids:
-        return Outcome("\n\n\n".join(one.text() for one in chosen))
+        return Outcome("\n\n\n".join(one.text(loops=options.loops) for one in chosen))
     lines = columns(((one.notebook, one.id, one.title) for one in chosen), "<<<")
     return Outcome("\n".join([*lines, "", HINT]))
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.exercise import Answer, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import Answer, Exercise, WrongAnswer, wrapped
 from lora_ref.exercises.feedback import Feedback, diagnose
 from lora_ref.exercises.topics import ALL
 from lora_ref.suggestions import nearest_or_all
@@ -45,9 +45,12 @@ def check(id: str, function: Answer, *, seed: int = 0) -> Feedback:
     return diagnose(exercise(id), function, seed)
 
 
-def show(id: str) -> str:
-    """Return the task of an exercise and its specification in plain loops, to be printed."""
-    return exercise(id).text()
+def show(id: str, *, loops: bool = False) -> str:
+    """Return the task of an exercise and its specification in plain loops, to be printed.
+
+    Loops that would give a formula away are left out, unless `loops` is true.
+    """
+    return exercise(id).text(loops=loops)
 
 
 def hint(id: str, step: int = 1) -> str:
@@ -56,4 +59,4 @@ def hint(id: str, step: int = 1) -> str:
     step = as_count("step in hint", step)
     if step > len(hints):
         raise LoraRefError(f"step in hint is {step}, expected 1 to {len(hints)} for {id}")
-    return f"{id}, hint {step} of {len(hints)}: {hints[step - 1]}"
+    return wrapped(f"{id}, hint {step} of {len(hints)}: {hints[step - 1]}")

@@ -1,10 +1,13 @@
 """One call of a student's function with random arguments, beside what the specification returns."""
 
 import copy
+import io
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +18,10 @@ from lora_ref.exercises.exercise import Answer, Arguments, Exercise
 
 LONGEST_MESSAGE = 160
 """Characters of a student's error message that are quoted."""
+
+
+FLOAT32 = 1e-6
+"""To what a single number in float32 can be trusted, a few roundings included."""
 
 
 class Part(NamedTuple):
@@ -108,14 +115,16 @@ def attempts(exercise: Exercise, function: Answer, seed: int) -> list[Attempt]:
     """Call a function once for each batch size, with new random arguments each time."""
     rngs = [np.random.default_rng([seed, i]) for i in range(len(exercise.batch_sizes))]
     return [
-        attempt(exercise, function, exercise.draw(rng, n), n)
-        for rng, n in zip(rngs, exercise.batch_sizes, strict=True)
+        attempt(exercise, function, exercise.draw(rng, n), n, quiet=i > 0)
+        for i, (rng, n) in enumerate(zip(rngs, exercise.batch_sizes, strict=True))
     ]
 
 
-def attempt(exercise: Exercise, function: Answer, arguments: Arguments, n: int) -> Attempt:
+def attempt(
+    exercise: Exercise, function: Answer, arguments: Arguments, n: int, *, quiet: bool = True
+) -> Attempt:
     """Call a function once, and find out which of its arguments it has written to."""
-    got, error, given = call(function, arguments)
+    got, error, given = call(function, arguments, quiet=quiet)
     changed = tuple(
         name
         for name, value in arguments.items()
@@ -125,14 +134,19 @@ def attempt(exercise: Exercise, function: Answer, arguments: Arguments, n: int) 
 
 
 def call(
-    function: Answer, arguments: Arguments
+    function: Answer, arguments: Arguments, *, quiet: bool = True
 ) -> tuple[Any, BaseException | None, Mapping[str, Any]]:
-    """Return what a function returns or raises for copies of arguments, and those copies."""
+    """Return what a function returns or raises for copies of arguments, and those copies.
+
+    A Fraction that it returns is an int here, or a float where it is not whole.
+    What it prints is lost where `quiet` is true: a student wants to see one call, not all of them.
+    """
     given = copy.deepcopy(arguments)
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    silence = redirect_stdout(io.StringIO()) if quiet else nullcontext()
+    with warnings.catch_warnings(), np.errstate(all="ignore"), silence:
         warnings.simplefilter("ignore")  # a division by zero shows in what is returned
         try:
-            return function(*given.values()), None, given
+            return _without_fractions(function(*given.values())), None, given
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the student's, whatever it is
@@ -165,7 +179,10 @@ def message_of(error: BaseException) -> str:
 
 
 def close(got: Any, expected: Any, tolerance: float) -> bool:
-    """Return whether a value has the expected type and shape, and is equal to the tolerance."""
+    """Return whether a value has the expected type and shape, and is equal to the tolerance.
+
+    A single number may be a float32; an array in float32 has lost digits.
+    """
     if isinstance(expected, tuple):
         return (
             isinstance(got, tuple)
@@ -179,6 +196,8 @@ def close(got: Any, expected: Any, tolerance: float) -> bool:
         return False
     if b.dtype.kind in "bi" or not b.any():  # zeros have no norm to be relative to
         return bool(np.array_equal(a, b))
+    if a.ndim == 0 and a.dtype == np.float32:
+        tolerance = max(tolerance, FLOAT32)
     return relative_error(a, b) <= tolerance
 
 
@@ -217,6 +236,15 @@ def fault_of_type(got: Any, expected: Any) -> str:
     return "" if right else f"it returns {_type_and_shape(got)}, expected {wanted}"
 
 
+def _without_fractions(value: Any) -> Any:
+    """Return a value in which a Fraction is an int, or a float where it is not whole."""
+    if type(value) is tuple:
+        return tuple(map(_without_fractions, value))
+    if not isinstance(value, Fraction):
+        return value
+    return value.numerator if value.denominator == 1 else float(value)
+
+
 def _type_and_shape(value: Any) -> str:
     return f"an array of shape {value.shape}" if type(value) is np.ndarray else type_name(value)
 
@@ -240,9 +268,10 @@ def _same(a: Any, b: Any) -> bool:
 
 def _describe(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return str(value.shape).replace(" ", "") if value.size > 4 else np.array2string(value)
+        short = value.ndim == 1 and value.size <= 4
+        return np.array2string(value) if short else str(value.shape).replace(" ", "")
     if isinstance(value, list | tuple) and value and isinstance(value[0], np.ndarray):
-        return f"{len(value)} arrays"
+        return f"[{', '.join(map(_describe, value))}]"
     if isinstance(value, np.random.Generator):
         return "a generator"
     return f"{value:g}" if isinstance(value, float) else str(value)

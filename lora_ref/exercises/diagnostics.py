@@ -15,6 +15,7 @@ from lora_ref.exercises.attempt import (
     relative_error,
 )
 from lora_ref.exercises.exercise import Answer
+from lora_ref.exercises.special import in_common
 
 Diagnosis = tuple[str, str]
 """The name of a result, and the message to the student."""
@@ -168,6 +169,8 @@ def _is_rounded(attempts: Sequence[Attempt]) -> Diagnosis | None:
         is_float = np.asarray(part.expected).dtype.kind == "f"
         if not is_float or (np.any(part.got) and not np.any(part.expected)):
             return None  # what should be zero and is not has no right digits
+    if all(part.right for part in parts):
+        return None
     error = max(relative_error(part.got, part.expected) for part in parts)
     if not attempts[0].exercise.tolerance < error < 1e-4:
         return None
@@ -181,16 +184,19 @@ def _is_wrong(attempts: Sequence[Attempt]) -> Diagnosis | None:
     wrong = [one for one in attempts if not one.right]
     if not wrong:
         return None
-    one, right = wrong[0], len(attempts) - len(wrong)
-    name = "sometimes-right" if right else "value"
-    some = f"right for {right} of {len(attempts)} inputs; " if right else ""
+    one, right = wrong[0], [each for each in attempts if each.right]
     part = next(part for part in one.parts if not part.right)
     a, b = np.asarray(part.got), np.asarray(part.expected)
     at = np.unravel_index(int(np.argmax(np.abs(a - b * 1.0))), b.shape)
     place = f"at {tuple(int(i) for i in at)} " if b.ndim else ""
-    return name, (
-        f"{some}{part.prefix}{place}you have {_text(a[at])}, the specification {_text(b[at])}, "
-        f"with {one.where}."
+    yours = f"{part.prefix}{place}you have {_text(a[at])}, the specification {_text(b[at])}"
+    if not right:
+        return "value", f"{yours}, with {one.where}."
+    common = in_common(right, wrong)
+    special = f" Of these alone it is true that {common}." if common else ""
+    return "sometimes-right", (
+        f"right for {len(right)} of {len(attempts)} inputs, such as {right[0].where}.{special} "
+        f"With {one.where}, {yours}."
     )
 
 

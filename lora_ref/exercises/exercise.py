@@ -3,7 +3,7 @@
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,6 +14,12 @@ Arguments: TypeAlias = dict[str, Any]
 
 Answer: TypeAlias = Callable[..., Any]
 """A function that answers an exercise, rightly or wrongly."""
+
+WIDTH = 96
+"""Characters of a line that is printed."""
+
+LOOPS = ("for", "while", "einsum")
+"""Ruled out where a task is to be solved by products of matrices: a copy of its loops is not."""
 
 
 class WrongAnswer(NamedTuple):
@@ -50,6 +56,9 @@ class Exercise:
     batch_sizes: tuple[int, ...] = (3, 1, 4, 2, 5, 6, 7)
     question: str = ""  # to answer before anything is written: a prediction or a reason
     hints: tuple[str, ...] = ()  # three steps, none of which is the answer
+    folded: bool = False  # whether the loops give the formula away, and are shown on demand alone
+    without: tuple[str, ...] = ()  # what an answer may not use: see `restrictions`
+    imports: tuple[str, ...] = ()  # the lines that the task needs besides ``import numpy as np``
 
     @property
     def function(self) -> str:
@@ -73,16 +82,57 @@ class Exercise:
         source = re.sub(r"def (\w+)\(([^)]*)\)(?: -> [^:\n]*)?:", _without_annotations, source)
         return re.sub(r"(?m)^(\s+\w+): [\w\[\], ]+ = ", r"\1 = ", source)
 
-    def text(self) -> str:
-        """Return title, task, question and specification, to be printed."""
-        asked = f"\n\nBefore you write: {self.question}" if self.question else ""
-        head = f"{self.id}: {self.title}\n\n{self.task}{asked}"
-        return f"{head}\n\nIn plain loops:\n\n{self.loops}"
+    @property
+    def asked(self) -> str:
+        """The task, with what an answer may not use and what it has to import."""
+        lines = [self.task]
+        if self.without:
+            lines.append(f"Write it without {in_words(self.without, 'and')}.")
+        if self.imports:
+            lines.append(f"It needs: {'; '.join(self.imports)}")
+        return "\n".join(lines)
+
+    @property
+    def how_to_unfold(self) -> str:
+        """Where the loops are that `text` does not show, or an empty text."""
+        if not self.folded:
+            return ""
+        return (
+            "The specification in plain loops gives the formula away, and is folded:\n"
+            f'print(show("{self.id}", loops=True)) shows it, and so does\n'
+            f"lora-ref exercises {self.id} --loops."
+        )
+
+    def text(self, *, loops: bool = False) -> str:
+        """Return title, task, question and specification, to be printed.
+
+        A specification that is folded is shown where `loops` is true.
+        """
+        parts = [f"{self.id}: {self.title}", self.asked]
+        if self.question:
+            parts.append(wrapped(f"Before you write: {self.question}"))
+        if self.hints:
+            last = len(self.hints)
+            parts.append(f'Hints: print(hint("{self.id}", 1)), and so on to {last}.')
+        shown = loops or not self.folded
+        parts.append(f"In plain loops:\n\n{self.loops}" if shown else self.how_to_unfold)
+        return "\n\n".join(parts)
 
     def stub(self) -> str:
         """Return the function to write without its body, under the task as a comment."""
-        comment = textwrap.indent(self.task, "# ", lambda line: True).replace("# \n", "#\n")
+        text = "\n\n".join(filter(None, (self.asked, self.how_to_unfold)))
+        comment = textwrap.indent(text, "# ", lambda line: True).replace("# \n", "#\n")
         return f"# {self.id}: {self.title}\n#\n{comment}\n{self.signature}\n    ...\n"
+
+
+def wrapped(text: str) -> str:
+    """Return a text in lines that are as long as those of the tasks."""
+    return "\n".join(textwrap.fill(line, WIDTH) for line in text.splitlines())
+
+
+def in_words(names: Sequence[str], last: str) -> str:
+    """Return names as a list in a sentence, `last` before the last of them."""
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _without_annotations(header: re.Match[str]) -> str:

@@ -13,6 +13,7 @@ from lora_ref.checks import as_count
 from lora_ref.exercises.attempt import Attempt, attempt, attempts, call, map_arrays, type_name
 from lora_ref.exercises.diagnostics import DIAGNOSES, Diagnosis, returned_nothing
 from lora_ref.exercises.exercise import Answer, Exercise
+from lora_ref.exercises.restrictions import sentence, used
 
 RIGHT = "right"
 NOT_ATTEMPTED = "not-attempted"
@@ -58,6 +59,8 @@ def _diagnosis(exercise: Exercise, function: Answer, seed: int) -> Diagnosis:
     fault = _not_callable(exercise, function)
     if fault:
         return fault
+    if found_in_it := used(function, exercise.without):
+        return "ruled-out", sentence(found_in_it, exercise.without)
     made = attempts(exercise, function, seed)
     if _not_attempted(made):
         return NOT_ATTEMPTED, "not attempted yet."

@@ -1,7 +1,8 @@
-"""Pictures of counts: trained numbers and bytes of training, for published models."""
+"""Pictures of counts: trained numbers, multiply-adds and bytes of training."""
 
 from collections.abc import Mapping, Sequence
 
+from lora_ref.checks import as_count
 from lora_ref.counting import (
     Full,
     LoRA,
@@ -9,6 +10,11 @@ from lora_ref.counting import (
     ParameterCount,
     TrainingMemory,
     count_parameters,
+    full_bytes,
+    full_multiply_adds,
+    lora_bytes,
+    lora_multiply_adds,
+    lora_params,
     training_memory,
 )
 from lora_ref.counting.parameters import itemsize
@@ -19,6 +25,9 @@ from lora_ref.quantize import bits_per_weight
 
 GB = 1e9
 """Bytes of a gigabyte."""
+
+MIB = 2**20
+"""Bytes of a mebibyte."""
 
 
 def parameters(parameter_counts: Sequence[ParameterCount], *, theme: str = "light") -> Picture:
@@ -142,5 +151,110 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
         figure,
         f"Memory of training without activations. {'. '.join(said)}. LoRA saves gradients and "
         "optimiser states, not weights; quantising saves weights.",
+        theme,
+    )
+
+
+def step_cost(width: int, *, theme: str = "light") -> Picture:
+    """Draw what LoRA costs beside full fine-tuning of a square weight, against the rank.
+
+    Multiply-adds of a forward pass and of a step, and the share of trained numbers. The limits are
+    those of `counting.lora_multiply_adds`: a step costs ``2/3 + 2 r / d`` of the full one, so as
+    much at ``d / 6``, and the forward pass ``1 + 2 r / d``, twice as much at ``d / 2``.
+    """
+    if as_count("width in figures.step_cost", width) < 12:
+        raise LoraRefError(f"width in figures.step_cost is {width}, expected at least 12")
+    whole = full_multiply_adds(width, width, n=1)
+    last = 5 * width // 8
+    ranks = sorted({*range(1, last, max(1, last // 60)), last})
+    costs = [lora_multiply_adds(width, width, r, n=1) for r in ranks]
+    trained = [lora_params(width, width, r) / whole.forward for r in ranks]
+    forward = [cost.forward / whole.forward for cost in costs]
+    step = [cost.total / whole.total for cost in costs]
+    even, half = width / 6, width / 2
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        axes.axhline(1, color=ink.grey, ls="--", lw=1.6)
+        axes.text((even + half) / 2, 0.95, "as much as full", ha="center", va="top")
+        for values, colour, line, label in (
+            (forward, ink.vermillion, "-.", "forward pass"),
+            (step, ink.blue, "-", "a training step"),
+            (trained, ink.green, ":", "trained numbers"),
+        ):
+            axes.plot(ranks, values, color=colour, ls=line, lw=3, label=label)
+        axes.plot([0], [2 / 3], "o", color=ink.blue, ms=9, mfc=ink.paper, clip_on=False)
+        axes.text(0.012 * last, 0.56, "2/3", ha="left", va="top")
+        for r, value, colour, marker in (
+            (even, 1.0, ink.blue, "o"),
+            (half, 1.0, ink.green, "s"),
+            (half, 2.0, ink.vermillion, "D"),
+        ):
+            axes.plot([r], [value], marker, color=colour, ms=9)
+        for low, high, said in (
+            (0, even, "a cheaper step"),
+            (even, half, "fewer numbers, a dearer step"),
+            (half, last, "no saving"),
+        ):
+            axes.axvline(high, color=ink.grey, lw=1.2)
+            axes.text((low + high) / 2, 2.55, said, ha="center", va="center")
+        axes.set_xticks([0, even, half], ["0", f"$d$/6 = {even:.4g}", f"$d$/2 = {half:.4g}"])
+        axes.set(xlim=(0, last), ylim=(0, 2.75), xlabel="rank $r$")
+        axes.set_title(f"LoRA divided by full fine-tuning, a weight of {width} x {width}")
+        legend_above(figure, ncols=3)
+    return Picture(
+        figure,
+        f"LoRA divided by full fine-tuning for a weight of {width} x {width}. A training step "
+        f"costs {step[0]:.3f} of the multiply-adds at r = 1, and as much as full at d/6 = "
+        f"{even:.4g}. At d/2 = {half:.4g} it costs {2 / 3 + 2 * half / width:.2f} times as much, "
+        f"the forward pass {1 + 2 * half / width:.2f} times, and as many numbers are trained.",
+        theme,
+    )
+
+
+def memory_by_rows(width: int, r: int, *, theme: str = "light") -> Picture:
+    """Draw the bytes of training one square weight against the rows of x, both axes logarithmic.
+
+    Everything is float32, the optimiser AdamW, as in `counting.lora_bytes`. A third line is the
+    activations, which both ways keep.
+    """
+    rows = [2**k for k in range(6, 19)]
+    full = [full_bytes(width, width, n=n) for n in rows]
+    lora = [lora_bytes(width, width, r, n=n) for n in rows]
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        for held, colour, line, marker, label in (
+            ([one.total for one in full], ink.vermillion, "-", "s", "full fine-tuning"),
+            ([one.total for one in lora], ink.blue, "-", "o", f"LoRA, r = {r}"),
+            ([one.activations for one in full], ink.grey, "--", "", "activations of either"),
+        ):
+            axes.plot(
+                rows, [size / MIB for size in held], color=colour, ls=line, marker=marker, lw=3,
+                label=label,
+            )  # fmt: skip
+        shares = [a.total / b.total for a, b in zip(lora, full, strict=True)]
+        for k, side, below in ((0, "left", 14), (len(rows) - 1, "right", 64)):
+            axes.annotate(
+                f"LoRA takes {100 * shares[k]:.0f} %", (rows[k], lora[k].total / MIB),
+                xytext=(0, -below), textcoords="offset points", ha=side, va="top",
+            )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.set_xticks(rows[::3], [f"{n:,}" for n in rows[::3]])
+        least, most = axes.get_ylim()
+        powers = [k for k in range(-10, 40, 2) if least <= 2.0**k <= most]
+        axes.set_yticks([2.0**k for k in powers], [f"{2.0**k:,.4g}" for k in powers])
+        axes.minorticks_off()
+        axes.set_xlabel("rows of x (tokens in a batch)")
+        axes.set_ylabel("MiB held in training")
+        axes.set_title(f"A weight of {width} x {width}, float32 and AdamW")
+        legend_above(figure, ncols=3)
+    return Picture(
+        figure,
+        f"Memory of training a weight of {width} x {width} against the rows of x. With {rows[0]} "
+        f"rows LoRA at r = {r} takes {100 * shares[0]:.0f} % of what full fine-tuning takes, with "
+        f"{rows[-1]:,} rows {100 * shares[-1]:.0f} %: the activations, which both keep, are then "
+        f"{100 * full[-1].activations / full[-1].total:.0f} % of the full total.",
         theme,
     )

@@ -24,18 +24,20 @@ from lora_ref.figures import (
     study,
     text_study,
     training,
+    transformer,
     ways,
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
 from lora_ref.layers import Adapter, LoRALinear, initializers
-from lora_ref.lowrank import best_update
+from lora_ref.lowrank import best_update, truncate
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
 from lora_ref.text_study import findings as text_findings
 from lora_ref.text_study.measures import STRENGTHS
 from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.transformer.voices import base_model
 from lora_ref.walkthrough import article_layer
 
 Numbers = Mapping[str, Any]
@@ -150,6 +152,58 @@ def _descents() -> Numbers:
     return {"losses": losses, "floors": floors}
 
 
+def _linear_task() -> tuple[Array, Array, Array]:
+    """Return x, y and W0 of a task whose inputs are not equally loud, and its shift of rank 6."""
+    rng = np.random.default_rng(0)
+    out_features, in_features, n = 12, 16, 64
+    x = rng.standard_normal((n, in_features)) * np.geomspace(3, 1 / 3, in_features)
+    W0 = rng.standard_normal((out_features, in_features)) / 4
+    strengths = 2.0 ** -np.arange(6) / 4
+    shift = rng.standard_normal((out_features, 6)) * strengths @ rng.standard_normal((6, 16))
+    return x, x @ (W0 + shift).T + rng.standard_normal((n, out_features)) / 20, W0
+
+
+@cache
+def _learning_order() -> Numbers:
+    x, y, W0 = _linear_task()
+    r, rng = 4, np.random.default_rng(1)
+    start = LoRALinear.init(W0, r, r, rng, initializer=initializers.normal(0.01))
+    _, history = train(
+        Network({"layer": start}), x, y, optimizer=SGD(lr=0.3), steps=300, batch=len(x), rng=rng,
+        loss=Loss(mean_squared_error, mean_squared_error_backward),
+        callback=lambda step, now: now.trainable["layer.B"] @ now.trainable["layer.A"],
+    )  # fmt: skip
+    A, B = best_update(x, y, W0, r)
+
+    def sizes(update: Array) -> Array:  # as the rows of x see it
+        sigma: Array = np.linalg.svd(x @ update.T, compute_uv=False)[:r] / len(x) ** 0.5
+        return sigma
+
+    grown = np.array([sizes(update) for _, update in history.evaluations])
+    return {"sizes": grown, "goals": sizes(B @ A)}
+
+
+@cache
+def _losses_by_rank() -> Numbers:
+    x, y, W0 = _linear_task()
+    rng, tasks = np.random.default_rng(1), {}
+    for name, rows in (("rows as they are", x), ("white rows", 8 * np.linalg.qr(x)[0])):
+        F = np.linalg.lstsq(rows, y - x @ W0.T, rcond=None)[0].T
+        goal = rows @ F.T  # what is left of it is the loss above that of F
+        ways: dict[str, dict[int, float]] = {"best": {}, "cut": {}, "random A": {}}
+        for r in range(1, 9):
+            A, B = best_update(rows, goal, 0 * W0, r)
+            drawn = []
+            for _ in range(20):
+                h = rows @ rng.standard_normal((len(A), rows.shape[1])).T
+                drawn.append(np.mean((h @ np.linalg.lstsq(h, goal, rcond=None)[0] - goal) ** 2))
+            ways["best"][r] = float(np.mean((rows @ (B @ A).T - goal) ** 2))
+            ways["cut"][r] = float(np.mean((rows @ truncate(F, r).T - goal) ** 2))
+            ways["random A"][r] = float(np.mean(drawn))
+        tasks[name] = ways
+    return {"tasks": tasks}
+
+
 @cache
 def _parameter_counts() -> Numbers:
     return {
@@ -218,6 +272,17 @@ def _strengths() -> Numbers:
     return {"strengths": (0.0, *STRENGTHS), "new": new, "old": old}
 
 
+@cache
+def _weights() -> Numbers:
+    base = base_model()
+    tokens = base.tokenizer.encode("And the LORD spake unto Moses,")
+    _, kept = base.gpt.forward(tokens)
+    first: Any = kept.children["blocks"].caches[0]
+    P = first.children["attention"].inner.weights.y
+    pieces = [base.tokenizer.decode([int(token)]) for token in tokens]
+    return {"weights": P[[0, 3]], "tokens": pieces, "titles": ("head 0", "head 3")}
+
+
 FIGURES: Mapping[str, Entry] = MappingProxyType(
     {
         "two-paths": Entry(
@@ -258,6 +323,15 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         ),
         "start-up": Entry("What moves first", training.start_up, _starts),
         "descent": Entry("Training, and the least loss of each rank", training.descent, _descents),
+        "learning-order": Entry(
+            "Directions are learned one after the other", training.learning_order, _learning_order
+        ),
+        "losses-by-rank": Entry(
+            "Trained at a rank, or cut to it", training.losses_by_rank, _losses_by_rank
+        ),
+        "trained-and-cut": Entry(
+            "Trained at a rank, or cut to it, on digits", study.trained_and_cut, _records
+        ),
         "shifts": Entry("Digits, and the shifts of the study", ways.shifts, _shifted),
         "three-ways": Entry(
             "LoRA, adapter and DoRA as blocks",
@@ -284,10 +358,28 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         ),
         "learning-rates": Entry("Which learning rate", text_study.rates, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
+        "transformer-block": Entry(
+            "One block of a transformer, and where LoRA is",
+            transformer.transformer_block,
+            lambda: {"features": 96, "heads": 4, "targets": ("q", "v"), "r": RANK},
+        ),
+        "attention-weights": Entry(
+            "How much each token takes from which", transformer.attention_weights, _weights
+        ),
         "parameters": Entry(
             "Trained numbers of published models", counts.parameters, _parameter_counts
         ),
         "memory": Entry("Memory of training published models", counts.memory, _memories),
+        "step-cost": Entry(
+            "What a step costs against the rank",
+            counts.step_cost,
+            lambda: {"width": 768},  # that of GPT-2, whose sixth and half are whole
+        ),
+        "memory-by-rows": Entry(
+            "Memory of training a weight against the rows of x",
+            counts.memory_by_rows,
+            lambda: {"width": 4096, "r": RANK},
+        ),
         "nf4": Entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
         "verdicts": Entry(
             "Every claim of the article and its verdict", claims.verdicts, _judgements

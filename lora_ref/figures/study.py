@@ -191,3 +191,60 @@ def spectrum(records: Sequence[Record], *, theme: str = "light") -> Picture:
         f"rank r holds, by layer: rank 1 holds {held[1]}, rank 8 {held[8]}, over runs and layers.",
         theme,
     )
+
+
+def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Picture:
+    """Draw target accuracy by rank, trained at the rank and cut to it: a panel for each shift.
+
+    Biases are frozen. The control is a random update of the rank, with the singular values of the
+    cut one. Points are means over seeds, with their standard error.
+    """
+    by_shift: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for record in records:
+        shift, method = record["shift"], record["method"]
+        ways = by_shift.setdefault(shift, {"trained": {}, "cut": {}, "random": {}})
+        for r in RANKS:
+            if method == f"lora-{r}":
+                ways["trained"].setdefault(r, []).append(record["target"])
+            if method == "weights":
+                ways["cut"].setdefault(r, []).append(record["truncated"][str(r)])
+                ways["random"].setdefault(r, []).append(record["random"][str(r)])
+    by_shift = {shift: ways for shift, ways in by_shift.items() if all(ways.values())}
+    if not by_shift:
+        raise LoraRefError(
+            "records in figures.trained_and_cut have no shift with runs of lora-r and of weights"
+        )
+    with style(theme) as ink:
+        figure, axes = _panels(list(by_shift), "rank r", "accuracy on the target (%)")
+        looks = (
+            ("trained", "trained at rank r", ink.blue, "o", "-"),
+            ("cut", "cut to rank r", ink.vermillion, "s", "--"),
+            ("random", "random, rank r", ink.grey, "x", ":"),
+        )
+        for axis, ways in zip(axes, by_shift.values(), strict=False):
+            for way, label, colour, marker, line in looks:
+                values = {r: [100 * one for one in ways[way][r]] for r in sorted(ways[way])}
+                axis.errorbar(
+                    range(len(values)), [mean_error(one)[0] for one in values.values()],
+                    yerr=[mean_error(one)[1] or 0.0 for one in values.values()],
+                    fmt=f"{marker}{line}", color=colour, label=label, markersize=6,
+                )  # fmt: skip
+            axis.set_xticks(range(len(ways["cut"])), [str(r) for r in sorted(ways["cut"])])
+            axis.set_ylim(-3, 103)
+        _legend(axes, list(by_shift))
+        figure.suptitle("Trained at a rank, or cut to it", fontsize=SMALLER + 2)
+    said = []
+    for shift, ways in by_shift.items():
+        both = sorted(ways["trained"].keys() & ways["cut"].keys())
+        ends = " and ".join(
+            f"{100 * fmean(ways['trained'][r]):.0f} % to {100 * fmean(ways['cut'][r]):.0f} % at "
+            f"r = {r}"
+            for r in (both[0], both[-1])
+        )
+        said.append(f"{shift}: {ends}")
+    return Picture(
+        figure,
+        "Target accuracy by rank, trained at the rank against cut to it, mean over seeds. "
+        f"{'; '.join(said)}.",
+        theme,
+    )

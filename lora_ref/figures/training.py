@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_ref.checks import Array, as_count, as_finite
+from lora_ref.checks import Array, as_count, as_finite, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, legend_above, listed, panels, style
@@ -191,3 +191,107 @@ def descent(
             f"{len(values) - 1} steps{end}"
         )
     return Picture(figure, "; ".join(said) + ".", theme)
+
+
+def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Picture:
+    """Draw how the singular values of an update grow in training, and where they have to go.
+
+    sizes has shape (steps, k), the largest value first in each row, and goals (k,); k is at most 4.
+    """
+    check_array("sizes in figures.learning_order", sizes, steps=None, directions=None)
+    directions = sizes.shape[1]
+    check_array("goals in figures.learning_order", goals, directions=directions)
+    if not 1 <= directions <= 4 or not goals.min() > 0:
+        raise LoraRefError(
+            f"goals in figures.learning_order are {goals.tolist()}, expected 1 to 4 above 0"
+        )
+    half = [
+        int(np.argmax(above)) + 1 if above.any() else None
+        for above in (sizes[:, k] >= goals[k] / 2 for k in range(directions))
+    ]
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        colours = (ink.blue, ink.vermillion, ink.green, ink.purple)
+        steps = np.arange(1, len(sizes) + 1)
+        for k, (colour, line) in enumerate(
+            zip(colours[:directions], ("-", "--", "-.", ":")[:directions], strict=True)
+        ):
+            axes.axhline(goals[k], color=ink.grey, lw=1.2, ls=(0, (1, 2)))
+            axes.plot(steps, sizes[:, k], line, color=colour, lw=3, label=f"direction {k + 1}")
+            step = half[k]
+            if step is not None:
+                axes.plot(step, sizes[step - 1, k], "o", color=colour, ms=9)
+                axes.annotate(
+                    f"half at step {step}", (step, sizes[step - 1, k]), xytext=(12, -8),
+                    textcoords="offset points",
+                )  # fmt: skip
+        axes.set(
+            xlabel="step", ylabel="singular value of the update", xlim=(0, len(sizes)),
+            ylim=(0, 1.08 * max(goals.max(), sizes.max())),
+            title="Directions are learned one after the other, the strongest first",
+        )  # fmt: skip
+        legend_above(figure, ncols=directions)
+    said = [
+        f"{goals[k]:.3g} by step {step}" if step else f"{goals[k]:.3g} not in {len(sizes)} steps"
+        for k, step in enumerate(half)
+    ]
+    return Picture(
+        figure,
+        f"The {directions} largest singular values of an update while it is trained for "
+        f"{len(sizes)} steps. Half of what each has to reach is there at different steps: of "
+        f"{', of '.join(said)}.",
+        theme,
+    )
+
+
+def losses_by_rank(
+    tasks: Mapping[str, Mapping[str, Mapping[int, float]]], *, theme: str = "light"
+) -> Picture:
+    """Draw the loss that ways to a low-rank update leave above the full one, a panel for each task.
+
+    `tasks` holds by name one or two tasks, each with the losses by rank of up to four ways, all
+    above 0. The second way and those after it are compared with the first.
+    """
+    every = [losses for ways in tasks.values() for losses in ways.values()]
+    if not 1 <= len(tasks) <= 2 or not all(1 <= len(ways) <= 4 for ways in tasks.values()):
+        raise LoraRefError("tasks in figures.losses_by_rank are not 1 or 2, of 1 to 4 ways each")
+    if not all(losses and min(losses.values()) > 0 for losses in every):
+        raise LoraRefError(
+            "a loss in figures.losses_by_rank is missing, or not above 0 and has no logarithm"
+        )
+    with style(theme) as ink:
+        figure = blank()
+        looks = (
+            (ink.blue, "-", "o"), (ink.vermillion, "--", "s"), (ink.green, "-.", "^"),
+            (ink.purple, ":", "x"),
+        )  # fmt: skip
+        axes = panels(figure, 1, len(tasks), sharey=True)
+        for axis, (name, ways) in zip(axes, tasks.items(), strict=True):
+            for (way, losses), (colour, line, marker) in zip(ways.items(), looks, strict=False):
+                shown = {"color": colour, "label": way, "markersize": 8, "markeredgewidth": 2}
+                full = {} if marker == "x" else {"markerfacecolor": "none"}
+                axis.semilogy(
+                    list(losses), list(losses.values()), f"{marker}{line}", **shown, **full
+                )
+            axis.set(title=name, xlabel="rank r")
+            axis.set_xticks(sorted({r for losses in ways.values() for r in losses}))
+        axes[0].set_ylabel("loss above the full update's")
+        figure.suptitle("What a rank costs: the best update, and the full one cut")
+        axes[0].legend(loc="lower left")
+    said = []
+    for name, ways in tasks.items():
+        first, *others = ways
+        compared = []
+        for other in others:
+            ratios = [ways[other][r] / ways[first][r] for r in ways[first] if r in ways[other]]
+            compared.append(f"{other} {_times(min(ratios))} to {_times(max(ratios))}")
+        said.append(
+            f"{name}, ranks {min(ways[first])} to {max(ways[first])}, as multiples of what {first} "
+            f"loses above the full update: {', '.join(compared)}"
+        )
+    return Picture(figure, "; ".join(said) + ".", theme)
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"

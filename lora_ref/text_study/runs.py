@@ -22,7 +22,7 @@ from lora_ref.transformer.texts import text
 NEW, OLD = ("verse", "play"), tuple(BASE_TEXTS)
 """The texts to adapt to, and those of the base."""
 
-SEEDS, TUNING_SEEDS = 5, (1001, 1002)
+SEEDS, TUNING_SEEDS = 4, (1001, 1002)
 STEPS, BATCH, WARMUP = 200, 8, 20
 
 OLD_TEST = 10_000

@@ -1,368 +1,398 @@
 # %% [markdown]
-# # 12 · Count parameters, memory and multiply-adds
+# # 12 · Count what it costs
 #
-# **You will** count what LoRA trains, computes and holds in memory, for one matrix, for published
-# models, and for a model of your own.
+# Before you rent a machine, you want to know whether a model fits on it, and how long a step
+# takes. The shapes of the weights are enough to say so: you can count on paper, before a single
+# weight is loaded.
 #
-# **You will learn** which of these LoRA makes smaller and which it does not, where it saves
+# **You will** count what LoRA trains, computes and holds in memory: for GPT-2 from a dictionary of
+# shapes, for a training step written in NumPy, and for a model of 7 billion numbers.
+#
+# **You will learn** what LoRA makes smaller and what it does not, from which rank on it saves
 # nothing, and how to find out what an odd printed number counts.
 #
-# **You need** notebook 03, from notebook 04 what the backward pass computes, and twenty minutes.
+# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and thirty
+# minutes.
 
 # %%
-from pathlib import Path
-from textwrap import fill
+import numpy as np
 
 from lora_ref import counting
-from lora_ref.claims import article, judge
 from lora_ref.counting import Full, LoRA, count_parameters, get_model
-from lora_ref.counting import spec as specs
-from lora_ref.errors import LoraRefError
-from lora_ref.exercises import check, show
+from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES
 
 # %% [markdown]
-# ## One matrix
+# ## Count GPT-2 from its shapes
 #
-# > 一个矩阵：LoRA 训练 r(in + out) 个数，而不是 in × out 个。
-#
-# A has r rows of `in_features` numbers, B has r columns of `out_features`. Together
-# `r * (in_features + out_features)`. For a square matrix that is the 2 d r of the article.
+# GPT-2 small has 12 blocks of width 768, with six weights in each: queries, keys and values, the
+# output of attention, and two layers that widen each row to four times the width and narrow it
+# again. Here they are, as `(out_features, in_features)`. Beside them stand a table of 50,257
+# tokens, a table of 1,024 positions, a bias for each weight, and layer norms.
 
 # %% exact
-print("  out x in       r  entries of W0   A and B     share")
-for out_features, in_features, r in ((4, 4, 2), (1024, 1024, 8), (4096, 4096, 8), (3072, 768, 8)):
-    whole = counting.full_params(in_features, out_features)
-    few = counting.lora_params(in_features, out_features, r)
-    share = 100 * few / whole
-    print(f"{out_features:>5} x {in_features:<5} {r:>3} {whole:>14,} {few:>9,} {share:8.4f} %")
+blocks, width, tokens, positions = 12, 768, 50_257, 1_024
+shapes = {
+    "q": (width, width),
+    "k": (width, width),
+    "v": (width, width),
+    "o": (width, width),
+    "up": (4 * width, width),
+    "down": (width, 4 * width),
+}
+in_a_block = 2 * (2 * width)  # two layer norms
+for out_features, in_features in shapes.values():
+    in_a_block += out_features * in_features + out_features  # a weight and its bias
+total = (tokens + positions) * width + blocks * in_a_block + 2 * width
+print(f"a block {in_a_block:,}, the model {total:,} numbers")
 
 # %% [markdown]
-# The article's counts are right: 16 numbers for 16 in its 4x4 example, and at d = 1024, r = 8
-# there are 16,384 for 1,048,576. It gives that as 1.56 % in one part and as 98.4 % less in the
-# other, which says the same.
+# LoRA puts a pair of A and B beside a weight. A is (r, in_features), B is
+# (out_features, r).
 #
-# Where does the saving end? At the **break-even rank** A and B have as many numbers as W0:
+# **Predict.** LoRA with r = 8 goes on the queries and the values of every block. About how many
+# numbers are trained: 3 thousand, 30 thousand, 300 thousand, or 3 million? Is that more or less
+# than one per cent of the model?
 
 # %% exact
-for out_features, in_features in ((4, 4), (1024, 1024), (3072, 768), (32000, 4096), (2, 768)):
-    rank = counting.break_even_rank(in_features, out_features)
-    least = min(out_features, in_features)
-    print(f"{out_features:>5} x {in_features:<4}: {float(rank):8.2f} of at most {least}")
+rank, adapted = 8, ("q", "v")
+trained = 0
+for name in adapted:
+    out_features, in_features = shapes[name]
+    trained += blocks * (rank * in_features + out_features * rank)  # A, and B
+print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 
 # %% [markdown]
-# It is the r for which `r * (in + out)` equals `in * out`: half of the width for a square matrix,
-# and more than half of the smaller side for any other. So the 4x4 example at r = 2 saves nothing,
-# as the article says. A head of two outputs could save at r = 1 only. Train it whole.
-
-# %% [markdown]
-# ## Linear in r, and linear in d
-#
-# > 参数量对 r 是线性的，对 d 也是线性的；d 的平方是完整矩阵，文章把两者混淆了。
-#
-# The article says that the number of parameters is linear in r and quadratic in d. Double one at
-# a time:
+# That was all: a sum over a dictionary. `count_parameters` does the same with the modules of
+# [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that a checkpoint gives
+# them, so that you need not type the shapes.
 
 # %% exact
-print(f"{'':<20} {'LoRA':>7} {'W0':>10}   share of W0")
-for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice d", 2048, 8)):
-    few, whole = counting.lora_params(d, d, r), counting.full_params(d, d)
-    print(f"{name:<20} {few:>7,} {whole:>10,} {100 * few / whole:10.4f} %")
-
-# %% [markdown]
-# Twice r is twice as many, and twice d is twice as many. Quadratic in d is W0. This is why LoRA
-# saves more the larger a model is: at the same r, its share 2 r / d falls.
-
-# %% [markdown]
-# ## Whole models
-#
-# > 整个模型：按模块形状逐个相加；占比取决于秩、宽度和目标模块，并不总在 0.01%–1% 之间。
-#
-# A count needs shapes and no weights. `get_model` returns those of a published model, with its
-# modules under the names of the checkpoint, and `count_parameters` counts what a method trains:
-
-# %% exact
-llama = get_model("llama-7b")
-counted = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"]))
+gpt2 = get_model("gpt2")
+counted = count_parameters(gpt2, LoRA(rank, ["c_attn.q", "c_attn.v"]))
 print(counted)
-print("by hand:", f"{32 * 2 * counting.lora_params(4096, 4096, 8):,}")
-share = 100 * counted.trainable / llama.total
-print(f"of the model alone: {llama.total:,}, {share:.4f} %")
+print("the package has the same trained numbers:", counted.trainable == trained)
+print("and the same model:                      ", gpt2.total == total)
 
 # %% [markdown]
-# The first line has the form in which PEFT prints it. By hand: 32 blocks, two square matrices in
-# each. PEFT's total has A and B in it, the model alone is a little smaller. To four decimals the
-# share is the same. A few more, on the query and value matrices:
-
-# %% exact
-FIGURES["parameters"].picture()
+# The first line has the form in which PEFT prints it. PEFT's total has A and B in it.
+#
+# ### The same in PEFT
+#
+# Not run here, because it loads the model:
+#
+# ```python
+# from peft import LoraConfig, get_peft_model
+# from transformers import AutoModelForCausalLM
+#
+# model = AutoModelForCausalLM.from_pretrained("gpt2")
+# model = get_peft_model(model, LoraConfig(r=8, target_modules=["c_attn"], fan_in_fan_out=True))
+# model.print_trainable_parameters()
+# trained, total = model.get_nb_trainable_parameters()
+# ```
+#
+# In this checkpoint queries, keys and values are one fused weight of 2304 x 768, `c_attn`. One
+# pair of A and B goes on the whole of it, and has 8 · (2304 + 768) numbers. That is exactly as
+# many as two pairs for q and v. So an equal count does not show that the same weights are
+# adapted.
+#
+# > **Remember.** A count needs shapes and no weights, and LoRA adds r (out + in) numbers for each
+# > weight that it adapts.
+# >
+# > 计数只需要形状，不需要权重：每个被适配的矩阵增加 r(out + in) 个可训练的数。
 
 # %% [markdown]
-# So "from billions to millions", as the article has it, is right for such settings. It also says
-# that LoRA usually trains 0.01 % to 1 % of a model. That holds for some settings, and not for
-# others:
+# ## Twice the rank, twice the width
+#
+# An article on LoRA says that the number of trained parameters is "linear in r and quadratic in d",
+# for weights of d x d.
+#
+# **Predict.** Take d = 1024 and r = 8. By what factor does the count of LoRA grow where you double
+# r? Where you double d? What happens to its share of the weight?
 
 # %% exact
-linear = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-for name, r, targets in (
-    ("gpt3-175b", 1, ["c_attn.q", "c_attn.v"]),
-    ("llama-7b", 8, ["q_proj", "v_proj"]),
-    ("llama-7b", 8, linear),
-    ("llama-7b", 64, linear),
-):
-    counted = count_parameters(get_model(name), LoRA(r, targets))
-    where = "all linear of the blocks" if targets is linear else "queries and values"
-    share = 100 * float(counted.share)
-    print(f"{name:<9} r = {r:<2} {where:<24} {counted.trainable:>11,} {share:7.4f} %")
+print(f"{'':<20} {'A and B':>8} {'W0':>10}    share")
+for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice d", 2048, 8)):
+    factors, weight = r * d + d * r, d * d
+    print(f"{name:<20} {factors:>8,} {weight:>10,} {100 * factors / weight:7.3f} %")
 
 # %% [markdown]
-# Among [all claims of the article](../docs/article.md) both are *conditional*. Before the semicolon
-# stands what comes out of all that is tried, and behind it where the sentence is true:
+# The count doubles in both cases. It is linear in r *and* linear in d. Quadratic in d is W0. So the
+# share falls as a model gets wider: LoRA saves most where there is most to save.
+#
+# The **break-even rank** is the rank at which A and B have as many numbers as W0. Above it LoRA
+# trains more than full fine-tuning.
+#
+# **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? And for the
+# head of a classifier, with 2 outputs and 768 inputs?
 
 # %% exact
-for name in ("billions-to-millions", "share-range"):
-    judged = judge(article().claim(name))
-    print(fill(f"{name}, {judged.verdict}: {judged.recomputed}", 88))
+for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096), (2, 768)):
+    even = counting.break_even_rank(in_features, out_features)
+    as_many = even * in_features + out_features * even == out_features * in_features
+    least, shape = min(out_features, in_features), f"{out_features:>5} x {in_features:<4}"
+    print(f"{shape}: {float(even):8.2f} of at most {least:<4}  as many: {as_many}")
+
+# %% [markdown]
+# Half of the width for a square weight, and more than half of the smaller side for any other. The
+# article's own example has d = 4 and r = 2: there LoRA saves nothing, as the article itself says.
+# For the head of two outputs LoRA can save at r = 1 alone. Train such a head whole.
+#
+# > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
+# > weight it reaches the full count at r = d/2.
+# >
+# > LoRA 的参数量对秩和宽度都是线性的，方阵在 r = d/2 时不再节省。
 
 # %% [markdown]
 # ## Multiply-adds: what a step computes
 #
-# > 前向多 r(in + out) 次乘加；反向不算 W0 的梯度，一步训练最多省三分之一。
-#
-# For each row of x, full fine-tuning makes three products of the size of W0: y on the way
-# forward, and on the way back the gradients of x and of W0. LoRA makes two of them, and adds thin
-# products with A and B. The gradient of W0 is left out because nobody would use it. (It is not
-# zero, though the article says so: notebook 04.) LoRA divided by full, at d = 1024:
+# A product of a matrix with n rows and k columns and one with m columns takes n · k · m
+# **multiply-adds**. The function below multiplies and writes down how many those were. Then comes a
+# full step: forward, and backward with the gradients of x and of W.
+
+
+# %%
+def times(M, N, log):
+    log.append(M.shape[0] * M.shape[1] * N.shape[1])
+    return M @ N
+
 
 # %% exact
-d = 1024
-full = counting.full_multiply_adds(d, d, n=1)
-print("   r   forward  backward   a step")
-for r in (1, 8, 64, 170, 171, d // 2):
-    lora = counting.lora_multiply_adds(d, d, r, n=1)
-    pairs = ((lora.forward, full.forward), (lora.backward, full.backward), (lora.total, full.total))
-    print(f"{r:>4}", *(f"{some / all_of_it:9.4f}" for some, all_of_it in pairs))
+n_rows, side, small = 5, 48, 4  # rows of x, the width d, and the rank r
+rng = np.random.default_rng(0)
+x, grad_y = rng.standard_normal((n_rows, side)), rng.standard_normal((n_rows, side))
+W0 = rng.standard_normal((side, side))
+A, B, s = rng.standard_normal((small, side)), rng.standard_normal((side, small)), 2.0
+
+full_log = []
+y = times(x, W0.T, full_log)
+grad_x = times(grad_y, W0, full_log)
+grad_W = times(grad_y.T, x, full_log)
+print("full:", full_log, "n d d =", n_rows * side * side)
 
 # %% [markdown]
-# - **Forward** LoRA always costs more, by `r * (in + out)` multiply-adds a row. The article calls
-#   this O(2dr), "far below O(d^2)". That is right for r far below d / 2. At d / 2 the forward
-#   pass costs twice as much.
-# - **A step** approaches two thirds as r gets small. It is cheaper than full fine-tuning below a
-#   third of the break-even rank, here up to r = 170. From there to r = 511 LoRA trains fewer
-#   numbers, and computes more.
-# - **After a merge** the forward pass costs what it did before, whatever r is.
-#
-# Code that forms `B @ A` in every pass pays `r * out * in` for it each time:
+# **Predict.** LoRA leaves one of these three products out. Which one, and why is it allowed to? How
+# many thin products, of n · d · r multiply-adds, come in its place?
 
 # %% exact
+lora_log = []
+h = times(x, A.T, lora_log)
+y = times(x, W0.T, lora_log) + s * times(h, B.T, lora_log)
+grad_h = s * times(grad_y, B, lora_log)
+grad_B = s * times(grad_y.T, h, lora_log)
+grad_A = times(grad_h.T, x, lora_log)
+grad_x = times(grad_y, W0, lora_log) + times(grad_h, A, lora_log)
+print("LoRA:", sorted(lora_log, reverse=True), "n d r =", n_rows * side * small)
+
+full_cost = counting.full_multiply_adds(side, side, n=n_rows)
+lora_cost = counting.lora_multiply_adds(side, side, small, n=n_rows)
+print("the package counts the same:", [full_cost.total, lora_cost.total])
+print(sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total)
+
+# %% [markdown]
+# The gradient of W is left out, because nobody would use it. (It is not zero: notebook 04.) The
+# gradient of x is needed for the layers below, so the product with W0 stays in the backward pass.
+# Two large products and six thin ones are left. For a square weight, LoRA divided by full is
+#
+# $$\frac{2 d^2 + 6 d r}{3 d^2} = \frac{2}{3} + \frac{2 r}{d}.$$
+#
+# The forward pass alone is $(d^2 + 2 d r) / d^2 = 1 + 2 r / d$. The formulas are in
+# [`counting/cost.py`](../lora_ref/counting/cost.py), for weights that are not square too.
+#
+# **Predict.** How cheap can a step get? Take d = 768, and find from the formula the rank at which
+# a step of LoRA costs as much as one of full fine-tuning, and the rank at which the forward pass
+# costs twice as much. Why is the first so much smaller than the break-even rank?
+
+# %% exact
+d = 768
+print("   r   forward    step   2/3 + 2 r/d   trained")
+for r in (1, 8, 64, 128, 256, 384):
+    lora, full = counting.lora_multiply_adds(d, d, r, n=1), counting.full_multiply_adds(d, d, n=1)
+    step, formula, share = lora.total / full.total, 2 / 3 + 2 * r / d, 2 * r / d
+    print(f"{r:>4} {lora.forward / full.forward:9.3f} {step:7.3f} {formula:13.3f} {share:9.3f}")
+FIGURES["step-cost"].picture(width=d)
+
+# %% [markdown]
+# - **A step** never costs less than two thirds. It is cheaper than a full one below r = d/6, a
+#   third of the break-even rank: what one large product saves is used up by six thin ones.
+# - **From d/6 to d/2** LoRA trains fewer numbers and computes more.
+# - **The forward pass** always costs more, until A and B are merged into W0. Then it costs what it
+#   did before, whatever r is.
+#
+# All this holds where B (A x) is computed in two thin products. Code that forms `B @ A` in every
+# pass pays r · d · d for it.
+#
+# **Predict.** For which batches does that matter more: for one row, or for thousands of rows?
+
+# %% exact
+d, r = 768, 8
 for n in (1, 64, 4096):
-    thin = counting.lora_multiply_adds(d, d, 8, n=n).forward
-    formed = counting.forming_multiply_adds(d, d, 8) + n * counting.full_params(d, d)
-    print(f"{n:>5} rows, r = 8: forming B A costs {formed / thin:.2f} times the forward pass")
+    thin = counting.lora_multiply_adds(d, d, r, n=n).forward
+    formed = counting.forming_multiply_adds(d, d, r) + n * d * d
+    print(f"{n:>5} rows: with B A formed, {formed / thin:.2f} times the forward pass of LoRA")
 
 # %% [markdown]
-# With few rows that is a waste, and with many it looks harmless. The backward pass is where it
-# hurts: an automatic differentiation of `x @ (W0 + B @ A).T` computes the gradient of `B @ A`,
-# which is the gradient of W0 that LoRA had saved, and holds it in memory.
+# For many rows it looks like a bargain. The backward pass is where it hurts: automatic
+# differentiation of `x @ (W0 + s * B @ A).T` computes the gradient of `B @ A`, which is the
+# gradient of W0 that LoRA had saved, and holds it in memory.
 #
-# Multiply-adds are not seconds. Thin products use a processor less well than large ones, so the
-# gain in time is usually smaller. The paper reports a speed-up of 25 % for GPT-3: that much less
-# time for each token, or a third more tokens a second ([the figures](../docs/literature.md)).
+# Multiply-adds are not seconds. Thin products use a processor less well than large ones. For
+# GPT-3 the LoRA paper reports 43.1 tokens a second in place of 32.5 ([the
+# figures](../docs/literature.md)).
+#
+# > **Remember.** A step of LoRA costs at least two thirds of a full one, and as much where r is
+# > d/6, because the passes through W0 stay.
+# >
+# > LoRA 的一步至少要完整微调的三分之二，r = d/6 时两者相等，因为经过 W0 的前向和反向都还在。
 
 # %% [markdown]
-# ## Memory: weights, gradients, states, activations
+# ## Bytes: what a step holds in memory
 #
-# > LoRA 省的是梯度和优化器状态；权重和激活一点不少；行数一多，激活就占大头。
+# Training keeps four things in memory: the weights, a gradient for each trained number, what the
+# optimiser keeps for it (AdamW: a mean of the gradient and one of its square), and the activations
+# that the backward pass will need. For the gradient of W, and for that of A, this is x itself.
 #
-# Training holds the weights, a gradient for each trained number, what the optimiser keeps for it
-# (two moments in AdamW), and the activations that the backward pass will need. For one matrix
-# with d = 4096 and r = 8, in MiB of float32:
+# **Predict.** One weight of 4096 x 4096, all in float32. With 512 rows (tokens) in the batch,
+# does LoRA at r = 8 take a hundredth, a quarter or two thirds of the memory of full fine-tuning?
+# And with 65,536 rows?
 
 # %% exact
-parts = ("weights", "gradients", "optimizer", "activations", "total")
-print("  rows       ", *(f"{part:>11}" for part in parts))
-for n in (512, 65536):
-    full = counting.full_bytes(4096, 4096, n=n)
-    lora = counting.lora_bytes(4096, 4096, 8, n=n)
-    for name, held in (("full", full), ("LoRA", lora)):
-        print(f"{n:>6} {name:<6}", *(f"{getattr(held, part) / 2**20:11.1f}" for part in parts))
+d, r, size = 4096, 8, 4  # a float32 has 4 bytes
+weight, factors = d * d, r * d + d * r
+print(
+    f"{'MiB':<13}", *(f"{part:>11}" for part in ("weights", "gradients", "states", "activations"))
+)
+for n in (512, 65_536):
+    full_parts = size * np.array([weight, weight, 2 * weight, n * d])
+    lora_parts = size * np.array([weight + factors, factors, 2 * factors, n * d + n * r])
+    for name, parts in (("full", full_parts), ("LoRA", lora_parts)):
+        print(f"{n:>6} {name:<6}", *(f"{part / 2**20:11.1f}" for part in parts))
+    same = counting.lora_bytes(d, d, r, n=n).total == lora_parts.sum()
+    print(f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}; as the package counts: {same}")
+
+# %% exact
+FIGURES["memory-by-rows"].picture(width=4096, r=8)
 
 # %% [markdown]
-# The gradients and the states are nearly gone. The weights are all there, and A and B besides.
-# The activations are all there too: A needs x for its gradient, just as W0 did. (Only a layer in
-# which neither a weight nor an A is trained could do without x. For a bias, the gradient of y is
-# enough.) With few rows LoRA takes little more than a quarter of the memory. With many, the
-# activations are most of it, and LoRA takes 85 %. Against those it helps to recompute them in the
-# backward pass, to make the batch smaller, or the texts shorter.
+# Gradients and states are nearly gone. The weights are all there, and A and B besides. The
+# activations are all there too: A needs x for its gradient, just as W did. With few rows LoRA takes
+# little more than a quarter, the weight itself out of weight, gradient, mean and square. With many
+# rows the activations are most of it, and LoRA saves next to nothing.
 #
-# So there are three levers, and each pulls at one part: LoRA at gradients and states, quantising
-# at the frozen weights (notebook 11), recomputation at the activations.
+# So there are three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
+# (notebook 11) at the frozen weights, and recomputing in the backward pass at the activations.
+#
+# **Predict.** LLaMA 7B, with weights and gradients in bfloat16 (2 bytes) and AdamW's two numbers in
+# float32 (4 bytes each). Activations are left out. On a card of 24 GB, which of these fits: full
+# fine-tuning, LoRA, LoRA on a weight of 4 bits (QLoRA)?
+
+# %% exact
+llama = get_model("llama-7b")
+whole = count_parameters(llama, Full())
+low_rank = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"]))
+by_hand = [
+    2 * llama.total + 2 * llama.total + (4 + 4) * llama.total,
+    2 * (llama.total + low_rank.trainable) + (2 + 4 + 4) * low_rank.trainable,
+]
+package = [
+    counting.training_memory(one, "bfloat16", state_dtype="float32").total
+    for one in (whole, low_rank)
+]
+print("full and LoRA:", [f"{held / 1e9:.1f} GB" for held in by_hand])
+print("the same as the package's:", by_hand == package)
 
 # %% exact
 FIGURES["memory"].picture()
 
 # %% [markdown]
-# What is held depends on dtypes and optimiser. The picture is AdamW with weights and gradients in
-# bfloat16 and moments in float32. (A float32 copy of the trained weights, which mixed precision
-# often keeps besides, is not in it.) With one dtype for everything, for LLaMA 7B:
-
-# %% exact
-model = get_model("llama-7b")
-counts = {
-    "full": count_parameters(model, Full()),
-    "LoRA": count_parameters(model, LoRA(8, ["q_proj", "v_proj"])),
-}
-print(f"{'GB':<15}", *(f"{optimizer:>9}" for optimizer in counting.OPTIMIZER_STATES))
-for dtype in ("float32", "bfloat16"):
-    for name, counted in counts.items():
-        held = [
-            counting.training_memory(counted, dtype, optimizer=o).total / 1e9
-            for o in counting.OPTIMIZER_STATES
-        ]
-        print(f"{dtype:<9} {name:<5}", *(f"{size:9.1f}" for size in held))
+# LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several cards.
+# LoRA is left with the weights, so the next thing to make smaller is the weights.
+#
+# > **Remember.** LoRA saves gradients and optimiser states, and it saves neither weights nor
+# > activations.
+# >
+# > LoRA 省下的是梯度和优化器状态，权重和激活一点也不少。
 
 # %% [markdown]
-# With plain gradient descent, which keeps no states, full fine-tuning is at two numbers for each
-# weight, and LoRA at about one. The factor of LoRA depends on what it is compared with.
-
-# %% [markdown]
-# ## What is stored
+# ## What an odd number counts
 #
-# > 每个任务只需存 A 和 B；文件大小本身就能说明里面存了多少个数。
-#
-# A task needs its A and B on the disk, and W0 once for all tasks (notebook 10). For GPT-3 with
-# r = 4 on queries and values, in 16 bits:
+# A trained LoRA is a small file. For GPT-3 with r = 4 on queries and values, in 16 bits:
 
 # %% exact
 gpt3 = get_model("gpt3-175b")
-whole = counting.checkpoint_bytes(count_parameters(gpt3, Full()), "float16")
-adapter = counting.checkpoint_bytes(
-    count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])), "float16"
+file = 2 * count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])).trainable
+print(
+    f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {2 * gpt3.total // file:,} times smaller"
 )
-print(f"the model {whole:,}, a task {adapter:,} bytes: {whole // adapter:,} times smaller")
 
 # %% [markdown]
-# The paper has 350 GB, roughly 35 MB, and 10,000 times. Conversely, the size of a file tells what
-# is in it. For LoRA on GPT-2 medium, r = 4, table 3 of the paper has 0.35M trained numbers, and
-# the authors' repository lists files of 1.5 MB. In float32:
+# The paper prints 350 GB, roughly 35 MB, and 10,000 times. Conversely, a printed size tells you
+# what is counted. Try it on a number that is often found on the web.
+#
+# **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
+# the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
+# others? (A byte has 8 bits.)
 
 # %% exact
-medium = count_parameters(get_model("gpt2-medium"), LoRA(4, ["c_attn.q", "c_attn.v"]))
-size = counting.checkpoint_bytes(medium)
-print(f"r = 4: {medium.trainable:,} numbers, {size:,} bytes, {size / 2**20} MiB")
+printed = 3_504_607_232
+inner = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008)  # the linear weights of the 32 blocks
+print(f"stored two in a byte, {inner:,} numbers are {inner // 2:,} entries")
+found = llama.total - inner // 2 + low_rank.trainable
+print(f"so the program counts {found:,}; as printed: {found == printed}")
+for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
+    for name in one.rules:
+        print(f"explain() finds the rule {name}: {counting.RULES[name]}")
 
 # %% [markdown]
-# So the files hold 0.39M, which is what r = 4 makes. The 0.35M belongs to no rank
-# ([question 1](../docs/questions.md)).
-
-# %% [markdown]
-# ## Explain an odd number
+# No number is gone: the program counts entries of arrays, and two numbers share an entry. A share
+# of trained parameters that is printed beside it is nearly twice too large. `counting.explain`
+# tries such rules for you, one, two or three at a time. One number that agrees under three rules
+# together is weak evidence, because there are many such sums. [Questions](../docs/questions.md) 1
+# and 12 have more odd numbers.
 #
-# > 打印出的参数量对不上时，多半是计数规则不同：explain 会逐条规则去试。
-#
-# PEFT's guide to custom models trained a network of widths 20, 2000, 2000, 2, with LoRA of r = 8
-# on the first two layers and the last one whole, and printed 56,164 trainable parameters. Counted
-# once each:
-
-# %% exact
-mlp, method, saved = get_model("peft-mlp"), LoRA(8, ["seq.0", "seq.2"]), ["seq.4"]
-print(count_parameters(mlp, method, modules_to_save=saved))
-
-# %% [markdown]
-# A rule of counting is a difference, so the question is which rules add up to what is missing.
-# `explain` tries none, each, and two or three together:
-
-# %% exact
-for found in counting.explain(56_164, mlp, method, modules_to_save=saved):
-    print(f"{found.value:,} is the {found.count} count; total {found.total:,}")
-    for name in found.rules:
-        print(f"{name}: {counting.RULES[name]}")
-
-# %% [markdown]
-# The guide prints 4,100,164 for the total, and that comes out beside it. That both come out under
-# one rule is better evidence than one number. One number that agrees under three rules together
-# is weak evidence, for there are many such sums. Where nothing fits, `explain` returns nothing.
-#
-# Another one. Where LLaMA 7B is loaded in 4 bits, as in notebook 11, with LoRA of r = 8 on
-# queries and values, one finds printed "all params: 3504607232", half of what the model has:
-
-# %% exact
-llama, method = get_model("llama-7b"), LoRA(8, ["q_proj", "v_proj"])
-for found in counting.explain(3_504_607_232, llama, method):
-    share = 100 * found.trainable / found.total
-    print(
-        f"{found.value:,} is the {found.count} count; trainable {found.trainable:,}, {share:.4f} %"
-    )
-    for name in found.rules:
-        print(f"{name}: {counting.RULES[name]}")
-
-# %% [markdown]
-# So the share that stands beside it is nearly twice too large. The model has as many numbers as
-# before, in fewer bytes, and A and B are not in 4 bits.
-
-# %% [markdown]
-# ## A model of your own
-#
-# > 自己的模型：用 JSON 写下每个模块的名字和形状，就能同样计数。
-#
-# A JSON file with names and shapes is enough. One lies beside the package:
-
-# %% exact
-path = Path(specs.__file__).with_name("example_spec.json")
-mine = specs.load(path)
-for module in mine.modules[:3]:
-    splits = " ".join(name for name, _ in module.splits)
-    shape = " x ".join(map(str, module.shape))
-    print(f"{module.copies} x  {module.name:<24} {module.kind:<10} {shape:<10} {splits}".rstrip())
-print(f"... {mine.total:,} numbers in all")
-print(count_parameters(mine, LoRA(4, ["qkv.q", "qkv.v", "out"])))
-
-# %% [markdown]
-# A `*` in a name stands for the number of the block, and `splits` say what the rows of a fused
-# projection are, so that `qkv.q` can be a target. On the command line:
-#
-# ```console
-# $ lora-ref count --spec mine.json --rank 4 --targets qkv.q qkv.v out
-# ```
-#
-# A target that names nothing is an error, with the nearest name:
-
-# %% exact
-try:
-    count_parameters(mine, LoRA(4, ["qvk"]))
-except LoraRefError as error:
-    print(error)
+# > **Remember.** A count that looks wrong often follows an unsaid rule, so ask first what was
+# > counted.
+# >
+# > 看起来不对的数字往往只是计数规则没有写明，先问它数的是什么。
 
 # %% [markdown]
 # ## When it saves, and when it does not
 #
-# > 一张表：LoRA 与全量微调之比；秩小、行数少时省得多；行数多时省内存少；秩太大时反而更贵。
+# Here is LoRA divided by full fine-tuning for one weight with d = 4096, float32 and AdamW. Above 1,
+# LoRA costs more.
 #
-# LoRA divided by full fine-tuning, for one matrix with d = 4096, float32 and AdamW. Above 1 it
-# costs more:
+# **Predict.** Take r = 1024: half as many numbers are trained. Is a step cheaper or dearer than a
+# full one? And which of the five rows below saves the most memory?
 
 # %% exact
 d = 4096
-print("   r   rows   trained   a step   memory   unmerged use   merged use")
-for r, n in ((8, 512), (8, 65536), (256, 512), (1024, 512), (2048, 512)):
+print("   r   rows   trained     step   memory   forward   merged")
+for r, n in ((8, 512), (8, 65_536), (256, 512), (1024, 512), (2048, 512)):
     lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
-    merged = counting.merged_multiply_adds(d, d, n=n)
+    merged = counting.merged_multiply_adds(d, d, n=n).forward / full.forward
     held = counting.lora_bytes(d, d, r, n=n).total / counting.full_bytes(d, d, n=n).total
-    trained = counting.lora_params(d, d, r) / counting.full_params(d, d)
-    ratios = f"{trained:9.3f} {lora.total / full.total:8.3f} {held:8.3f}"
-    use = f"{lora.forward / full.forward:14.3f} {merged.forward / full.forward:12.3f}"
-    print(f"{r:>4} {n:>6} {ratios} {use}")
+    trained_share = counting.lora_params(d, d, r) / counting.full_params(d, d)
+    costs = f"{lora.total / full.total:8.3f} {held:8.3f} {lora.forward / full.forward:9.3f}"
+    print(f"{r:>4} {n:>6} {trained_share:9.3f} {costs} {merged:8.3f}")
 
 # %% [markdown]
-# With a small rank, a step saves about a third whatever the number of rows, and the memory saves
-# most where rows are few. At r = 1024 half as many numbers are trained, and yet a step costs more
-# than full fine-tuning. At r = 2048, the break-even rank, everything costs as much or more.
+# Read it by columns. `trained` depends on the rank alone. `step` starts at two thirds and passes
+# 1 long before `trained` does. `memory` is good for few rows and small ranks. `forward` is always
+# above 1, and `merged` is 1.
+#
+# > **Remember.** LoRA saves most with a small rank and few rows, and in memory more than in time.
+# >
+# > 秩小、行数少时 LoRA 最省，而且省内存多于省时间。
 
 # %% [markdown]
 # ## Exercises
 #
-# > 练习：自己数一遍参数、盈亏平衡的秩和训练所占的字节。
-#
+# Each exercise asks a question to answer before you write. If you are stuck, there are three hints:
+
+# %% exact
+print(hint("count", 1))
+
+# %% [markdown]
 # ### `count`: how many numbers LoRA trains
 
 # %% exact
@@ -389,6 +419,19 @@ def break_even(out_features, in_features): ...
 check("break-even", break_even)
 
 # %% [markdown]
+# ### `cheaper-step`: the largest rank with a cheaper step
+
+# %% exact
+print(show("cheaper-step"))
+
+
+# %%
+def cheaper_step(out_features, in_features): ...
+
+
+check("cheaper-step", cheaper_step)
+
+# %% [markdown]
 # ### `training-bytes`: what training holds
 
 # %% exact
@@ -402,22 +445,30 @@ def training_bytes(frozen, trained): ...
 check("training-bytes", training_bytes)
 
 # %% [markdown]
+# ### To think about
+#
+# 1. Plain gradient descent keeps no states. What does LoRA save then, with few rows: still three
+#    quarters? Is a method that needs AdamW a fair thing to compare with?
+# 2. Somebody trains LoRA on the lowest block alone, somebody else on the highest block alone. The
+#    counts are equal. For which of the two can the backward pass be shorter, and by how much?
+# 3. A model does not fit, and a colleague suggests r = 4 in place of r = 16. Which line of the
+#    bytes does that change? What would you suggest?
+
+# %% [markdown]
 # ## In practice
 #
-# > 实践：先数再训；显存不够时先看是哪一部分占大头，再决定用哪种办法。
-#
-# - Count before training, and compare with what the library prints. A wrong target name, a layer
-#   that is trained by mistake, a head that is not: all of them show there.
-# - Out of memory: ask which part it is. Weights: quantise. Activations: recompute, or shorten.
-#   Gradients and states: LoRA. A smaller r seldom helps, because A and B are small already.
-# - Too slow: LoRA saves a third of the arithmetic at most. Look for code that forms `B @ A`, and
-#   for many small products; merge before use.
+# - Count before training, and compare with what the library prints. A misspelt target, a layer that
+#   is trained by mistake, a head that is not: all of them show there.
+# - Out of memory: ask which part it is. Weights: fewer bits. Activations: recompute them, or take
+#   fewer or shorter texts. Gradients and states: LoRA. A smaller rank seldom helps.
+# - Too slow: look for code that forms `B @ A`, and merge before use.
 # - To compare methods, say what is counted: with or without the head, and out of which total.
+# - For a model of your own, write names and shapes into a JSON file and call
+#   `lora-ref count --spec mine.json --rank 4 --targets q v`. An
+#   [example](../lora_ref/counting/example_spec.json) lies beside the package.
 
 # %% [markdown]
 # ## Further reading
-#
-# > 延伸阅读：LoRA 原文的成本部分，训练显存的构成，以及重算激活的方法。
 #
 # - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685,
 #   section 4.2, on memory, checkpoints and speed.
@@ -426,5 +477,4 @@ check("training-bytes", training_bytes)
 # - T. Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv 1604.06174, on
 #   recomputing activations.
 # - [Derivations](../docs/derivations.md): "What a pass costs" and "What the cache keeps".
-#   [Questions](../docs/questions.md) 1, 11 and 12 are on counting.
 # - Next: [13 · Judge the textbook](13-judge-the-textbook.ipynb).

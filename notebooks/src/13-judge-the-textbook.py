@@ -1,206 +1,141 @@
 # %% [markdown]
 # # 13 · Judge the textbook
 #
-# **You will** recompute the claims of a published article, look at how a verdict comes about,
-# and judge a lecture of your own in the same way.
+# Every text about LoRA prints numbers: an article, a blog, a library's guide, your own slides, this
+# course. Some of them are wrong, and most readers copy them. You can do better with one line of
+# NumPy, and a program can do it again each time the text changes.
 #
-# **You will learn** what a printed number promises, why a claim is data and its verdict must never
-# be typed, how a claim that is true under a condition differs from a false one, and how to keep a
-# text right for good.
+# **You will** judge four claims of an article by hand, compare with a ledger of all its claims,
+# build a small judge yourself, and write down a claim of your own text for it.
 #
-# **You need** notebook [03](03-walk-through-the-example.ipynb) for the numbers of the example,
-# and fifteen minutes.
+# **You will learn** what a printed number promises, how a claim that is true under a condition
+# differs from a false one, and ten things that are often said about LoRA and are not so.
+#
+# **You need** notebook [03](03-walk-through-the-example.ipynb) for the example, notebook
+# [12](12-count-what-it-costs.ipynb) for the counts, and thirty minutes.
 
 # %%
+import tomllib
 from collections import Counter
+from fractions import Fraction
+
+import numpy as np
 
 from lora_ref.claims import DATA, VERDICTS, article, judge, literature, parse, report
 from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.claims.printed import agreement
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises import check, show
+from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES
 
 # %% [markdown]
-# ## One claim, recomputed
+# ## Four claims, a line of NumPy each
 #
-# > 一条论断就是文件里的一张表，写明印出的数值、要算的量和它的输入；结论由计算得出。
-#
-# All claims of the article stand in one file, as text. A claim is a table in it: what the article
-# says, what it prints, and the quantity that the number is meant to be, with the inputs that the
-# article gives. Here is one as it stands in the file:
+# A Chinese article explains LoRA with a 4 x 4 weight. These are its matrices, and an input and a
+# target of ours.
 
-# %% exact
-text = (DATA / "article.toml").read_text(encoding="utf-8")
-start = text.index('[[claim]]\nid = "ab-11"')
-table = text[start : text.index("[[claim]]", start + 1)]
-print(table.rstrip())
+# %%
+W0 = np.array(
+    [[0.8, 0.2, 0.3, 0.7], [0.4, 0.9, 0.1, 0.6], [0.3, 0.5, 0.7, 0.2], [0.6, 0.1, 0.8, 0.4]]
+)
+A = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
+B = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
+x, target = np.array([2, -1, 1, 0.5]), np.array([2, 1.25, 1.85, 3.45])
 
 # %% [markdown]
-# There is no verdict in it. `entry` names a function that multiplies the matrices A and B, which
-# stand further up in the same file, and takes one entry. The `derived` lines compute in the same
-# way what stands in braces, so that no number of the reason is typed. Whoever writes a claim
-# chooses what is computed, and from what. Whether it agrees is what comes out of comparing:
+# Four sentences of the article:
+#
+# 1. The first entry of the product of A and B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
+# 2. At d = 1024 and r = 8, LoRA has 1024 x 8 + 8 x 1024 = 16,384 parameters.
+# 3. While W0 is frozen, the gradient of W0 is 0.
+# 4. The forward pass costs only O(2dr) more, which is far below O(d²).
+#
+# **Predict.** Which verdict does each deserve: `confirmed`, `slip` (the expression is right, its
+# number is not), `false`, or `conditional` (true under a condition that is not said)? Write your
+# four answers between the quotes.
 
-# %% exact
-judged = judge(parse(text).claim("ab-11"))
-print("the article says", judged.claim.text)
-print("recomputed      ", judged.recomputed)
-print("verdict         ", judged.verdict)
-print("right           ", judged.correction)
-print("because         ", judged.reason)
+# %%
+mine = {"ab-11": "", "count-lora-1024": "", "grad-isolation": "", "forward-cost": ""}
 
 # %% [markdown]
-# Is that honest? Write the right digits where the wrong ones stand, and the same function must
-# confirm them. Change an input, and the verdict must fall again.
+# Now a line for each. Before you run the cell, decide what each line would print if the article
+# were right.
+
+# %% to 1e-9
+print("1:", A[0] * B[:, 0], "and their sum", (A @ B)[0, 0])
+print("2:", 1024 * 8 + 8 * 1024)
+print("3:", np.round(np.outer((W0 + B @ A) @ x - target, x), 2).tolist())
+print("4:", {r: 2 * 1024 * r / 1024**2 for r in (8, 64, 512)})
+
+# %% [markdown]
+# Line 3 is the gradient by W0 of half the squared distance between y and the target. It is an outer
+# product of the error with x, and nothing makes it zero. It is not *used*. Line 4 is what LoRA adds
+# to a forward pass, divided by d². It depends on r.
+#
+# The **ledger** of this package has the same four claims, and all others of the article, and
+# recomputes each:
 
 # %% exact
-right = text.replace(table, table.replace('printed = "0.59"', 'printed = "0.50"'))
-other = right.replace("\n0.10 0.20\n0.30 0.40\n", "\n0.20 0.20\n0.30 0.40\n")
-for what, file in (
-    ("as it stands", text),
-    ("0.50 printed", right),
-    ("0.50 printed, and B begins with 0.20", other),
-):
-    judged = judge(parse(file).claim("ab-11"))
-    print(f"{what}: {judged.recomputed} computed, {judged.verdict}")
+for id, yours in mine.items():
+    judged = judge(article().claim(id))
+    print(f"{id}: {judged.verdict}", f"(you: {yours})" if yours else "")
+    print("   recomputed:", judged.recomputed)
+
+# %% [markdown]
+# One is right, one is false, one has a wrong digit in its first term, and one is true for small
+# ranks. "LoRA is cheap" is neither right nor wrong before r is known. (For the third claim the
+# ledger takes a random layer, so its number is not yours. Any number but zero refutes the claim.)
+#
+# > **Remember.** Turn a sentence into a line that you can run, and decide what it should print
+# > before you run it.
+# >
+# > 把一句话变成一行可以运行的代码，并在运行之前想好它应该输出什么。
 
 # %% [markdown]
 # ## What a printed number promises
 #
-# > 打印的数值承诺误差不超过末位的半个单位，比较必须用十进制而不是浮点数。
+# A text that prints 1.56 does not claim 1.5600000. It claims a value that rounds to 1.56, within
+# half a unit of the last printed digit. So `0.5` and `0.50` are two claims, and the second says
+# more.
 #
-# A text that prints 1.56 does not claim 1.5600000: it claims a value that rounds to it, within
-# half a unit of the last digit. `0.5` and `0.50` are different claims. The comparison is made in
-# decimal, because in binary the ends are not where they seem to be. (A float counts as the
-# shortest decimal that stands for it: 0.505 is 505/1000.)
+# **Predict.** One eighth is 0.125. One text prints it as 0.13, another as 0.12. Which of the two
+# does Python confirm? And three eighths, printed as 0.38 and 0.37?
 
 # %% exact
-print("1.56 % for 1/64: ", agreement("1.56 %", 1 / 64))
-print("1.57 % for 1/64: ", agreement("1.57 %", 1 / 64))
-print("0.50 for 0.5:    ", agreement("0.50", 0.5))
-print("0.50 for 0.505:  ", agreement("0.50", 0.505), " the end belongs to it")
-print("0.50 for 0.506:  ", agreement("0.50", 0.506), " rounded it would be 0.51")
-print("in floats:       ", abs(0.505 - 0.50) <= 0.005, " 0.505 - 0.50 is not 0.005")
+for value in (0.125, 0.375):
+    print(f"{value} with two decimals is {value:.2f}, and round() gives {round(value, 2)}")
+print("0.505 is within 0.005 of 0.50:", abs(0.505 - 0.50) <= 0.005)
 
 # %% [markdown]
-# No tolerance is chosen by whoever judges. How exact a number is meant to be, its digits say. A
-# last digit that was cut and not rounded is told apart, as `truncated`. (Where a text itself says
-# "about", its file may say how near that is.)
-
-# %% [markdown]
-# ## All claims of the article
-#
-# > 全文共六十九条论断，其中六十一条可以重新计算；图中每格是一条论断。
-#
-# Eight verdicts occur. `slip`: the expression is right and its number is not. `shape`: the
-# expression has no meaning for the stated shapes, or another shape. `false` has a computed
-# counterexample. `conditional` is true under a condition that the text leaves out, and both sides
-# are computed. The rest needs data (`measured`), is a `metaphor`, or has nothing that bears it
-# out (`unsupported`). And `confirmed` is what comes out as printed.
+# Python rounds a tie to the even digit, so it confirms 0.12 and 0.38. At school a tie goes up. A
+# text may do either, so a judge has to accept both. The last line is worse: the bounds of the
+# interval are not where they seem to be, because 0.505 and 0.005 have no exact binary form. The
+# ledger compares in fractions, where a float counts as the shortest decimal that stands for it.
 
 # %% exact
-judgements = [judge(claim) for claim in article().claims]
-found = Counter(one.verdict for one in judgements)
-for verdict in VERDICTS:
-    if found[verdict]:
-        print(f"{verdict:<12} {found[verdict]:>2}")
-recomputed = sum(one.verdict not in NOT_COMPUTED for one in judgements)
-print(f"{'all':<12} {found.total()}, {recomputed} of them recomputed")
-
-# %% exact
-FIGURES["verdicts"].picture()
+for printed, value in (("0.12", 0.125), ("0.13", 0.125), ("0.50", 0.505), ("0.50", 0.506)):
+    print(f"{printed} printed, {value} computed:", agreement(printed, value))
+print("1.56 % printed, 1/64 computed:", agreement("1.56 %", Fraction(1, 64)))
 
 # %% [markdown]
-# The largest group is `conditional`, and what the text leaves out there is worth the reading:
-# B = 0 keeps the output as it was before the first step, and not for all of early training; some
-# shares hold at one width and rank, and not at others. Next is `confirmed`, and that is worth
-# saying too: the parameter counts, the two steps B (A x) and the switching of tasks stand in the
-# article as they should. What is wrong is wrong in a few ways that repeat:
-
-# %% exact
-for verdict in ("slip", "shape", "false"):
-    print(f"{verdict}:", ", ".join(one.claim.id for one in judgements if one.verdict == verdict))
+# Nobody chooses a tolerance here: the digits of the text say how exact it means to be. A last
+# digit that was cut and not rounded is told apart, as `truncated`. `None` would be no agreement.
+# The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write it in
+# the exercise.
+#
+# > **Remember.** A printed number promises half a unit of its last digit, with both ends included.
+# >
+# > 打印的数值承诺误差不超过末位的半个单位，两端都包括在内。
 
 # %% [markdown]
-# ## A correction is a claim too
+# ## Build a judge
 #
-# > 更正本身也是一条论断，同样要重新计算；算不出来的更正会使整个检验失败。
-#
-# Whoever corrects makes mistakes as well. So each correction is a statement under the same rules,
-# and one that does not come out confirmed fails the run.
+# A claim can be written down as data: what is said, what is printed, which quantity the number is
+# meant to be, and from which inputs. Here are three claims of a lecture in TOML, a format for such
+# tables.
 
-# %% exact
-print(report.as_text([judge(article().claim("frobenius"))], [article()], width=84))
-
-# %% [markdown]
-# Print the correction with fewer digits, and it still holds: it claims less. Print a wrong digit,
-# and it is a problem of the file, with which `lora-ref verify` would end with status 1. The
-# verdict on the article is another matter, and stays.
-
-# %% exact
-for digits in ("1.9339", "1.93", "1.83"):
-    one = judge(parse(text.replace('equals = "1.9339"', f'equals = "{digits}"')).claim("frobenius"))
-    print(f"{digits}: {one.verdict}, the correction holds: {one.correction_holds}")
-print(*one.problems)
-
-# %% [markdown]
-# ## True under a condition
-#
-# > 有些论断只在某个条件下成立：两边都要计算，并把条件写出来。
-#
-# "LoRA adds only O(2dr) to the forward pass, far below O(d^2)" is neither right nor wrong before
-# r is known.
-
-# %% exact
-print(report.as_text([judge(article().claim("forward-cost"))], [article()], width=84))
-
-# %% [markdown]
-# The article gives no number for "far below". The file puts one in its place, a tenth, and it
-# stands there for all to see. Whoever means something else by the words changes it, and judges
-# again:
-
-# %% exact
-start = text.index('[[claim]]\nid = "forward-cost"')
-table = text[start : text.index("[[claim]]", start + 1)]
-for bound in ("10 %", "1 %", "150 %"):
-    file = text.replace(table, table.replace('below = "10 %"', f'below = "{bound}"'))
-    print(f"less than {bound} more: {judge(parse(file).claim('forward-cost')).verdict}")
-
-# %% [markdown]
-# ## The papers as well
-#
-# > 论文和软件库中印出的数字同样可以检验，不一致常常来自没有写明的计数规则。
-#
-# What papers and libraries print about LoRA stands in files of the same form, and the same judge
-# judges it. A number that does not come out need not be a slip: it may follow a counting rule that
-# the source leaves unsaid (`by-rule`, and the rule has a name), or the source may contradict
-# itself or its own code (`conflict`).
-
-# %% exact
-printed = [judge(claim) for source in literature() for claim in source.claims]
-by_verdict = Counter(one.verdict for one in printed)
-print(f"{len(printed)} claims of {len(literature())} sources:")
-for verdict in VERDICTS:
-    if by_verdict[verdict]:
-        print(f"  {verdict:<12} {by_verdict[verdict]:>3}")
-how = Counter(one.agreement for one in printed if one.verdict == "confirmed" and one.agreement)
-print("confirmed numbers:", ", ".join(f"{n} {name}" for name, n in sorted(how.items())))
-
-# %% [markdown]
-# [The literature](../docs/literature.md) lists them all, and notebook
-# [12](12-count-what-it-costs.ipynb) looks for a rule behind a number.
-
-# %% [markdown]
-# ## Your own lecture
-#
-# > 把自己讲义里的矩阵和数字写成 TOML 文件，程序就会逐条检验。
-#
-# Write down your matrices, what you print, and which quantity each number is meant to be. Nothing
-# in the file is executed. One of these three is wrong:
-
-# %% exact
-slides = parse("""
+# %%
+lecture = """
 [lecture]
 title = "LoRA in five minutes"
 
@@ -209,15 +144,8 @@ A = "1 2 0 / 0 1 3"
 B = "1 0 / 2 1"
 
 [[claim]]
-id = "update"
-text = "the update for alpha = 4"
-quantity = "delta-w"
-alpha = 4
-printed = "2 4 0 / 4 10 6"
-
-[[claim]]
 id = "size"
-text = "A and B together have 10 numbers, as the weight would"
+text = "A and B together have 10 numbers, as many as the weight"
 quantity = "lora-count"
 in = 3
 out = 2
@@ -226,33 +154,293 @@ printed = "10"
 
 [[claim]]
 id = "norm"
-text = "its norm"
+text = "the Frobenius norm of the update is 6.71"
 quantity = "frobenius-norm"
 of = "B A"
 printed = "6.71"
-""")
-judged = [judge(claim) for claim in slides.claims]
-print(report.as_text(judged, [slides], width=84, grouped=False))
+
+[[claim]]
+id = "share"
+text = "at d = 4096 and r = 8, LoRA has 0.39 % of the numbers"
+quantity = "lora-share"
+in = 4096
+out = 4096
+r = 8
+printed = "0.39 %"
+"""
 
 # %% [markdown]
-# The second claim is confirmed, although its sentence ends in a falsehood: a weight of 2 x 3 has
-# 6 numbers, fewer than A and B. **A program judges the number, not the sentence around it.** That
-# is why a report has what was recomputed, and from what, beside what is said.
+# **Predict.** One of the three numbers is wrong, and one of the sentences is wrong although its
+# number is right. Which?
+#
+# A judge reads the tables, computes each quantity, and compares. It fits into a cell:
+
+# %% to 1e-9
+file = tomllib.loads(lecture)
+matrix = {
+    name: np.array([row.split() for row in text.split("/")], float)
+    for name, text in file["matrices"].items()
+}
+quantities = {
+    "lora-count": lambda claim: claim["r"] * (claim["in"] + claim["out"]),
+    "lora-share": lambda claim: claim["r"] * (1 / claim["in"] + 1 / claim["out"]),
+    "frobenius-norm": lambda claim: np.linalg.norm(matrix["B"] @ matrix["A"]),
+}
+by_hand = {}
+for claim in file["claim"]:
+    value = quantities[claim["quantity"]](claim)
+    agrees_so = agreement(claim["printed"], float(value))
+    by_hand[claim["id"]] = "confirmed" if agrees_so else "slip"
+    print(f"{claim['id']:<6} {claim['printed']:>7} printed, {value:.6g} computed: {agrees_so}")
+
+# %% exact
+judged = [judge(claim) for claim in parse(lecture).claims]
+print(report.as_text(judged, [parse(lecture)], width=84, grouped=False))
+print("the same verdicts:", {one.claim.id: one.verdict for one in judged} == by_hand)
 
 # %% [markdown]
-# A file with a fault is no verdict. All faults are told together, with their lines:
+# The size is confirmed, although its sentence ends in a falsehood: a weight of 2 x 3 has 6
+# numbers. **A program judges the number and not the sentence around it.** That is why a report
+# shows what was recomputed beside what is said.
+#
+# There is no verdict in the file, so nobody can type one for a number. Is the ledger honest about
+# the article? Its [file](../lora_ref/claims/data/article.toml) is of the same form. Write the
+# right digits where the wrong ones stand.
+#
+# **Predict.** The claim prints 0.59, and 0.50 comes out. Which verdict appears where the file
+# prints 0.50? And where, besides, the first entry of B is changed from 0.10 to 0.20?
+
+# %% exact
+text = (DATA / "article.toml").read_text(encoding="utf-8")
+start = text.index('[[claim]]\nid = "ab-11"')
+table = text[start : text.index("[[claim]]", start + 1)]
+right = text.replace(table, table.replace('printed = "0.59"', 'printed = "0.50"'))
+other = right.replace("\n0.10 0.20\n0.30 0.40\n", "\n0.20 0.20\n0.30 0.40\n")
+for what, changed in (
+    ("as it stands", text),
+    ("0.50 printed", right),
+    ("0.50 printed, and B begins with 0.20", other),
+):
+    judged = judge(parse(changed).claim("ab-11"))
+    print(f"{what}: {judged.recomputed} computed, {judged.verdict}")
+
+# %% [markdown]
+# > **Remember.** A claim is data, and its verdict is what comes out of computing.
+# >
+# > 论断是数据，结论由计算得出，而不是写进去的。
+
+# %% [markdown]
+# ## True under a condition
+#
+# "The forward pass costs only O(2dr) more, far below O(d²)" has no number for "far below". The
+# ledger puts one in its place, a tenth, where everybody can see it.
+#
+# **Predict.** What happens to the verdict if "far below" means one hundredth? And if it means one
+# and a half times?
+
+# %% exact
+start = text.index('[[claim]]\nid = "forward-cost"')
+table = text[start : text.index("[[claim]]", start + 1)]
+for bound in ("10 %", "1 %", "150 %"):
+    changed = text.replace(table, table.replace('below = "10 %"', f'below = "{bound}"'))
+    judged = judge(parse(changed).claim("forward-cost"))
+    print(f"far below is below {bound:>5}: {judged.verdict:<12} ({judged.recomputed})")
+
+# %% [markdown]
+# Both sides of a conditional claim are computed: where the sentence fails, and where it is true.
+# Whoever reads "far below" otherwise changes one line and judges again. The same holds for a
+# correction: it is a claim too, it is recomputed, and one that does not come out makes
+# `lora-ref verify` fail.
+#
+# > **Remember.** A vague sentence is judged by a bound that everybody can see and change.
+# >
+# > 含糊的说法要用一个人人看得见、改得了的界限来判断。
+
+# %% [markdown]
+# ## All claims of the article, and of the papers
+#
+# **Predict.** The article makes some seventy claims. How many do you expect to be confirmed: 5,
+# 20, 40 or 60? Which verdict will be the most frequent?
+
+# %% exact
+judgements = [judge(claim) for claim in article().claims]
+verdicts = Counter(one.verdict for one in judgements)
+for verdict in VERDICTS:
+    if verdicts[verdict]:
+        print(f"{verdict:<12} {verdicts[verdict]:>2}")
+recomputed = sum(one.verdict not in NOT_COMPUTED for one in judgements)
+print(f"{'all':<12} {verdicts.total()}, {recomputed} of them recomputed")
+
+# %% exact
+FIGURES["verdicts"].picture()
+
+# %% [markdown]
+# `shape` says that an expression has no meaning for the stated shapes, or another shape.
+# `measured` needs data (the [study](../docs/study.md) decides). `metaphor` has nothing to judge,
+# and `unsupported` has nothing that bears it out: for these few, a person decided. The largest
+# group is `conditional`: B = 0 keeps the output as it was *before the first step*, a share holds
+# *at one width and rank*.
+#
+# Papers and libraries are judged by the same judge. Their numbers can follow a counting rule that
+# they do not say (`by-rule`), or contradict their own code (`conflict`).
+
+# %% exact
+published = [judge(claim) for source in literature() for claim in source.claims]
+by_verdict = Counter(one.verdict for one in published)
+print(f"{len(published)} claims of {len(literature())} sources:")
+for verdict in VERDICTS:
+    if by_verdict[verdict]:
+        print(f"  {verdict:<12} {by_verdict[verdict]:>3}")
+
+# %% [markdown]
+# Most printed numbers are right. A judge that finds nothing but mistakes would be a bad judge.
+# All verdicts with their reasons: [the article](../docs/article.md), [the
+# literature](../docs/literature.md).
+#
+# > **Remember.** Most claims of this article are right or lack a condition, so say what is right as
+# > carefully as what is wrong.
+# >
+# > 这篇文章的多数论断是对的，或者只是缺了条件，所以说对和说错要同样认真。
+
+# %% [markdown]
+# ## Ten things that are often said
+#
+# None of these holds as it stands:
+#
+# 1. The update is A B.
+# 2. A and B are matrices of low rank.
+# 3. W0 + B A has low rank.
+# 4. The updates of rank r form a subspace of dimension r.
+# 5. alpha is the strength of the update.
+# 6. A frozen weight has gradient zero.
+# 7. B begins at zero, so that early training does not change the output.
+# 8. W0 is frozen, so nothing can be forgotten.
+# 9. The number of trained parameters grows with the square of the width.
+# 10. LoRA trains at a tiny computing cost.
+#
+# **Predict.** Choose three of the first four. What would you compute to refute each? What number
+# do you expect?
+
+# %% exact
+A2, B2 = np.eye(4)[[0, 3]], np.eye(4)[:, [1, 2]]  # another pair of rank 2
+rank = np.linalg.matrix_rank
+print("1. A B has shape", (A @ B).shape, "and B A has", (B @ A).shape, "like W0", W0.shape)
+print(
+    f"2. A has rank {rank(A)} and B {rank(B)}, the most there is; B A has rank {rank(B @ A)} of 4"
+)
+print(f"3. W0 + B A has rank {rank(W0 + B @ A)}")
+print(
+    f"4. the sum of two updates of rank {rank(B @ A)} and {rank(B2 @ A2)}: {rank(B @ A + B2 @ A2)}"
+)
+
+# %% [markdown]
+# The matrices of rank r at most are no subspace, since a sum leaves them. The next four are about
+# training.
+#
+# **Predict.** For sentence 7: B is zero at first. Is it still zero after one step, and does the
+# output move? For sentence 8: W0 has not changed by a byte. Does the output for an *old* input
+# move all the same?
+
+# %% to 1e-9
+lr, alpha = 0.05, 8
+old = np.array([1.0, 1.0, 0.0, -1.0])  # an input of the old task
+norm = np.linalg.norm
+wide_A, wide_B = np.vstack([A, np.zeros((6, 4))]), np.hstack([B, np.zeros((4, 6))])  # same B A
+narrow, wide = norm(alpha / len(A) * B @ A), norm(alpha / len(wide_A) * wide_B @ wide_A)
+print(f"5. at alpha = {alpha} the update has norm {narrow:.2f} at r = 2 and {wide:.2f} at r = 8")
+error = W0 @ x - target  # the gradient by y at the start, where B is zero
+print(f"6. the gradient by W0 has norm {norm(np.outer(error, x)):.2f} at the start")
+one_step = -lr * np.outer(error, A @ x)  # B after a step from zero, with alpha = r
+print(f"7. after one step y moves by {norm(one_step @ A @ x):.3f}; it has {norm(error):.3f} to go")
+print(f"8. and y of the old input moves by {norm(one_step @ A @ old):.3f}")
+
+# %% [markdown]
+# The adapter can be switched off, and then everything is as it was. While it is on, the old
+# inputs go through it too.
+#
+# **Predict.** For sentences 9 and 10: by what factor does the count grow from d = 2048 to d =
+# 4096, and which share of a full step does LoRA compute there at r = 8?
+
+# %% exact
+r, d = 8, 4096
+print(f"9. twice the width, {(r * d + d * r) / (r * d / 2 + d / 2 * r):g} times as many")
+print(f"10. a step computes {(2 * d * d + 6 * d * r) / (3 * d * d):.3f} of a full one")
+
+# %% [markdown]
+# > **Remember.** A common sentence about LoRA is a claim like any other, and two small matrices
+# > often refute it.
+# >
+# > 关于 LoRA 的常见说法也只是论断，两个小矩阵往往就能推翻它。
+
+# %% [markdown]
+# ## Judge your own text
+#
+# Take a number from your lecture, a blog or a paper. Choose the quantity that it is meant to be
+# from [the vocabulary](../docs/add-a-source.md), and put it in here. Nothing in the text is
+# executed. The claim that stands here now is from table 2 of the LoRA paper.
+#
+# **Predict.** "RoBERTa base with LoRA trains 0.3M parameters": r = 8 on the queries and values of
+# 12 blocks of width 768. Does it come out, and how many are they exactly?
+
+# %% exact
+own = """
+[lecture]
+title = "my text"
+
+[[claim]]
+id = "first"
+text = "LoRA trains 0.3M parameters in RoBERTa base"
+quantity = "lora-count"
+in = 768
+out = 768
+r = 8
+copies = 24
+printed = "0.3M"
+"""
+own_slides = parse(own)
+print(report.as_text([judge(claim) for claim in own_slides.claims], [own_slides], width=84))
+
+# %% [markdown]
+# Replace it by a claim of your own and judge again. Then print one digit more, and see whether
+# the text can stand for it. A file with a fault gets no verdict: all faults are told together,
+# with their lines.
 
 # %% exact
 try:
     parse('[lecture]\ntitle = "x"\n[matrices]\nA = "1 2 / 3"\n[[claim]]\nid = "a"\n')
-except LoraRefError as error:
-    print(error)
+except LoraRefError as fault:
+    print(fault)
+
+# %% [markdown]
+# ### The same in PEFT
+#
+# A number on a slide can be tested against the library itself. This is not run here. It makes
+# GPT-2 with random weights, which is enough for a count and downloads nothing:
+#
+# ```python
+# from peft import LoraConfig, get_peft_model
+# from transformers import GPT2Config, GPT2LMHeadModel
+#
+# model = GPT2LMHeadModel(GPT2Config())
+# model = get_peft_model(model, LoraConfig(r=8, target_modules=["c_attn"], fan_in_fan_out=True))
+# trained, total = model.get_nb_trainable_parameters()
+# assert f"{trained:,}" == "294,912", f"the slide prints 294,912, PEFT counts {trained:,}"
+# ```
+#
+# > **Remember.** Write down which quantity each of your numbers is meant to be, and let a program
+# > judge them after every change.
+# >
+# > 写明讲义里每个数字指的是哪个量，每次修改后都让程序检验一遍。
 
 # %% [markdown]
 # ## Exercises
 #
-# > 练习：写出判断打印值与计算值是否一致的函数。
-#
+# Each exercise asks a question to answer before you write. If you are stuck, there are three hints:
+
+# %% exact
+print(hint("agrees", 1))
+
+# %% [markdown]
 # ### `agrees`: whether a printed number is the computed one
 
 # %% exact
@@ -266,28 +454,50 @@ def agrees(printed, value): ...
 check("agrees", agrees)
 
 # %% [markdown]
+# ### `which-rank`: the rank that a printed count belongs to
+#
+# Table 3 of the LoRA paper prints 0.35M for GPT-2 medium at r = 4: 48 weights of 1024 x 1024. Your
+# function will say which rank that is.
+
+# %% exact
+print(show("which-rank"))
+
+
+# %%
+def which_rank(printed, shapes): ...
+
+
+check("which-rank", which_rank)
+
+# %% [markdown]
+# ### To think about
+#
+# 1. A text prints 0.5 where 0.4962 comes out, and another prints 0.4900. Which of the two would you
+#    rather have written, and which is confirmed?
+# 2. The ledger confirms a number although the sentence around it is false. Can a claim be written
+#    so that the sentence is judged too? Try it with the size of A and B above.
+# 3. Which sentence of *this* course would you most like to see recomputed? Which quantity would
+#    it be?
+
+# %% [markdown]
 # ## In practice
 #
-# > 实践：让检验成为讲义的一部分，每次修改后自动运行。
-#
-# - `lora-ref verify` recomputes the article, `lora-ref verify --literature` the papers, `lora-ref
-#   verify --file my_lecture.toml` your own. The exit status is 0 where everything could be
-#   judged, 1 where a correction fails, 2 where a file has faults: enough for a check on every
+# - `lora-ref verify` recomputes the article, `lora-ref verify --literature` the papers, and
+#   `lora-ref verify --file my_lecture.toml` your own. The exit status is 0 where everything could
+#   be judged, 1 where a correction fails, 2 where a file has faults: enough for a check on every
 #   change.
-# - [Add a source](../docs/add-a-source.md) has the vocabulary and two files to start from. The
-#   article and the papers are files of the same form.
-# - Print no more digits than you stand for, and say where a number comes from. Who prints 0.5
-#   promises less than who prints 0.50.
+# - [Add a source](../docs/add-a-source.md) has the vocabulary and two files to start from.
+# - Print no more digits than you can stand for, and say what each number counts.
+# - Before you report a mistake to an author, look for the rule under which the number is right.
 
 # %% [markdown]
 # ## Further reading
-#
-# > 延伸阅读：全部论断的清单，以及可重复研究的文献。
 #
 # - [All claims of the article](../docs/article.md) with their verdicts, written by the program.
 #   [The literature](../docs/literature.md): the same for published numbers.
 # - D. E. Knuth, "Literate Programming", The Computer Journal 27, 1984: text and program in one
 #   source.
-# - J. F. Claerbout, M. Karrenbach, "Electronic documents give reproducible research a new
-#   meaning", SEG Technical Program Expanded Abstracts, 1992.
-# - Back to the beginning: [02 · Find the rank of an update](02-find-the-rank.ipynb).
+# - J. F. Claerbout, M. Karrenbach, "Electronic documents give reproducible research a new meaning",
+#   SEG Technical Program Expanded Abstracts, 1992.
+# - You have reached the end of the course. The [questions](../docs/questions.md) go on from here,
+#   and notebook [02](02-find-the-rank.ipynb) reads differently the second time.

@@ -247,7 +247,7 @@ def graded(tmp_path_factory):
         "threading.Thread(target=drip).start()\n"
         "open('left behind', 'w').close()\n"
         "def forward(x, W0, A, B, alpha):\n    os._exit(7)\n"
-        "def merge(W0, A, B, alpha):\n    while True:\n        time.sleep(1)\n"
+        "def merge(W0, A, B, alpha):\n    time.sleep(3600)\n"
     )
     write(folder / "hostile.py", hostile + RIGHT)
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
@@ -338,6 +338,16 @@ def test_the_list_as_json_has_no_file_and_no_result(capsys):
 def test_a_task_is_printed_by_its_id(capsys):
     assert cli.main(["exercises", "grad-A"]) == 0
     assert capsys.readouterr().out.strip() == exercise("grad-A").text()
+
+
+def test_the_loops_of_a_folded_task_are_printed_on_demand(capsys):
+    assert cli.main(["exercises", "count"]) == 0
+    assert "def spec" not in capsys.readouterr().out
+    assert cli.main(["exercises", "count", "--loops"]) == 0
+    assert capsys.readouterr().out.strip() == exercise("count").text(loops=True)
+    for more in ([], ["count", "--stubs"], ["count", "--json"], ["count", "--check", "x.py"]):
+        assert cli.main(["exercises", "--loops", *more]) == 2
+        assert "--loops goes with names of exercises" in capsys.readouterr().err
 
 
 def test_the_stubs_are_a_file_to_fill_in(capsys, tmp_path):

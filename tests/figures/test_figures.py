@@ -6,23 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
-from matplotlib.patches import Arc
+from matplotlib.patches import Arc, Rectangle
 from matplotlib.text import Annotation, Text
 from numpy.testing import assert_allclose
 from pictures import draw
 
-from lora_ref import figures, lowrank
+from lora_ref import counting, figures, lowrank
 from lora_ref.claims import VERDICTS, article, judge
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
 from lora_ref.errors import LoraRefError
-from lora_ref.figures import FIGURES, counts, write
+from lora_ref.figures import FIGURES, counts, transformer, write
 from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.figures.ways import ROWS
 from lora_ref.layers import Adapter, DoRALinear, LoRALinear
 from lora_ref.quantize import levels_of
 from lora_ref.study import SHIFTS, committed, digits
+from lora_ref.transformer import Block, with_lora
 
 RECORDS = committed()
 SOME = [record for record in RECORDS if record["shift"] in ("near", "far")]
@@ -419,6 +420,35 @@ def test_memories_of_a_small_model_are_those_one_counts_by_hand():
     assert found["QLoRA, r = 2"].optimizer == lora * 8
 
 
+def test_the_cost_of_a_step_is_what_the_package_counts_at_every_rank():
+    axes = draw("step-cost", width=96).figure.axes[0]
+    lines = {line.get_label(): data(line) for line in axes.lines}
+    full = counting.full_multiply_adds(96, 96, n=7)
+    for name, part in (("forward pass", "forward"), ("a training step", "total")):
+        ranks, values = lines[name]
+        costs = [counting.lora_multiply_adds(96, 96, int(r), n=7) for r in ranks]
+        shares = [getattr(cost, part) / getattr(full, part) for cost in costs]
+        assert_allclose(values, shares)
+    ranks, values = lines["trained numbers"]
+    assert_allclose(values, [counting.lora_params(96, 96, int(r)) / 96**2 for r in ranks])
+    assert_allclose(axes.get_xticks(), [0, 16, 48])
+    assert "as much as full at d/6 = 16" in draw("step-cost", width=96).alt
+    with pytest.raises(LoraRefError, match="step_cost is 11, expected at least 12"):
+        draw("step-cost", width=11)
+
+
+def test_memory_by_rows_is_what_the_package_counts():
+    picture = draw("memory-by-rows", width=64, r=3)
+    lines = {line.get_label(): data(line) for line in picture.figure.axes[0].lines}
+    rows, full = lines["full fine-tuning"]
+    held = [counting.full_bytes(64, 64, n=int(n)) for n in rows]
+    assert_allclose(full, [one.total / 2**20 for one in held])
+    assert_allclose(lines["activations of either"][1], [one.activations / 2**20 for one in held])
+    lora = [counting.lora_bytes(64, 64, 3, n=int(n)).total / 2**20 for n in rows]
+    assert_allclose(lines["LoRA, r = 3"][1], lora)
+    assert f"takes {100 * lora[0] / full[0]:.0f} % of what full" in picture.alt
+
+
 def test_numbers_are_written_short():
     assert [short(n) for n in (7, 1234, 294912, 6738415616, 2e12)] == [
         "7", "1.23K", "295K", "6.74B", "2T",
@@ -654,3 +684,120 @@ def test_descent_refuses_what_has_no_logarithm():
             draw("descent", losses=losses, floors=floors)
     with pytest.raises(LoraRefError, match="are 0 curves, expected 1 to 4"):
         draw("descent", losses={}, floors={})
+
+
+# ---------------------------------------------------------------------- inside a transformer
+
+
+def test_the_targets_of_a_block_are_coloured_and_counted():
+    rng = np.random.default_rng(0)
+    block = Block.init(12, 3, rng, causal=True)
+    targets = ("v", "fc1")
+    picture = draw("transformer-block", features=12, heads=3, targets=targets, r=2)
+    trained = sum(a.size for a in with_lora(block, rng, targets=targets, r=2).trainable.values())
+    frozen = sum(a.size for name, a in block.trainable.items() if name.endswith(".W"))
+    assert f"{trained} numbers train, {100 * trained / frozen:.1f} % of the {frozen:,}" in (
+        picture.alt.replace("LoRA of rank 2 is on v and fc1: ", "")
+    )
+    boxes = {
+        (round(box.get_x() + box.get_width() / 2, 2), round(box.get_y() + box.get_height() / 2, 2)):
+        box.get_facecolor()
+        for box in picture.figure.axes[0].patches
+        if isinstance(box, Rectangle)
+    }  # fmt: skip
+    for name in transformer.MATRICES:
+        colour = INKS["light"].orange if name in targets else INKS["light"].grid
+        assert same_color(boxes[transformer.PLACES[name]], colour), name
+
+
+def test_the_largest_weight_of_each_row_is_written_into_it():
+    P = np.array([[[1.0, 0.0, 0.0], [0.2, 0.8, 0.0], [0.25, 0.05, 0.7]]])
+    picture = draw("attention-weights", weights=P, tokens=["a", " b", "c"], titles=["one head"])
+    (axes,) = picture.figure.axes
+    written = {text.get_position(): text.get_text() for text in axes.texts}
+    assert written == {(0, 0): "100", (1, 1): "80", (2, 2): "70"}
+    assert "in one head: 'b' takes 80 % from 'b', 'c' takes 70 % from 'c'" in picture.alt
+    assert_allclose(axes.collections[0].get_array().reshape(3, 3), P[0])
+
+
+def test_a_block_or_weights_that_cannot_be_drawn_are_refused():
+    block = {"features": 12, "heads": 3, "targets": ("q",), "r": 2}
+    for changed, says in (
+        ({"heads": 5}, "is 12, expected a multiple of 5 heads"),
+        ({"targets": ("query",)}, r"\['query'\], expected some of: q, k, v, o, fc1, fc2"),
+        ({"targets": ()}, "expected some of"),
+    ):
+        with pytest.raises(LoraRefError, match=says):
+            draw("transformer-block", **{**block, **changed})
+    drawn = {"weights": np.ones((1, 3, 3)), "tokens": ["a"] * 3, "titles": ["one"]}
+    for changed, says in (
+        ({"tokens": ["a"] * 2}, "expected one or two heads of 2 x 2"),
+        ({"weights": np.ones((1, 13, 13)), "tokens": ["a"] * 13}, "are 13, expected 2 to 12"),
+        ({"titles": []}, "titles in figures.attention_weights are 0, expected 1"),
+    ):
+        with pytest.raises(LoraRefError, match=says):
+            draw("attention-weights", **{**drawn, **changed})
+
+
+# ---------------------------------------------------------------------- order, and loss by rank
+
+
+def test_the_order_of_learning_shows_every_curve_its_goal_and_when_half_is_there():
+    grown = np.linspace(0, 1, 11)[1:]
+    sizes = np.stack([3 * np.minimum(1, 2 * grown), 0.5 * grown**2], axis=1)
+    picture = draw("learning-order", sizes=sizes, goals=np.array([3.0, 0.5]))
+    (axes,) = picture.figure.axes
+    curves = [data(line) for line in axes.lines if line.get_label().startswith("direction")]
+    assert_allclose([y for _, y in curves], sizes.T)
+    assert_allclose([x for x, _ in curves], [np.arange(1, 11)] * 2)
+    assert {"half at step 3", "half at step 8"} <= set(words(picture.figure))
+    assert "of 3 by step 3, of 0.5 by step 8." in picture.alt
+    slow = draw("learning-order", sizes=sizes / 4, goals=np.array([3.0, 0.5]))
+    assert "of 3 not in 10 steps" in slow.alt
+
+
+def test_an_order_of_learning_that_does_not_fit_is_refused():
+    with pytest.raises(LoraRefError, match="goals in figures"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.ones(3))
+    with pytest.raises(LoraRefError, match=r"are \[1.0, 0.0\], expected 1 to 4 above 0"):
+        draw("learning-order", sizes=np.ones((4, 2)), goals=np.array([1.0, 0.0]))
+
+
+def test_losses_by_rank_are_compared_with_the_first_way():
+    ways = {"best": {1: 2.0, 2: 1.0}, "cut": {1: 3.0, 2: 1.1}, "drawn": {1: 400.0, 2: 5.0}}
+    picture = draw("losses-by-rank", tasks={"rows": ways})
+    (axes,) = picture.figure.axes
+    for line in axes.lines:
+        x, y = data(line)
+        assert_allclose(x, [1, 2])
+        assert_allclose(y, list(ways[line.get_label()].values()))
+    assert "rows, ranks 1 to 2, as multiples of what best loses" in picture.alt
+    assert picture.alt.endswith(": cut 1.10 to 1.50, drawn 5.00 to 200.")
+    for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 0.0}}}, {"rows": {"best": {}}}):
+        with pytest.raises(LoraRefError, match="in figures"):
+            draw("losses-by-rank", tasks=wrong)
+
+
+def test_on_white_rows_the_cut_is_the_best_and_on_others_it_is_not():
+    tasks = FIGURES["losses-by-rank"].numbers()["tasks"]
+    as_they_are, white = tasks.values()
+    assert_allclose(list(white["cut"].values()), list(white["best"].values()), rtol=1e-9)
+    for r, least in as_they_are["best"].items():
+        assert as_they_are["cut"][r] > 1.01 * least
+        assert as_they_are["random A"][r] > 2 * least
+
+
+def test_trained_and_cut_are_the_means_of_the_study():
+    picture = draw("trained-and-cut", records=SOME)
+    near = next(axes for axes in picture.figure.axes if axes.get_title() == "near")
+    for r, k in ((1, 0), (16, 4)):
+        chosen = [one for one in SOME if one["shift"] == "near"]
+        trained = [one["target"] for one in chosen if one["method"] == f"lora-{r}"]
+        whole = [one for one in chosen if one["method"] == "weights"]
+        for part, curve in (("truncated", 1), ("random", 2)):
+            mean = np.mean([one[part][str(r)] for one in whole])
+            assert_allclose(data(near.containers[curve][0])[1][k], 100 * mean)
+        assert_allclose(data(near.containers[0][0])[1][k], 100 * np.mean(trained))
+    assert "near: 93 % to 86 % at r = 1" in picture.alt
+    with pytest.raises(LoraRefError, match=r"no shift with runs of lora-r and of weights"):
+        draw("trained-and-cut", records=[one for one in SOME if one["method"] != "weights"])

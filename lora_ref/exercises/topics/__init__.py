@@ -10,6 +10,8 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    training,
+    transformer,
     update,
 )
 
@@ -19,6 +21,8 @@ ALL = (
     *update.ALL,
     *gradients.ALL,
     *init_and_step.ALL,
+    *training.ALL,
+    *transformer.ALL,
     *adapter_and_dora.ALL,
     *multitask.ALL,
     *quantization.ALL,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
@@ -112,6 +112,7 @@ ADAPTER = Exercise(
         "The result is a sum of three things of the shape of x, or that broadcast to it: one is "
         "what came in, one has passed through both projections, one is a bias.",
     ),
+    without=LOOPS,
 )
 
 
@@ -240,6 +241,7 @@ DORA = Exercise(
         "A vector with an entry for each row multiplies a matrix row by row once it is a column. "
         "Both the norms and the magnitudes need that shape.",
     ),
+    without=LOOPS,
 )
 
 
@@ -361,6 +363,7 @@ VERDICT = Exercise(
         ),
     },
     canonical=_whole,
+    without=LOOPS,
     question="one method gains 2 points on every seed, and seeds differ by 10 points. Is that "
     "decided?",
     hints=(

@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: trained parameters, the rank at which LoRA saves, and bytes."""
+"""Exercises of notebook 12: trained parameters, the ranks at which LoRA saves, and bytes."""
 
 import numpy as np
 
@@ -8,31 +8,37 @@ Shapes = list[tuple[int, int]]
 
 
 def _count(shapes: Shapes, r: int) -> int:
-    parameters = 0
+    numbers = 0
     for out_features, in_features in shapes:
-        for _ in range(r):
-            parameters += in_features  # a row of A
-            parameters += out_features  # a column of B
-    return parameters
+        A, B = np.zeros((r, in_features)), np.zeros((out_features, r))
+        for matrix in (A, B):
+            for row in matrix:
+                for _ in row:
+                    numbers += 1
+    return numbers
 
 
 def _draw_shapes(rng: np.random.Generator, n: int) -> Arguments:
     sides = rng.permutation(np.arange(16, 90))[: 4 + 2 * (n % 3)]  # 2 to 4 weights
     shapes = [(int(sides[i]), int(sides[i + 1])) for i in range(0, len(sides), 2)]
-    return {"shapes": shapes, "r": int(rng.integers(2, 9))}
+    return {"shapes": shapes, "r": int(rng.integers(3, 9))}
 
 
 COUNT = Exercise(
     "12",
     "how many parameters LoRA trains",
     "shapes lists (out_features, in_features) of the weights that get A and B of rank r. Return\n"
-    "how many parameters are trained, a whole number.",
+    "how many parameters are trained, a whole number. No array is needed.",
     _count,
     _draw_shapes,
     {
         "full": WrongAnswer(
             "these are the entries of the weights, which full fine-tuning trains.",
             lambda shapes, r: sum(out * in_ for out, in_ in shapes),
+        ),
+        "frozen-too": WrongAnswer(
+            "the frozen weights are counted too. They are there, but not trained.",
+            lambda shapes, r: sum(out * in_ + r * (out + in_) for out, in_ in shapes),
         ),
         "2-d-r-of-the-input": WrongAnswer(
             "2 d r is for square weights; here in_features is taken for both sides.",
@@ -55,6 +61,22 @@ COUNT = Exercise(
         "first-alone": WrongAnswer(
             "only the first weight is counted.", lambda shapes, r: sum(shapes[0]) * r
         ),
+        "last-alone": WrongAnswer(
+            "only the last weight is counted: is something overwritten in the loop?",
+            lambda shapes, r: sum(shapes[-1]) * r,
+        ),
+        "rank-forgotten": WrongAnswer(
+            "A and B are counted as if they had one row and one column; they have r.",
+            lambda shapes, r: sum(map(sum, shapes)),
+        ),
+        "rank-once": WrongAnswer(
+            "only one of A and B is multiplied by r here; parentheses may be missing.",
+            lambda shapes, r: sum(r * out + in_ for out, in_ in shapes),
+        ),
+        "rank-once-on-the-input": WrongAnswer(
+            "only one of A and B is multiplied by r here; parentheses may be missing.",
+            lambda shapes, r: sum(out + in_ * r for out, in_ in shapes),
+        ),
         "dimension": WrongAnswer(
             "this is the dimension of the updates of rank r, r (out + in - r). It is smaller than "
             "what is stored and trained.",
@@ -62,12 +84,21 @@ COUNT = Exercise(
         ),
     },
     lambda arguments: {"r": float(arguments["r"])},
+    question="two of the weights are (64, 32) and (32, 64). Which of them costs more at one rank?",
+    hints=(
+        "Write down the shape of A and the shape of B beside one weight.",
+        "A matrix has as many entries as its rows times its columns. Add those of A and of B, then "
+        "those of all weights.",
+        "One line: a sum over the pairs of `shapes`, in which both sides occur once and r is a "
+        "common factor.",
+    ),
+    folded=True,
 )
 
 
 def _break_even(out_features: int, in_features: int) -> int:
-    r = 0
-    while (r + 1) * (out_features + in_features) < out_features * in_features:
+    entries, r = out_features * in_features, 0
+    while np.zeros((r + 1, in_features)).size + np.zeros((out_features, r + 1)).size < entries:
         r += 1
     return r
 
@@ -93,7 +124,7 @@ BREAK_EVEN = Exercise(
     "12",
     "the largest rank that still saves",
     "Return the largest rank at which A and B together have fewer parameters than a weight of\n"
-    "shape (out_features, in_features): a whole number.",
+    "shape (out_features, in_features): a whole number. Solve for r; no loop is needed.",
     _break_even,
     _draw_sides,
     {
@@ -102,6 +133,32 @@ BREAK_EVEN = Exercise(
             "text's 4x4 example at r = 2. Fewer is asked for.",
             lambda out, in_: out * in_ // (out + in_),
         ),
+        "always-one-less": WrongAnswer(
+            "one is taken off always; it is one too many where the exact break-even rank is not a "
+            "whole number.",
+            lambda out, in_: out * in_ // (out + in_) - 1,
+        ),
+        "rounded": WrongAnswer(
+            "the exact break-even rank is rounded to the nearest whole number, which may lie above "
+            "it.",
+            lambda out, in_: round(out * in_ / (out + in_)),
+        ),
+        "not-whole": WrongAnswer(
+            "this is the exact break-even rank, where A and B have as many parameters as the "
+            "weight. A rank is a whole number, and fewer is asked for.",
+            lambda out, in_: out * in_ / (out + in_),
+        ),
+        "quarter-of-the-sum": WrongAnswer(
+            "a quarter of the two sides together is right for square weights alone. Set the "
+            "parameters of A and B equal to those of the weight, and solve for r.",
+            lambda out, in_: (out + in_) // 4,
+        ),
+        "quarter-not-whole": WrongAnswer(
+            "a quarter of the two sides together is for square weights alone, and a rank is a "
+            "whole number. Set the parameters of A and B equal to those of the weight, and solve "
+            "for r.",
+            lambda out, in_: (out + in_) / 4,
+        ),
         "full-rank": WrongAnswer(
             "this is the largest rank there is; long before it LoRA has more parameters.",
             lambda out, in_: min(out, in_),
@@ -109,6 +166,10 @@ BREAK_EVEN = Exercise(
         "half-the-input": WrongAnswer(
             "half of in_features is for square weights, and there it does not save yet.",
             lambda out, in_: in_ // 2,
+        ),
+        "half-the-output": WrongAnswer(
+            "half of out_features is for square weights, and there it does not save yet.",
+            lambda out, in_: out // 2,
         ),
         "half-the-smaller": WrongAnswer(
             "half of the smaller side is for square weights, and there it does not save yet.",
@@ -119,17 +180,102 @@ BREAK_EVEN = Exercise(
             lambda out, in_: _break_even(out, in_) + 1,
         ),
     },
+    question="for a weight of 4 x 4, do A and B of rank 2 have fewer numbers, as many, or more?",
+    hints=(
+        "Write down, in r, how many numbers A and B have together, and how many the weight has.",
+        "Fewer is an inequality in r. Find the r at which both sides are equal, then look at the "
+        "case in which that r is a whole number.",
+        "One whole-number division: `//` rounds down. What has to change in it so that a result "
+        "without a remainder ends one lower, and no other?",
+    ),
+)
+
+
+def _cheaper_step(out_features: int, in_features: int) -> int:
+    W0, r = out_features * in_features, 0
+    while True:
+        A, B = np.zeros((r + 1, in_features)), np.zeros((out_features, r + 1))
+        thin = A.size + B.size
+        full = W0 + W0 + W0  # for one row: y, the gradient of x, the gradient of W
+        lora = (W0 + thin) + (W0 + thin) + thin  # y, the gradient of x, those of A and B
+        if lora >= full:
+            return r
+        r += 1
+
+
+def _draw_wide_sides(rng: np.random.Generator, n: int) -> Arguments:
+    return {name: 3 * side for name, side in _draw_sides(rng, n).items()}
+
+
+CHEAPER_STEP = Exercise(
+    "12",
+    "the largest rank with a cheaper step",
+    "Return the largest rank at which a step of LoRA, forward and backward, takes fewer\n"
+    "multiply-adds than a step of full fine-tuning, for a weight of shape (out_features,\n"
+    "in_features): a whole number. B A is never formed. Solve for r; no loop is needed.",
+    _cheaper_step,
+    _draw_wide_sides,
+    {
+        "fewer-numbers": WrongAnswer(
+            "up to this rank LoRA has fewer parameters; a step gets dearer before. How many thin "
+            "products take the place of the large one that is left out?",
+            _break_even,
+        ),
+        "as-many-is-fewer": WrongAnswer(
+            "at this rank both steps can cost exactly the same. Fewer is asked for.",
+            lambda out, in_: out * in_ // (3 * (out + in_)),
+        ),
+        "not-whole": WrongAnswer(
+            "this is where both steps cost the same. A rank is a whole number, and fewer is asked "
+            "for.",
+            lambda out, in_: out * in_ / (3 * (out + in_)),
+        ),
+        "sixth-of-the-input": WrongAnswer(
+            "d/6 is for square weights, and there both steps cost the same.",
+            lambda out, in_: in_ // 6,
+        ),
+        "sixth-of-the-output": WrongAnswer(
+            "d/6 is for square weights, and there both steps cost the same.",
+            lambda out, in_: out // 6,
+        ),
+        "sixth-of-the-smaller": WrongAnswer(
+            "d/6 is for square weights, and there both steps cost the same.",
+            lambda out, in_: min(out, in_) // 6,
+        ),
+        "twelfth-of-the-sum": WrongAnswer(
+            "a twelfth of the two sides together is for square weights alone.",
+            lambda out, in_: (out + in_) // 12,
+        ),
+        "both-in-each": WrongAnswer(
+            "a thin product is one with A or one with B; here each of the six is counted as both.",
+            lambda out, in_: (out * in_ - 1) // (6 * (out + in_)),
+        ),
+        "backward-alone": WrongAnswer(
+            "the thin products of the forward pass are not counted.",
+            lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
+        ),
+    },
+    question="why does the answer not depend on the number of rows?",
+    hints=(
+        "Count for one row. Which products with W0 does full fine-tuning make, and which LoRA?",
+        "One product of the size of W0 is saved. A and B are each used in the forward pass, for "
+        "the gradient of x, and for their own gradients. Set the two equal.",
+        "The same inequality as in break-even, with a factor on one side. Mind the case of "
+        "equality in the same way.",
+    ),
+    folded=True,
 )
 
 
 def _training_bytes(frozen: int, trained: int) -> int:
+    weights = np.zeros(frozen + trained, np.float32)
+    gradients = np.ones(trained, np.float32)
+    mean = np.zeros_like(gradients)  # AdamW's, of the gradient
+    square = np.zeros_like(gradients)  # and of its square
     total = 0
-    for _ in range(frozen):
-        total += 4  # the parameter itself
-    for _ in range(trained):
-        total += 4  # the parameter itself
-        total += 4  # its gradient
-        total += 4 + 4  # AdamW's mean of the gradient, and of its square
+    for array in (weights, gradients, mean, square):
+        for number in array:
+            total += number.itemsize
     return total
 
 
@@ -138,7 +284,7 @@ TRAINING_BYTES = Exercise(
     "what training holds in memory",
     "A model has `frozen` parameters that are not trained and `trained` parameters that AdamW\n"
     "trains, all in float32. Return the bytes of weights, gradients and optimiser states\n"
-    "together, a whole number; activations left out.",
+    "together, a whole number; activations left out. No array is needed.",
     _training_bytes,
     lambda rng, n: {"frozen": int(rng.integers(1000, 5000)), "trained": int(rng.integers(20, 300))},
     {
@@ -146,6 +292,10 @@ TRAINING_BYTES = Exercise(
             "gradients and states are counted for the frozen parameters too. They have none: that "
             "is what LoRA saves.",
             lambda frozen, trained: 16 * (frozen + trained),
+        ),
+        "frozen-gradients": WrongAnswer(
+            "gradients are counted for the frozen parameters too. None is computed for them.",
+            lambda frozen, trained: 8 * frozen + 16 * trained,
         ),
         "frozen-forgotten": WrongAnswer(
             "the frozen weights are not counted. They are not trained, but take memory.",
@@ -159,9 +309,27 @@ TRAINING_BYTES = Exercise(
             "one of four is missing for each trained parameter: itself, its gradient, AdamW's two.",
             lambda frozen, trained: 4 * frozen + 12 * trained,
         ),
+        "trained-twice": WrongAnswer(
+            "the trained weights are counted twice, among all weights and once more.",
+            lambda frozen, trained: 4 * (frozen + trained) + 16 * trained,
+        ),
         "weights-alone": WrongAnswer(
             "these are the weights alone; gradients and optimiser states are missing.",
             lambda frozen, trained: 4 * (frozen + trained),
+        ),
+        "mixed-precision": WrongAnswer(
+            "weights and gradients have two bytes here, and the states four: that is bfloat16 with "
+            "states in float32. Here all is float32.",
+            lambda frozen, trained: 2 * frozen + (2 + 2 + 8) * trained,
+        ),
+        "mixed-precision-with-a-copy": WrongAnswer(
+            "this is bfloat16 with a float32 copy of the trained weights and states in float32. "
+            "Here all is float32, and there is no copy.",
+            lambda frozen, trained: 2 * frozen + (2 + 2 + 4 + 8) * trained,
+        ),
+        "16-bits": WrongAnswer(
+            "two bytes are counted for each number; a float32 has four.",
+            lambda frozen, trained: 2 * frozen + 8 * trained,
         ),
         "numbers-for-bytes": WrongAnswer(
             "these are numbers, not bytes: a float32 has four.",
@@ -171,6 +339,14 @@ TRAINING_BYTES = Exercise(
             "these are bits, not bytes.", lambda frozen, trained: 32 * frozen + 128 * trained
         ),
     },
+    question="for which of weights, gradients and states does it matter that a number is frozen?",
+    hints=(
+        "Make a table: frozen and trained as rows; weight, gradient and AdamW's states as columns.",
+        "How many numbers are held for one frozen parameter, and how many for one trained?",
+        "So many numbers times `frozen`, so many times `trained`, and a number of bytes in front "
+        "of all.",
+    ),
+    folded=True,
 )
 
-ALL = (COUNT, BREAK_EVEN, TRAINING_BYTES)
+ALL = (COUNT, BREAK_EVEN, CHEAPER_STEP, TRAINING_BYTES)

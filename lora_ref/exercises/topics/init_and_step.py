@@ -1,4 +1,4 @@
-"""Exercises of notebooks 05 and 07: initial values, the scaling, and one step of training."""
+"""Exercises of notebook 05: initial values, and the scaling."""
 
 from math import sqrt
 
@@ -6,8 +6,7 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
-from lora_ref.exercises.random_inputs import layer_arguments, sizes
-from lora_ref.exercises.scalings import wrong_scalings
+from lora_ref.exercises.random_inputs import sizes
 
 
 def _start(
@@ -128,94 +127,4 @@ SCALING = Exercise(
 )
 
 
-def _step(
-    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-) -> tuple[Array, Array]:
-    r = len(A)
-    new_A, new_B = A.copy(), B.copy()
-    for n in range(len(x)):
-        for i in range(len(B)):
-            for k in range(r):
-                for j in range(A.shape[1]):
-                    scaled = lr * alpha / r * grad_y[n, i]
-                    new_A[k, j] -= scaled * B[i, k] * x[n, j]
-                    new_B[i, k] -= scaled * A[k, j] * x[n, j]
-    return new_A, new_B
-
-
-def _A_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
-    new_A, _ = _step(grad_y, x, A, B, *others)
-    return new_A, _step(grad_y, x, new_A, B, *others)[1]
-
-
-def _B_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
-    _, new_B = _step(grad_y, x, A, B, *others)
-    return _step(grad_y, x, A, new_B, *others)[0], new_B
-
-
-def _gradients(
-    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
-) -> tuple[Array, Array]:
-    s = alpha / len(A)
-    return s * (grad_y @ B).T @ x, s * grad_y.T @ (x @ A.T)
-
-
-STEP = Exercise(
-    "07",
-    "one step of gradient descent",
-    "Rows x (n, in_features) have gone through the layer, and grad_y (n, out_features) came back.\n"
-    "Return A and B after one step of plain gradient descent with learning rate lr, as\n"
-    "`return A, B`: new arrays, both moved by the gradients at the old A and B.",
-    _step,
-    layer_arguments("grad_y", "x", "A", "B", "alpha", "lr"),
-    {
-        "A-moved-first": WrongAnswer(
-            "B is moved by a gradient at the new A. Compute both gradients before either moves.",
-            _A_first,
-        ),
-        "B-moved-first": WrongAnswer(
-            "A is moved by a gradient at the new B. Compute both gradients before either moves.",
-            _B_first,
-        ),
-        "not-moved": WrongAnswer(
-            "A and B are returned unchanged.", lambda grad_y, x, A, B, alpha, lr: (A, B)
-        ),
-        "lr-forgotten": WrongAnswer(
-            "the gradients are subtracted whole; lr is missing.",
-            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
-        ),
-        **wrong_scalings(
-            _step, "in the gradients", "alpha-alone", "scaling-twice", "scaling-forgotten"
-        ),
-        "moves-returned": WrongAnswer(
-            "these are the changes, -lr times the gradients; expected A and B after them.",
-            lambda *arguments: tuple(-arguments[-1] * grad for grad in _gradients(*arguments)),
-        ),
-        "uphill": WrongAnswer(
-            "both factors go uphill: a step is against the gradient.",
-            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, -lr),
-        ),
-        "A-stands-still": WrongAnswer(
-            "only B moves.",
-            lambda grad_y, x, A, B, alpha, lr: (A, _step(grad_y, x, A, B, alpha, lr)[1]),
-        ),
-        "B-stands-still": WrongAnswer(
-            "only A moves.",
-            lambda grad_y, x, A, B, alpha, lr: (_step(grad_y, x, A, B, alpha, lr)[0], B),
-        ),
-        "gradients-returned": WrongAnswer(
-            "these are the gradients; expected A and B after the step.", _gradients
-        ),
-        "mean-over-rows": WrongAnswer(
-            "the gradients are divided by the number of rows. grad_y has that factor already, if "
-            "the loss is a mean.",
-            lambda grad_y, x, A, B, alpha, lr: _step(grad_y / len(x), x, A, B, alpha, lr),
-        ),
-        "order": WrongAnswer(
-            "this returns B, A; expected A, B.", lambda *arguments: _step(*arguments)[::-1]
-        ),
-    },
-    batched=True,
-)
-
-ALL = (START, SCALING, STEP)
+ALL = (START, SCALING)

@@ -113,6 +113,7 @@ BITS_PER_WEIGHT = Exercise(
             lambda bits, block_size: float(bits + 32 // block_size),
         ),
     },
+    folded=True,
 )
 
 ALL = (NF4_CODES, BITS_PER_WEIGHT)

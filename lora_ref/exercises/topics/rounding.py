@@ -1,10 +1,13 @@
-"""The exercise of notebook 13: whether a printed number is the computed one."""
+"""Exercises of notebook 13: whether a printed number is right, and which rank it belongs to."""
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
 from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+
+Shapes = list[tuple[int, int]]
 
 
 def _agrees(printed: str, value: Fraction) -> bool:
@@ -15,7 +18,11 @@ def _agrees(printed: str, value: Fraction) -> bool:
     unit = Fraction(1)
     for _ in range(decimals):
         unit = unit / 10
-    return abs(Fraction(printed) - value) <= unit / 2
+    # no neighbour with as many decimals lies nearer to the value
+    distances = []
+    for k in (-1, 0, 1):
+        distances.append(abs(Fraction(printed) + k * unit - value))
+    return distances[1] == min(distances)
 
 
 CASES = (
@@ -24,6 +31,7 @@ CASES = (
     (1, "3/20", "++"), (1, "3/10", "--"), (3, "-3/10", "++"), (6, "2/5", "--"), (3, "11/20", "++"),
     (6, "-3/5", "--"), (2, "7/10", "++"), (1, "-7/10", "--"), (3, "9", "++"), (2, "-9", "--"),
     (2, "0", "--"), (1, "0", "-+"), (2, "0", "+-"), (3, "1/4", "-+"),
+    (0, "0", "++"), (1, "0", "--"), (3, "0", "++"), (0, "1/2", "++"),
 )  # fmt: skip
 """For each call: the decimals, how many units of the last one the value is off, both signs."""
 
@@ -47,8 +55,12 @@ def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
             return {"printed": printed, "value": value}
 
 
+def _decimals(printed: str) -> int:
+    return len(printed.partition(".")[2])
+
+
 def _unit(printed: str) -> Fraction:
-    return Fraction(1, 10 ** len(printed.partition(".")[2]))
+    return Fraction(1, 10 ** _decimals(printed))
 
 
 def _in_floats(printed: str, value: Fraction) -> bool:
@@ -59,15 +71,70 @@ def _distance(printed: str, value: Fraction) -> Fraction:
     return abs(Fraction(printed) - value)
 
 
+def _cut(printed: str, value: Fraction) -> bool:
+    return int(value / _unit(printed)) * _unit(printed) == Fraction(printed)
+
+
+def _with_two_decimals(printed: str, value: Fraction) -> bool:
+    return _decimals(printed) == 2 and round(value, 2) == Fraction(printed)
+
+
+TIES = (
+    "Python rounds a tie to the even digit, and so refuses a value exactly half a unit away in one "
+    "case of two. A text may round it either way."
+)
+TWO = (
+    "this writes two decimals whatever the text has. Its own digits say how exact it means to be, "
+    "and a tie may be rounded either way."
+)
+
 AGREES = Exercise(
     "13",
     "whether a printed number is the computed one",
     "printed is a number as a text prints it, such as '0.50' or '3'; value is the computed\n"
-    "one, a fractions.Fraction. Return whether value lies within half a unit of the last\n"
-    "printed digit, both ends included. A Fraction can be made of a text: Fraction('0.50').",
+    "one, a Fraction. Return whether value lies within half a unit of the last printed digit,\n"
+    "both ends included. `from fractions import Fraction` first: Fraction('0.50') is 1/2, exactly.",
     _agrees,
     _draw_printed,
     {
+        "half-to-even": WrongAnswer(
+            TIES,
+            lambda printed, value: round(value, _decimals(printed)) == Fraction(printed),
+        ),
+        "half-to-even-in-floats": WrongAnswer(
+            f"{TIES} And in floats a tie may not be one.",
+            lambda printed, value: round(float(value), _decimals(printed)) == float(printed),
+        ),
+        "formatted-to-two": WrongAnswer(TWO, _with_two_decimals),
+        "formatted-to-two-in-floats": WrongAnswer(
+            TWO, lambda printed, value: f"{float(value):.2f}" == printed
+        ),
+        "rounded-to-two": WrongAnswer(
+            TWO, lambda printed, value: round(value, 2) == Fraction(printed)
+        ),
+        "rounded-to-two-in-floats": WrongAnswer(
+            TWO, lambda printed, value: round(float(value), 2) == float(printed)
+        ),
+        "rounded-to-two-against-a-float": WrongAnswer(
+            f"{TWO} And a Fraction is seldom equal to a float.",
+            lambda printed, value: round(value, 2) == float(printed),
+        ),
+        "ends-excluded-in-floats": WrongAnswer(
+            "a value exactly half a unit away should be accepted, and in floats the ends are not "
+            "exactly where they should be.",
+            lambda printed, value: (
+                abs(float(printed) - float(value)) < 0.5 * 10.0 ** -_decimals(printed)
+            ),
+        ),
+        "rounded-fraction-against-a-float": WrongAnswer(
+            "a Fraction is compared with a float here: Fraction(1, 10) == 0.1 is False, because "
+            "the float is not exactly one tenth. Make a Fraction of the text.",
+            lambda printed, value: round(value, _decimals(printed)) == float(printed),
+        ),
+        "cut": WrongAnswer(
+            "the digits are cut off here, and not rounded.",
+            _cut,
+        ),
         "in-floats": WrongAnswer(
             "this compares floats, in which the ends are not exactly where they should be.",
             _in_floats,
@@ -85,6 +152,11 @@ AGREES = Exercise(
             "0.005 is for two decimals; a text may print fewer or more.",
             lambda printed, value: _distance(printed, value) <= Fraction(1, 200),
         ),
+        "0.005-always-in-floats": WrongAnswer(
+            "0.005 is for two decimals; a text may print fewer or more. And in floats the ends are "
+            "not exactly where they should be.",
+            lambda printed, value: abs(float(printed) - float(value)) <= 0.005,
+        ),
         "exactly-equal": WrongAnswer(
             "this asks for equality. 1.56 stands for 1.5625 too.",
             lambda printed, value: Fraction(printed) == value,
@@ -98,11 +170,134 @@ AGREES = Exercise(
             lambda printed, value: True,
         ),
         "never": WrongAnswer(
-            "this is always false; for some inputs, the numbers are equal.",
+            "this is always false; for some inputs, the numbers are equal. Is a number compared "
+            "with a text, or a Fraction with a float?",
             lambda printed, value: False,
         ),
     },
     batch_sizes=tuple(range(len(CASES))),
+    question="for which values is '3' right, and for which is '3.00' right?",
+    hints=(
+        "How many digits stand behind the point? The text may have no point at all.",
+        "Make fractions of the printed number and of half a unit of its last digit. Fractions are "
+        "exact, and floats are not.",
+        "The distance of two fractions is compared with a third; round nothing.",
+    ),
+    imports=("from fractions import Fraction",),
 )
 
-ALL = (AGREES,)
+
+def _which_rank(printed: str, shapes: Shapes) -> int:
+    unit, millions = Fraction(1), Fraction(0)
+    for _ in printed.partition(".")[2]:
+        unit = unit / 10
+    r = 0
+    while millions <= Fraction(printed):
+        r += 1
+        for out_features, in_features in shapes:
+            millions += Fraction(in_features, 1_000_000)  # one more row of A
+            millions += Fraction(out_features, 1_000_000)  # one more column of B
+        distances = []
+        for k in (-1, 0, 1):
+            distances.append(abs(Fraction(printed) + k * unit - millions))
+        if distances[1] == min(distances):
+            return r
+    return 0
+
+
+def _draw_count(rng: np.random.Generator, n: int) -> Arguments:
+    if n in (4, 5):  # a tie, printed either way: 25,000 parameters at each rank
+        return {"printed": {4: "0.12", 5: "0.13"}[n], "shapes": [(5000, 7500), (6000, 6500)]}
+    decimals = {2: 1, 6: 3}.get(n, 2)
+    unit = 10 ** (6 - decimals)
+    while True:
+        sides = rng.permutation(np.arange(24, 100))[:6] * (1280 if decimals == 1 else 128)
+        shapes = [(int(sides[i]), int(sides[i + 1])) for i in (0, 2, 4)]
+        count = Fraction(int(rng.integers(3, 11)) * _each(shapes), unit)
+        off = count - round(count)
+        # far enough apart that no printed number is right at two ranks
+        if _each(shapes) > 4 * unit and Fraction(1, 10) < abs(off) < Fraction(2, 5):
+            break
+    value = round(count)
+    if n == 3:  # half way between two ranks
+        value = round(count + Fraction(_each(shapes), 2 * unit))
+    if n == 7:  # on the other side: off by less than a unit, and more than half of one
+        value += 1 if off > 0 else -1
+    whole, behind = divmod(value, 10**decimals)
+    return {"printed": f"{whole}.{behind:0{decimals}}", "shapes": shapes}
+
+
+def _nearest_rank(printed: str, each: int) -> int:
+    return round(Fraction(printed) * 1_000_000 / each)
+
+
+def _each(shapes: Shapes) -> int:
+    return sum(map(sum, shapes))
+
+
+def _first_rank(shapes: Shapes, accepts: Callable[[Fraction], bool]) -> int:
+    counts = ((r, Fraction(r * _each(shapes), 1_000_000)) for r in range(1, 99))
+    return next((r for r, count in counts if accepts(count)), 0)
+
+
+WHICH_RANK = Exercise(
+    "13",
+    "the rank that a printed count belongs to",
+    "A text says that LoRA on weights of these shapes, (out_features, in_features) each, trains\n"
+    "`printed` million parameters, such as '0.39'. Return the rank at which the number is right,\n"
+    "to half a unit of its last digit, both ends included; 0 where it is right at no rank.",
+    _which_rank,
+    _draw_count,
+    {
+        "nearest": WrongAnswer(
+            "this is the nearest rank; at that rank the printed number may be wrong. Then the "
+            "answer is 0.",
+            lambda printed, shapes: _nearest_rank(printed, _each(shapes)),
+        ),
+        "rank-below": WrongAnswer(
+            "this rounds down; the text may have rounded its number down, too.",
+            lambda printed, shapes: int(Fraction(printed) * 1_000_000 // _each(shapes)),
+        ),
+        "half-to-even": WrongAnswer(
+            TIES,
+            lambda printed, shapes: _first_rank(
+                shapes, lambda count: round(count, _decimals(printed)) == Fraction(printed)
+            ),
+        ),
+        "whole-unit": WrongAnswer(
+            "a whole unit of the last digit is allowed; rounding changes at most half of one.",
+            lambda printed, shapes: _first_rank(
+                shapes, lambda count: _distance(printed, count) <= _unit(printed)
+            ),
+        ),
+        "two-decimals-always": WrongAnswer(
+            "0.005 is for two decimals; a text may print fewer or more.",
+            lambda printed, shapes: _first_rank(
+                shapes, lambda count: _distance(printed, count) <= Fraction(1, 200)
+            ),
+        ),
+        "always-0": WrongAnswer(
+            "this finds no rank, and for some inputs there is one. A text rounds, so its number is "
+            "seldom exactly the count; and a million is 1,000,000.",
+            lambda printed, shapes: _first_rank(shapes, lambda count: count == Fraction(printed)),
+        ),
+        "one-weight": WrongAnswer(
+            "only the first weight is counted.",
+            lambda printed, shapes: _nearest_rank(printed, sum(shapes[0])),
+        ),
+        "not-divided": WrongAnswer(
+            "this is the printed count in whole parameters, and not a rank.",
+            lambda printed, shapes: int(Fraction(printed) * 1_000_000),
+        ),
+    },
+    batch_sizes=(3, 1, 4, 2, 5, 6, 7),
+    question="how far apart are the counts of two ranks that follow each other, in parameters and "
+    "in units of the last printed digit?",
+    hints=(
+        "The count is a rank times a whole number that depends on the shapes alone.",
+        "One division tells which rank comes nearest. It does not tell whether that rank is right.",
+        "Find the nearest rank, count at that rank, and ask whether the printed number agrees.",
+    ),
+)
+
+ALL = (AGREES, WHICH_RANK)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
@@ -61,6 +61,7 @@ FORWARD = Exercise(
     },
     scaling_factors,
     batched=True,
+    without=LOOPS,
 )
 
 
@@ -97,6 +98,7 @@ DELTA_W = Exercise(
         ),
     },
     scaling_factors,
+    without=LOOPS,
 )
 
 
@@ -148,6 +150,7 @@ MERGE = Exercise(
         ),
     },
     scaling_factors,
+    without=LOOPS,
 )
 
 ALL = (FORWARD, DELTA_W, MERGE)

@@ -1,0 +1,590 @@
+"""Exercises of notebook 07: a step of training, and the best update of a linear task."""
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises.attempt import type_name
+from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import layer_arguments, sizes
+from lora_ref.exercises.scalings import wrong_scalings
+from lora_ref.lowrank import best_update, truncate
+
+
+def _step(
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
+) -> tuple[Array, Array]:
+    r = len(A)
+    new_A, new_B = A.copy(), B.copy()
+    for n in range(len(x)):
+        for i in range(len(B)):
+            for k in range(r):
+                for j in range(A.shape[1]):
+                    scaled = lr * alpha / r * grad_y[n, i]
+                    new_A[k, j] -= scaled * B[i, k] * x[n, j]
+                    new_B[i, k] -= scaled * A[k, j] * x[n, j]
+    return new_A, new_B
+
+
+def _A_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
+    new_A, _ = _step(grad_y, x, A, B, *others)
+    return new_A, _step(grad_y, x, new_A, B, *others)[1]
+
+
+def _B_first(grad_y: Array, x: Array, A: Array, B: Array, *others: float) -> tuple[Array, Array]:
+    _, new_B = _step(grad_y, x, A, B, *others)
+    return _step(grad_y, x, A, new_B, *others)[0], new_B
+
+
+def _unscaled(
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
+) -> tuple[Array, Array]:
+    return _step(grad_y, x, A, B, float(len(A)), lr)
+
+
+def _gradients(
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
+) -> tuple[Array, Array]:
+    s = alpha / len(A)
+    return s * (grad_y @ B).T @ x, s * grad_y.T @ (x @ A.T)
+
+
+def _changes(
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float
+) -> tuple[Array, Array]:
+    new_A, new_B = _step(grad_y, x, A, B, alpha, lr)
+    return new_A - A, new_B - B
+
+
+STEP = Exercise(
+    "07",
+    "one step of gradient descent",
+    "Rows x (n, in_features) have gone through the layer, and grad_y (n, out_features) came back.\n"
+    "Return A and B after one step of plain gradient descent with learning rate lr, as\n"
+    "`return A, B`: new arrays, both moved by the gradients at the old A and B.",
+    _step,
+    layer_arguments("grad_y", "x", "A", "B", "alpha", "lr"),
+    {
+        "A-moved-first": WrongAnswer(
+            "B is moved by a gradient at the new A. Compute both gradients before either moves.",
+            _A_first,
+        ),
+        "B-moved-first": WrongAnswer(
+            "A is moved by a gradient at the new B. Compute both gradients before either moves.",
+            _B_first,
+        ),
+        "not-moved": WrongAnswer(
+            "A and B are returned unchanged.", lambda grad_y, x, A, B, alpha, lr: (A, B)
+        ),
+        "lr-forgotten": WrongAnswer(
+            "the gradients are subtracted whole; lr is missing.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
+        ),
+        **wrong_scalings(
+            _step, "in the gradients", "alpha-alone", "scaling-twice", "scaling-forgotten"
+        ),
+        "scaling-on-A-alone": WrongAnswer(
+            "alpha/r is missing in the gradient of B; both gradients have it.",
+            lambda *arguments: (_step(*arguments)[0], _unscaled(*arguments)[1]),
+        ),
+        "scaling-on-B-alone": WrongAnswer(
+            "alpha/r is missing in the gradient of A; both gradients have it.",
+            lambda *arguments: (_unscaled(*arguments)[0], _step(*arguments)[1]),
+        ),
+        "moves-returned": WrongAnswer(
+            "these are the changes, -lr times the gradients; expected A and B after them.",
+            _changes,
+        ),
+        "uphill": WrongAnswer(
+            "both factors go uphill: a step is against the gradient.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, -lr),
+        ),
+        "A-stands-still": WrongAnswer(
+            "only B moves.",
+            lambda grad_y, x, A, B, alpha, lr: (A, _step(grad_y, x, A, B, alpha, lr)[1]),
+        ),
+        "B-stands-still": WrongAnswer(
+            "only A moves.",
+            lambda grad_y, x, A, B, alpha, lr: (_step(grad_y, x, A, B, alpha, lr)[0], B),
+        ),
+        "gradients-returned": WrongAnswer(
+            "these are the gradients; expected A and B after the step.", _gradients
+        ),
+        "mean-over-rows": WrongAnswer(
+            "the gradients are divided by the number of rows. grad_y has that factor already, if "
+            "the loss is a mean.",
+            lambda grad_y, x, A, B, alpha, lr: _step(grad_y / len(x), x, A, B, alpha, lr),
+        ),
+        "order": WrongAnswer(
+            "this returns B, A; expected A, B.", lambda *arguments: _step(*arguments)[::-1]
+        ),
+    },
+    batched=True,
+    question=(
+        "in a training from B = 0, A is moved first and B by a gradient at the new A. In which "
+        "step is the result another for the first time?"
+    ),
+    hints=(
+        "Notebook 04 has both gradients, and you need nothing else. Which letters stand in each?",
+        "Neither gradient may see what the step has changed: compute both before you subtract.",
+        "Four lines: the scaling, the gradient of A, that of B, and a return of two differences. A "
+        "new array comes from A - ..., not from A -= ...",
+    ),
+    without=LOOPS,
+)
+
+
+def _draw_rows(rng: np.random.Generator, n: int, in_features: int) -> Array:
+    """Return more rows than inputs; inputs are not equally loud, some go together, none is 0."""
+    mixed = np.eye(in_features) + 0.3 * rng.standard_normal((in_features, in_features))
+    loudness = rng.permutation(np.geomspace(3, 1 / 3, in_features))
+    x: Array = 0.2 + rng.standard_normal((18 + n, in_features)) @ mixed * loudness
+    return x
+
+
+def _whitening(x: Array) -> Array:
+    n, in_features = x.shape
+    S = np.zeros((in_features, in_features))
+    for row in x:
+        for i in range(in_features):
+            for j in range(in_features):
+                S[i, j] += row[i] * row[j] / n
+    C = np.zeros_like(S)
+    for i in range(in_features):  # row by row, each entry from those above it
+        for j in range(i + 1):
+            rest = S[i, j]
+            for k in range(j):
+                rest -= C[i, k] * C[j, k]
+            C[i, j] = rest**0.5 if i == j else rest / C[j, j]
+    return C
+
+
+def _draw_whitening(rng: np.random.Generator, n: int) -> Arguments:
+    return {"x": _draw_rows(rng, n, sizes(rng)[1])}
+
+
+def _square(C: object) -> Array:
+    """Return C C^T: every square C with the right one is a right answer."""
+    if type(C) is not np.ndarray or C.ndim != 2 or C.shape[0] != C.shape[1]:
+        shape = f" of shape {C.shape}" if isinstance(C, np.ndarray) else ""
+        raise LoraRefError(f"it returns {type_name(C)}{shape}, expected a square matrix")
+    if C.dtype.kind != "f":
+        raise LoraRefError(f"C has dtype {C.dtype}, expected floating-point numbers")
+    if not np.isfinite(C).all():
+        raise LoraRefError(
+            "C has entries that are no numbers. Is it the root of something negative? That of a "
+            "matrix is not the root of its entries"
+        )
+    square: Array = C @ C.T
+    return square
+
+
+def _root(S: Array, power: float = 0.5) -> Array:
+    values, V = np.linalg.eigh(S)
+    root: Array = V * values**power @ V.T
+    return root
+
+
+def _svd(x: Array) -> tuple[Array, Array, Array]:
+    U, sigma, Vh = np.linalg.svd(x, full_matrices=False)
+    return U, sigma, Vh
+
+
+def _mean_square(x: Array) -> Array:
+    return x.T @ x / len(x)
+
+
+WHITENING = Exercise(
+    "07",
+    "how loud the inputs are in every direction",
+    "The rows of x (n, in_features) are inputs, n above in_features. Return a square matrix C\n"
+    "(in_features, in_features) for which norm(x @ M.T)**2 / n = norm(M @ C)**2, whatever the\n"
+    "update M (out_features, in_features) is. Several are right; numpy.linalg is welcome.",
+    _whitening,
+    _draw_whitening,
+    {
+        "root-forgotten": WrongAnswer(
+            "this is C C^T, the mean of the squares and products of the inputs. Its root is asked "
+            "for.",
+            _mean_square,
+        ),
+        "sum-for-mean": WrongAnswer(
+            "the squares are added up over the rows; n is missing.",
+            lambda x: _root(x.T @ x),
+        ),
+        "n-not-in-the-root": WrongAnswer(
+            "the root is divided by n, so that C C^T is divided by its square.",
+            lambda x: _root(x.T @ x) / len(x),
+        ),
+        "inverse": WrongAnswer(
+            "this is the inverse of C. It makes the rows white, x @ inverse; an update M is "
+            "multiplied by C.",
+            lambda x: _root(_mean_square(x), -0.5),
+        ),
+        "wrong-side": WrongAnswer(
+            "this is C^T, right only if it stood on the other side. Which side of M does C stand "
+            "on?",
+            lambda x: np.linalg.cholesky(_mean_square(x)).T,
+        ),
+        "wrong-side-of-the-SVD": WrongAnswer(
+            "the singular values of x multiply the rows of Vh, so that C^T C is right. Which side "
+            "of M does C stand on?",
+            lambda x: np.diag(_svd(x)[1] / len(x) ** 0.5) @ _svd(x)[2],
+        ),
+        "wrong-side-of-the-QR": WrongAnswer(
+            "the triangle of a QR decomposition has the right square on its other side, C^T C. "
+            "Which side of M does C stand on?",
+            lambda x: np.linalg.qr(x)[1] / len(x) ** 0.5,
+        ),
+        "spreads": WrongAnswer(
+            "each input counts alone here, and by its standard deviation, without its mean. The "
+            "loss sees the mean, and which inputs are loud together.",
+            lambda x: np.diag(x.std(axis=0)),
+        ),
+        "values-forgotten": WrongAnswer(
+            "the directions are there, and not how loud the inputs are in them: C C^T is the "
+            "identity.",
+            lambda x: _svd(x)[2].T,
+        ),
+        "centred": WrongAnswer(
+            "the mean of the rows is subtracted. The loss does not do that: a constant input costs "
+            "too.",
+            lambda x: _root(np.cov(x.T, bias=True)),
+        ),
+        "centred-n-less-1": WrongAnswer(
+            "this is the root of the covariance as statistics estimates it: the mean is "
+            "subtracted, and n - 1 stands for n. The loss does neither.",
+            lambda x: _root(np.cov(x.T)),
+        ),
+        "one-by-one": WrongAnswer(
+            "each input counts alone here; that some inputs are loud together is missing.",
+            lambda x: np.diag(np.sqrt(np.mean(x**2, axis=0))),
+        ),
+    },
+    canonical=_square,
+    canonical_name="C C^T: ",
+    batch_sizes=(3, 1, 4, 2, 5, 6),
+    tolerance=1e-8,
+    question=(
+        "one input is a hundred times as loud as another. An update is wrong by the same amount in "
+        "both. Which of the two errors does the loss see?"
+    ),
+    hints=(
+        "Write norm(x @ M.T)**2 as the trace of a product, and look at what stands between M and "
+        "its transpose.",
+        "What stands there is symmetric, and its eigenvalues are not negative. Such a matrix is "
+        "some C times its own transpose.",
+        "Two lines: the matrix that stands between, divided by n, and a root of it: by eigenvalues "
+        "(numpy.linalg.eigh) or by Cholesky (numpy.linalg.cholesky).",
+    ),
+)
+
+
+def _best_update(x: Array, y: Array, W0: Array, r: int) -> Array:
+    left = y - x @ W0.T
+    update = np.zeros_like(W0)
+    for _ in range(r):  # one term of rank 1 after another, the strongest first
+        b = left[np.argmax(np.linalg.norm(left, axis=1))]
+        for _ in range(200):
+            a = np.linalg.lstsq(x, left @ b / (b @ b), rcond=None)[0]  # the best a for this b
+            h = x @ a
+            b = left.T @ h / (h @ h)  # the best b for this a
+        for i in range(len(b)):
+            for j in range(len(a)):
+                update[i, j] += b[i] * a[j]
+        left = left - np.outer(h, b)
+    return update
+
+
+def _draw_best_update(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw a task whose directions, as x sees them, are far apart; a part no update reaches."""
+    out_features, in_features, r = sizes(rng)
+    x = _draw_rows(rng, n, in_features)
+    W0 = rng.standard_normal((out_features, in_features))
+    small = min(out_features, in_features)
+    inside, outside = np.split(np.linalg.qr(np.hstack([x, rng.standard_normal((len(x), 4))]))[0],
+                               [in_features], axis=1)  # fmt: skip
+    U = inside @ np.linalg.qr(rng.standard_normal((in_features, small)))[0]
+    V = np.linalg.qr(rng.standard_normal((out_features, small)))[0]
+    task = U * (6 * 0.55 ** np.arange(small)) @ V.T
+    noise = outside @ rng.standard_normal((4, out_features)) / 5
+    return {"x": x, "y": x @ W0.T + task + noise, "W0": W0, "r": r}
+
+
+def _full(x: Array, y: Array, W0: Array) -> Array:
+    update: Array = np.linalg.lstsq(x, y - x @ W0.T, rcond=None)[0].T
+    return update
+
+
+def _whitened(change: Answer) -> Answer:
+    """Return the answer that cuts the full update times a matrix, made from x, and divides again.
+
+    The loss is measured as it should be where that matrix is the root of the mean square of x.
+    """
+
+    def answer(x: Array, y: Array, W0: Array, r: int) -> Array:
+        C = change(x)
+        return truncate(_full(x, y, W0) @ C, r) @ np.linalg.inv(C)
+
+    return answer
+
+
+def _onto_what_is_left(x: Array, y: Array, W0: Array, r: int) -> Array:
+    _, _, Vh = _svd(y - x @ W0.T)
+    update: Array = Vh[:r].T @ Vh[:r] @ _full(x, y, W0)
+    return update
+
+
+def _product_or_update(answer: object) -> object:
+    """Return B A of an answer A, B, and any other answer as it is."""
+    if not isinstance(answer, tuple):
+        return answer
+    if len(answer) != 2 or not all(type(one) is np.ndarray and one.ndim == 2 for one in answer):
+        raise LoraRefError("it returns a tuple, expected one matrix, or two: return A, B")
+    A, B = answer
+    if B.shape[1] != A.shape[0]:
+        raise LoraRefError(
+            f"A has shape {A.shape} and B {B.shape}, expected (r, in_features) and "
+            "(out_features, r)"
+        )
+    return B @ A
+
+
+BEST_UPDATE = Exercise(
+    "07",
+    "the best update of rank r",
+    "A layer with the frozen W0 (out_features, in_features) should give y (n, out_features) for\n"
+    "the rows x (n, in_features), n above in_features. Return the update M of rank at most r,\n"
+    "shaped like W0, for which norm(x @ (W0 + M).T - y) is least; or its factors, as\n"
+    "`return A, B`. numpy.linalg is welcome.",
+    _best_update,
+    _draw_best_update,
+    {
+        "cut": WrongAnswer(
+            "this is the full update, cut to rank r. No matrix of rank r is nearer to it, but the "
+            "loss does not measure that distance: it weighs an error by the inputs.",
+            lambda x, y, W0, r: truncate(_full(x, y, W0), r),
+        ),
+        "full": WrongAnswer(
+            "this is the full update; its rank is above r.",
+            lambda x, y, W0, r: _full(x, y, W0),
+        ),
+        "W0-left-out": WrongAnswer(
+            "this is the best weight of rank r, as if W0 were zero. W0 has done a part already: "
+            "what is left?",
+            lambda x, y, W0, r: _product_or_update(best_update(x, y, np.zeros_like(W0), r)),
+        ),
+        "weight-returned": WrongAnswer(
+            "this is W0 plus the update; the update alone is asked for.",
+            lambda x, y, W0, r: W0 + _product_or_update(best_update(x, y, W0, r)),
+        ),
+        "weight-cut": WrongAnswer(
+            "the full weight W0 + M is cut to rank r here, and W0 subtracted. It is the update "
+            "that has rank r.",
+            lambda x, y, W0, r: truncate(W0 + _full(x, y, W0), r) - W0,
+        ),
+        "still-whitened": WrongAnswer(
+            "the cut is made in the right place, of M @ C, and that is what you return. M is asked "
+            "for.",
+            lambda x, y, W0, r: truncate(_full(x, y, W0) @ _root(_mean_square(x)), r),
+        ),
+        "whitened-twice": WrongAnswer(
+            "the cut of M @ C is multiplied by C once more; C has to be undone.",
+            lambda x, y, W0, r: (
+                truncate(_full(x, y, W0) @ _root(_mean_square(x)), r) @ _root(_mean_square(x))
+            ),
+        ),
+        "inverse-first": WrongAnswer(
+            "the full update is multiplied by the inverse of C before the cut, and by C after it. "
+            "Loud inputs count least in that way.",
+            _whitened(lambda x: _root(_mean_square(x), -0.5)),
+        ),
+        "squared-weights": WrongAnswer(
+            "the update is multiplied by C C^T before the cut, not by C: its root is missing.",
+            _whitened(_mean_square),
+        ),
+        "one-by-one": WrongAnswer(
+            "each input is weighed alone, by its own loudness. Inputs that are loud together count "
+            "together.",
+            _whitened(lambda x: np.diag(np.sqrt(np.mean(x**2, axis=0)))),
+        ),
+        "centred": WrongAnswer(
+            "the weights come from the covariance, in which the mean of the rows is subtracted. "
+            "The loss does not do that.",
+            _whitened(lambda x: _root(np.cov(x.T))),
+        ),
+        "wrong-side": WrongAnswer(
+            "the update is multiplied by C^T, where C is a Cholesky factor: it matters on which "
+            "side of M it stands.",
+            _whitened(lambda x: np.linalg.cholesky(_mean_square(x)).T),
+        ),
+        "noise-included": WrongAnswer(
+            "the directions are those of y - x @ W0.T, with the part that no update reaches. Take "
+            "those of what the full update gives.",
+            _onto_what_is_left,
+        ),
+        "one-too-few": WrongAnswer(
+            "this is the best update of rank r - 1.",
+            lambda x, y, W0, r: _product_or_update(best_update(x, y, W0, r - 1)),
+        ),
+        "one-too-many": WrongAnswer(
+            "this is the best update of rank r + 1.",
+            lambda x, y, W0, r: _product_or_update(best_update(x, y, W0, r + 1)),
+        ),
+    },
+    canonical=_product_or_update,
+    canonical_name="the update: ",
+    batch_sizes=(3, 1, 4, 2, 5, 6),
+    tolerance=1e-7,
+    question=(
+        "let r be the smaller side of W0, so that it forbids nothing. Which update is the best "
+        "then, and does it depend on how loud the inputs are?"
+    ),
+    hints=(
+        "What W0 leaves over is y - x @ W0.T. Least squares fits it with a full update F. The rest "
+        "of the work is to give up as little as possible.",
+        "The loss above that of F is norm((M - F) @ C)**2, but for a factor, with the C of the "
+        "exercise before. So not M but M @ C has to be near to something.",
+        "Four lines: F, C, a truncated SVD of one product, and one more product that undoes C. Or "
+        "without C: an SVD of x, and one of what is left over as the columns of U see it.",
+    ),
+)
+
+
+def _trained_against_cut(x: Array, F: Array, r: int) -> tuple[float, float]:
+    def extra_loss(M: Array) -> float:
+        total = 0.0
+        for row in x:
+            for i in range(len(F)):
+                miss = 0.0
+                for j in range(len(row)):
+                    miss += (M[i, j] - F[i, j]) * row[j]
+                total += miss * miss / (len(x) * len(F))
+        return total
+
+    def strongest_terms(rows: Array) -> Array:  # of F, as these rows see it
+        M = np.zeros_like(F)
+        for _ in range(r):
+            a = (F - M)[np.argmax(np.linalg.norm(F - M, axis=1))]
+            for _ in range(200):
+                h = rows @ a
+                b = (F - M) @ rows.T @ h / (h @ h)  # the best b for this a
+                a = (F - M).T @ b / (b @ b)  # the best a for this b
+            M = M + np.outer(b, a)
+        return M
+
+    return extra_loss(strongest_terms(x)), extra_loss(strongest_terms(np.eye(F.shape[1])))
+
+
+def _draw_trained_against_cut(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw an update with directions far apart, both as it is and as x sees it."""
+    while True:
+        arguments = _draw_best_update(rng, n)
+        x, F, r = arguments["x"], _full(arguments["x"], arguments["y"], arguments["W0"]), 0
+        s = np.linalg.svd(F, compute_uv=False)
+        r = arguments["r"]
+        if np.all(s[1 : r + 1] < 0.93 * s[:r]):  # the specification iterates
+            return {"x": x, "F": F, "r": r}
+
+
+def _extra(x: Array, F: Array, M: Array) -> float:
+    return float(np.mean((x @ (M - F).T) ** 2))
+
+
+def _best(x: Array, F: Array, r: int) -> Array:
+    A, B = best_update(x, x @ F.T, np.zeros_like(F), r)
+    return B @ A
+
+
+def _distance(F: Array, M: Array) -> float:
+    return float(np.sum((M - F) ** 2))
+
+
+TRAINED_AGAINST_CUT = Exercise(
+    "07",
+    "what a rank costs, trained and cut",
+    "F (out_features, in_features) is the full update of least squares for the rows x\n"
+    "(n, in_features). An update M has the loss of F plus an extra one,\n"
+    "numpy.mean((x @ (M - F).T)**2). Return the extra losses of two updates of rank r, as\n"
+    "`return trained, cut`: of the best one, which training finds, and of F cut to rank r, the\n"
+    "nearest to F. numpy.linalg is welcome.",
+    _trained_against_cut,
+    _draw_trained_against_cut,
+    {
+        "distances": WrongAnswer(
+            "these are squared distances from F, without x. By that measure the cut always wins.",
+            lambda x, F, r: (_distance(F, _best(x, F, r)), _distance(F, truncate(F, r))),
+        ),
+        "order": WrongAnswer(
+            "this returns cut, trained; expected trained, cut.",
+            lambda x, F, r: (_extra(x, F, truncate(F, r)), _extra(x, F, _best(x, F, r))),
+        ),
+        "cut-twice": WrongAnswer(
+            "both are the loss of the cut. What training finds is not the matrix nearest to F.",
+            lambda x, F, r: (_extra(x, F, truncate(F, r)), _extra(x, F, truncate(F, r))),
+        ),
+        "trained-twice": WrongAnswer(
+            "both are the loss of the best update; the cut of F knows nothing of x.",
+            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _extra(x, F, _best(x, F, r))),
+        ),
+        "summed": WrongAnswer(
+            "the squares are added up; the loss is their mean, over rows and outputs.",
+            lambda x, F, r: (
+                x.shape[0] * len(F) * _extra(x, F, _best(x, F, r)),
+                x.shape[0] * len(F) * _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "mean-over-rows-alone": WrongAnswer(
+            "this is the mean over the rows; the outputs are added up. The loss is the mean over "
+            "both.",
+            lambda x, F, r: (
+                len(F) * _extra(x, F, _best(x, F, r)),
+                len(F) * _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "roots": WrongAnswer(
+            "these are the roots of the losses.",
+            lambda x, F, r: (
+                _extra(x, F, _best(x, F, r)) ** 0.5,
+                _extra(x, F, truncate(F, r)) ** 0.5,
+            ),
+        ),
+        "norms": WrongAnswer(
+            "these are norms; the loss is the mean of the squares.",
+            lambda x, F, r: (
+                float(np.linalg.norm(x @ (_best(x, F, r) - F).T)),
+                float(np.linalg.norm(x @ (truncate(F, r) - F).T)),
+            ),
+        ),
+        "still-whitened": WrongAnswer(
+            "the first update is cut as F @ C, and C is not undone before its loss is measured.",
+            lambda x, F, r: (
+                _extra(x, F, truncate(F @ _root(_mean_square(x)), r)),
+                _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "difference-of-weights": WrongAnswer(
+            "these are the mean squares of what the updates give; M - F is meant, what they miss.",
+            lambda x, F, r: (
+                float(np.mean((x @ _best(x, F, r).T) ** 2)),
+                float(np.mean((x @ truncate(F, r).T) ** 2)),
+            ),
+        ),
+    },
+    batch_sizes=(3, 1, 4, 2, 5, 6),
+    tolerance=1e-7,
+    question=(
+        "which of the two numbers can never be the larger, and for which x are they equal? And "
+        "which of the two updates is nearer to F?"
+    ),
+    hints=(
+        "The cut is the truncated SVD of notebook 02, and x plays no part in making it. It does in "
+        "judging it.",
+        "For the other one take the exercise before: its rows are x, what it should give is "
+        "x @ F.T, and there is no W0.",
+        "Two updates, and one line that is the same for both of them. A helper inside of your "
+        "function is welcome.",
+    ),
+)
+
+ALL = (STEP, WHITENING, BEST_UPDATE, TRAINED_AGAINST_CUT)

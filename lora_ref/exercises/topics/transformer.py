@@ -1,0 +1,726 @@
+"""Exercises of notebook 08: attention and layer norm, and LoRA inside a head.
+
+A specification of a gradient moves one entry by a tiny imaginary step. The imaginary part of the
+loss is then the derivative times the step, and no difference costs digits (Squire and Trapp, 1998,
+"Using Complex Variables to Estimate Derivatives of Real Functions").
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.errors import LoraRefError
+from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+
+# ---------------------------------------------------------------------------------- causal mask
+
+
+def _softmax(x: Array) -> Array:
+    y: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def _with_mask(allowed: Callable[[Array], Any], instead: float) -> Callable[[Array], Array]:
+    """Return the weights where some scores are replaced before the softmax."""
+    return lambda scores: _softmax(np.where(allowed(scores), scores, instead))
+
+
+def _earlier(scores: Array, diagonal: int = 0) -> Any:
+    return np.tri(scores.shape[-1], k=diagonal, dtype=np.bool)
+
+
+def _causal_mask(scores: Array) -> Array:
+    weights = np.zeros_like(scores)
+    for head in range(scores.shape[0]):
+        for i in range(scores.shape[1]):  # a token asks
+            total = 0.0
+            for j in range(i + 1):  # those before it, and itself
+                total += np.exp(scores[head, i, j])
+            for j in range(i + 1):
+                weights[head, i, j] = np.exp(scores[head, i, j]) / total
+    return weights
+
+
+def _draw_scores(rng: np.random.Generator, n: int) -> Arguments:
+    tokens = int(rng.integers(4, 8))
+    return {"scores": rng.standard_normal((n, tokens, tokens))}
+
+
+def _weights(answer: Any) -> Any:
+    """Return weights as they are, or say what those that are not finite come from."""
+    if not isinstance(answer, np.ndarray) or answer.dtype.kind != "f":
+        return answer
+    if np.isnan(answer).any():
+        at = tuple(int(i) for i in np.argwhere(np.isnan(answer))[0])
+        raise LoraRefError(
+            f"it gives nan at {at}: the softmax of a row that is -inf throughout is 0/0 (does each "
+            "token see at least itself?), and -inf times 0 is nan too"
+        )
+    if np.isinf(answer).any():
+        raise LoraRefError("it gives -inf: these are masked scores, and the softmax is missing")
+    return answer
+
+
+CAUSAL_MASK = Exercise(
+    "08",
+    "weights that cannot see what comes later",
+    "scores, of shape (heads, T, T), has in row i how well token i fits each token j, before the\n"
+    "mask. Return the weights of attention, of the same shape: each row a softmax over the token\n"
+    "itself and those before it, and 0 for those after it.",
+    _causal_mask,
+    _draw_scores,
+    {
+        "mask-after-softmax": WrongAnswer(
+            "the mask comes after the softmax, so the later tokens are in the sum that each row is "
+            "divided by: the rows no longer add up to 1.",
+            lambda scores: _softmax(scores) * _earlier(scores),
+        ),
+        "zeros-for-infinity": WrongAnswer(
+            "the later scores are 0, and their weights are not: exp(0) is 1. Which score has the "
+            "weight 0?",
+            _with_mask(_earlier, 0.0),
+        ),
+        "diagonal-masked": WrongAnswer(
+            "a token does not see itself here. It may: what it has to predict is the next one.",
+            _with_mask(lambda scores: _earlier(scores, -1), -1e9),
+        ),
+        "next-visible": WrongAnswer(
+            "each token sees the next one, which it is to predict: off by one.",
+            _with_mask(lambda scores: _earlier(scores, 1), -np.inf),
+        ),
+        "mask-transposed": WrongAnswer(
+            "the mask is transposed: each token sees itself and those after it.",
+            _with_mask(lambda scores: _earlier(scores).T, -np.inf),
+        ),
+        "mask-forgotten": WrongAnswer(
+            "nothing is masked: each token sees those after it too.",
+            _softmax,
+        ),
+        "down-the-columns": WrongAnswer(
+            "columns add up to 1 here. A token that asks is a row, and shares out 1 along it.",
+            lambda scores: np.swapaxes(
+                _softmax(np.swapaxes(np.where(_earlier(scores), scores, -np.inf), -1, -2)), -1, -2
+            ),
+        ),
+        "one-sum-for-all": WrongAnswer(
+            "all rows are divided by one sum. Each row is a softmax of its own: axis=-1, "
+            "keepdims=True.",
+            lambda scores: (
+                np.exp(np.where(_earlier(scores), scores, -np.inf))
+                / np.exp(np.where(_earlier(scores), scores, -np.inf)).sum()
+            ),
+        ),
+    },
+    canonical=_weights,
+    question="what does the first row of the weights look like, whatever the scores are?",
+    hints=(
+        "Look at the first row: it has one allowed entry. And at the last: it has all of them.",
+        "A weight is exp of a score over a sum of such. Which score makes exp vanish, in the "
+        "numerator and in the sum at once?",
+        "Three steps: which pairs are allowed (np.tri or np.tril), other scores for the rest, and "
+        "then a softmax along the last axis.",
+    ),
+)
+
+
+# ---------------------------------------------------------------------------------- softmax
+
+
+def _softmax_gradient(scores: Array, grad_weights: Array) -> Array:
+    def loss(row: Any, i: int) -> Any:
+        top = row.real.max()  # the same number taken from all of a row changes nothing
+        total = sum(np.exp(one - top) for one in row)
+        return sum(grad_weights[i, j] * np.exp(row[j] - top) / total for j in range(len(row)))
+
+    step = 1e-30  # an imaginary step: a derivative without a difference
+    grad = np.zeros_like(scores)
+    for i in range(scores.shape[0]):
+        for j in range(scores.shape[1]):
+            moved = scores[i].astype(complex)
+            moved[j] += step * 1j
+            grad[i, j] = loss(moved, i).imag / step
+    return grad
+
+
+def _finite_gradient(answer: Any) -> Any:
+    """Return a gradient as it is, or say what a nan in it comes from."""
+    if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and np.isnan(answer).any():
+        at = tuple(int(i) for i in np.argwhere(np.isnan(answer))[0])
+        raise LoraRefError(
+            f"it gives nan at {at}: exp(1000) is inf, and inf/inf is nan; exp(-1000) is 0, and if "
+            "all of a row are, 0/0 is nan too (look at the largest score of each row)"
+        )
+    return answer
+
+
+def _draw_softmax(rng: np.random.Generator, n: int) -> Arguments:
+    shape = (n, int(rng.integers(8, 12)))
+    scores = rng.standard_normal(shape) + rng.choice([0.0, 1000.0], size=(n, 1))
+    return {"scores": scores, "grad_weights": rng.standard_normal(shape)}
+
+
+SOFTMAX_GRADIENT = Exercise(
+    "08",
+    "back through a softmax",
+    "Each row of scores (n, m) became a row of weights by a softmax, and grad_weights (n, m) is\n"
+    "the gradient of the loss with respect to the weights. Return the gradient with respect to\n"
+    "the scores, of the same shape. Some rows of scores are near 1000.",
+    _softmax_gradient,
+    _draw_softmax,
+    {
+        "row-sum-forgotten": WrongAnswer(
+            "softmax is not an activation, entry by entry: all of a row share one divisor, which "
+            "every score moves. What should each row of this gradient add up to?",
+            lambda scores, grad_weights: _softmax(scores) * grad_weights,
+        ),
+        "entry-by-entry": WrongAnswer(
+            "y (1 - y) is the slope of a sigmoid, and of the diagonal here: a score moves the "
+            "other weights of its row as well.",
+            lambda scores, grad_weights: _softmax(scores) * (1 - _softmax(scores)) * grad_weights,
+        ),
+        "plain-row-sum": WrongAnswer(
+            "the plain sum of grad_weights is subtracted. A weight that is nearly 0 hardly changes "
+            "the loss: its part of the sum has to be small too.",
+            lambda scores, grad_weights: (
+                _softmax(scores) * (grad_weights - grad_weights.sum(axis=1, keepdims=True))
+            ),
+        ),
+        "mean-for-sum": WrongAnswer(
+            "a mean is subtracted where a sum should be: the weights of a row share out 1 already.",
+            lambda scores, grad_weights: (
+                _softmax(scores)
+                * (grad_weights - (_softmax(scores) * grad_weights).mean(axis=1, keepdims=True))
+            ),
+        ),
+        "one-sum-for-all": WrongAnswer(
+            "one sum is subtracted from all rows. Rows do not see each other in a softmax.",
+            lambda scores, grad_weights: (
+                _softmax(scores) * (grad_weights - (_softmax(scores) * grad_weights).sum())
+            ),
+        ),
+        "weights-forgotten": WrongAnswer(
+            "the rows add up to something else than 0: the weights multiply the whole difference, "
+            "not the sum alone.",
+            lambda scores, grad_weights: (
+                grad_weights - (_softmax(scores) * grad_weights).sum(axis=1, keepdims=True)
+            ),
+        ),
+        "sum-alone": WrongAnswer(
+            "the direct way is missing: a score moves its own weight, and by the divisor the rest.",
+            lambda scores, grad_weights: (
+                -_softmax(scores) * (_softmax(scores) * grad_weights).sum(axis=1, keepdims=True)
+            ),
+        ),
+        "columns": WrongAnswer(
+            "the sum runs down the columns. The weights that share a divisor stand in a row.",
+            lambda scores, grad_weights: (
+                _softmax(scores)
+                * (grad_weights - (_softmax(scores) * grad_weights).sum(axis=0, keepdims=True))
+            ),
+        ),
+        "log-softmax": WrongAnswer(
+            "this is the way back through the logarithm of a softmax; there is none here.",
+            lambda scores, grad_weights: (
+                grad_weights - _softmax(scores) * grad_weights.sum(axis=1, keepdims=True)
+            ),
+        ),
+        "scores-for-weights": WrongAnswer(
+            "the scores stand where the weights should: what is the softmax of a row?",
+            lambda scores, grad_weights: (
+                scores * (grad_weights - (scores * grad_weights).sum(axis=1, keepdims=True))
+            ),
+        ),
+    },
+    canonical=_finite_gradient,
+    question="if one number is added to all scores of a row, which weights change? So what does "
+    "each row of the gradient add up to?",
+    hints=(
+        "Compute the weights first, from scores that are not near 1000. Then move a single score "
+        "in your mind: how does its own weight change, and how do the others?",
+        "A weight changes by itself times (the change of its own score minus a mean of the changes "
+        "of all scores in the row). A mean with which weights?",
+        "weights times a difference: the gradient that came in, minus one number for each row. "
+        "Each row of the result adds up to 0.",
+    ),
+)
+
+
+# ---------------------------------------------------------------------------------- scale
+
+
+def _attention_scale(q: Array, k: Array, grad_scores: Array) -> tuple[Array, Array]:
+    heads, n, m = grad_scores.shape
+    d = q.shape[1] // heads  # the width of one head
+
+    def scores_of(q: Array) -> Array:
+        scores = np.zeros((heads, n, m))
+        for head in range(heads):
+            for i in range(n):
+                for j in range(m):
+                    total = 0.0
+                    for c in range(head * d, (head + 1) * d):
+                        total += q[i, c] * k[j, c]
+                    scores[head, i, j] = total / d**0.5
+        return scores
+
+    grad_q = np.zeros_like(q)
+    for i in range(q.shape[0]):
+        for c in range(q.shape[1]):
+            moved = q.copy()
+            moved[i, c] += 1.0  # the scores are linear in q: any step will do
+            grad_q[i, c] = np.sum(grad_scores * (scores_of(moved) - scores_of(q)))
+    return scores_of(q), grad_q
+
+
+def _split(rows: Array, heads: int) -> Array:
+    return np.swapaxes(rows.reshape(len(rows), heads, -1), 0, 1)
+
+
+def _joined(by_head: Array) -> Array:
+    return np.swapaxes(by_head, 0, 1).reshape(by_head.shape[1], -1)
+
+
+def _scaled(
+    q: Array, k: Array, grad_scores: Array, forward: float, backward: float
+) -> tuple[Array, Array]:
+    """Return scores and the gradient of q, with these factors in place of 1 / sqrt(d)."""
+    a, b = (_split(rows, len(grad_scores)) for rows in (q, k))
+    return forward * (a @ np.swapaxes(b, 1, 2)), backward * _joined(grad_scores @ b)
+
+
+def _scale_of(q: Array, grad_scores: Array) -> float:
+    return math.sqrt(len(grad_scores) / q.shape[1])
+
+
+def _interleaved(q: Array, k: Array, grad_scores: Array) -> tuple[Array, Array]:
+    def split(rows: Array) -> Array:
+        return np.moveaxis(rows.reshape(len(rows), -1, len(grad_scores)), 2, 0)
+
+    a, b, s = split(q), split(k), _scale_of(q, grad_scores)
+    grad = np.moveaxis(grad_scores @ b, 0, 2).reshape(q.shape)
+    return s * (a @ np.swapaxes(b, 1, 2)), s * grad
+
+
+def _cut_by_reshape(q: Array, k: Array, grad_scores: Array) -> tuple[Array, Array]:
+    heads, s = len(grad_scores), _scale_of(q, grad_scores)
+    a, b = (rows.reshape(heads, len(rows), -1) for rows in (q, k))
+    return s * (a @ np.swapaxes(b, 1, 2)), s * (grad_scores @ b).reshape(q.shape)
+
+
+def _draw_scale(rng: np.random.Generator, n: int) -> Arguments:
+    heads, d = int(rng.integers(2, 4)), int(rng.choice([5, 6, 7]))
+    m = n + int(rng.integers(1, 4))
+    return {
+        "q": rng.standard_normal((n, heads * d)),
+        "k": rng.standard_normal((m, heads * d)),
+        "grad_scores": rng.standard_normal((heads, n, m)),
+    }
+
+
+ATTENTION_SCALE = Exercise(
+    "08",
+    "scores of several heads, and their way back",
+    "q (n, width) are the queries of n tokens and k (m, width) the keys of m tokens. The width is\n"
+    "that of all heads, side by side; grad_scores (heads, n, m) is the gradient of the loss with\n"
+    "respect to the scores. Return (scores, grad_q): the scaled scores (heads, n, m), without\n"
+    "mask and softmax, and the gradient of q (n, width).",
+    _attention_scale,
+    _draw_scale,
+    {
+        "scale-forgotten": WrongAnswer(
+            "nothing is divided, forward or backward: the wider the head, the larger the scores.",
+            lambda q, k, grad_scores: _scaled(q, k, grad_scores, 1, 1),
+        ),
+        "backward-not-scaled": WrongAnswer(
+            "the scores are right, and the gradient of q is too large: what divides forward "
+            "divides backward. The loss would not show it, and training would run.",
+            lambda q, k, grad_scores: _scaled(q, k, grad_scores, _scale_of(q, grad_scores), 1),
+        ),
+        "d-for-its-root": WrongAnswer(
+            "this divides by d. A sum of d products of numbers of size 1 has the size sqrt(d).",
+            lambda q, k, grad_scores: _scaled(
+                q, k, grad_scores, *[_scale_of(q, grad_scores) ** 2] * 2
+            ),
+        ),
+        "width-of-the-model": WrongAnswer(
+            "this divides by the root of the whole width. A score is a sum over one head alone.",
+            lambda q, k, grad_scores: _scaled(q, k, grad_scores, *[q.shape[1] ** -0.5] * 2),
+        ),
+        "number-of-keys": WrongAnswer(
+            "this divides by the root of the number of tokens. A score is a sum over the width of "
+            "a head, however many tokens there are.",
+            lambda q, k, grad_scores: _scaled(q, k, grad_scores, *[len(k) ** -0.5] * 2),
+        ),
+        "scaled-twice": WrongAnswer(
+            "the gradient of q is divided twice, as if the scaled scores were scaled again.",
+            lambda q, k, grad_scores: _scaled(
+                q, k, grad_scores, _scale_of(q, grad_scores), _scale_of(q, grad_scores) ** 2
+            ),
+        ),
+        "backward-multiplied": WrongAnswer(
+            "forward divides by sqrt(d), and backward multiplies by it. A constant factor is the "
+            "same in both directions.",
+            lambda q, k, grad_scores: _scaled(
+                q, k, grad_scores, _scale_of(q, grad_scores), 1 / _scale_of(q, grad_scores)
+            ),
+        ),
+        "heads-interleaved": WrongAnswer(
+            "the columns are dealt out to the heads in turn. A head has d columns side by side: "
+            "reshape to (tokens, heads, d), and not to (tokens, d, heads).",
+            _interleaved,
+        ),
+        "cut-by-reshape-alone": WrongAnswer(
+            "reshape to (heads, tokens, d) runs on from one token into the next. A head has d "
+            "columns of every token: reshape to (tokens, heads, d), then swap axes.",
+            _cut_by_reshape,
+        ),
+        "not-swapped-back": WrongAnswer(
+            "the gradients of the heads, (heads, n, d), are reshaped to (n, width) as they lie in "
+            "memory. Put the heads side by side: swap the axes first.",
+            lambda q, k, grad_scores: (
+                _attention_scale(q, k, grad_scores)[0],
+                _scale_of(q, grad_scores)
+                * (grad_scores @ _split(k, len(grad_scores))).reshape(q.shape),
+            ),
+        ),
+        "gradient-of-k": WrongAnswer(
+            "the second value is the gradient of k; that of q is asked for.",
+            lambda q, k, grad_scores: (
+                _attention_scale(q, k, grad_scores)[0],
+                _scale_of(q, grad_scores)
+                * _joined(np.swapaxes(grad_scores, 1, 2) @ _split(q, len(grad_scores))),
+            ),
+        ),
+    },
+    lambda arguments: {
+        "sqrt(d)": 1 / _scale_of(arguments["q"], arguments["grad_scores"]),
+        "sqrt(heads)": math.sqrt(len(arguments["grad_scores"])),
+    },
+    question="width is 96 and there are 4 heads: by which number is each score divided?",
+    hints=(
+        "How many heads there are is in the shape of grad_scores. What is the width of one?",
+        "Cut the columns into heads and treat each head as a pair of small matrices. Forward is a "
+        "product and a division. Which matrix is grad_q then a product of?",
+        "reshape and swapaxes give (heads, tokens, d); then @ works on all heads at once. Put the "
+        "heads side by side again at the end, and mind the division on both ways.",
+    ),
+)
+
+
+# ---------------------------------------------------------------------------------- layer norm
+
+
+def _layer_norm_backward(grad_y: Array, x: Array, gain: Array, epsilon: float) -> Array:
+    def loss(row: Any, i: int) -> Any:
+        mean = sum(row) / len(row)
+        variance = sum((one - mean) ** 2 for one in row) / len(row)
+        total = 0.0
+        for j in range(len(row)):
+            total += grad_y[i, j] * gain[j] * (row[j] - mean) / (variance + epsilon) ** 0.5
+        return total
+
+    step = 1e-30  # an imaginary step: a derivative without a difference
+    grad = np.zeros_like(x)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            moved = x[i].astype(complex)
+            moved[j] += step * 1j
+            grad[i, j] = loss(moved, i).imag / step
+    return grad
+
+
+def _norm_backward(
+    sigma_of: Callable[[Array, float], Array] | None = None,
+    *,
+    mean: bool = True,
+    variance: bool = True,
+    divided: bool = True,
+    gain_late: bool = False,
+    sums: bool = False,
+    normed: bool = True,
+    axis: int = 1,
+) -> Callable[[Array, Array, Array, float], Array]:
+    """Return the backward of layer norm, with some of it left out or done otherwise."""
+
+    def answer(grad_y: Array, x: Array, gain: Array, epsilon: float) -> Array:
+        centred = x - x.mean(axis=axis, keepdims=True)
+        squares = (centred**2).mean(axis=axis, keepdims=True)
+        sigma = np.sqrt(squares + epsilon) if sigma_of is None else sigma_of(x, epsilon)
+        z = centred / sigma if normed else centred
+        g = grad_y if gain_late else grad_y * gain
+        count = x.shape[axis] if sums else 1
+        grad: Array = g - mean * count * g.mean(axis=axis, keepdims=True)
+        grad -= variance * count * z * (z * g).mean(axis=axis, keepdims=True)
+        if divided:
+            grad = grad / sigma
+        if gain_late:
+            grad = grad * gain
+        return grad
+
+    return answer
+
+
+def _draw_norm(rng: np.random.Generator, n: int) -> Arguments:
+    features = int(rng.integers(8, 12))
+    x, grad_y = rng.standard_normal((2, n, features))
+    return {
+        "grad_y": grad_y,
+        "x": 2 * x + rng.standard_normal((n, 1)),
+        "gain": rng.uniform(0.5, 1.5, features),
+        "epsilon": float(rng.choice([0.1, 0.2, 0.3])),
+    }
+
+
+LAYER_NORM_BACKWARD = Exercise(
+    "08",
+    "back through a layer norm",
+    "Each row of x (n, features) became gain * (x - mean) / sqrt(variance + epsilon) + bias, with\n"
+    "the mean and the variance of that row (divided by features); gain has shape (features,).\n"
+    "grad_y (n, features) is the gradient of the loss with respect to the result. Return the\n"
+    "gradient with respect to x. Here epsilon is large, so that its place shows.",
+    _layer_norm_backward,
+    _draw_norm,
+    {
+        "constants": WrongAnswer(
+            "mean and variance are taken for constants. They are made of x: a moved entry moves "
+            "them, and with them the whole row.",
+            _norm_backward(mean=False, variance=False),
+        ),
+        "mean-term-missing": WrongAnswer(
+            "the mean is taken for a constant. A shifted row gives the same output, so each row of "
+            "the gradient has to add up to 0.",
+            _norm_backward(mean=False),
+        ),
+        "variance-term-missing": WrongAnswer(
+            "the variance is taken for a constant. A row that is twice as long gives nearly the "
+            "same output, so the gradient has next to nothing along the normed row.",
+            _norm_backward(variance=False),
+        ),
+        "ddof-1": WrongAnswer(
+            "the variance is divided by features - 1. Layer norm divides by features, as np.var "
+            "does by itself.",
+            _norm_backward(lambda x, e: np.sqrt(x.var(axis=1, ddof=1, keepdims=True) + e)),
+        ),
+        "epsilon-outside": WrongAnswer(
+            "epsilon is added to the root. It stands under it, beside the variance.",
+            _norm_backward(lambda x, e: x.std(axis=1, keepdims=True) + e),
+        ),
+        "epsilon-forgotten": WrongAnswer(
+            "epsilon is missing. It is usually too small to be seen; here it is not.",
+            _norm_backward(lambda x, e: x.std(axis=1, keepdims=True)),
+        ),
+        "root-forgotten": WrongAnswer(
+            "this divides by the variance; its root is meant.",
+            _norm_backward(lambda x, e: x.var(axis=1, keepdims=True) + e),
+        ),
+        "gain-forgotten": WrongAnswer(
+            "the gain is missing: y is gain times the normed row.",
+            lambda grad_y, x, gain, epsilon: _norm_backward()(
+                grad_y, x, np.ones_like(gain), epsilon
+            ),
+        ),
+        "gain-at-the-end": WrongAnswer(
+            "the gain comes last here. It was the last on the way forward, so it is the first on "
+            "the way back.",
+            _norm_backward(gain_late=True),
+        ),
+        "not-divided": WrongAnswer(
+            "the division by the root is missing: the larger a row, the less one entry of it does.",
+            _norm_backward(divided=False),
+        ),
+        "sums-for-means": WrongAnswer(
+            "sums are subtracted where means should be, so the rows do not add up to 0.",
+            _norm_backward(sums=True),
+        ),
+        "centred-not-normed": WrongAnswer(
+            "the part along the row is taken with the centred row; the normed one has the size 1.",
+            _norm_backward(normed=False),
+        ),
+        "forward-again": WrongAnswer(
+            "this is the way forward. Going back, x is known and a gradient comes in.",
+            lambda grad_y, x, gain, epsilon: (
+                gain
+                * (x - x.mean(axis=1, keepdims=True))
+                / np.sqrt(x.var(axis=1, keepdims=True) + epsilon)
+            ),
+        ),
+        "columns": WrongAnswer(
+            "the means are those of columns. Each row, a token, is normed by itself: axis=1.",
+            _norm_backward(axis=0),
+        ),
+    },
+    question="all entries of a row grow by one number, or are doubled: what does layer norm do "
+    "then? Two facts about each row of the gradient follow.",
+    hints=(
+        "One entry of x moves three things: itself, the mean of its row and its variance.",
+        "Two sums vanish (nearly, for the second): that of a row of the gradient, and that of its "
+        "products with the normed row. What has to be subtracted for that?",
+        "Gain first. Then take from each row its mean, and its part along the normed row, and "
+        "divide by the root.",
+    ),
+)
+
+
+# ---------------------------------------------------------------------------------- LoRA on q
+
+
+def _lora_on_q(
+    grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
+) -> Array:
+    def loss(A: Any) -> Any:
+        q = x @ W0.T + alpha / len(A) * (x @ A.T) @ B.T
+        total = 0.0
+        for i in range(len(x)):
+            powers = []
+            for j in range(len(k)):
+                powers.append(np.exp(sum(q[i] * k[j]) / len(k[j]) ** 0.5))
+            for j in range(len(k)):
+                total += powers[j] / sum(powers) * sum(grad_y[i] * v[j])
+        return total
+
+    step = 1e-30  # an imaginary step: a derivative without a difference
+    grad = np.zeros_like(A)
+    for a in range(A.shape[0]):
+        for b in range(A.shape[1]):
+            moved = A.astype(complex)
+            moved[a, b] += step * 1j
+            grad[a, b] = loss(moved).imag / step
+    return grad
+
+
+def _grad_A_of_q(
+    *,
+    scaling: float | None = None,
+    back: float | None = None,
+    on_W0: bool = False,
+    without_update: bool = False,
+    row_sum: bool = True,
+    root_back: bool = True,
+    root_forward: bool = True,
+    softmax: bool = True,
+    weights_back: bool = True,
+    through_A: bool = False,
+) -> Callable[..., Array]:
+    """Return the gradient of A, with some of it left out or done otherwise."""
+
+    def answer(
+        grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
+    ) -> Array:
+        s = alpha / len(A) if scaling is None else scaling
+        base = s * (x @ W0.T) if on_W0 else x @ W0.T
+        q = base if without_update else base + s * (x @ A.T) @ B.T
+        root = math.sqrt(k.shape[1])
+        P = _softmax(q @ k.T / (root if root_forward else 1.0))
+        grad_P = grad_y @ v.T
+        grad_S = grad_P - (P * grad_P).sum(axis=1, keepdims=True) * (row_sum and softmax)
+        if softmax and weights_back:
+            grad_S = P * grad_S
+        grad_q = grad_S @ k / (root if root_back else 1.0)
+        grad_h: Array = (s if back is None else back) * grad_q @ B
+        grad: Array = grad_h.T @ (x @ A.T @ A if through_A else x)
+        return grad
+
+    return answer
+
+
+def _draw_lora_on_q(rng: np.random.Generator, n: int) -> Arguments:
+    into, d, e = (int(one) for one in rng.permutation([12, 13, 14, 15])[:3])
+    r, m = int(rng.integers(2, 4)), n + int(rng.integers(2, 5))
+    return {
+        "grad_y": rng.standard_normal((n, e)),
+        "x": rng.standard_normal((n, into)),
+        "W0": rng.standard_normal((d, into)) / math.sqrt(into),
+        "A": rng.standard_normal((r, into)) / math.sqrt(into),
+        "B": rng.standard_normal((d, r)) / 2,
+        "alpha": float(rng.choice([1.5, 2.5, 3.5])) * r,
+        "k": rng.standard_normal((m, d)),
+        "v": rng.standard_normal((m, e)),
+    }
+
+
+LORA_ON_Q = Exercise(
+    "08",
+    "the gradient of A, behind a whole head of attention",
+    "One head without a mask has LoRA on its q: q = W0 x + (alpha/r) B (A x) for each row of\n"
+    "x (n, in_features), then y = softmax(q k^T / sqrt(d)) v, with keys k (m, d) and values\n"
+    "v (m, e). grad_y (n, e) is the gradient of the loss with respect to y. Return the gradient\n"
+    "of A, shaped like A (r, in_features).",
+    _lora_on_q,
+    _draw_lora_on_q,
+    {
+        "row-sum-forgotten": WrongAnswer(
+            "the softmax is taken back entry by entry: the exercise softmax-gradient, again.",
+            _grad_A_of_q(row_sum=False),
+        ),
+        "softmax-skipped": WrongAnswer(
+            "the gradient of the weights is used as that of the scores: the softmax is skipped on "
+            "the way back.",
+            _grad_A_of_q(softmax=False),
+        ),
+        "weights-forgotten": WrongAnswer(
+            "on the way back through the softmax, the weights multiply the whole difference, not "
+            "the sum alone.",
+            _grad_A_of_q(weights_back=False),
+        ),
+        "backward-not-scaled": WrongAnswer(
+            "the scores were divided by sqrt(d), and their gradient is not.",
+            _grad_A_of_q(root_back=False),
+        ),
+        "root-forgotten": WrongAnswer(
+            "sqrt(d) is missing, forward and backward.",
+            _grad_A_of_q(root_back=False, root_forward=False),
+        ),
+        "root-forgotten-forward": WrongAnswer(
+            "the weights come from scores that are not divided by sqrt(d); their gradient is.",
+            _grad_A_of_q(root_forward=False),
+        ),
+        "update-forgotten": WrongAnswer(
+            "the weights come from W0 alone. They are those of the adapted q, and at B = 0 the "
+            "difference would not show.",
+            _grad_A_of_q(without_update=True),
+        ),
+        "scaling-on-W0": WrongAnswer(
+            "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
+            _grad_A_of_q(on_W0=True),
+        ),
+        "scaling-forgotten": WrongAnswer(
+            "alpha/r is missing, forward and backward.",
+            _grad_A_of_q(scaling=1.0),
+        ),
+        "scaling-forgotten-backward": WrongAnswer(
+            "alpha/r is in q, and missing on the way back.",
+            _grad_A_of_q(back=1.0),
+        ),
+        "through-A": WrongAnswer(
+            "this takes x to the space of A and back; the gradient of A does not contain A.",
+            _grad_A_of_q(through_A=True),
+        ),
+        "zeros": WrongAnswer(
+            "these are zeros. The gradient is zero at the start, where B = 0; here B is not zero.",
+            lambda grad_y, x, W0, A, B, alpha, k, v: np.zeros_like(A),
+        ),
+    },
+    lambda arguments: {
+        "alpha/r": arguments["alpha"] / len(arguments["A"]),
+        "r": float(len(arguments["A"])),
+        "sqrt(r)": math.sqrt(len(arguments["A"])),
+        "sqrt(d)": math.sqrt(arguments["k"].shape[1]),
+    },
+    batched=True,
+    tolerance=1e-8,
+    question="which of these do you need on the way back: W0, k, v, the weights, A?",
+    hints=(
+        "Go forward first and keep q and the weights. Then ask of each step, from the last to the "
+        "first, what its gradient is.",
+        "y is weights times v; the weights are a softmax of scores; the scores are q times k, "
+        "scaled; and q is a LoRA layer, whose gradients notebook 04 derives.",
+        "Five lines: grad of the weights, of the scores (softmax-gradient), of q "
+        "(attention-scale), of h = x A^T, and of A. Each shaped like what it belongs to.",
+    ),
+)
+
+ALL = (CAUSAL_MASK, SOFTMAX_GRADIENT, ATTENTION_SCALE, LAYER_NORM_BACKWARD, LORA_ON_Q)

@@ -553,7 +553,7 @@ WRONG_ANSWERS = {
         "opposite-forgotten": lambda better, worse: (decided(better, worse) > 0).astype(int),
         "decided-alone": lambda better, worse: abs(decided(better, worse)),
         "exchanged": lambda better, worse: decided(worse, better),
-        "kind": lambda better, worse: [["holds"] for _ in better],
+        "kind": lambda better, worse: decided(better, worse) > 0,
         "shape": lambda better, worse: decided(better.T, worse.T),
     },
     "mixed-batch": {
@@ -752,10 +752,6 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 
 @pytest.mark.parametrize("id", EXERCISES)
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
-    text, one = show(id), exercise(id)
-    assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n\n")
-    assert text.partition("\n\nIn plain loops:\n\n")[2].startswith("def spec(")
-    assert one.question in text
     text, one = show(id, loops=True), exercise(id)
     assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n")
     assert one.question in text.replace("\n", " ")

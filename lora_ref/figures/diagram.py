@@ -1,4 +1,4 @@
-"""The layer as a diagram: the two paths that x takes, and the matrices on them to scale."""
+"""The layer as a diagram: the two paths that x takes, and what returns on them."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ from lora_ref.checks import as_count, as_finite
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.style import LETTERS, Ink, blank, style, whole
+from lora_ref.figures.style import LETTERS, Ink, blank, readable_on, style, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,19 +109,120 @@ def two_paths(
     )
 
 
-def _arrow(axes: "Axes", path: tuple[Point, ...], ink: Ink) -> None:
-    """Draw a line through all points with a head at the last."""
+ROW_W0, ROW_AB = 3.28, 1.66
+"""Inches from the bottom to the path through W0 and the one through A and B, forward and back."""
+
+BAR_X, BAR_Y = 0.6, 7.4
+"""Inches from the left to the bars of x and y, which both paths have in common."""
+
+TRACK = 0.1
+"""Inches from the middle of a path to its forward arrow, above, and its backward one, below."""
+
+BOX = (1.4, 0.86)
+"""Inches, width and height of the box of a matrix."""
+
+AT_W0_BOX, AT_A_BOX, AT_B_BOX = 4.0, 2.45, 5.05
+"""Inches from the left to the middle of each box."""
+
+
+def gradient_paths(
+    out_features: int, in_features: int, r: int, alpha: float, *, theme: str = "light"
+) -> Picture:
+    """Draw ``y = x W0^T + s h B^T`` and back: what the gradient g of y becomes on each path.
+
+    Forward arrows are solid, backward ones dashed, with the product that runs along each.
+    """
+    from matplotlib.patches import Rectangle
+
+    m = as_count("out_features in figures.gradient_paths", out_features)
+    n = as_count("in_features in figures.gradient_paths", in_features)
+    r = as_count("r in figures.gradient_paths", r)
+    s = as_finite("alpha in figures.gradient_paths", alpha) / r
+    trained, frozen = lora_params(n, m, r), full_params(n, m)
+    wide, high = BOX
+    with style(theme) as ink:
+        figure = blank(layout=None)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(0, figure.get_figwidth()), ylim=(0, figure.get_figheight()))
+        axes.set_axis_off()
+        for x, name in ((BAR_X, "$x$"), (BAR_Y, "$y$")):
+            axes.plot((x, x), (ROW_AB - 0.3, ROW_W0 + 0.3), color=ink.text, lw=5)
+            axes.text(x, ROW_W0 + 0.36, name, ha="center", va="bottom", fontsize=LETTERS + 3)
+        for x, y, name, size, colour in (
+            (AT_W0_BOX, ROW_W0, "$W_0$ frozen", f"{m} × {n}", ink.grid),
+            (AT_A_BOX, ROW_AB, "$A$ trained", f"{r} × {n}", ink.orange),
+            (AT_B_BOX, ROW_AB, "$B$ trained", f"{m} × {r}", ink.sky),
+        ):
+            corner = (x - wide / 2, y - high / 2)
+            axes.add_patch(Rectangle(corner, wide, high, label=name, facecolor=colour, lw=0))
+            label = f"{name}\n{size}"
+            axes.text(
+                x, y, label, ha="center", va="center", linespacing=1.3, fontsize=LETTERS + 1,
+                color=readable_on(colour),
+            )  # fmt: skip
+        for left, right, y, forward, back in (
+            (BAR_X, AT_W0_BOX - wide / 2, ROW_W0, "$x$", "$g\\,W_0$"),
+            (AT_W0_BOX + wide / 2, BAR_Y, ROW_W0, "$x\\,W_0^T$", "$g$"),
+            (BAR_X, AT_A_BOX - wide / 2, ROW_AB, "$x$", "$s\\,g\\,B\\,A$"),
+            (AT_A_BOX + wide / 2, AT_B_BOX - wide / 2, ROW_AB, "$h = x A^T$", "$s\\,g\\,B$"),
+            (AT_B_BOX + wide / 2, BAR_Y, ROW_AB, "$s\\,h\\,B^T$", "$g$"),
+        ):
+            middle, gap = (left + right) / 2, 0.06
+            _arrow(axes, ((left + gap, y + TRACK), (right - gap, y + TRACK)), ink)
+            _arrow(axes, ((right - gap, y - TRACK), (left + gap, y - TRACK)), ink, back=True)
+            for words, at, va, colour in (
+                (forward, y + TRACK + 0.06, "bottom", ink.text),
+                (back, y - TRACK - 0.08, "top", ink.blue),
+            ):
+                axes.text(middle, at, words, ha="center", va=va, fontsize=LETTERS + 3, color=colour)
+        bottom = ROW_AB - high / 2
+        for x, name, product in (
+            (AT_A_BOX, "A", "$s\\,(g\\,B)^T x$"),
+            (AT_B_BOX, "B", "$s\\,g^T h$"),
+        ):
+            _arrow(axes, ((x, bottom - 0.05), (x, bottom - 0.46)), ink, back=True)
+            label = f"gradient of ${name}$\n{product}"
+            axes.text(
+                x, bottom - 0.52, label, ha="center", va="top", linespacing=1.3, color=ink.blue,
+                fontsize=LETTERS + 2,
+            )  # fmt: skip
+        between = (ROW_W0 + ROW_AB) / 2
+        for x, words, ha, colour in (
+            (BAR_X + 0.15, "gradient of $x$:\nadd the two", "left", ink.blue),
+            (AT_W0_BOX, "gradient of $W_0$, $g^T x$:\nnot computed", "center", ink.text),
+            (BAR_Y - 0.15, "$y$: add\nthe two", "right", ink.text),
+        ):
+            axes.text(x, between, words, ha=ha, va="center", linespacing=1.3, color=colour)
+        axes.text(
+            figure.get_figwidth() / 2, 4.28, "Forward (solid) and back (dashed): the gradient "
+            "$g$ of $y$ returns on both paths",
+            ha="center", va="center", fontsize=LETTERS + 2,
+        )  # fmt: skip
+    return Picture(
+        figure,
+        f"x goes forward to y on two paths, through W0 ({m} x {n}, frozen) and through A ({r} x "
+        f"{n}) and B ({m} x {r}), times s = alpha/r = {s:g}. The gradient g of y returns on both: "
+        f"as g W0 through W0, as s g B and s g B A through B and A, and x gets the sum. On the way "
+        f"B gets s g^T h and A gets s (g B)^T x, together {whole(trained)} numbers; g^T x, the "
+        f"gradient of W0, would have {whole(frozen)} and is not computed.",
+        theme,
+    )
+
+
+def _arrow(axes: "Axes", path: tuple[Point, ...], ink: Ink, *, back: bool = False) -> None:
+    """Draw a line through all points with a head at the last; dashed and blue on the way back."""
     *_, last, end = path
+    colour, line = (ink.blue, "--") if back else (ink.grey, "-")
     axes.annotate(
         "", end, last, annotation_clip=False, zorder=BEHIND,
         arrowprops={
             "arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 14, "lw": 1.3,
-            "color": ink.grey, "shrinkA": 0, "shrinkB": 0,
+            "color": colour, "ls": line, "shrinkA": 0, "shrinkB": 0,
         },
     )  # fmt: skip
     if len(path) > 2:
         x, y = zip(*path[:-1], strict=True)
-        axes.plot(x, y, color=ink.grey, lw=1.3, zorder=BEHIND)
+        axes.plot(x, y, color=colour, lw=1.3, ls=line, zorder=BEHIND)
 
 
 def _circle(axes: "Axes", centre: Point, label: str, ink: Ink) -> None:

@@ -1,7 +1,7 @@
-"""Pictures of low rank: singular values, the bound on the error, the dimension."""
+"""Pictures of low rank: a direction, singular values, the bound on the error, the dimension."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, legend_above, panels, style, whole
 from lora_ref.lowrank import Norms, rank_set_dimension, truncate, truncation_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def singular_values(M: Array, r: int, *, theme: str = "light") -> Picture:
@@ -59,37 +62,129 @@ def singular_values(M: Array, r: int, *, theme: str = "light") -> Picture:
     )
 
 
-def truncations(M: Array, ranks: Sequence[int], *, theme: str = "light") -> Picture:
-    """Draw a picture, from 0, black, to 1, white, and the nearest one of each rank.
+def truncations(
+    pictures: Mapping[str, Array], ranks: Sequence[int], *, theme: str = "light"
+) -> Picture:
+    """Draw pictures, a row each, and the nearest ones of some ranks around the mean.
 
-    Five ranks fill two rows, the whole picture being the sixth.
+    0 is black and 1 is white. The mean of a picture is taken out before it is cut and added again:
+    a bright ground is a strong term of rank 1, in which nothing of the picture can be seen.
     """
-    check_array("M in figures.truncations", M, out_features=None, in_features=None)
-    if not 2 <= len(ranks) <= 7:
-        raise LoraRefError(f"ranks in figures.truncations are {len(ranks)}, expected 2 to 7")
+    if not (1 <= len(pictures) <= 3 and 2 <= len(ranks) <= 5):
+        raise LoraRefError(
+            f"figures.truncations has {len(pictures)} pictures and {len(ranks)} ranks, expected 1 "
+            "to 3 pictures and 2 to 5 ranks"
+        )
     counts = [as_count("a rank in figures.truncations", r) for r in ranks]
-    lower = {f"r = {r}": (truncate(M, r), r * sum(M.shape)) for r in counts}
-    shown = {**lower, "whole": (M, M.size)}
-    columns = (len(shown) + 1) // 2
+    rows = {name: _cut_around_mean(name, M, counts) for name, M in pictures.items()}
     with style(theme):
-        figure = blank(8.0, 4.8)
-        for axes in panels(figure, 2, columns, grid=False):
-            axes.set_axis_off()
-        for axes, (name, (picture, numbers)) in zip(figure.axes, shown.items(), strict=False):
-            axes.imshow(np.clip(picture, 0, 1), cmap="gray", vmin=0, vmax=1)
-            axes.set_title(f"{name}\n{whole(numbers)} numbers")
-    norm = float(np.linalg.norm(M))
-    missing = [
-        f"{100 * float(np.linalg.norm(M - picture)) / norm:.0f} % at {name} ({whole(numbers)})"
-        for name, (picture, numbers) in lower.items()
+        figure = blank(8.0, 0.75 + 1.55 * len(rows))
+        axes = iter(panels(figure, len(rows), len(counts) + 1, grid=False))
+        for row, (name, cuts) in enumerate(rows.items()):
+            for title, (shown, left) in cuts.items():
+                axis = next(axes)
+                axis.imshow(np.clip(shown, 0, 1), cmap="gray", vmin=0, vmax=1)
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                axis.set_title("" if row else title)
+                axis.set_xlabel("" if title == "whole" else f"{left:.0f} % left out")
+                axis.set_ylabel(name if title == f"r = {counts[0]}" else "")
+        figure.suptitle("Pictures cut to rank r, around their mean", fontsize=15)
+    said = [
+        f"{name}, {M.shape[0]} x {M.shape[1]}: "
+        + ", ".join(f"{rows[name][f'r = {r}'][1]:.0f} % at r = {r}" for r in counts)
+        for name, M in pictures.items()
     ]
     return Picture(
         figure,
-        f"A {M.shape[0]} x {M.shape[1]} picture of {whole(M.size)} numbers, truncated to lower "
-        "ranks, comes back step by step. What is missing, in norm, and the numbers that B and A "
-        f"hold: {', '.join(missing)}.",
+        "Pictures cut to lower ranks, and what is left out of each, in norm and around its mean. "
+        f"{'; '.join(said)}.",
         theme,
     )
+
+
+def _cut_around_mean(name: str, M: Array, ranks: Sequence[int]) -> dict[str, tuple[Array, float]]:
+    """Return the cuts of a picture by title, each with the per cent that it leaves out."""
+    what = f"{name} in figures.truncations"
+    check_array(what, M, out_features=None, in_features=None)
+    centred = M - M.mean()
+    norm = truncation_error(centred, 0).frobenius
+    if norm <= 1e-12 * float(np.abs(M).max()):
+        raise LoraRefError(f"{what} is the same everywhere, expected a picture")
+    cuts = {}
+    for r in ranks:
+        left = 100 * truncation_error(centred, r).frobenius / norm
+        cuts[f"r = {r}"] = M.mean() + truncate(centred, r), left
+    return {**cuts, "whole": (M, 0.0)}
+
+
+def direction(W0: Array, b: Array, a: Array, *, theme: str = "light") -> Picture:
+    """Draw what an update of rank 1 does in two dimensions: ``W0 x`` becomes ``W0 x + b (a x)``.
+
+    The inputs lie on the unit circle. Each output moves along b, by the component of x along a
+    times its norm: not at all where x is orthogonal to a.
+    """
+    check_array("W0 in figures.direction", W0, out_features=2, in_features=2)
+    check_array("b in figures.direction", b, out_features=2)
+    check_array("a in figures.direction", a, in_features=2)
+    if not (np.any(a) and np.any(b)):
+        raise LoraRefError("a or b in figures.direction is zero: the update would be zero")
+    angles = np.arctan2(a[1], a[0]) + np.arange(16) * np.pi / 8
+    x = np.stack([np.cos(angles), np.sin(angles)], axis=1)  # (16, 2), the fifth orthogonal to a
+    along = x @ a
+    along[np.abs(along) < 1e-12 * np.abs(along).max()] = 0.0
+    before, move = x @ W0.T, np.outer(along, b)
+    across = np.array([-a[1], a[0]]) / np.linalg.norm(a)
+    with style(theme) as ink:
+        figure = blank()
+        inputs, outputs = panels(figure, 1, 2)
+        for at, axis in ((x, inputs), (before + move, outputs)):
+            for sign, colour, marker, label in (
+                (1, ink.vermillion, "^", "a · x > 0"),
+                (0, ink.text, "s", "a · x = 0"),
+                (-1, ink.blue, "o", "a · x < 0"),
+            ):
+                chosen = np.sign(along) == sign
+                axis.plot(*at[chosen].T, marker, color=colour, label=label, zorder=3)
+        inputs.plot(*np.outer([-1.35, 1.35], across).T, "--", color=ink.grey, lw=1.5)
+        _arrow(inputs, np.zeros(2), a / np.linalg.norm(a), ink.text, "a", width=0.016)
+        for axis, at in ((inputs, np.empty((0, 2))), (outputs, before)):  # one legend for both
+            axis.plot(
+                *at.T, "o", color=ink.grey, markersize=5, markerfacecolor="none", label="$W_0$ x"
+            )
+        for start, step in zip(before, move, strict=True):
+            if np.any(step):
+                _arrow(outputs, start, step, ink.grey, width=0.006)
+        size = np.linalg.norm(before, axis=1).max()
+        _arrow(outputs, np.zeros(2), 0.6 * size * b / np.linalg.norm(b), ink.text, "b", width=0.016)
+        inputs.set_title("a reads: how much of a is in x?")
+        outputs.set_title("b writes: outputs move along b only")
+        for axis in (inputs, outputs):
+            axis.set_aspect("equal", adjustable="datalim")
+            axis.margins(0.12)
+        figure.suptitle("An update of rank 1: one direction in, one direction out", fontsize=15)
+        named = inputs.get_legend_handles_labels()
+        figure.legend(*named, loc="outside lower center", ncols=4, columnspacing=1.2)
+    return Picture(
+        figure,
+        f"An update of rank 1 on {len(x)} inputs of a circle. Every output moves along the one "
+        f"direction b, by up to {np.linalg.norm(move, axis=1).max():.2f}, and the "
+        f"{int(np.sum(along == 0))} inputs orthogonal to a do not move at all.",
+        theme,
+    )
+
+
+def _arrow(
+    axes: "Axes", start: Array, step: Array, colour: str, name: str = "", *, width: float
+) -> None:
+    axes.quiver(
+        *start, *step, angles="xy", scale_units="xy", scale=1, color=colour, width=width, zorder=4
+    )
+    if name:
+        x, y = start + step
+        axes.annotate(
+            name, (x, y), xytext=(-20, 2), textcoords="offset points", fontsize=16, zorder=5
+        )
 
 
 class Errors(NamedTuple):

@@ -61,6 +61,7 @@ def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light
         _caption(axes, at_update + n / 2, -r - CLOSE - 0.25, f"$A$   {r} × {n}", above=True)
         _caption(axes, at_W + n / 2, below, f"$W$\n{m} × {n}")
         axes.set(xlim=(-0.2, width + 0.2), ylim=(m + 1.5, -r - CLOSE - 0.9))
+        axes.set_title("An update with every number: $W_0$ + (α/r) $B$ $A$ = $W$", fontsize=15)
     return Picture(
         figure,
         f"A {m} x {n} weight W0, factors B ({m} x {r}) and A ({r} x {n}), and what they give, with "
@@ -151,6 +152,7 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> Picture:
         draw_matrix(axes, product, (x, 0), ink, limit, name="B A")
         _caption(axes, x + n / 2, m + 0.25, f"$B$ $A$  rank {numerical_rank(product)}")
         axes.set(xlim=(-0.2, width + 0.2), ylim=(m + 1.1, -2.2))
+        axes.set_title("$B$ $A$: each column of $B$ times its row of $A$, added up", fontsize=15)
     firsts = [f"{term[0, 0]:.2f}" for term in terms]
     ranks = [str(numerical_rank(term)) for term in terms]
     return Picture(

@@ -83,6 +83,11 @@ def _article() -> Numbers:
     return {"W0": layer.W0, "A": layer.A, "B": layer.B, "alpha": layer.alpha}
 
 
+def _direction() -> Numbers:
+    W0 = np.array([[1.0, 0.4], [-0.3, 0.8]])
+    return {"W0": W0, "b": np.array([0.4, 0.8]), "a": np.array([0.3, 0.7])}
+
+
 @cache
 def _errors() -> Numbers:
     rng = np.random.default_rng(0)
@@ -291,6 +296,11 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             # the width of BERT-base and GPT-2; at a smaller rank, A and B would be hairlines
             lambda: {"out_features": 768, "in_features": 768, "r": 16, "alpha": 32},
         ),
+        "gradient-paths": Entry(
+            "The two paths of LoRA, forward and back",
+            diagram.gradient_paths,
+            lambda: {"out_features": 768, "in_features": 768, "r": RANK, "alpha": 2 * RANK},
+        ),
         "matrices": Entry("The article's example, every number", products.matrices, _article),
         "blocks": Entry(
             "W0 and its update to scale",
@@ -302,10 +312,16 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             products.outer_product_sum,
             lambda: {name: _article()[name] for name in ("B", "A")},
         ),
+        "direction": Entry(
+            "An update of rank one moves everything in one direction", lowrank.direction, _direction
+        ),
         "truncations": Entry(
-            "A picture truncated to rank r",
+            "Pictures truncated to rank r",
             lowrank.truncations,
-            lambda: {"M": evening()[0], "ranks": (1, 2, 4, 8, 16)},
+            lambda: {
+                "pictures": {"landscape": evening()[0], "digits": mosaic()},
+                "ranks": (1, 4, 8, 16),
+            },
         ),
         "singular-values": Entry(
             "Singular values and the residual",

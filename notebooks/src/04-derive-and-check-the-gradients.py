@@ -1,400 +1,620 @@
 # %% [markdown]
 # # 04 · Derive and check the gradients
 #
-# **You will** derive the three gradients of a LoRA layer by moving one entry at a time, and put
-# them under a check that has caught seven wrong ones.
+# Training moves A and B against their gradients, and a wrong gradient raises no error. Your library
+# computes them for you, in four lines; once you have written these yourself, you know what "frozen"
+# means, what B = 0 does to the first step, and how to find a mistake in them.
 #
-# **You will learn** why the gradients of A and B contain each other's factor, why W0 has a
-# gradient that nobody computes, which step a difference quotient needs, and at which places a
-# wrong backward looks right.
+# **You will** write the forward and the backward pass of a LoRA layer, four lines each, in NumPy,
+# and compare them with difference quotients and with the package's layer. Then you will break
+# them, one line at a time, and build a check that notices.
 #
-# **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), partial derivatives,
-# and twenty minutes.
+# **You will learn** where each of the three gradients comes from, whether a falling loss proves
+# anything, which step a difference quotient needs, and at which points a wrong gradient looks
+# right.
 #
-# Inputs are rows: `x` is (n, in), W0 is (out, in), A is (r, in), B is (out, r), and `s` is the
-# scaling alpha/r.
+# **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), matrix products and
+# partial derivatives, 40 minutes, and ten more for the exercises.
 
 # %%
-import warnings
-from dataclasses import replace
-from fractions import Fraction
-from textwrap import fill
-
 import numpy as np
 
-from lora_ref import walkthrough
-from lora_ref.claims import article, judge
-from lora_ref.exact import floats
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
-from lora_ref.gradcheck import (
-    EXACT_STEP,
-    EXACT_TOLERANCE,
-    SMOOTH_STEP,
-    SMOOTH_TOLERANCE,
-    gradient_errors,
-    numerical_gradients,
-    sgd_step,
-    vjp_errors,
-)
+from lora_ref.gradcheck import EXACT_TOLERANCE, gradient_errors
 from lora_ref.layers import LoRALinear
-from lora_ref.mistakes import MISTAKES, caught_by
-from lora_ref.ops import layer_norm, layer_norm_backward
+
+# %% [markdown]
+# ## Four lines forward
+#
+# Inputs are rows: x is (n, in), W0 is (out, in), A is (r, in), B is (out, r), and s is the scaling
+# alpha/r. A row of x takes two paths to y. One leads through W0, which is frozen. The other leads
+# through A to h, which has only r numbers a row, and from there through B:
+#
+# $$h = x A^\top, \qquad y = x W_0^\top + s\, h B^\top$$
+
+
+# %%
+def forward(x, W0, A, B, s):
+    h = x @ A.T
+    base = x @ W0.T
+    y = base + s * h @ B.T
+    return y, h
+
+
+# %% [markdown]
+# Here is a layer with numbers so small that you can follow it on paper. It has n = 2 rows, and
+# `small` keeps its five parts together. The last line compares your `forward` with the package's
+# layer, [layers/lora.py](../lora_ref/layers/lora.py).
+
+# %% exact
+x = np.array([[1, 2, 0, 1], [0, 1, 1, -1]], float)
+W0 = np.array([[1, 0, 0, 2], [0, 1, -1, 0], [1, 1, 0, 0]], float)
+A = np.array([[1, 0, 1, 0], [0, 1, 0, 1]], float)
+B = np.array([[1, 0], [2, 1], [0, -1]], float)
+alpha = 4
+s = alpha / len(A)
+small = {"x": x, "W0": W0, "A": A, "B": B, "s": s}
+
+y, h = forward(**small)
+print("h\n", h)
+print("y\n", y)
+layer = LoRALinear(W0, A, B, alpha)
+print("y is the same as the package's:", np.allclose(y, layer.forward(x)[0]))
+
+# %% [markdown]
+# **Predict.** Now double s. Which of these three doubles: h, y, or y minus the part that comes
+# through W0?
+
+# %% exact
+y_twice, h_twice = forward(**(small | {"s": 2 * s}))
+base = x @ W0.T
+print("h doubles:       ", np.allclose(h_twice, 2 * h))
+print("y doubles:       ", np.allclose(y_twice, 2 * y))
+print("y - base doubles:", np.allclose(y_twice - base, 2 * (y - base)))
+
+# %% [markdown]
+# The factor s multiplies the second path alone. Keep an eye on it: it has to appear in every
+# gradient that comes back on this path, and the part that comes through W0 must not have it.
+#
+# > **Remember.** A LoRA layer adds two paths, and the scaling stands on the second one only.
+# >
+# > LoRA 层把两条路相加，缩放系数只作用在经过 A 和 B 的那一条上。
 
 # %% [markdown]
 # ## Move one entry
 #
-# > 固定 y 处的梯度 g，移动一个元素，看 g 与 y 的内积随它变化的斜率，这就是该元素的梯度。
+# A layer does not know the loss L. It is given the gradient of L with respect to y, an array of the
+# shape of y, which is written g here: if `y[i, o]` grows a little, L grows `g[i, o]` times as much.
+# So if y changes by a little, L changes by the sum of g times the changes. The *backward pass* has
+# to return the same kind of array for x, for A and for B.
 #
-# A layer knows nothing of the loss L but `grad_y`, written g here: by how much L changes, to
-# first order, for each entry of y. Its *backward*, the code that turns the gradient of y into
-# those of x, A and B, has to return the same for each of their entries. So hold g fixed and ask:
-# if this one entry moves by a step, what does the sum of `g * y` do?
+# You can find any of these numbers without a formula. Move the entry by a step, run `forward`, and
+# divide the change by the step. But the change of what? There are two candidates: the loss itself,
+# and the sum of `g * y`, where g stays fixed.
 #
-# Here is the example of notebook 03, in fractions: one input, g from a squared loss, and the
-# entry `B[2, 1]` moved by three steps.
+# Let the loss be half of the sum of the squares of y minus a target: then g is the difference.
+
 
 # %% exact
-A, B, s = walkthrough.EXACT.A, walkthrough.EXACT.B, Fraction(walkthrough.ALPHA, walkthrough.R)
-here = walkthrough.exact_pass(A, B)
-for step in (Fraction(1, 1000), Fraction(1), Fraction(1000)):
-    moved_B = B.copy()
-    moved_B[2, 1] += step
-    moved = walkthrough.exact_pass(A, moved_B)
-    slopes = here.grad_y @ (moved.y - here.y) / step, (moved.loss - here.loss) / step
-    print(f"step {step!s:>6}: slope of sum(g * y) {slopes[0]}, slope of the loss {slopes[1]}")
+def loss(y):
+    return np.sum((y - target) ** 2) / 2
+
+
+def total(at, g):
+    return np.sum(g * forward(**at)[0])
+
+
+def moved(at, name, i, j, step):
+    M = np.array(at[name], float)
+    M[i, j] += step
+    return at | {name: M}
+
+
+target = np.array([[4, 10, 0], [1, 4, 3]], float)
+g = y - target
+print("g\n", g)
 
 # %% [markdown]
-# The loss is curved: its slope depends on the step, and approaches 3/10 as the step shrinks. The
-# sum of `g * y` is not: y is affine in B alone, as it is in A alone and in x alone. Its slope is
-# the gradient for *every* step. Remember that for the check.
+# **Predict.** The entry `B[2, 1]` moves by 0.001, by 1 and by 1000. Does the slope of the loss
+# depend on the step? Does the slope of the sum of `g * y`?
+
+# %% to 1e-6
+for step in (0.001, 1, 1000):
+    there = moved(small, "B", 2, 1, step)
+    of_loss = (loss(forward(**there)[0]) - loss(y)) / step
+    of_total = (total(there, g) - total(small, g)) / step
+    print(f"step {step:>6}: slope of the loss {of_loss:10.3f}, of the sum of g * y {of_total:8.3f}")
+
+# %% [markdown]
+# The loss is curved, so its slope depends on the step. As the step shrinks, it approaches the
+# number in the second column, which is the gradient. The second column is the same for *every*
+# step: if B alone moves, y moves along a straight line. (The word is *affine*: y is affine in B
+# alone, in A alone, and in x alone.) So this number is the gradient of the loss, and you can get
+# it with a step as large as you like. You will use that below.
+#
+# > **Remember.** The gradient of an entry is the slope of the sum of g * y when this entry alone
+# > moves, and for LoRA any step gives it.
+# >
+# > 固定 g，只移动一个元素，g 与 y 逐元素乘积之和的斜率就是它的梯度，对 LoRA 来说步长任意。
 
 # %% [markdown]
 # ## The gradient of B
 #
-# > B 离输出最近：移动 B 的一个元素只改变 y 的一列，梯度是 g 与低秩激活 h 的乘积。
+# B is next to the output, so begin there. (If you would rather find the formula alone, go to the
+# exercise `grad-B` at the end now, and come back.)
 #
-# Row i of the input becomes `h[i] = A x[i]`, r numbers, and output o is
-#
-# $$y_{io} = (W_0 x_i)_o + s \sum_q B_{oq} h_{iq}$$
-#
-# Move one entry of B. It touches output o alone, in every row, by s times `h[i, q]`. Weigh with g
-# and add up the rows:
-#
-# $$\frac{\partial L}{\partial B_{oq}} = s \sum_i g_{io} h_{iq}
-# \qquad\text{so}\qquad \nabla_B = s g^\top h$$
-#
-# B itself is not in it. What B learns from is what A shows it.
+# **Predict.** `B[2, 1]` grows by 1. Which entries of y move, and by how much? Think of y with its
+# rows and columns before you look.
 
 # %% exact
-print("s g[2] h[1] =", s * here.grad_y[2] * here.h[1])
-print("grad_B[2, 1] =", here.grad_B[2, 1])
+y_moved, _ = forward(**moved(small, "B", 2, 1, 1))
+print("y moves by\n", y_moved - y)
+print("s times column 1 of h:", s * h[:, 1])
+
+# %% [markdown]
+# One column of y moves: output o = 2, in every row i, by s times `h[i, 1]`. Weigh each with g, and
+# add up the rows:
+#
+# $$\frac{\partial L}{\partial B_{oq}} = s \sum_i g_{io} h_{iq}$$
+#
+# **Predict.** That is one entry. Which product of g, of shape (n, out), and h, of shape (n, r), has
+# all of them at once? And is B in it?
+
+
+# %% exact
+def differences(at, name, g, step=1.0):
+    grad = np.zeros(at[name].shape)
+    for i, j in np.ndindex(grad.shape):
+        ahead, behind = (total(moved(at, name, i, j, way * step), g) for way in (1, -1))
+        grad[i, j] = (ahead - behind) / (2 * step)
+    return grad
+
+
+grad_B = s * g.T @ h
+print("s g^T h\n", grad_B)
+print("the same as entry by entry:", np.allclose(grad_B, differences(small, "B", g)))
+
+# %% [markdown]
+# `differences` moves every entry of a matrix, one after the other, forward and back. It is slow and
+# knows no formula, so it is a good judge of one.
+#
+# > **Remember.** The gradient of B is s g^T h, and B itself is not in it.
+# >
+# > B 的梯度是 s 乘以 g 的转置再乘 h，其中不含 B 自己。
 
 # %% [markdown]
 # ## The gradient of A
 #
-# > A 离输出远一步：先求 h 的梯度（经过 B），再乘以输入 x。
-#
-# A works through h. First, what is L's slope in h? An entry of h touches every output, each
-# through its entry of B:
-#
-# $$\nabla_h = s g B \qquad\text{entry by entry}\qquad
-# \frac{\partial L}{\partial h_{iq}} = s \sum_o g_{io} B_{oq}$$
-#
-# Then the same move as before: an entry of A touches one h, by one entry of x.
-#
-# $$\frac{\partial L}{\partial A_{qj}} = \sum_i \frac{\partial L}{\partial h_{iq}} x_{ij}
-# \qquad\text{so}\qquad \nabla_A = \nabla_h^\top x$$
-#
-# Now B is in it. Where B = 0, at the start of training, the gradient of A is zero. So is any
-# multiple of it, and a check made there will not tell them apart.
+# **Predict.** `A[0, 1]` grows by 1. How many entries of y move this time?
 
 # %% exact
-grad_h = [s * here.grad_y @ B[:, q] for q in range(walkthrough.R)]
-print("gradient of h:", ", ".join(map(str, grad_h)))
-print("of h[0], times x[1] =", grad_h[0] * walkthrough.EXACT.x[1])
-print("grad_A[0, 1]        =", here.grad_A[0, 1])
+y_moved, _ = forward(**moved(small, "A", 0, 1, 1))
+print("y moves by\n", y_moved - y)
+print("s times column 1 of x, times column 0 of B\n", s * np.outer(x[:, 1], B[:, 0]))
 
 # %% [markdown]
-# ## The gradient of x
+# A is one step further from y. Its entry moves one column of h, and h moves every output for which
+# B has an entry that is not zero. So go back in two steps. First, what is the slope of L in an
+# entry of h? It touches every output o, by s times `B[o, q]`. (All these slopes together are the
+# gradient of h, written $\nabla_h$.)
 #
-# > 输入走两条路：一条经过冻结的 W0，一条经过 A 和 B，梯度也要沿两条路回来。
+# $$\frac{\partial L}{\partial h_{iq}} = s \sum_o g_{io} B_{oq}
+# \qquad\text{so}\qquad \nabla_h = s\, g B$$
 #
-# The layer below needs the gradient of x, and x reaches y on two paths. Through W0, an entry of x
-# moves output o by `W0[o, j]`. Through A it moves every h, whose slope is known already:
+# Then the same move as before. An entry of A moves one column of h, by a column of x:
 #
-# $$\nabla_x = g W_0 + \nabla_h A$$
-#
-# W0 is frozen, and it still lets the gradient pass. Dropout sets each entry of x to zero with
-# probability p while training: before A, a mask of zeros and `1 / (1 - p)` multiplies x. So the
-# masked x stands in the gradients of A and, by way of h, of B; and the second term of the
-# gradient of x is multiplied by the mask.
-#
-# That is the whole backward. Here are the three beside difference quotients, entry by entry:
+# $$\frac{\partial L}{\partial A_{qj}} = \sum_i (\nabla_h)_{iq} x_{ij}
+# \qquad\text{so}\qquad \nabla_A = \nabla_h^\top x$$
 
-# %% to 1e-9
-layer = walkthrough.article_layer()
-x, g = floats(walkthrough.EXACT.x)[None], floats(here.grad_y)[None]
-grad_x, grads = layer.backward(g, layer.forward(x)[1])
-by_hand, numerical = {"x": grad_x, **grads}, numerical_gradients(layer, x, g)
-for name in by_hand:
-    for how, gradient in (("by hand", by_hand[name]), ("differences", numerical[name])):
-        print(f"{name} {how:<12}", " ".join(f"{value:6.3f}" for value in gradient.flat))
+# %% exact
+grad_h = s * g @ B
+grad_A = grad_h.T @ x
+print("s (g B)^T x\n", grad_A)
+print("the same as entry by entry:", np.allclose(grad_A, differences(small, "A", g)))
 
 # %% [markdown]
-# The same as differentials, with $h = x A^\top$:
+# **Predict.** LoRA starts with B = 0. Which of the two gradients is zero there?
+
+# %% exact
+start = small | {"B": 0 * B}
+print("at B = 0, is the gradient of A zero?", not differences(start, "A", g).any())
+print("at B = 0, is the gradient of B zero?", not differences(start, "B", g).any())
+
+# %% [markdown]
+# The gradient of A has B in it, and the gradient of B has A in it, by way of h. At the start A
+# therefore stands still for one step, and B moves first. Notebook
+# [05](05-start-from-zero.ipynb) is about this start.
 #
-# $$\delta y = \delta x W_0^\top + s \delta h B^\top + s h \delta B^\top,
-# \qquad \delta h = \delta x A^\top + x \delta A^\top$$
-#
-# and whatever stands beside a δ in the sum of `g * δy`, is that gradient, once the factors around
-# it have crossed over by `sum(g * (P δ Q)) = sum((P.T @ g @ Q.T) * δ)`.
-# [Derivations](../docs/derivations.md) does it this way, and index by index as well.
+# > **Remember.** The gradient of A is s (g B)^T x: it comes back through B, so it is zero where
+# > B is zero.
+# >
+# > A 的梯度要先穿过 B，再与输入 x 相乘，所以 B 为零时它也是零。
 
 # %% [markdown]
 # ## W0 has a gradient that nobody computes
 #
-# > W0 的梯度存在且不为零；冻结的意思是不去计算它，也不应用它。
-#
-# The article says that the gradient of W0 is 0. By the same move it is
-#
-# $$G = g^\top x$$
-#
-# which is zero only where g and x happen to cancel. Both answers can be put to the check:
+# **Predict.** You may read somewhere: "W0 is frozen, so the gradient of W0 is 0." You have a judge
+# that knows no formula. What will it say about W0? If it is not 0, which product is it?
 
 # %% exact
-rng = np.random.default_rng(0)
-for name, G in (("g.T @ x", g.T @ x), ("zero", np.zeros_like(layer.W0))):
-    errors = vjp_errors(
-        lambda at: replace(layer, W0=at["W0"]).forward(x)[0],
-        {"W0": layer.W0},
-        g,
-        {"W0": G},
-        rng,
-        step=EXACT_STEP,
-    )
-    print(f"{name:<8} is the gradient of W0: {errors['W0'] < EXACT_TOLERANCE}")
-judged = judge(article().claim("grad-isolation"))
-print(f"{judged.verdict}: {judged.correction}")
+print("the gradient of W0, entry by entry\n", differences(small, "W0", g))
+print("the same as g^T x:", np.allclose(differences(small, "W0", g), g.T @ x))
 
 # %% [markdown]
-# Frozen is a decision. The article's conclusion stands: W0 does not change. (The verdict has one
-# input as a column, g x^T; for rows that is `g.T @ x`.) In the backward pass LoRA saves this
-# product, one of the three large ones of a full step, and a matrix of the size of W0; what an
-# optimiser keeps for W0 is saved besides (notebook 12). And without dropout A and B learn from
-# nothing but G:
+# The gradient is g^T x, and in general it is not zero. Frozen is a decision: the product is not
+# computed, and nothing is subtracted from W0. That saves an array of the size of W0, and all that
+# an optimiser would keep for it. Notebook [12](12-count-what-it-costs.ipynb) counts that.
 #
-# $$\nabla_A = s B^\top G, \qquad \nabla_B = s G A^\top$$
+# **Predict.** Write G for g^T x. Can you write the gradients of A and B with G, A, B and s alone?
+
+# %% exact
+G = g.T @ x
+print("the gradient of A is s B^T G:", np.allclose(grad_A, s * B.T @ G))
+print("the gradient of B is s G A^T:", np.allclose(grad_B, s * G @ A.T))
+
+# %% [markdown]
+# All that A and B learn from is the gradient that full fine-tuning would use, seen through the
+# other factor. Nobody computes them in this order, because it would form G after all.
 #
-# A sees G through B, and B sees it through A. To compute them so would form G after all.
+# > **Remember.** W0 has a gradient, g^T x; frozen means that nobody computes it.
+# >
+# > W0 的梯度存在，一般不为零；冻结的意思是不去计算它，也不更新 W0。
+
+# %% [markdown]
+# ## Back along both paths
+#
+# One gradient is left. If another layer stands below this one, its y is our x, and its g is
+# our gradient of x.
+#
+# **Predict.** W0 is frozen and gets no update. Will W0 appear in the gradient of x?
+
+# %% exact
+y_moved, _ = forward(**moved(small, "x", 0, 1, 1))
+print("x[0, 1] grows by 1, and row 0 of y moves by", y_moved[0] - y[0])
+print("through W0:     ", W0[:, 1])
+print("through A and B:", s * B @ A[:, 1])
+
+# %% [markdown]
+# It does. x moves y on both paths, and the gradient returns on both: through W0 as it is, and
+# through B and A, where its slope in h is known already.
+#
+# $$\nabla_x = g W_0 + \nabla_h A$$
+#
+# The picture shows all of it, for a layer of the width of BERT-base and GPT-2. Read it from left to
+# right along the solid arrows, and then from right to left along the dashed ones. Look at one box
+# after the other: **what enters a box on the way forward and what enters it on the way back make
+# its gradient.** For B these are h and g, for A they are x and s g B, and for W0 they would be x
+# and g.
+
+# %% exact
+FIGURES["gradient-paths"].picture(out_features=768, in_features=768, r=8, alpha=16)
+
+# %% [markdown]
+# That is the whole backward pass, in four lines:
+
+
+# %% exact
+def backward(g, h, x, W0, A, B, s):
+    grad_h = s * g @ B
+    grad_A = grad_h.T @ x
+    grad_B = s * g.T @ h
+    grad_x = g @ W0 + grad_h @ A
+    return {"x": grad_x, "A": grad_A, "B": grad_B}
+
+
+by_hand = backward(g, h, **small)
+grad_x, grads = layer.backward(g, layer.forward(x)[1])
+theirs = {"x": grad_x, **grads}
+for name, grad in by_hand.items():
+    print(f"gradient of {name}, {grad.shape}")
+    print("  the same as entry by entry: ", np.allclose(grad, differences(small, name, g)))
+    print("  the same as the package's:  ", np.allclose(grad, theirs[name]))
+
+# %% [markdown]
+# The package's `backward` has the same lines, with a few more for dropout and a bias. Three
+# products of a training step are as large as W0: x W0^T, g W0 and g^T x. LoRA saves the third.
+#
+# Change some of the small numbers at the top now, and run the cells again in order. Every "the same
+# as" above should stay True.
+#
+# > **Remember.** x reaches y on two paths, so its gradient is a sum of two terms, and a frozen W0
+# > still lets the gradient pass.
+# >
+# > 输入沿两条路到达输出，梯度也沿两条路返回，冻结的 W0 照样让梯度通过。
+
+# %% [markdown]
+# ## It trains, and it is wrong
+#
+# How would you notice a wrong line in `backward`? Most people look at the loss. Here are the four
+# lines as text, so that one of them can be exchanged, and seven mistakes of one line each. (`eval`
+# computes what a line of text says.) **Add one of your own**, such as
+# `"mine": {"grad_A": "-grad_h.T @ x"}`.
+
+# %%
+LINES = {
+    "grad_h": "s * g @ B",
+    "grad_A": "grad_h.T @ x",
+    "grad_B": "s * g.T @ h",
+    "grad_x": "g @ W0 + grad_h @ A",
+}
+MISTAKES = {
+    "right": {},
+    "scaling forgotten": {"grad_h": "g @ B"},
+    "scaling twice": {"grad_B": "s * s * g.T @ h"},
+    "mean for sum": {"grad_B": "s * g.T @ h / len(g)"},
+    "A tenfold": {"grad_A": "10 * grad_h.T @ x"},
+    "rows reversed": {"grad_A": "grad_h.T @ x[::-1]"},
+    "path forgotten": {"grad_x": "g @ W0"},
+    "W0 transposed": {"grad_x": "g @ W0.T + grad_h @ A"},
+}
+
+
+def backward_by(lines, **values):
+    for name, line in (LINES | lines).items():
+        values[name] = eval(line, {"np": np}, values)
+    return {name: values[f"grad_{name}"] for name in ("x", "A", "B")}
+
+
+# %% [markdown]
+# Each of them trains one layer. The target is made by another weight, which differs from W0 by a
+# matrix of rank r, so LoRA can reach it. Gradient descent starts from B = 0. The loss is now the
+# *mean* of the squares, so g is 2 (y - target) divided by the number of entries. The start, the
+# data and the learning rate are the same for all.
+
+
+# %%
+def train(lines, seed, steps, lr):
+    d, r, n, s = 6, 2, 32, 2.5
+    rng = np.random.default_rng(seed)
+    x, W0 = rng.standard_normal((n, d)), rng.standard_normal((d, d))
+    update = rng.standard_normal((d, r)) @ rng.standard_normal((r, d)) / 2
+    target = x @ (W0 + update).T
+    A, B, losses = rng.standard_normal((r, d)) / np.sqrt(d), np.zeros((d, r)), []
+    for _ in range(steps):
+        y, h = forward(x, W0, A, B, s)
+        losses.append(np.mean((y - target) ** 2))
+        g = 2 * (y - target) / y.size
+        grads = backward_by(lines, g=g, h=h, x=x, W0=W0, A=A, B=B, s=s)
+        A, B = A - lr * grads["A"], B - lr * grads["B"]
+    return losses
+
+
+# %% [markdown]
+# **Predict.** For which of the seven will the loss fall? Will one give *exactly* the losses of the
+# right one? Will one end lower than the right one?
+
+# %% depends on the seed
+draws = 5
+curves = {
+    name: [train(lines, seed, steps=80, lr=0.03) for seed in range(draws)]
+    for name, lines in MISTAKES.items()
+}
+print(f"{draws} draws of W0, data and start:   falls   the same as right   lower than right")
+for name, ours in curves.items():
+    pairs = list(zip(ours, curves["right"], strict=True))
+    falls = sum(one[-1] < one[0] for one in ours)
+    same = sum(one == right for one, right in pairs)
+    lower = sum(one[-1] < right[-1] for one, right in pairs)
+    end = np.median([one[-1] / one[0] for one in ours])
+    print(f"{name:<18} to {end:5.3f} of its start {falls:>6} {same:>15} {lower:>18}")
+
+# %% depends on the seed
+shown = ("right", "scaling forgotten", "A tenfold", "rows reversed")
+FIGURES["descent"].picture(
+    losses={name: curves[name][0] for name in shown if name in curves}, floors={}
+)
+
+# %% [markdown]
+# - **A falling loss asks little.** A small step lowers the loss if it points less than a right
+#   angle away from where the true gradient would send it. A positive factor on one matrix keeps it
+#   there. Even `rows reversed`, where A learns from the wrong rows, falls a little on these draws,
+#   while B still learns rightly.
+# - **Two mistakes give exactly the right curve**, because in a single layer nobody reads the
+#   gradient of x. With a layer below, it is that layer that would learn wrongly.
+# - **Two mistakes end lower than the right one here.** A factor on one gradient is a learning rate
+#   of its own for this matrix, and on these draws a larger one helped. A comparison of loss curves
+#   would have chosen a wrong backward.
+#
+# > **Remember.** A falling loss does not show that a gradient is right, and a lower loss does not
+# > show it either.
+# >
+# > 损失下降不能证明梯度正确，降得更低也不能。
 
 # %% [markdown]
 # ## A check that can fail
 #
-# > 检验沿一个随机方向比较差商与内积；g 也取随机值，误差相对于两个范数的乘积。
+# `differences` would have found all seven. But it takes two forward passes for each entry, and a
+# real layer has many.
 #
-# Entry by entry takes two forward passes for each entry. A random direction D takes two for each
-# argument, because the slope of the sum of `g * y` along D is the sum of `grad * D`, in which
-# every entry of the gradient has a weight. `gradient_errors` compares the two, relative to the
-# largest slope that the direction could have met, `norm(grad) * norm(D)`.
+# There is a cheaper question. Move *all* entries of A at once, along a random matrix D, and ask for
+# one number: the slope of the sum of `g * y` along D. If the gradient is right, it is the sum of
+# `grad * D`. Every entry of the gradient has a random weight in this sum, so a mistake shows,
+# wherever it is.
 
-# %% exact
-W0, A, B = (rng.standard_normal(shape) for shape in ((6, 6), (2, 6), (6, 2)))
-x, alpha = rng.standard_normal((4, 6)), 5.0
-layer = LoRALinear(W0, A, B, alpha)
-errors = gradient_errors(layer, x, rng)
-for name, error in errors.items():
-    print(f"gradient of {name}: {'right' if error < EXACT_TOLERANCE else 'wrong'}")
-entries = x.size + A.size + B.size
-print(f"forward passes: {2 * len(errors)} along directions, {2 * entries} entry by entry")
+
+# %%
+def error(at, g, name, grad, step, seed=1, last=lambda y: y):
+    def total(M):
+        return np.sum(g * last(forward(**(at | {name: M}))[0]))
+
+    D = np.random.default_rng(seed).standard_normal(at[name].shape)
+    slope = (total(at[name] + step * D) - total(at[name] - step * D)) / (2 * step)
+    return abs(slope - np.sum(grad * D)) / (np.linalg.norm(grad) * np.linalg.norm(D) or 1.0)
+
 
 # %% [markdown]
-# A right gradient ends at rounding, near 1e-16. The tolerance is 1e-12, and an error of one part
-# in a million is a million times larger than that. Between right and wrong there is a wide gap,
-# if the step is chosen well.
+# The last line divides by the largest slope that D could have met, so the error does not depend on
+# units. (`last` is a function behind the layer, for the next section. Here it leaves y as it is.)
+#
+# **Predict.** A layer has a W0 of 768 x 768 and r = 8. How many forward passes check the gradients
+# of A and B, entry by entry, and along one direction each?
+
+# %% exact
+out_features, in_features, r = 768, 768, 8
+entries = r * (in_features + out_features)
+print(f"entry by entry: {2 * entries:,}, along directions: {2 * 2}")
+
+# %% [markdown]
+# Now check the right lines and all the wrong ones, at a random point: W0, A, B, x and also g are
+# drawn, B is not zero, alpha is not r, and there are several rows.
+#
+# **Predict.** How large is the error of a right gradient, and how large is that of a wrong one?
+# Which of the three gradients gives each mistake away?
+
+
+# %%
+def drawn(n, d, r, alpha, seed):
+    rng = np.random.default_rng(seed)
+    shapes = {"x": (n, d), "W0": (d, d), "A": (r, d), "B": (d, r)}
+    at = {name: rng.standard_normal(shape) for name, shape in shapes.items()}
+    return at | {"s": alpha / r}, rng.standard_normal((n, d))
+
+
+def errors_of(lines, at, g, step=1.0):
+    grads = backward_by(lines, g=g, h=forward(**at)[1], **at)
+    return {name: error(at, g, name, grad, step) for name, grad in grads.items()}
+
+
+# %% order of magnitude
+usual, g_usual = drawn(n=4, d=6, r=2, alpha=5, seed=0)
+for name, lines in MISTAKES.items():
+    errors = errors_of(lines, usual, g_usual)
+    found = ", ".join(each for each, size in errors.items() if size > EXACT_TOLERANCE)
+    largest = max(1e-16, *errors.values())
+    print(f"{name:<18} largest error {largest:.0e}   caught by {found or 'nothing'}")
+
+# %% [markdown]
+# Right is rounding, near 1e-16. Wrong is a few hundredths and more. Between the two lies a wide
+# gap, and a tolerance of 1e-12 stands in it.
+#
+# **Predict.** Would the check notice a gradient that is off by one part in a million?
+
+# %% order of magnitude
+nearly = {"grad_A": "1.000001 * grad_h.T @ x"}
+print(f"error {errors_of(nearly, usual, g_usual)['A']:.0e}, tolerance {EXACT_TOLERANCE:.0e}")
+
+# %% [markdown]
+# The package has this check for any layer: `gradient_errors`, in
+# [gradcheck/differences.py](../lora_ref/gradcheck/differences.py). It draws its own g and
+# directions. Does it agree?
+
+# %% exact
+ours = errors_of(MISTAKES["right"], usual, g_usual)
+same = LoRALinear(usual["W0"], usual["A"], usual["B"], alpha=usual["s"] * len(usual["A"]))
+package = gradient_errors(same, usual["x"], np.random.default_rng(0))
+print("your check says right:       ", max(ours.values()) < EXACT_TOLERANCE)
+print("the package's check says so: ", max(package.values()) < EXACT_TOLERANCE)
+
+# %% [markdown]
+# > **Remember.** Compare one slope along a random direction with the sum of gradient times
+# > direction: two forward passes check a whole matrix.
+# >
+# > 沿一个随机方向比较差商与内积，每个矩阵只需两次前向计算就能检验全部元素。
 
 # %% [markdown]
 # ## Which step
 #
-# > 步长太小则舍入误差大，太大则截断误差大；LoRA 对每个参数分别都是仿射的，没有截断误差。
+# You may have learnt that a difference quotient needs a small step. How small? Put a tanh behind
+# the layer, so that y is no longer affine in A, and compare. The gradient comes back through the
+# tanh, so g is first multiplied by its derivative, 1 - tanh².
 #
-# The quotient is `(L(at + step) - L(at - step)) / (2 * step)`. A small step divides rounding by a
-# small number: an error that grows as 1/step. A large step leaves the tangent: an error that
-# grows as step², from the third derivative. Between them lies the best step, for a function of
-# ordinary size about the cube root of the float's epsilon.
+# **Predict.** At which of these steps is the error least: for the LoRA layer alone, and for LoRA
+# with tanh?
+
+# %% order of magnitude
+y_usual, h_usual = forward(**usual)
+bent = g_usual * (1 - np.tanh(y_usual) ** 2)
+alone = backward(g_usual, h_usual, **usual)["A"]
+behind = backward(bent, h_usual, **usual)["A"]
+for step in (1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3):
+    a = [error(usual, g_usual, "A", alone, step, seed) for seed in range(9)]
+    b = [error(usual, g_usual, "A", behind, step, seed, last=np.tanh) for seed in range(9)]
+    a, b = (max(1e-16, np.median(errors)) for errors in (a, b))
+    print(f"step {step:.0e}: LoRA {a:.0e}   LoRA and tanh {b:.0e}   (median of 9 directions)")
+
+# %% [markdown]
+# There are two errors. A small step divides the rounding of the sum by a small number: an error
+# that grows as 1/step. A large step leaves the tangent: an error that grows as step². So the error
+# of a smooth layer has the shape of a V, and the best step lies near the cube root of the rounding
+# unit, about 6e-6.
+#
+# LoRA alone has no right arm. It is affine in A alone, so no step is too large. Here is the same
+# with more steps, five draws each, and an Adapter (notebook
+# [09](09-compare-the-ways-to-adapt.ipynb)) as the smooth layer:
 
 # %% order of magnitude
 FIGURES["gradient-check"].picture()
 
 # %% [markdown]
-# For LoRA there is no right arm of the V. The sum of `g * y` is affine in each argument alone, as
-# the fractions showed above: no step is too large, and a large one drowns the rounding of what
-# does not move. So the package checks LoRA at a step that would be absurd elsewhere:
-
-# %% exact
-print(f"affine in each argument: step {EXACT_STEP:,.0f}, tolerance {EXACT_TOLERANCE:.0e}")
-print(f"smooth:                  step {SMOOTH_STEP:.1e}, tolerance {SMOOTH_TOLERANCE:.0e}")
-
-# %% [markdown]
-# ## Mistakes that it catches
-#
-# > 一个从未失败过的检验什么也证明不了，所以包里特意保留了几种常见的错误，逐个交给它检验。
-#
-# A check that has never failed has shown nothing. The package keeps wrong backwards on purpose,
-# of the kinds that real code has had, and asks which gradients give them away.
-
-# %% exact
-backwards = {name: one for name, one in MISTAKES.items() if one.kind == "backward"}
-wrongs = {name: one for name, one in backwards.items() if issubclass(one.wrong, LoRALinear)}
-for name, mistake in wrongs.items():
-    found = ", ".join(caught_by(name, np.random.default_rng(0)))
-    print(f"{name:<21} caught by {found:<5}  {mistake.text}")
+# > **Remember.** Too small a step shows rounding, too large a step shows curvature, and LoRA has no
+# > curvature in any single argument.
+# >
+# > 步长太小则舍入误差大，太大则截断误差大；LoRA 对每个参数单独来看都是仿射的，没有截断误差。
 
 # %% [markdown]
 # ## Where they hide
 #
-# > 在特殊点上检验会漏掉错误：B = 0、alpha = r、只有一行、W0 对称、没有 dropout。
-#
-# The check sees one point. At a special point a wrong gradient may be the right one, and no
-# tolerance helps. Each column below but the first has one thing special about it:
+# The check looks at one point. At a special point a wrong gradient may be the right one, and no
+# tolerance helps. Each of these places is the usual one with one thing special about it. All of
+# them are places where it is convenient to test.
 
 # %%
-mask = 2.0 * (rng.random(x.shape) < 0.5)
-usual = {"W0": W0, "B": B, "alpha": alpha, "x": x, "mask": mask}
 places = {
     "usual": {},
-    "B = 0": {"B": 0 * B},
-    "alpha = r": {"alpha": 2.0},
-    "one row": {"x": x[:1], "mask": mask[:1]},
-    "W0 = I": {"W0": np.eye(6)},
-    "no mask": {"mask": None},
+    "B = 0": {"B": 0 * usual["B"]},
+    "alpha = r": {"s": 1.0},
+    "one row": {"x": usual["x"][:1]},
+    "W0 = I": {"W0": np.eye(len(usual["W0"]))},
+    "g = 1": {},
 }
 
+# %% [markdown]
+# **Predict.** B = 0 is the start of training. How many of the seven does it hide, and which? What
+# does each of the other columns hide?
+
 # %% exact
-print(" " * 20, *(f"{place:>9}" for place in places))
-for name, mistake in wrongs.items():
+print(" " * 18, *(f"{place:>9}" for place in places))
+for name, lines in MISTAKES.items():
     row = []
-    for special in places.values():
+    for place, special in places.items():
         at = usual | special
-        wrong = mistake.wrong(at["W0"], A, at["B"], at["alpha"])
-        errors = gradient_errors(wrong, at["x"], rng, mask=at["mask"])
-        row.append("caught" if max(errors.values()) > EXACT_TOLERANCE else "-")
-    print(f"{name:<20}", *(f"{cell:>9}" for cell in row))
+        weights = np.ones_like(g_usual) if place == "g = 1" else g_usual
+        found = errors_of(lines, at, weights[: len(at["x"])])
+        row.append("caught" if max(found.values()) > EXACT_TOLERANCE else "-")
+    print(f"{name:<18}", *(f"{cell:>9}" for cell in row))
 
 # %% [markdown]
-# - **B = 0**, the start of training, hides four of the seven. A gradient of A a hundred times too
-#   large is a hundred times zero, and whatever goes wrong on the way through B is multiplied by
-#   B.
-# - **alpha = r** hides both mistakes with the scaling. The article's example has alpha = r.
-# - **One row** hides a division by the number of rows.
-# - **W0 = I** hides a transposed W0, as would any symmetric one. That W0 is square is what lets
-#   the mistake run at all. With widths that differ no check is needed to find it:
-
-# %% exact
-for square in (True, False):
-    try:
-        found = "caught by " + ", ".join(caught_by("square-transpose", rng, square=square))
-    except ValueError:
-        found = "does not run: the shapes do not fit"
-    print(f"W0 {'square' if square else 'not square'}: {found}")
-
-# %% [markdown]
-# ## A gradient of ones
+# - **B = 0** is the start of training, where a test is easy to write. Ten times a gradient of zero
+#   is zero, and whatever goes wrong on the way through B is multiplied by B.
+# - **alpha = r** hides both mistakes with the scaling, which is 1 there.
+# - **One row** hides a division by the number of rows, and rows in the wrong order.
+# - **W0 = I** hides a transposed W0, as any symmetric matrix would.
+# - **g = 1** is what the loss `y.sum()` gives. All rows of g are alike, so it does not matter which
+#   row of g meets which row of x.
 #
-# > 把 y 的梯度取成全 1 也会掩盖错误：行与行的对应看不出来，归一化之后梯度恒为零。
+# **Predict.** There is a way to find `W0 transposed` without any check. What would you change about
+# the layer?
 #
-# It is tempting to check with the loss `y.sum()`, whose g is all ones. Then all rows of g are
-# alike, and a backward that pairs rows of g with rows of x in the wrong order is right. Here it
-# takes the batch from its end:
-
-# %% exact
-y, cache = layer.forward(x)
-for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y.shape))):
-    grad_x, grads = layer.backward(grad_y[::-1], cache)
-    errors = vjp_errors(
-        lambda at: replace(layer, A=at["A"], B=at["B"]).forward(at["x"])[0],
-        {"x": x, "A": A, "B": B},
-        grad_y,
-        {"x": grad_x, **grads},
-        rng,
-        step=EXACT_STEP,
-    )
-    found = [name for name, error in errors.items() if error > EXACT_TOLERANCE]
-    print(f"rows in the wrong order, g {kind:<6}: caught by {', '.join(found) or 'nothing'}")
-
-# %% [markdown]
-# Behind a normalisation it is worse. A softmax turns a row into probabilities, which sum to 1; a
-# layer norm shifts and scales a row to mean 0, so with equal gains and no bias its entries sum to
-# 0, whatever x is. So the sum of y is constant, its gradient is zero, and a hundred times the
-# right backward is zero too, but for rounding. The check cannot tell them apart, and says so:
-
-# %% exact
-gain, bias = np.ones(6), np.zeros(6)
-y, cache = layer_norm(x, gain, bias)
-for kind, grad_y in (("ones", np.ones_like(y)), ("random", rng.standard_normal(y.shape))):
-    wrong = 100 * layer_norm_backward(grad_y, cache)[0]
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        errors = vjp_errors(
-            lambda at: layer_norm(at["x"], gain, bias)[0], {"x": x}, grad_y, {"x": wrong}, rng
-        )
-    caught = errors["x"] > SMOOTH_TOLERANCE
-    print(f"hundredfold layer norm, g {kind:<6}: {'caught' if caught else 'not caught'}")
-    for warning in said:
-        print(fill(str(warning.message), 92, initial_indent="  ", subsequent_indent="  "))
-
-# %% [markdown]
-# ## It trains, and it is wrong
+# <details><summary>Answer</summary>
 #
-# > 损失下降不能证明梯度正确：错误的反向传播同样能训练，有的甚至降得更快。
+# Let in and out differ. `g @ W0.T` then multiplies (n, out) by (in, out) and raises an error. In a
+# square layer, most wrong products run.
 #
-# A falling loss asks little of a backward: a direction within a right angle of the true gradient,
-# and a small enough step. Here each wrong backward trains the same task, from the same start,
-# with the same learning rate.
-
-# %% depends on the seed
-data = np.random.default_rng(2)
-x, W0 = data.standard_normal((32, 6)), data.standard_normal((6, 6))
-shift = data.standard_normal((6, 2)) @ data.standard_normal((2, 6)) / 2
-target = x @ (W0 + shift).T
-kinds = {"right": LoRALinear} | {name: mistake.wrong for name, mistake in wrongs.items()}
-for name, kind in kinds.items():
-    layer, losses = kind.init(W0, 2, alpha, np.random.default_rng(1)), []
-    for _ in range(100):
-        y = layer.forward(x)[0]
-        losses.append(np.mean((y - target) ** 2))
-        layer, _ = sgd_step(layer, x, (y - target) / len(x), lr=0.005)
-    print(f"{name:<21} loss {losses[0]:.4f} -> {losses[-1]:.4f}")
-
-# %% [markdown]
-# Every loss falls. Three wrong backwards train exactly as the right one, because in a single
-# layer nobody reads the gradient of x; a layer below would be the one that learns wrongly. Two
-# are the right one at a smaller learning rate: in plain gradient descent, one factor on both
-# gradients is no more than that. And two reach a *lower* loss: a factor on one gradient is a
-# learning rate of its own, and here a larger one happened to help. A loss curve tells none of
-# this. The check does, in six forward passes besides the forward and the backward that are
-# checked.
+# </details>
+#
+# > **Remember.** Check away from every special point: B not zero, alpha not r, several rows, widths
+# > that differ, and a random g.
+# >
+# > 检验要避开一切特殊点：B 不为零，缩放系数不等于一，多行输入，各维度互不相同，g 取随机值。
 
 # %% [markdown]
 # ## Exercises
 #
-# > 练习：写出三个梯度；检验用随机的 g、互不相同的宽度和多行输入。
+# The specifications move one entry at a time, as you did above, and use no formula. You are given x
+# and not h, and alpha and not s. If you are stuck, run `from lora_ref.exercises import hint`, and
+# then what the task says about hints.
 #
-# The specifications move one entry at a time, as above, and need no formula. Yours needs no loop.
-#
-# ### `grad-A`: the gradient of A
-
-# %% exact
-print(show("grad-A"))
-
-
-# %%
-def grad_A(grad_y, x, A, B, alpha): ...
-
-
-check("grad-A", grad_A)
-
-# %% [markdown]
 # ### `grad-B`: the gradient of B
 
 # %% exact
@@ -406,6 +626,19 @@ def grad_B(grad_y, x, A, B, alpha): ...
 
 
 check("grad-B", grad_B)
+
+# %% [markdown]
+# ### `grad-A`: the gradient of A
+
+# %% exact
+print(show("grad-A"))
+
+
+# %%
+def grad_A(grad_y, x, A, B, alpha): ...
+
+
+check("grad-A", grad_A)
 
 # %% [markdown]
 # ### `grad-x`: the gradient that goes on to the layer below
@@ -421,45 +654,57 @@ def grad_x(grad_y, W0, A, B, alpha): ...
 check("grad-x", grad_x)
 
 # %% [markdown]
-# ## In practice
+# ### To think about
 #
-# > 实践：用 float64、随机点、互不相同的宽度和随机的 g 检验自己的层，再故意弄错一次。
-#
-# To check a backward of your own:
-#
-# - Any function and its backward: `vjp_errors`. Here is SiLU, `x / (1 + exp(-x))`, which the
-#   package does not have.
-
-# %% exact
-x, g = rng.standard_normal((2, 4, 6))
-sigmoid = 1 / (1 + np.exp(-x))
-for name, derivative in (
-    ("the product rule", sigmoid * (1 + x * (1 - sigmoid))),
-    ("one term of it", sigmoid),
-):
-    errors = vjp_errors(
-        lambda at: at["x"] / (1 + np.exp(-at["x"])), {"x": x}, g, {"x": g * derivative}, rng
-    )
-    print(f"{name}: {'right' if errors['x'] < SMOOTH_TOLERANCE else 'wrong'}")
+# 1. Dropout multiplies x by a mask m (zeros, and 1/(1 - p) elsewhere) before A, and leaves the path
+#    through W0 alone. Which of the four lines of `forward` and of `backward` change, and how? Which
+#    mistake would a check without a mask hide?
+# 2. Suppose that s were trained as well. What is its gradient, in one line? Check it with a
+#    difference quotient.
+# 3. Put two LoRA layers on top of each other and train both with `path forgotten`. What do you
+#    expect of the loss, and which experiment would show that something is wrong?
+# 4. Is there a mistake in `backward` that your `error` cannot find at a random point, or finds only
+#    with luck?
 
 # %% [markdown]
-# - Any object with `trainable`, `forward` and `backward`, a layer of your own included:
-#   `gradient_errors`, away from every special point. B not zero, alpha not r, `in`, `out` and r
-#   all different, several rows, a mask if there is dropout. It also names what a pass changes in
-#   place.
-# - In float64, whatever the layer is trained in: in float32 the gap between right and wrong is
-#   narrow. `gradient_errors` sees to that by itself, `vjp_errors` takes what it is given.
-# - At a kink, as of ReLU at 0, or where y is saturated, the error is NaN, and a warning says why:
-#   draw another point. NaN is never smaller than the tolerance.
-# - Break the backward once on purpose. If the check stays silent, it is the check that is broken.
+# ## In practice
+#
+# Deep learning libraries derive the backward pass for you, and you write one only for a fused
+# kernel, a custom layer or a quantised weight. Then check it like this:
+#
+# - Work in float64, whatever you train in. In float32 the gap between right and wrong is narrow.
+# - Take a random point and a random g, widths that differ, several rows, and a dropout mask if
+#   there is dropout.
+# - For LoRA alone take a large step (the package takes 2 to the power 30), for a smooth layer one
+#   near 6e-6. At a kink, such as ReLU's at 0, no step helps: draw another point.
+# - Break the backward once on purpose. If the check stays silent, the check is broken.
+#
+# In this package, `gradient_errors(layer, x, rng)` takes any object that has `trainable`, `forward`
+# and `backward`, and [mistakes/](../lora_ref/mistakes/__init__.py) keeps many more wrong backwards,
+# each with the check that catches it.
+#
+# ### The same in PEFT
+#
+# This block is not run here. It needs `torch` and `peft`, a PyTorch `model` that has layers named
+# `q_proj` and returns a tensor, an input `x` and a random `g` of the shape of that tensor. At the
+# start it prints a gradient of exactly 0 for every `lora_A`, and None for every frozen weight.
+#
+# ```python
+# from peft import LoraConfig, get_peft_model
+#
+# model = get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj"]))
+# (g * model(x)).sum().backward()
+# for name, weight in model.named_parameters():
+#     print(name, None if weight.grad is None else weight.grad.abs().max().item())
+# ```
+#
+# For a backward of your own, PyTorch has `torch.autograd.gradcheck`, which wants float64 too.
 
 # %% [markdown]
 # ## Further reading
 #
-# > 延伸阅读：反向传播的推导、差商的步长，以及自动微分的综述。
-#
-# - [Derivations](../docs/derivations.md): every backward of the package, with the cost of each
-#   product and what the cache must keep.
+# - [Derivations](../docs/derivations.md): every backward pass of the package, by differentials and
+#   index by index, with the cost of each product.
 # - K. B. Petersen, M. S. Pedersen, "The Matrix Cookbook", 2012: derivatives of matrix products.
 # - J. Nocedal, S. J. Wright, "Numerical Optimization", 2nd edition, 2006, chapter 8: difference
 #   quotients and their best step.

@@ -32,6 +32,14 @@ def cut(M, r):
     return U[:, :r] * s[:r] @ Vh[:r]
 
 
+def with_V_for_Vh(full_matrices):
+    def answer(M, r):
+        U, s, V = np.linalg.svd(M, full_matrices=full_matrices)
+        return U[:, :r] @ np.diag(s[:r]) @ V[:, :r].T
+
+    return answer
+
+
 def s_of(A, alpha):
     return alpha / A.shape[0]
 
@@ -252,6 +260,10 @@ WRONG_ANSWERS = {
         "largest-rank": lambda m, n, ranks: min(m, n, max(ranks)),
         "full-rank": lambda m, n, ranks: min(m, n),
         "kind": lambda m, n, ranks: float(min(m, n, sum(ranks))),
+        "rows-alone": lambda m, n, ranks: min(sum(ranks), m),
+        "columns-alone": lambda m, n, ranks: min(n, sum(ranks)),
+        "smallest-rank": lambda m, n, ranks: min(ranks),
+        "larger-side": lambda m, n, ranks: min(max(m, n), sum(ranks)),
     },
     "truncate": {
         "transpose": lambda M, r: cut(M, r).T,
@@ -259,6 +271,15 @@ WRONG_ANSWERS = {
         "the-rest": lambda M, r: M - cut(M, r),
         "sometimes-right": lambda M, r: cut(M, 3),
         "shape": lambda M, r: cut(M, r)[:r],
+        "one-too-many": lambda M, r: cut(M, r + 1),
+        "V-for-Vh": with_V_for_Vh(True),
+        "V-for-reduced-Vh": with_V_for_Vh(False),
+        "one-term": lambda M, r: cut(M, r) - cut(M, r - 1),
+        "rows-of-U": lambda M, r: (
+            np.linalg.svd(M)[0][:r].T @ np.diag(np.linalg.svd(M)[1][:r]) @ np.linalg.svd(M)[2][:r]
+        ),
+        "columns-kept": lambda M, r: np.where(np.arange(M.shape[1]) < r, M, 0),
+        "nothing-cut": lambda M, r: cut(M, min(M.shape)),
     },
     "tail": {
         "squared": lambda s, r: s[r:] @ s[r:],
@@ -267,6 +288,13 @@ WRONG_ANSWERS = {
         "one-less-cut": lambda s, r: np.linalg.norm(s[r + 1 :]),
         "changed-input": sorted_in_place,
         "kind": lambda s, r: s[r:],
+        "one-more-cut": lambda s, r: np.linalg.norm(s[r - 1 :]),
+        "norms-subtracted": lambda s, r: np.linalg.norm(s) - np.linalg.norm(s[:r]),
+        "relative": lambda s, r: np.sqrt(np.sum(s[r:] ** 2) / np.sum(s**2)),
+        "mean-for-sum": lambda s, r: np.mean(s[r:] ** 2) ** 0.5,
+        "half-of-the-square": lambda s, r: sum(v**2 for v in s[r:]) ** 1 / 2,
+        "r-weakest": lambda s, r: np.linalg.norm(s[-r:]),
+        "all": lambda s, r: sum(s**2) ** 0.5,
     },
     "forward": {
         "scaling-forgotten": lambda x, W0, A, B, alpha: x @ W0.T + x @ A.T @ B.T,
@@ -280,6 +308,15 @@ WRONG_ANSWERS = {
         "precision": lambda x, W0, A, B, alpha: (
             x.astype(np.float32) @ (W0 + s_of(A, alpha) * B @ A).astype(np.float32).T
         ),
+        "in-for-r": lambda x, W0, A, B, alpha: x @ W0.T + alpha / A.shape[1] * x @ A.T @ B.T,
+        "r-over-alpha": lambda x, W0, A, B, alpha: x @ W0.T + len(A) / alpha * x @ A.T @ B.T,
+        "whole-division": lambda x, W0, A, B, alpha: x @ W0.T + alpha // len(A) * x @ A.T @ B.T,
+        "scaling-on-the-base": lambda x, W0, A, B, alpha: s_of(A, alpha) * x @ W0.T + x @ A.T @ B.T,
+        "scaling-twice": lambda x, W0, A, B, alpha: (
+            x @ W0.T + s_of(A, alpha) * (s_of(A, alpha) * x @ A.T) @ B.T
+        ),
+        "not-transposed": lambda x, W0, A, B, alpha: x @ W0 + s_of(A, alpha) * x @ A @ B,
+        "W0-not-transposed": lambda x, W0, A, B, alpha: x @ W0 + s_of(A, alpha) * (x @ A.T) @ B.T,
     },
     "delta-w": {
         "A-B": lambda A, B, alpha: A @ B,
@@ -290,6 +327,14 @@ WRONG_ANSWERS = {
         "sign": lambda A, B, alpha: -s_of(A, alpha) * B @ A,
         "entrywise": lambda A, B, alpha: s_of(A, alpha) * B * A,
         "raises": lambda A, B, alpha: s_of(A, alpha) * np.dot(B, A.T),
+        "root-of-r": lambda A, B, alpha: alpha / len(A) ** 0.5 * B @ A,
+        "in-for-r": lambda A, B, alpha: alpha / len(A[0]) * B @ A,
+        "out-for-r": lambda A, B, alpha: alpha / len(B) * B @ A,
+        "r-over-alpha": lambda A, B, alpha: len(A) / alpha * B @ A,
+        "whole-division": lambda A, B, alpha: alpha // len(A) * B @ A,
+        "trace": lambda A, B, alpha: s_of(A, alpha) * np.diag(A @ B).sum(),
+        "first-term": lambda A, B, alpha: s_of(A, alpha) * B[:, :1] @ A[:1],
+        "entrywise-rows": lambda A, B, alpha: s_of(A, alpha) * B * A.T,
     },
     "merge": {
         "scaling-forgotten": lambda W0, A, B, alpha: W0 + B @ A,
@@ -297,6 +342,13 @@ WRONG_ANSWERS = {
         "subtracted": lambda W0, A, B, alpha: W0 - s_of(A, alpha) * B @ A,
         "A-B": lambda W0, A, B, alpha: W0 + A @ B,
         "changed-input": lambda W0, A, B, alpha: np.add(W0, s_of(A, alpha) * B @ A, out=W0),
+        "scaling-on-all": lambda W0, A, B, alpha: s_of(A, alpha) * (W0 + B @ A),
+        "scaling-on-W0": lambda W0, A, B, alpha: s_of(A, alpha) * W0 + B @ A,
+        "in-for-r": lambda W0, A, B, alpha: W0 + alpha / W0.shape[1] * B @ A,
+        "r-over-alpha": lambda W0, A, B, alpha: W0 + len(A) / alpha * B @ A,
+        "whole-division": lambda W0, A, B, alpha: W0 + alpha // len(A) * B @ A,
+        "update-transposed": lambda W0, A, B, alpha: W0 + s_of(A, alpha) * (B @ A).T,
+        "multiplied": lambda W0, A, B, alpha: s_of(A, alpha) * W0 * (B @ A),
     },
     "grad-A": {
         "over-alpha/r": lambda g, x, A, B, alpha: B.T @ g.T @ x,
@@ -307,6 +359,13 @@ WRONG_ANSWERS = {
             s_of(A, alpha) * np.outer(B.T @ g.sum(0), x.sum(0))
         ),
         "sign": lambda g, x, A, B, alpha: -grads_of(g, x, A, B, alpha)[0],
+        "A-and-back": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0] @ A.T @ A,
+        "gradient-of-h": lambda g, x, A, B, alpha: g @ B * alpha / len(A),
+        "h-for-x": lambda g, x, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (x @ A.T),
+        "gradient-of-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
+        "whole-weight": lambda g, x, A, B, alpha: g.T @ x * s_of(A, alpha),
+        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[0],
+        "root-of-r": lambda g, x, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ x,
     },
     "grad-B": {
         "times-r": lambda g, x, A, B, alpha: alpha * g.T @ x @ A.T,
@@ -314,6 +373,8 @@ WRONG_ANSWERS = {
         "A-forgotten": lambda g, x, A, B, alpha: s_of(A, alpha) * g.T @ x,
         "through-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0],
         "mean-over-rows": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1] / len(x),
+        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[1],
+        "out-for-r": lambda g, x, A, B, alpha: alpha / len(B) * g.T @ (x @ A.T),
     },
     "grad-x": {
         "adapter-path-missing": lambda g, W0, A, B, alpha: g @ W0,
@@ -321,6 +382,11 @@ WRONG_ANSWERS = {
         "W0-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * g @ B @ A,
         "scaling-forgotten": lambda g, W0, A, B, alpha: g @ (W0 + B @ A),
         "transpose": lambda g, W0, A, B, alpha: (W0 + s_of(A, alpha) * B @ A).T @ g.T,
+        "all-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * (g @ A.T) @ B.T,
+        "A-first": lambda g, W0, A, B, alpha: (g @ A) @ B * s_of(A, alpha) + g @ W0,
+        "columns": lambda g, W0, A, B, alpha: W0.T @ g + s_of(A, alpha) * A.T @ (B.T @ g),
+        "mean-over-rows": lambda g, W0, A, B, alpha: g @ (W0 + s_of(A, alpha) * B @ A) / len(g),
+        "root-of-r": lambda g, W0, A, B, alpha: g @ W0 + alpha / sqrt(len(A)) * g @ B @ A,
     },
     "start": {
         "both-zero": lambda m, n, r, rng: (np.zeros((r, n)), np.zeros((m, r))),

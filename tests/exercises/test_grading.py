@@ -69,7 +69,7 @@ def result_of(path: Path, id: str = "delta-w") -> tuple[str, str]:
     ("text", "result", "says"),
     [
         (RIGHT, "right", "right"),
-        (WRONG, "A-B", "the text's slip"),
+        (WRONG, "A-B", "the article's slip"),
         ("x = 1\n", MISSING, "the file defines no function of that name."),
         (RIGHT + "1 / 0\n", "right", "right"),
         ("1 / 0\n" + RIGHT, BROKEN, "the file, line 1, stops with ZeroDivisionError"),
@@ -363,7 +363,7 @@ def test_a_folder_is_graded_with_a_table_and_as_json(capsys, tmp_path):
     assert cli.main(["exercises", "delta-w", "merge", "--check", str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert f"{tmp_path / 'one.py'}: 0 of 2 right" in out
-    assert "delta-w: this is A B, the text's slip." in out
+    assert "delta-w: this is A B, the article's slip." in out
     assert (
         f"{tmp_path / 'two.py'}: 1 of 2 right\n  delta-w: right\n  merge: the file defines no"
         in out

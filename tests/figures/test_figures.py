@@ -42,6 +42,9 @@ def data(line):
     return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
 
 
+SIGNS = ("a · x > 0", "a · x = 0", "a · x < 0")
+
+
 def words(figure):
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
@@ -129,6 +132,43 @@ def test_two_paths_begin_at_x_and_are_added_before_y():
 def test_two_paths_of_sizes_whose_letters_do_not_fit_are_refused(m, n, r):
     with pytest.raises(LoraRefError, match=f"is {m} x {n} and r is {r}, expected no side more"):
         draw("two-paths", out_features=m, in_features=n, r=r, alpha=8)
+
+
+def test_what_returns_on_each_path_is_the_gradient_of_the_layer(rng):
+    """The products are read off the figure, computed, and compared with a layer's backward."""
+    picture = draw("gradient-paths", out_features=5, in_features=7, r=2, alpha=3)
+    said = words(picture.figure)
+    W0, A, B = (rng.standard_normal(shape) for shape in ((5, 7), (2, 7), (5, 2)))
+    x, g = rng.standard_normal((4, 7)), rng.standard_normal((4, 5))
+    layer = LoRALinear(W0, A, B, alpha=3)
+    s, h = 3 / 2, x @ A.T
+    through_W0, through_A = g @ W0, s * g @ B @ A
+    assert {"$g\\,W_0$", "$s\\,g\\,B\\,A$", "$h = x A^T$"} <= set(said)
+    assert "gradient of $A$\n$s\\,(g\\,B)^T x$" in said
+    assert "gradient of $B$\n$s\\,g^T h$" in said
+    grad_x, grads = layer.backward(g, layer.forward(x)[1])
+    assert_allclose(through_W0 + through_A, grad_x)
+    assert_allclose(s * (g @ B).T @ x, grads["A"])
+    assert_allclose(s * g.T @ h, grads["B"])
+    trained = sum(grad.size for grad in grads.values())
+    assert f"together {trained} numbers" in picture.alt
+    assert "would have 35 and is not computed" in picture.alt
+    assert "s = alpha/r = 1.5" in picture.alt
+
+
+def test_each_forward_arrow_of_the_gradient_paths_has_one_back_below_it():
+    axes = draw("gradient-paths").figure.axes[0]
+    arrows = [one for one in axes.texts if hasattr(one, "arrow_patch")]
+    ahead = [one for one in arrows if one.xy[0] > one.xyann[0]]
+    back = [one for one in arrows if one.xy[0] < one.xyann[0]]
+    down = [one for one in arrows if one.xy[0] == one.xyann[0]]
+    assert (len(ahead), len(back), len(down)) == (5, 5, 2)
+    for one, other in zip(ahead, back, strict=True):
+        assert_allclose([one.xy[0], one.xyann[0]], [other.xyann[0], other.xy[0]])
+        assert one.xy[1] > other.xy[1]
+        assert one.arrow_patch.get_linestyle() != other.arrow_patch.get_linestyle()
+    boxes = {patch.get_label() for patch in axes.patches}
+    assert boxes == {"$W_0$ frozen", "$A$ trained", "$B$ trained"}
 
 
 def test_the_outer_products_add_up(rng):
@@ -621,29 +661,48 @@ def test_paired_shows_each_seed_and_who_is_better():
 # ---------------------------------------------------------------------- truncations and descent
 
 
-def test_cuts_shows_the_nearest_picture_of_each_rank_and_the_whole(rng):
-    M = rng.random((7, 9))
-    picture = draw("truncations", M=M, ranks=(1, 3))
-    shown = {
-        axes.get_title().partition("\n")[0]: axes.images[0].get_array()
-        for axes in picture.figure.axes
-        if axes.images
-    }
-    assert list(shown) == ["r = 1", "r = 3", "whole"]
-    assert_allclose(shown["r = 3"], np.clip(lowrank.truncate(M, 3), 0, 1))
-    assert_allclose(shown["whole"], M)
-    assert {"r = 1\n16 numbers", "r = 3\n48 numbers", "whole\n63 numbers"} <= set(
-        words(picture.figure)
-    )
-    left = 100 * lowrank.truncation_error(M, 3).frobenius / np.linalg.norm(M)
-    assert f"{left:.0f} % at r = 3 (48)" in picture.alt
+def test_truncations_show_the_nearest_picture_of_each_rank_around_the_mean(rng):
+    M, plain = rng.random((7, 9)), np.outer(np.arange(5.0), np.ones(6)) / 5
+    picture = draw("truncations", pictures={"noise": M, "stripes": plain}, ranks=(1, 3))
+    shown = [np.asarray(axes.images[0].get_array()) for axes in picture.figure.axes]
+    assert len(shown) == 6
+    assert_allclose(shown[1], np.clip(M.mean() + lowrank.truncate(M - M.mean(), 3), 0, 1))
+    assert_allclose(shown[2], M)
+    assert_allclose(shown[3], plain, atol=1e-12)
+    left = 100 * lowrank.truncation_error(M - M.mean(), 3).frobenius / np.linalg.norm(M - M.mean())
+    said = {"r = 1", "r = 3", "whole", "noise", "stripes", f"{left:.0f} % left out"}
+    assert said <= set(words(picture.figure))
+    assert f"{left:.0f} % at r = 3; stripes, 5 x 6: 0 % at r = 1" in picture.alt
 
 
-def test_cuts_refuses_what_it_cannot_show():
-    with pytest.raises(LoraRefError, match=r"ranks in figures\.truncations are 1, expected 2 to 7"):
-        draw("truncations", M=np.ones((3, 4)), ranks=(1,))
-    with pytest.raises(LoraRefError, match=r"a rank in figures\.truncations is 0"):
-        draw("truncations", M=np.ones((3, 4)), ranks=(0, 1))
+@pytest.mark.parametrize(
+    ("pictures", "ranks", "says"),
+    [
+        ({"a": np.eye(3, 4)}, (1,), "has 1 pictures and 1 ranks, expected 1 to 3 pictures and 2"),
+        ({}, (1, 2), "has 0 pictures"),
+        ({"a": np.eye(3, 4)}, (0, 1), r"a rank in figures\.truncations is 0"),
+        ({"a": np.eye(3, 4)}, (1, 5), "expected at most 3"),
+        ({"grey": np.full((3, 4), 0.3)}, (1, 2), "grey in figures.truncations is the same every"),
+    ],
+)
+def test_truncations_refuse_what_cannot_be_shown(pictures, ranks, says):
+    with pytest.raises(LoraRefError, match=says):
+        draw("truncations", pictures=pictures, ranks=ranks)
+
+
+def test_direction_moves_outputs_along_b_and_leaves_what_is_orthogonal_to_a():
+    W0, b, a = np.array([[1.0, 0.5], [0.0, 2.0]]), np.array([3.0, 4.0]), np.array([0.0, 0.1])
+    picture = draw("direction", W0=W0, b=b, a=a)
+    inputs, outputs = picture.figure.axes
+    x = np.vstack([np.transpose(data(line)) for line in inputs.lines if line.get_label() in SIGNS])
+    y = np.vstack([np.transpose(data(line)) for line in outputs.lines if line.get_label() in SIGNS])
+    assert x.shape == y.shape == (16, 2)
+    assert_allclose(y, x @ (W0 + np.outer(b, a)).T, atol=1e-12)
+    assert "by up to 0.50, and the 2 inputs orthogonal to a do not move" in picture.alt
+    with pytest.raises(LoraRefError, match=r"a or b in figures\.direction is zero"):
+        draw("direction", W0=W0, b=b, a=0 * a)
+    with pytest.raises(LoraRefError, match=r"W0 in figures\.direction"):
+        draw("direction", W0=np.eye(3), b=b, a=a)
 
 
 def test_descent_shows_each_curve_and_the_least_of_its_own():

@@ -23,6 +23,7 @@ from lora_ref.figures.style import INKS, LETTERS, THEMES, blank, style
 NAMED = ("blocks", "nf4")  # whose titles have a name with a digit in it
 DRAWN_DARK = (
     "two-paths",
+    "gradient-paths",
     "matrices",
     "start-up",
     "parameters",

@@ -9,13 +9,13 @@ from collections.abc import Callable
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
 LOSS = (
-    "Rows x (n, in_features) have gone through y = W0 x + (alpha/r) B (A x), and grad_y, of shape\n"
-    "(n, out_features), is the gradient of the loss with respect to y. "
+    "Rows x (n, in_features) have gone through y = x W0^T + (alpha/r) (x A^T) B^T, and grad_y, of\n"
+    "shape (n, out_features), is the gradient of the loss with respect to y. "
 )
 
 
@@ -33,6 +33,13 @@ def _rows_summed_first(answer: Callable[..., Array]) -> WrongAnswer:
         lambda grad_y, x, *others: answer(
             grad_y.sum(axis=0, keepdims=True), x.sum(axis=0, keepdims=True), *others
         ),
+    )
+
+
+def _moved(answer: Callable[..., Array], name: str, place: int) -> WrongAnswer:
+    return WrongAnswer(
+        f"this is {name} after a step with a learning rate of 1; return the gradient alone.",
+        lambda *arguments: arguments[place] - answer(*arguments),
     )
 
 
@@ -64,6 +71,20 @@ GRAD_A = Exercise(
             "this takes x to the space of A and back; the gradient of A does not contain A.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (x @ A.T).T @ x,
         ),
+        "A-and-back": WrongAnswer(
+            "x goes through A and back, by A^T A; the gradient of A does not contain A.",
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * B.T @ grad_y.T @ x @ A.T @ A,
+        ),
+        "gradient-of-h": WrongAnswer(
+            "this is the gradient of h = x A^T, a row for each row of x. One step is left: from h "
+            "to the entries of A.",
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y @ B,
+        ),
+        "h-for-x": WrongAnswer(
+            "what came back through B meets h = x A^T, which A has made; it should meet what A is "
+            "given.",
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ (x @ A.T),
+        ),
         "mean-over-rows": _mean_over_rows(_grad_A),
         "B-transposed": WrongAnswer(
             "grad_y meets B from the wrong side: rows of grad_y have out_features entries, as the "
@@ -71,10 +92,34 @@ GRAD_A = Exercise(
             lambda grad_y, x, A, B, alpha: alpha / len(A) * (grad_y @ B.T).T @ x,
         ),
         "rows-summed-first": _rows_summed_first(_grad_A),
+        "gradient-of-B": WrongAnswer(
+            "this is the gradient of B.",
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ (x @ A.T),
+        ),
+        "whole-weight": WrongAnswer(
+            "this is the gradient of a whole weight, of the shape of W0. A is one factor of two.",
+            lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ x,
+        ),
+        "moved": _moved(_grad_A, "A", 2),
+        **wrong_scalings(_grad_A, "in the gradient of A", "root-of-r", "out-for-r"),
     },
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
+    question=(
+        "grad_y stays as it is. What becomes of the answer where B is replaced by "
+        "3 B, and what where A is replaced by 3 A?"
+    ),
+    hints=(
+        "between A and y stands h = x A^T, of shape (n, r). What is the slope of the loss in one "
+        "entry of h?",
+        "first carry grad_y back through B, to the shape of h. Then ask what one entry of A does "
+        "to h, in every row.",
+        "two products, one after the other. The first has shape (n, r); in the second the rows, n, "
+        "are summed over, and the result has shape (r, in_features). The scaling stands there "
+        "once.",
+    ),
 )
 
 
@@ -112,10 +157,24 @@ GRAD_B = Exercise(
             "this is the gradient of a whole weight, from grad_y and x; the input of B is A x.",
             lambda grad_y, x, A, B, alpha: alpha / len(A) * grad_y.T @ x,
         ),
+        "moved": _moved(_grad_B, "B", 3),
+        **wrong_scalings(_grad_B, "in the gradient of B", "root-of-r", "out-for-r"),
     },
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
+    question=(
+        "one of the five arguments can be replaced by any other numbers of its shape, "
+        "and the answer stays. Which one, and why?"
+    ),
+    hints=(
+        "one entry of B moves one column of y. What stands beside this entry, in each row?",
+        "what B is given is not x: A comes first. An entry of the answer is a sum over the rows of "
+        "two numbers multiplied.",
+        "one product for what B is given, of shape (n, r), and one more in which the rows, n, are "
+        "summed over, with a result of shape (out_features, r). The scaling stands there once.",
+    ),
 )
 
 
@@ -153,7 +212,7 @@ GRAD_X = Exercise(
         **wrong_scalings(
             _grad_x,
             "on the way through B A",
-            *("scaling-forgotten", "scaling-twice", "alpha-alone"),
+            *("scaling-forgotten", "scaling-twice", "alpha-alone", "root-of-r", "out-for-r"),
         ),
         "scaling-on-all": WrongAnswer(
             "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
@@ -168,10 +227,33 @@ GRAD_X = Exercise(
             "this would have run, and given wrong numbers.",
             lambda grad_y, W0, A, B, alpha: grad_y @ W0.T + alpha / len(A) * (grad_y @ B @ A),
         ),
+        "all-transposed": WrongAnswer(
+            "grad_y goes through the layer as x does, forward; the way back has another direction.",
+            lambda grad_y, W0, A, B, alpha: grad_y @ (W0 + alpha / len(A) * (B @ A)).T,
+        ),
+        "A-first": WrongAnswer(
+            "grad_y meets A before B. Forward, A comes first; which of them comes first on the way "
+            "back?",
+            lambda grad_y, W0, A, B, alpha: grad_y @ W0 + alpha / len(A) * (grad_y @ A @ B),
+        ),
+        "columns": WrongAnswer(
+            "grad_y stands on the right, as if its examples were columns; they are rows.",
+            lambda grad_y, W0, A, B, alpha: (W0 + alpha / len(A) * (B @ A)).T @ grad_y,
+        ),
+        "mean-over-rows": _mean_over_rows(_grad_x),
     },
     scaling_factors,
     batched=True,
     tolerance=1e-8,
+    without=LOOPS,
+    question="x is not among the arguments. Why can you do without it?",
+    hints=(
+        "x reaches y on two paths. If B were zero, what would be left?",
+        "a row of grad_y has out_features entries, and a row of the answer in_features. Which "
+        "matrices lead from one to the other, on each path, and in which order?",
+        "a sum of two arrays of shape (n, in_features), one for each path; the scaling belongs to "
+        "one of them.",
+    ),
 )
 
-ALL = (GRAD_A, GRAD_B, GRAD_X)
+ALL = (GRAD_B, GRAD_A, GRAD_X)

@@ -585,9 +585,10 @@ for r in RANKS:
 # %% [markdown]
 # The sign turns with the rank. At r = 1 truncation throws most of the update away, and training at
 # rank 1 can look for the direction that helps most. At r = 16 truncation costs almost nothing: the
-# truncated update is nearly the whole one, and LoRA at that rank is below the whole. So "trained
-# beats truncated" is true of small ranks, here. The random update has the same size and rank, and
-# leaves the network where it was: what adapts is the direction.
+# truncated update is nearly the whole one, and the last column shows that LoRA at that rank is more
+# often below it. So "trained beats truncated" is true of small ranks, here. The random update of
+# `far` has the same size and rank, and leaves the network where it was: what adapts is the
+# direction. (Notebook [07](07-train-a-low-rank-update.ipynb) draws these curves, and says why.)
 #
 # > **Remember.** At a small rank trained is better than truncated, at r = 16 it is no longer:
 # > compare over all ranks, and with a random control.

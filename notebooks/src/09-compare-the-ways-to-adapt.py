@@ -588,7 +588,7 @@ for r in RANKS:
 # truncated update is nearly the whole one, and the last column shows that LoRA at that rank is more
 # often below it. So "trained beats truncated" is true of small ranks, here. The random update of
 # `far` has the same size and rank, and leaves the network where it was: what adapts is the
-# direction. (Notebook [07](07-train-a-low-rank-update.ipynb) draws these curves, and says why.)
+# direction. (Notebook [07](07-train-a-low-rank-update.ipynb) draws these curves.)
 #
 # > **Remember.** At a small rank trained is better than truncated, at r = 16 it is no longer:
 # > compare over all ranks, and with a random control.

@@ -25,6 +25,7 @@ from lora_ref.figures import (
     text_study,
     training,
     transformer,
+    ways,
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
@@ -248,6 +249,12 @@ def _records() -> Numbers:
     return {"records": committed()}
 
 
+def _shifted() -> Numbers:
+    """Return two digits that show which way is up."""
+    target, rows = digits.split(0).target, [20, 24]
+    return {"images": target._replace(x=target.x[rows], labels=target.labels[rows])}
+
+
 @cache
 def _text_runs() -> Numbers:
     return {"records": text_findings.committed()["runs"]}
@@ -340,6 +347,22 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         ),
         "trained-and-cut": Entry(
             "Trained at a rank, or cut to it, on digits", study.trained_and_cut, _records
+        ),
+        "shifts": Entry("Digits, and the shifts of the study", ways.shifts, _shifted),
+        "three-ways": Entry(
+            "LoRA, adapter and DoRA as blocks",
+            ways.three_ways,
+            lambda: {"features": 256, "r": RANK, "m": RANK},
+        ),
+        "learned-and-kept": Entry(
+            "What is learned and what is kept on a shift",
+            ways.learned_and_kept,
+            lambda: {**_records(), "shift": "middle"},
+        ),
+        "paired": Entry(
+            "One method less another, seed by seed",
+            ways.paired,
+            lambda: {**_records(), "better": "lora-8", "worse": "head"},
         ),
         "forgetting": Entry("Target accuracy against forgetting", study.forgetting, _records),
         "scaling-sweep": Entry("The scaling after training", study.scaling_sweep, _records),

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
-from matplotlib.patches import Rectangle
-from matplotlib.text import Text
+from matplotlib.patches import Arc, Rectangle
+from matplotlib.text import Annotation, Text
 from numpy.testing import assert_allclose
 from pictures import draw
 
@@ -19,9 +19,10 @@ from lora_ref.errors import LoraRefError
 from lora_ref.figures import FIGURES, counts, transformer, write
 from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
-from lora_ref.layers import LoRALinear
+from lora_ref.figures.ways import ROWS
+from lora_ref.layers import Adapter, DoRALinear, LoRALinear
 from lora_ref.quantize import levels_of
-from lora_ref.study import SHIFTS, committed
+from lora_ref.study import SHIFTS, committed, digits
 from lora_ref.transformer import Block, with_lora
 
 RECORDS = committed()
@@ -553,6 +554,108 @@ def test_files_are_written_for_what_there_is(tmp_path: Path):
     untouched = [record for record in SOME if record["method"] == "untouched"]
     assert [path.name for path in write.save_study(untouched, tmp_path)] == ["forgetting.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["forgetting.png"]
+
+
+# ---------------------------------------------------------------------- ways to adapt
+
+
+def test_shifts_shows_the_pixels_that_the_network_sees_and_the_labels():
+    target = digits.split(0).target
+    images = target._replace(x=target.x[:3], labels=target.labels[:3])
+    picture = draw("shifts", images=images)
+    axes = picture.figure.axes
+    names = ["as learned", *SHIFTS]
+    assert [axis.get_title() for axis in axes[: len(names)]] == names
+    for row in range(3):
+        for axis, name in zip(axes[len(names) * row :], names, strict=False):
+            shown = SHIFTS[name](images) if name in SHIFTS else images
+            (image,) = axis.images
+            assert_allclose(image.get_array(), shown.x[row].reshape(8, 8))
+            assert image.get_clim() == (0, 1), "one grey is one number in all of them"
+            assert axis.get_xlabel() == f"label {shown.labels[row]}"
+    assert "between 40 % and 70 % of white" in picture.alt
+    with pytest.raises(LoraRefError, match=r"images in figures\.shifts are 5, expected 1 to 4"):
+        draw("shifts", images=target._replace(x=target.x[:5], labels=target.labels[:5]))
+
+
+def test_three_ways_counts_what_the_layers_train(rng):
+    d, r, m = 12, 3, 2
+    picture = draw("three-ways", features=d, r=r, m=m)
+    W0 = rng.standard_normal((d, d))
+    layers = {
+        "LoRA": LoRALinear.init(W0, r, 1, rng),
+        "Adapter": Adapter.init(d, m, rng),
+        "DoRA": DoRALinear.init(W0, r, 1, rng),
+    }
+    said = words(picture.figure)
+    for name, layer in layers.items():
+        count = sum(array.size for array in layer.trainable.values())
+        end = "does not merge" if name == "Adapter" else "merges"
+        assert hasattr(layer, "merge") == (end == "merges")
+        assert f"{count} numbers train,\n{end}" in said
+        assert f"{count} numbers" in picture.alt
+    assert said.count("$W_0$") == 3
+    assert {"$A$  3 × 12", "$B$  12 × 3", "$D$  2 × 12", "$U$  12 × 2"} <= set(said)
+
+
+def test_the_row_of_dora_has_its_direction_from_lora_and_its_length_from_w0():
+    axes = draw("three-ways").figure.axes[0]
+    (arc,) = (patch for patch in axes.patches if isinstance(patch, Arc))
+    centre = np.asarray(arc.get_center())
+    tips = [
+        np.asarray(arrow.xy) - centre
+        for arrow in axes.texts
+        if isinstance(arrow, Annotation) and np.allclose(arrow.xyann, centre)
+    ]
+    row, turned, final = tips
+    assert_allclose(np.linalg.norm([row, final], axis=1), arc.width / 2)
+    assert_allclose(turned[0] * final[1], turned[1] * final[0])
+    assert turned @ final > 0
+
+
+def test_learned_and_kept_shows_both_tasks_of_every_method_at_their_means():
+    picture = draw("learned-and-kept", records=SOME, shift="far")
+    (axis,) = picture.figure.axes
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == list(ROWS.values())
+    for key, dots in zip(("target", "source_on"), axis.containers, strict=True):
+        x, y = data(dots[0])
+        assert_allclose(y, np.arange(len(ROWS))[::-1])
+        for method, mean in zip(ROWS, x, strict=True):
+            runs = [r[key] for r in SOME if (r["shift"], r["method"]) == ("far", method)]
+            assert_allclose(mean, 100 * np.mean(runs))
+    assert "Best on the new task is weights: weights 87.7 and 50.0 %" in picture.alt
+    with pytest.raises(LoraRefError, match="on the shift 'middel', expected both; shifts are near"):
+        draw("learned-and-kept", shift="middel")
+
+
+def test_paired_shows_each_seed_and_who_is_better():
+    picture = draw("paired", records=SOME, better="lora-8", worse="head")
+    (axis,) = picture.figure.axes
+    for k, shift in enumerate(("near", "far")):
+        values = {
+            m: [100 * r["target"] for r in SOME if (r["shift"], r["method"]) == (shift, m)]
+            for m in ("lora-8", "head")
+        }
+        differences = np.subtract(values["lora-8"], values["head"])
+        mean, _, (bar,) = axis.containers[k]
+        ((x, *_), _) = data(mean)
+        assert_allclose(x, differences.mean())
+        ((left, _), (right, _)) = bar.get_segments()[0]
+        assert_allclose(right - left, 4 * differences.std(ddof=1) / len(differences) ** 0.5)
+        assert any(
+            np.allclose(data(line)[0], differences)
+            for line in axis.lines
+            if len(data(line)[0]) == 5
+        )
+    said = [text.get_text() for text in axis.texts]
+    assert said == ["head alone\nis better", "LoRA, r = 8\nis better"]
+    same = draw("paired", records=SOME, better="head", worse="lora-8")
+    assert [text.get_text() for text in same.figure.axes[0].texts] == said
+    undecided = draw("paired", records=SOME, better="lora-8-bias", worse="lora-8")
+    assert {text.get_text() for text in undecided.figure.axes[0].texts} == {"undecided"}
+    with pytest.raises(LoraRefError, match="no run of 'lora-9' on 'near' with seed 0"):
+        draw("paired", records=SOME, better="lora-9", worse="head")
 
 
 # ---------------------------------------------------------------------- truncations and descent

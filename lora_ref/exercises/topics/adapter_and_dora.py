@@ -1,4 +1,7 @@
-"""Exercises of notebook 09: a bottleneck adapter, and the weight of DoRA."""
+"""Exercises of notebook 09: an adapter, the weight of DoRA, and what some seeds decide."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -60,6 +63,32 @@ ADAPTER = Exercise(
                 x + _relu((x @ W_down.T + b_down) @ W_up.T + b_up)
             ),
         ),
+        "activation-behind-the-way-up": WrongAnswer(
+            "the ReLU stands after the way up, before b_up; it belongs in the bottleneck.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x + _relu((x @ W_down.T + b_down) @ W_up.T) + b_up
+            ),
+        ),
+        "activation-over-the-sum": WrongAnswer(
+            "the ReLU is over the sum, x included. It belongs in the bottleneck, and x passes "
+            "untouched.",
+            lambda x, W_down, b_down, W_up, b_up: _relu(
+                x + (x @ W_down.T + b_down) @ W_up.T + b_up
+            ),
+        ),
+        "two-activations": WrongAnswer(
+            "there is a second ReLU, over the whole sum; one, in the bottleneck, is enough.",
+            lambda x, W_down, b_down, W_up, b_up: _relu(
+                x + _relu(x @ W_down.T + b_down) @ W_up.T + b_up
+            ),
+        ),
+        "b_down-after-the-activation": WrongAnswer(
+            "b_down is added after the ReLU; it moves the place where the ReLU bends, so it comes "
+            "before.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x + (_relu(x @ W_down.T) + b_down) @ W_up.T + b_up
+            ),
+        ),
         "biases-forgotten": WrongAnswer(
             "both biases are missing.",
             lambda x, W_down, b_down, W_up, b_up: x + _relu(x @ W_down.T) @ W_up.T,
@@ -74,6 +103,15 @@ ADAPTER = Exercise(
         ),
     },
     batched=True,
+    question="if W_up and both biases are zero, as at the start of training, what comes out?",
+    hints=(
+        "Write the shape of x beside that of W_down. Which of the two has to be turned, so that "
+        "every row of x gets m numbers?",
+        "There are three stages: down to m numbers, the activation, up again. Each bias belongs to "
+        "one of the two projections, and neither belongs to the activation.",
+        "The result is a sum of three things of the shape of x, or that broadcast to it: one is "
+        "what came in, one has passed through both projections, one is a bias.",
+    ),
     without=LOOPS,
 )
 
@@ -135,13 +173,207 @@ DORA = Exercise(
             "V is multiplied by the magnitude, and not divided by its norms.",
             lambda W0, A, B, alpha, magnitude: magnitude[:, None] * (W0 + alpha / len(A) * B @ A),
         ),
+        "update-forgotten": WrongAnswer(
+            "this has the directions of W0's rows; those of V are expected, which A and B turn.",
+            lambda W0, A, B, alpha, magnitude: _dora(W0, A, 0 * B, alpha, magnitude),
+        ),
+        "update-added-last": WrongAnswer(
+            "W0 alone is brought to its lengths, and the update is added afterwards: the rows have "
+            "other lengths then. First add, then set the lengths.",
+            lambda W0, A, B, alpha, magnitude: (
+                _dora(W0, A, 0 * B, alpha, magnitude) + alpha / len(A) * B @ A
+            ),
+        ),
+        "not-normalized-again": WrongAnswer(
+            "the rows of W0 have norm 1 before the update is added, and the sum is not divided by "
+            "its own norms.",
+            lambda W0, A, B, alpha, magnitude: (
+                magnitude[:, None]
+                * (W0 / np.linalg.norm(W0, axis=1, keepdims=True) + alpha / len(A) * B @ A)
+            ),
+        ),
+        "both-normalized": WrongAnswer(
+            "the rows of W0 are brought to norm 1 before the update is added, which changes "
+            "how far it turns them. Add to W0 as it is.",
+            lambda W0, A, B, alpha, magnitude: _dora(
+                W0 / np.linalg.norm(W0, axis=1, keepdims=True), A, B, alpha, magnitude
+            ),
+        ),
+        "sum-of-absolutes": WrongAnswer(
+            "this divides by the sum of the absolute values in a row; its length is the root of "
+            "the sum of squares.",
+            lambda W0, A, B, alpha, magnitude: (
+                (V := W0 + alpha / len(A) * B @ A) * (magnitude / np.abs(V).sum(axis=1))[:, None]
+            ),
+        ),
+        "mean-of-squares": WrongAnswer(
+            "this takes the mean of the squares in a row; its length is the root of their sum.",
+            lambda W0, A, B, alpha, magnitude: (
+                _dora(W0, A, B, alpha, magnitude) * W0.shape[1] ** 0.5
+            ),
+        ),
+        "by-columns": WrongAnswer(
+            "norms and magnitudes work on columns. Each belongs to an output, a row: what shape do "
+            "the vectors need?",
+            lambda W0, A, B, alpha, magnitude: (
+                magnitude * (V := W0 + alpha / len(A) * B @ A) / np.linalg.norm(V, axis=1)
+            ),
+        ),
+        "magnitude-by-columns": WrongAnswer(
+            "the magnitudes multiply columns. Each belongs to an output, a row: what shape does "
+            "the vector need?",
+            lambda W0, A, B, alpha, magnitude: (
+                _dora(W0, A, B, alpha, np.ones_like(magnitude)) * magnitude
+            ),
+        ),
         "direction-alone": WrongAnswer(
             "the rows have norm 1; the magnitude is missing.",
             lambda W0, A, B, alpha, magnitude: _dora(W0, A, B, alpha, np.ones_like(magnitude)),
         ),
     },
     scaling_factors,
+    question="W0 and B become three times as large, and the magnitude stays. What changes?",
+    hints=(
+        "Compute V first, whole, as LoRA would merge it. Then look at one row of it: which number "
+        "makes it as long as asked, and leaves its direction?",
+        "There is a norm for each row, so out_features of them. A row is divided by its own norm "
+        "and multiplied by its own magnitude.",
+        "A vector with an entry for each row multiplies a matrix row by row once it is a column. "
+        "Both the norms and the magnitudes need that shape.",
+    ),
     without=LOOPS,
 )
 
-ALL = (ADAPTER, DORA)
+
+def _verdict(better: Array, worse: Array) -> Any:
+    shifts, seeds = better.shape
+    verdicts = np.zeros(shifts, np.int64)
+    for i in range(shifts):
+        mean, squares = 0.0, 0.0
+        for k in range(seeds):
+            mean += (better[i, k] - worse[i, k]) / seeds
+        for k in range(seeds):
+            squares += (better[i, k] - worse[i, k] - mean) ** 2
+        error = (squares / (seeds - 1) / seeds) ** 0.5  # of the mean
+        if mean > 2 * error:
+            verdicts[i] = 1
+        if mean < -2 * error:
+            verdicts[i] = -1
+    return verdicts
+
+
+def _draw_accuracies(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw accuracies of two methods in points; a seed is easy or hard for both."""
+    shifts, seeds = int(rng.integers(40, 60)), int(rng.integers(4, 7))
+    ease = rng.normal(70.0, 3.0, (shifts, seeds))
+    gain = rng.uniform(-3.0, 3.0, (shifts, 1))
+    noise = rng.normal(0.0, 0.8, (2, shifts, seeds)) * rng.uniform(0.5, 2.0, (shifts, 1))
+    return {"better": ease + gain + noise[0], "worse": ease + noise[1]}
+
+
+def _whole(answer: Any) -> Any:
+    """Return whole numbers of any type, or a list of them, as an array of integers."""
+    try:
+        values = np.asarray(answer)
+        if values.dtype.kind in "fiu" and values.ndim and (values == np.rint(values)).all():
+            return values.astype(np.int64)
+    except (TypeError, ValueError):  # a ragged list, or no numbers
+        pass
+    return answer
+
+
+Error = Callable[[Array, Array], Any]
+"""What the mean of a shift is compared with, from the accuracies of two methods."""
+
+
+def _error(better: Array, worse: Array, ddof: int = 1) -> Any:
+    return (better - worse).std(axis=1, ddof=ddof) / better.shape[1] ** 0.5
+
+
+def _decided(error: Error = _error, limit: float = 2.0) -> Answer:
+    def answer(better: Array, worse: Array) -> Any:
+        mean, least = (better - worse).mean(axis=1), limit * error(better, worse)
+        return (mean > least).astype(int) - (mean < -least)
+
+    return answer
+
+
+VERDICT = Exercise(
+    "09",
+    "what some seeds decide",
+    "better and worse hold accuracies of two methods, (shifts, seeds): a row for each shift, a\n"
+    "column for each seed, and the same seed stands in the same column of both. Return a vector\n"
+    "with an entry for each shift: 1 where the mean difference better - worse is above two\n"
+    "standard errors of that mean, -1 where it is below minus two, and 0 in between.",
+    _verdict,
+    _draw_accuracies,
+    {
+        "unpaired": WrongAnswer(
+            "the spread of each method is taken by itself. A seed that is hard for one is hard for "
+            "the other, and that drops out if the difference is taken first.",
+            _decided(lambda b, w: np.hypot(_error(b, 0 * b), _error(w, 0 * w))),
+        ),
+        "one-error": WrongAnswer(
+            "one standard error is enough here; two are asked for.", _decided(limit=1.0)
+        ),
+        "deviation-for-error": WrongAnswer(
+            "this compares with the deviation of single seeds. The mean of several seeds varies "
+            "less than one of them.",
+            _decided(lambda b, w: (b - w).std(axis=1, ddof=1)),
+        ),
+        "divided-by-all": WrongAnswer(
+            "the deviation divides by the number of seeds. Their mean was estimated from them too, "
+            "which costs one.",
+            _decided(lambda b, w: _error(b, w, ddof=0)),
+        ),
+        "root-forgotten": WrongAnswer(
+            "the deviation is divided by the number of seeds; the mean of n numbers does not vary "
+            "n times less than one of them.",
+            _decided(lambda b, w: _error(b, w) / b.shape[1] ** 0.5),
+        ),
+        "shifts-for-seeds": WrongAnswer(
+            "the deviation is divided by the root of the number of shifts, which is the length of "
+            "the array. How many numbers is each mean of?",
+            _decided(lambda b, w: (b - w).std(axis=1, ddof=1) / len(b) ** 0.5),
+        ),
+        "one-error-for-all": WrongAnswer(
+            "all shifts are compared with one error; each has its own.",
+            _decided(lambda b, w: (b - w).std(ddof=1) / b.shape[1] ** 0.5),
+        ),
+        "undecided-as-opposite": WrongAnswer(
+            "what is not above two standard errors counts as the opposite; there is a third case.",
+            lambda better, worse: np.where(_decided()(better, worse) > 0, 1, -1),
+        ),
+        "sign-alone": WrongAnswer(
+            "this is the sign of the mean difference, however small beside its error.",
+            _decided(limit=0.0),
+        ),
+        "opposite-forgotten": WrongAnswer(
+            "where the other method is better the answer is 0; undecided and the opposite are not "
+            "the same.",
+            lambda better, worse: np.maximum(_decided()(better, worse), 0),
+        ),
+        "decided-alone": WrongAnswer(
+            "this says where the two differ, and not which of them is better.",
+            lambda better, worse: np.abs(_decided()(better, worse)),
+        ),
+        "exchanged": WrongAnswer(
+            "the signs are exchanged: 1 is for better above worse.",
+            lambda better, worse: -_decided()(better, worse),
+        ),
+    },
+    canonical=_whole,
+    without=LOOPS,
+    question="one method gains 2 points on every seed, and seeds differ by 10 points. Is that "
+    "decided?",
+    hints=(
+        "The same seed stands in the same column. What do the two methods share on it, and how "
+        "does it drop out?",
+        "The mean of n numbers varies less than one of them. By which factor? And look up what "
+        "NumPy divides by in a standard deviation, if it is not told otherwise.",
+        "Each shift has one mean and one error, both over the second axis. Two comparisons make "
+        "two arrays of truth values, and as whole numbers their difference has three values.",
+    ),
+)
+
+ALL = (ADAPTER, DORA, VERDICT)

@@ -289,7 +289,7 @@ print(f"the model on unseen reports: {weather.loss(unseen):.2f}")
 # anything in between, or more.
 #
 # **Predict.** With the adapter off, is the old model back nearly, or exactly? Which strength will
-# be the best for the reports: 1, or another? And what does the adapter cost on the old kind of text?
+# be the best for the reports: 1, or another? And what does the adapter cost on the old kind?
 
 
 # %%

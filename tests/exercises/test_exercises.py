@@ -290,6 +290,12 @@ WRONG_ANSWERS = {
             x @ W0.T
             + np.stack([scaling[t] * B[t] @ (A[t] @ row) for row, t in zip(x, task, strict=True)])
         ),
+        "instead-of-added": lambda x, task, W0, A, B, scaling: np.where(
+            (task == -1)[:, None], x @ W0.T, mixed_batch_right(x, task, 0 * W0, A, B, scaling)
+        ),
+        "task-0-left-out": lambda x, task, W0, A, B, scaling: mixed_batch_right(
+            x, np.where(task > 0, task, -1), W0, A, B, scaling
+        ),
         "no-task-is-zero": lambda x, task, W0, A, B, scaling: np.where(
             task[:, None] >= 0, mixed_batch_right(x, task, W0, A, B, scaling), 0.0
         ),
@@ -325,6 +331,11 @@ WRONG_ANSWERS = {
             np.vstack([sqrt(v) * a for v, a in zip(w, A, strict=True)]),
             np.hstack([sqrt(v) * b for v, b in zip(w, B, strict=True)]),
         ),
+        "weights-over-their-sum": lambda A, B, w: combine_right(A, B, [v / sum(w) for v in w]),
+        "pairs-exchanged": lambda A, B, w: (
+            np.vstack(A),
+            np.hstack([v * b for v, b in zip(w[::-1], B[::-1], strict=True)]),
+        ),
         "side-by-side": lambda A, B, w: (
             np.concatenate(A, axis=1),
             np.concatenate([v * b for v, b in zip(w, B, strict=True)]),
@@ -347,6 +358,16 @@ WRONG_ANSWERS = {
             15 * (block - block.min()) / np.ptp(block)
         ).astype(np.uint8),
         "from-minus-eight": lambda block, levels: codes_right(block, levels) - 8,
+        "place-among-the-levels": lambda block, levels: np.searchsorted(
+            levels, block / abs(block).max(), side="right"
+        ),
+        "mean-taken-off": lambda block, levels: codes_right(block - np.mean(block), levels),
+        "norm": lambda block, levels: np.searchsorted(
+            (levels[1:] + levels[:-1]) / 2, block / np.sqrt(sum(block**2))
+        ),
+        "for-each-level": lambda block, levels: np.array(
+            [np.abs(block / abs(block).max() - level).argmin() for level in levels]
+        ),
         "steps-from-zero": lambda block, levels: np.round(block / abs(block).max() * 7).astype(int),
         "sign-of-the-largest": lambda block, levels: np.searchsorted(
             (levels[1:] + levels[:-1]) / 2, block / max(block, key=abs)
@@ -361,6 +382,7 @@ WRONG_ANSWERS = {
             bits + 8 / block_size + 32 / block_size / 256
         ),
         "two-constants": lambda bits, block_size: bits + 2 * 32 / block_size,
+        "codes-shared-too": lambda bits, block_size: bits / block_size + 32 / block_size,
         "bytes": lambda bits, block_size: (bits * block_size + 32) / block_size / 8,
         "value": lambda bits, block_size: bits + 24 / block_size,
     },
@@ -531,7 +553,7 @@ def test_roots_of_weights_are_no_way_to_share_them():
 
     said = check("combine", rooted)
     assert said.result == "kind"
-    assert "was a root taken of a weight that is negative" in said.message
+    assert "nan, which the root of a negative weight is" in said.message
 
 
 def test_codes_may_be_a_list_bits_a_fraction_and_a_pair_a_list():

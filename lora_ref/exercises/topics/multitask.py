@@ -87,6 +87,18 @@ MIXED_BATCH = Exercise(
             "W0 alone.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task % len(A), W0, A, B, scaling),
         ),
+        "instead-of-added": WrongAnswer(
+            "rows that have a task lose W0 x: the update takes its place; it has to be added.",
+            lambda x, task, W0, A, B, scaling: np.where(
+                np.asarray(task)[:, None] >= 0,
+                _mixed_batch(x, task, 0 * W0, A, B, scaling),
+                x @ W0.T,
+            ),
+        ),
+        "task-0-left-out": WrongAnswer(
+            "rows of task 0 go through W0 alone; tasks are counted from 0, and -1 is none.",
+            lambda x, task, *layer: _mixed_batch(x, np.where(task == 0, -1, task), *layer),
+        ),
         "no-task-is-zero": WrongAnswer(
             "rows of task -1 come out as zero; they go through W0 like all the others.",
             lambda x, task, *layer: _mixed_batch(x, task, *layer) * (task >= 0)[:, None],
@@ -162,8 +174,7 @@ def _product(answer: object) -> Array:
         )
     if "c" in (A.dtype.kind, B.dtype.kind):
         raise LoraRefError(
-            "A and B hold complex numbers, expected real ones: was a root taken of a weight that "
-            "is negative?"
+            "A and B hold complex numbers, expected real ones; a root of a negative weight is one"
         )
     if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
         raise LoraRefError(f"A has dtype {A.dtype} and B {B.dtype}, expected numbers")
@@ -178,8 +189,7 @@ def _product(answer: object) -> Array:
         )
     if np.isnan(A).any() and np.isnan(B).any():
         raise LoraRefError(
-            "A and B hold nan: was a root taken of a weight that is negative, or a sum of weights "
-            "divided by zero?"
+            "A and B hold nan, which the root of a negative weight is; weights here may be negative"
         )
     product: Array = B @ A
     return product
@@ -239,9 +249,9 @@ COMBINE = Exercise(
             ),
         ),
         "roots-added": WrongAnswer(
-            "half of each weight, its root, goes into A and half into B, and then the factors are "
-            "added. That keeps the rank, as `linear` of PEFT does, and brings in terms B[0] A[1] "
-            "that nobody trained.",
+            "the root of each weight goes into A and into B, and then the factors are added. That "
+            "keeps the rank, as `linear` of PEFT does, and brings in terms B[0] A[1] that nobody "
+            "trained.",
             lambda A, B, weights: (
                 np.sum(_weighted(_signed_roots(weights), A), axis=0),
                 np.sum(_weighted(_roots(weights), B), axis=0),
@@ -260,6 +270,15 @@ COMBINE = Exercise(
                 B,
                 [sqrt(weight) for weight in weights],
             ),
+        ),
+        "weights-over-their-sum": WrongAnswer(
+            "the weights are divided by their sum. They are to be taken as they are: they need not "
+            "add up to 1, and one may be negative.",
+            lambda A, B, weights: _combine(A, B, [weight / sum(weights) for weight in weights]),
+        ),
+        "pairs-exchanged": WrongAnswer(
+            "A and B are stacked in different orders, so each B meets the A of another adapter.",
+            lambda A, B, weights: (np.vstack(A[::-1]), np.hstack(_weighted(weights, B))),
         ),
         "side-by-side": WrongAnswer(
             "A beside A and B on top of B: the stack is turned. Which axis of A is counted by r, "

@@ -113,6 +113,32 @@ NF4_CODES = Exercise(
             "every code is one too large: levels are counted from 0.",
             lambda block, levels: _nf4_codes(block, levels) + 1,
         ),
+        "from-minus-seven": WrongAnswer(
+            "the codes are counted from the level 0, which has the index 7; an index into levels "
+            "begins at 0.",
+            lambda block, levels: _nf4_codes(block, levels) - 7,
+        ),
+        "place-among-the-levels": WrongAnswer(
+            "this counts the levels up to the weight, as numpy.digitize does; the nearest level "
+            "may lie on either side, and is counted from 0.",
+            lambda block, levels: np.digitize(block / np.abs(block).max(), levels),
+        ),
+        "mean-taken-off": WrongAnswer(
+            "the mean of the block is taken off first; NF4 divides, and nothing more, so that a "
+            "weight of 0 stays 0.",
+            lambda block, levels: _nf4_codes(block - block.mean(), levels),
+        ),
+        "norm": WrongAnswer(
+            "this divides by the norm of the block; NF4 divides by the largest absolute value.",
+            lambda block, levels: _nearest(block / np.linalg.norm(block), levels),
+        ),
+        "for-each-level": WrongAnswer(
+            "this gives the nearest weight of each level; expected the nearest level of each "
+            "weight: the least entry along the other axis.",
+            lambda block, levels: np.abs((block / np.abs(block).max())[:, None] - levels).argmin(
+                axis=0
+            ),
+        ),
     },
     canonical=_as_codes,
     question=(
@@ -171,6 +197,10 @@ BITS_PER_WEIGHT = Exercise(
         "bytes": WrongAnswer(
             "these are bytes per weight; expected bits.",
             lambda bits, block_size: (bits + 32 / block_size) / 8,
+        ),
+        "codes-shared-too": WrongAnswer(
+            "the bits of a code are divided by block_size too; each weight has a code of its own.",
+            lambda bits, block_size: (bits + 32) / block_size,
         ),
         "constant-in-the-block": WrongAnswer(
             "the constant is counted as one more weight that shares the bits; it is beside the "

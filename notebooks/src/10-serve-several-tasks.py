@@ -110,7 +110,7 @@ for T in (1, 2, 10, 100):
 # %% [markdown]
 # ## Add two voices, or switch between them
 #
-# Text books write several tasks as a sum, `W = W0 + sum_t s_t B_t A_t`. As a formula it is a layer,
+# Textbooks write several tasks as a sum, `W = W0 + sum_t s_t B_t A_t`. As a formula it is a layer,
 # and easy to build. But no letter in it says *which* task is meant.
 
 # %% exact
@@ -364,10 +364,11 @@ stacked = halves.concatenate_factors()
 print("the same as the package's:", np.allclose(stacked.delta_w, wanted, atol=1e-6))
 
 # %% [markdown]
-# Half of the update is wrong, in this layer. Is that so in all 24? And what if the two adapters had
-# started from the same A, and A had been frozen? Then both A are equal and the average is exact:
+# The error is half as large as the update that was asked for, in this layer.
 #
-# **Predict.** Below, the second line gives both voices the A of the first. What is it off by?
+# **Predict.** Is it so in all 24? And if the two adapters shared one frozen A and had trained B
+# alone: what would the average be off by then? The last line gives both voices the A of the
+# first.
 
 # %% to 1e-6
 every = layers_of(both.gpt)
@@ -380,9 +381,9 @@ print(f"in {len(offs)} layers: off by {min(offs):.2f} to {max(offs):.2f}")
 print(f"with one A for both: off by {off(mean_B @ A[0], wide_B @ np.vstack([A[0], A[0]])):.0e}")
 
 # %% [markdown]
-# That is why some federated methods freeze one A for everybody and train B alone: then the average
-# of the B is the average of the updates. These two voices did begin at the same random A, and
-# training moved them apart.
+# With one A the cross terms are the wanted terms. That is why some federated methods freeze one A
+# for everybody: then the average of the B is the average of the updates. These two voices did
+# begin at the same random A, and training moved them apart.
 #
 # Two warnings. An average of factors is not always a bad *model*: it is another one than you
 # asked for, so measure it. And an exact sum need not be a good one, as the table above shows.

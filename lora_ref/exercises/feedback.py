@@ -4,6 +4,7 @@ import inspect
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from types import CodeType
 from typing import Any
 
@@ -148,9 +149,9 @@ def _not_attempted(made: Sequence[Attempt]) -> bool:
 
 def _alike(one: Any, other: Any) -> bool:
     """Return whether two answers of one function, right or wrong, are equal to rounding."""
-    if isinstance(one, tuple) and isinstance(other, tuple):
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
         return len(one) == len(other) and all(map(_alike, one, other))
     try:
         return np.shape(one) == np.shape(other) and bool(np.allclose(one, other, rtol=1e-9, atol=0))
-    except (TypeError, ValueError):  # one of them is no number
-        return False
+    except (TypeError, ValueError):  # one of them is no number to NumPy
+        return isinstance(one, Fraction) and bool(one == other)

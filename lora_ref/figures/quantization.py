@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lora_ref.checks import Array
+from lora_ref.checks import Array, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, panels, style
@@ -84,5 +84,51 @@ def nf4(used: Mapping[Kind, Use], *, theme: str = "light") -> Picture:
         f"{NF4_BLOCK} a level serves {ranges['nf4']} of them ({ours.bits:.2f} of 4 bits are used), "
         f"one of int4 {ranges['int4']} ({even.bits:.2f} bits). The root mean square error is "
         f"{ours.error:.4f} against {even.error:.4f} standard deviations.",
+        theme,
+    )
+
+
+def number_lines(block: Array, *, theme: str = "light") -> Picture:
+    """Draw the levels of int4 and of NF4 as number lines, and to which each weight of a block goes.
+
+    The block is divided by its largest absolute value.
+    """
+    check_array("block in figures.number_lines", block, weights=None)
+    largest = float(np.abs(block).max())
+    if not largest:
+        raise LoraRefError("block in figures.number_lines is all zero, expected some weights")
+    x = np.sort(block) / largest
+    rows: tuple[tuple[Kind, str, float], ...] = (("int4", "int4", 1.0), ("nf4", "NF4", 0.0))
+    found = {kind: quantize(x, kind, block_size=None).dequantize() for kind, _, _ in rows}
+    with style(theme) as ink:
+        figure = blank(8.0, 4.6)
+        axes = figure.subplots()
+        axes.set_title("A level for every weight: even steps, or close where most weights are")
+        for kind, name, y in rows:
+            colour = ink.vermillion if kind == "int4" else ink.blue
+            levels = levels_of(kind)
+            gaps = np.diff(levels)
+            even = np.ptp(gaps) < 1e-6
+            wide = f"{gaps[0]:.3f}" if even else f"{gaps.min():.3f} to {gaps.max():.3f}"
+            axes.text(
+                -1, y + 0.56, f"{name}: {len(levels)} levels, steps of {wide}", color=colour,
+                fontsize=14, weight="bold", va="bottom",
+            )  # fmt: skip
+            axes.plot([-1, 1], [y, y], color=ink.grey, lw=1)
+            axes.vlines(levels, y - 0.07, y + 0.07, color=colour, lw=2.5)
+            for weight, level in zip(x, found[kind], strict=True):
+                axes.plot([weight, level], [y + 0.42, y + 0.08], color=colour, lw=0.9, alpha=0.6)
+            axes.plot(x, np.full(len(x), y + 0.42), "o", color=ink.text, ms=4)
+        axes.set(xlabel="weight / absmax of its block", xlim=(-1.06, 1.06), ylim=(-0.2, 1.85))
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+    error = {kind: np.linalg.norm(found[kind] - x) / np.linalg.norm(x) for kind in found}
+    used = {kind: len(np.unique(found[kind])) for kind in found}
+    return Picture(
+        figure,
+        f"The {len(x)} weights of a block and the levels that they are rounded to. The "
+        f"{len(levels_of('int4'))} of int4 stand in even steps and {used['int4']} are used; the "
+        f"{len(levels_of('nf4'))} of NF4 stand closer near 0 and {used['nf4']} are used. The "
+        f"relative error is {error['int4']:.3f} with int4 and {error['nf4']:.3f} with NF4.",
         theme,
     )

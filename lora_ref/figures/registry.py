@@ -19,6 +19,7 @@ from lora_ref.figures import (
     counts,
     diagram,
     lowrank,
+    multitask,
     products,
     quantization,
     study,
@@ -37,7 +38,7 @@ from lora_ref.suggestions import nearest_or_all
 from lora_ref.text_study import findings as text_findings
 from lora_ref.text_study.measures import STRENGTHS
 from lora_ref.training import SGD, Loss, Network, train
-from lora_ref.transformer.voices import base_model
+from lora_ref.transformer.voices import base_model, with_voices
 from lora_ref.walkthrough import article_layer
 
 Numbers = Mapping[str, Any]
@@ -234,6 +235,17 @@ def _uses() -> Numbers:
     return {"used": quantization.uses(np.random.default_rng(0).standard_normal((512, 512)))}
 
 
+def _block() -> Numbers:
+    return {"block": np.random.default_rng(1).standard_normal(64)}
+
+
+@cache
+def _two_voices() -> Numbers:
+    names = ("verse", "play")
+    block: Any = with_voices(base_model(), names, (1.0, 1.0)).gpt.blocks["0"]
+    return {"tasks": block.attention.v.tasks, "names": names}
+
+
 @cache
 def _judgements() -> Numbers:
     return {"judgements": [judge(claim) for claim in article().claims]}
@@ -397,6 +409,10 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             lambda: {"width": 4096, "r": RANK},
         ),
         "nf4": Entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
+        "number-lines": Entry(
+            "A block of weights on the levels of two kinds", quantization.number_lines, _block
+        ),
+        "cross-terms": Entry("What averaged factors multiply", multitask.cross_terms, _two_voices),
         "verdicts": Entry(
             "Every claim of the article and its verdict", claims.verdicts, _judgements
         ),

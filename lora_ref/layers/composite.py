@@ -84,7 +84,7 @@ class Composite(Layer):
             known = getattr(child, "keywords", ())  # a reader's own layer may declare none
             if isinstance(child, Composite):
                 own = {key: part.pop(key) for key in known if key in part}
-                parts[name] = {**own, "keywords": part}
+                parts[name] = {**own, "keywords": part} if part else own
                 continue
             for key in part:
                 if key not in known:

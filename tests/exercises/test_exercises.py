@@ -103,7 +103,7 @@ def decided(better, worse, limit=2, ddof=1):
 
 def mixed_batch_right(x, task, W0, A, B, scaling):
     y = x @ W0.T
-    for t in np.unique(task):
+    for t in {*task} - {-1}:
         rows = task == t
         y[rows] += scaling[t] * x[rows] @ A[t].T @ B[t].T
     return y
@@ -636,6 +636,28 @@ WRONG_ANSWERS = {
             scaling.sort(),
             mixed_batch_right(x, task, W0, A, B, scaling),
         )[1],
+        "sorted-and-left-so": lambda x, task, W0, A, B, scaling: np.concatenate(
+            [
+                mixed_batch_right(x[task == t], task[task == t], W0, A, B, scaling)
+                for t in (-1, *range(3))
+            ]
+        ),
+        "sorted-twice": lambda x, task, W0, A, B, scaling: mixed_batch_right(
+            x[task.argsort()], np.sort(task), W0, A, B, scaling
+        )[task.argsort()],
+        "no-task-is-the-last": lambda x, task, W0, A, B, scaling: (
+            x @ W0.T
+            + np.stack([scaling[t] * B[t] @ (A[t] @ row) for row, t in zip(x, task, strict=True)])
+        ),
+        "instead-of-added": lambda x, task, W0, A, B, scaling: np.where(
+            (task == -1)[:, None], x @ W0.T, mixed_batch_right(x, task, 0 * W0, A, B, scaling)
+        ),
+        "task-0-left-out": lambda x, task, W0, A, B, scaling: mixed_batch_right(
+            x, np.where(task > 0, task, -1), W0, A, B, scaling
+        ),
+        "no-task-is-zero": lambda x, task, W0, A, B, scaling: np.where(
+            task[:, None] >= 0, mixed_batch_right(x, task, W0, A, B, scaling), 0.0
+        ),
     },
     "combine": {
         "factors-added": lambda A, B, w: (added(w, A), added(w, B)),
@@ -651,6 +673,32 @@ WRONG_ANSWERS = {
             np.vstack([v * a for v, a in zip(w, A, strict=True)]),
             combine_right(A, B, w)[1],
         ),
+        "both-averaged": lambda A, B, w: (sum(A) / len(A), sum(B) / len(B)),
+        "both-averaged-with-weights": lambda A, B, w: (
+            added(w, A) / sum(w),
+            added(w, B) / sum(w),
+        ),
+        "roots-added": lambda A, B, w: (
+            added([abs(v) ** 0.5 * (1 if v > 0 else -1) for v in w], A),
+            added([abs(v) ** 0.5 for v in w], B),
+        ),
+        "sign-lost": lambda A, B, w: (
+            np.vstack([abs(v) ** 0.5 * a for v, a in zip(w, A, strict=True)]),
+            np.hstack([abs(v) ** 0.5 * b for v, b in zip(w, B, strict=True)]),
+        ),
+        "root-of-a-negative": lambda A, B, w: (
+            np.vstack([sqrt(v) * a for v, a in zip(w, A, strict=True)]),
+            np.hstack([sqrt(v) * b for v, b in zip(w, B, strict=True)]),
+        ),
+        "weights-over-their-sum": lambda A, B, w: combine_right(A, B, [v / sum(w) for v in w]),
+        "pairs-exchanged": lambda A, B, w: (
+            np.vstack(A),
+            np.hstack([v * b for v, b in zip(w[::-1], B[::-1], strict=True)]),
+        ),
+        "side-by-side": lambda A, B, w: (
+            np.concatenate(A, axis=1),
+            np.concatenate([v * b for v, b in zip(w, B, strict=True)]),
+        ),
     },
     "nf4-codes": {
         "absmax-forgotten": lambda block, levels: np.searchsorted(
@@ -661,13 +709,41 @@ WRONG_ANSWERS = {
         "largest-not-absolute": lambda block, levels: np.searchsorted(
             (levels[1:] + levels[:-1]) / 2, block / block.max()
         ),
-        "kind": lambda block, levels: list(codes_right(block, levels)),
+        "kind": lambda block, levels: codes_right(block, levels).astype(float),
+        "min-max": lambda block, levels: np.searchsorted(
+            (levels[1:] + levels[:-1]) / 2, 2 * (block - block.min()) / np.ptp(block) - 1
+        ),
+        "min-max-to-integers": lambda block, levels: np.rint(
+            15 * (block - block.min()) / np.ptp(block)
+        ).astype(np.uint8),
+        "from-minus-eight": lambda block, levels: codes_right(block, levels) - 8,
+        "place-among-the-levels": lambda block, levels: np.searchsorted(
+            levels, block / abs(block).max(), side="right"
+        ),
+        "mean-taken-off": lambda block, levels: codes_right(block - np.mean(block), levels),
+        "norm": lambda block, levels: np.searchsorted(
+            (levels[1:] + levels[:-1]) / 2, block / np.sqrt(sum(block**2))
+        ),
+        "for-each-level": lambda block, levels: np.array(
+            [np.abs(block / abs(block).max() - level).argmin() for level in levels]
+        ),
+        "steps-from-zero": lambda block, levels: np.round(block / abs(block).max() * 7).astype(int),
+        "sign-of-the-largest": lambda block, levels: np.searchsorted(
+            (levels[1:] + levels[:-1]) / 2, block / max(block, key=abs)
+        ),
     },
     "bits-per-weight": {
         "constants-forgotten": lambda bits, block_size: bits,
         "bytes-for-bits": lambda bits, block_size: bits + 4 / block_size,
         "constant-each": lambda bits, block_size: bits + 32,
-        "value": lambda bits, block_size: bits + 16 / block_size,
+        "float16-constants": lambda bits, block_size: bits + 2 * 8 / block_size,
+        "double-quantisation": lambda bits, block_size: (
+            bits + 8 / block_size + 32 / block_size / 256
+        ),
+        "two-constants": lambda bits, block_size: bits + 2 * 32 / block_size,
+        "codes-shared-too": lambda bits, block_size: bits / block_size + 32 / block_size,
+        "bytes": lambda bits, block_size: (bits * block_size + 32) / block_size / 8,
+        "value": lambda bits, block_size: bits + 24 / block_size,
     },
     "count": {
         "2-d-r-of-the-input": lambda shapes, r: sum(2 * r * n for m, n in shapes),
@@ -901,7 +977,15 @@ def test_roots_of_weights_are_no_way_to_share_them():
             np.hstack([w * b for w, b in zip(roots, B, strict=True)]),
         )
 
-    assert check("combine", rooted).result == "not-finite", "a weight may be negative"
+    said = check("combine", rooted)
+    assert said.result == "kind"
+    assert "nan, which the root of a negative weight is" in said.message
+
+
+def test_codes_may_be_a_list_bits_a_fraction_and_a_pair_a_list():
+    assert check("nf4-codes", lambda block, levels: codes_right(block, levels).tolist())
+    assert check("bits-per-weight", lambda bits, size: Fraction(bits * size + 32, size))
+    assert check("combine", lambda *arguments: [*combine_right(*arguments)])
 
 
 def test_where_a_softmax_overflows_a_sentence_says_why():

@@ -860,3 +860,41 @@ def test_trained_and_cut_are_the_means_of_the_study():
     assert "near: 93 % to 86 % at r = 1" in picture.alt
     with pytest.raises(LoraRefError, match=r"no shift with runs of lora-r and of weights"):
         draw("trained-and-cut", records=[one for one in SOME if one["method"] != "weights"])
+
+
+# ---------------------------------------------------------------------- levels, and factors
+
+
+def test_number_lines_lead_each_weight_to_its_nearest_level(rng):
+    block = rng.standard_normal(20)
+    picture = draw("number-lines", block=block)
+    (axes,) = picture.figure.axes
+    ways = [data(line) for line in axes.lines if len(line.get_xdata()) == 2]
+    falls = [(x, y) for x, y in ways if y[0] != y[1]]
+    assert len(falls) == 2 * len(block)
+    scaled = np.sort(block) / np.abs(block).max()
+    for kind, some in (("int4", falls[:20]), ("nf4", falls[20:])):
+        levels = levels_of(kind)
+        assert_allclose([x[0] for x, _ in some], scaled)
+        nearest = levels[np.abs(scaled[:, None] - levels).argmin(axis=1)]
+        assert_allclose([x[1] for x, _ in some], nearest, atol=1e-6)
+    assert "The 20 weights of a block" in picture.alt
+    with pytest.raises(LoraRefError, match="all zero, expected some weights"):
+        draw("number-lines", block=np.zeros(3))
+
+
+def test_cross_terms_says_how_far_averages_are_off(rng):
+    W0 = np.zeros((5, 7))
+    A, B = rng.standard_normal((2, 3, 7)), rng.standard_normal((2, 5, 3))
+    tasks = [LoRALinear(W0, A[t], B[t], alpha=6.0) for t in range(2)]
+    wanted = B[0] @ A[0] + B[1] @ A[1]
+    got = (B[0] + B[1]) / 2 @ (A[0] + A[1])
+    off = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
+    picture = draw("cross-terms", tasks=tasks, names=("one", "two"))
+    assert f"are off by {100 * off:.0f} %." in picture.alt
+    assert "rank 6 and give the two products B1 A1 and B2 A2 alone, off by 0 %" in picture.alt
+    assert "averaged: rank 3" in " ".join(words(picture.figure))
+    one_A = [tasks[0], LoRALinear(W0, A[0], B[1], alpha=6.0)]
+    assert "are off by 0 %." in draw("cross-terms", tasks=one_A, names=("one", "two")).alt
+    with pytest.raises(LoraRefError, match="not two of one shape and rank"):
+        draw("cross-terms", tasks=tasks[:1], names=("one",))

@@ -40,6 +40,20 @@ def logits(names, strengths):
     return voices.with_voices(voices.base_model(), names, strengths).gpt.forward(X)[0]
 
 
+def test_a_batch_may_have_a_voice_for_each_row_in_all_layers(weights):
+    both = voices.with_voices(voices.base_model(), ["one", "two"], [1.0, 1.0]).gpt
+    v, x = "attention.v", np.repeat(X, 3, axis=0)
+    task = np.repeat([[0], [1], [-1]], X.shape[1], axis=1)
+    keywords = {f"blocks.{i}.{v}.task": task for i in range(2)}
+    alone = {"q": np.where(task == 0, 0, -1), "fc1": np.where(task == 1, 0, -1)}  # one voice each
+    for i in range(2):
+        keywords[f"blocks.{i}.attention.q.task"] = alone["q"]
+        keywords[f"blocks.{i}.mlp.fc1.task"] = alone["fc1"]
+    got, _ = both.forward(x, keywords=keywords)
+    for row, strengths in zip(got, ([1.0, 0.0], [0.0, 1.0], [0.0, 0.0]), strict=True):
+        assert_allclose(row, logits(["one", "two"], strengths)[0], rtol=1e-4, atol=1e-5)
+
+
 def test_a_voice_is_off_at_0_and_as_trained_at_1(weights):
     base = voices.base_model()
     assert voices.voices() == ("one", "two")

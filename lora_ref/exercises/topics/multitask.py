@@ -1,5 +1,6 @@
 """Exercises of notebook 10: a batch of several tasks, and adapters combined."""
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -20,18 +21,30 @@ def _mixed_batch(
         for i in range(len(W0)):
             for j in range(x.shape[1]):
                 y[n, i] += W0[i, j] * x[n, j]
-                for k in range(len(A[t])):
+                for k in range(len(A[t]) if t >= 0 else 0):  # -1 is no task
                     y[n, i] += scaling[t] * B[t][i, k] * A[t][k, j] * x[n, j]
     return y
+
+
+def _grouped(
+    x: Array, task: Any, W0: Array, A: list[Array], B: list[Array], scaling: list[float]
+) -> tuple[Array, Any]:
+    """Return the right rows in the order of their tasks, and where each of them came from."""
+    order = np.argsort(task, kind="stable")
+    return _mixed_batch(x[order], task[order], W0, A, B, scaling), order
 
 
 def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
     ranks = [r, r + 1, r]  # tasks need not have the same rank
-    task = rng.permutation(np.resize([1, 2, 0], n)) if n > 1 else rng.integers(1, 3, size=1)
+    mixed = np.resize([1, 2, -1, 0], n)
+    task = rng.permutation(mixed) if n > 1 else rng.integers(1, 3, size=1)
+    # sorted rows would need no way back, and "the task of the first" has to be one
+    while n > 2 and (task[0] < 0 or (np.diff(task) >= 0).all()):
+        task = rng.permutation(mixed)
     return {
         "x": rng.standard_normal((n, in_features)),
-        "task": task,
+        "task": task.astype(np.int8),  # so few of them are sorted alike, stable or not
         "W0": rng.standard_normal((out_features, in_features)),
         "A": [rng.standard_normal((rank, in_features)) for rank in ranks],
         "B": [rng.standard_normal((out_features, rank)) for rank in ranks],
@@ -42,9 +55,10 @@ def _draw_mixed_batch(rng: np.random.Generator, n: int) -> Arguments:
 MIXED_BATCH = Exercise(
     "10",
     "a batch in which each row has its own task",
-    "Row n of x (n, in_features) belongs to task[n], a whole number. Return y (n, out_features):\n"
-    "W0 x for all rows, plus scaling[t] B[t] (A[t] x) with the row's own t. A, B and scaling are\n"
-    "lists, and the tasks' ranks differ.",
+    "Row n of x (n, in_features) belongs to task[n], a whole number; -1 is none, W0 alone. Return\n"
+    "y (n, out_features) in the order of the rows: W0 x for all of them, plus scaling[t] B[t]\n"
+    "(A[t] x) with the row's own t. A, B and scaling are lists, and the tasks' ranks differ. A\n"
+    "loop over the tasks is welcome, one over the rows is not.",
     _mixed_batch,
     _draw_mixed_batch,
     {
@@ -57,6 +71,37 @@ MIXED_BATCH = Exercise(
         "first-row's-task": WrongAnswer(
             "all rows get the task of the first one. Right only for batch size 1.",
             lambda x, task, *layer: _mixed_batch(x, np.full_like(task, task[0]), *layer),
+        ),
+        "sorted-and-left-so": WrongAnswer(
+            "the rows are right and stand in the order of their tasks; y belongs to the rows of x "
+            "in their own order.",
+            lambda *arguments: _grouped(*arguments)[0],
+        ),
+        "sorted-twice": WrongAnswer(
+            "sorted by task, and then put back with the same order as if it were its own inverse. "
+            "Row i of the sorted batch was row order[i]: where does it go?",
+            lambda *arguments: _grouped(*arguments)[0][_grouped(*arguments)[1]],
+        ),
+        "no-task-is-the-last": WrongAnswer(
+            "rows of task -1 get the last task: A[-1] is the last entry of a list. They go through "
+            "W0 alone.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(x, task % len(A), W0, A, B, scaling),
+        ),
+        "instead-of-added": WrongAnswer(
+            "rows that have a task lose W0 x: the update takes its place; it has to be added.",
+            lambda x, task, W0, A, B, scaling: np.where(
+                np.asarray(task)[:, None] >= 0,
+                _mixed_batch(x, task, 0 * W0, A, B, scaling),
+                x @ W0.T,
+            ),
+        ),
+        "task-0-left-out": WrongAnswer(
+            "rows of task 0 go through W0 alone; tasks are counted from 0, and -1 is none.",
+            lambda x, task, *layer: _mixed_batch(x, np.where(task == 0, -1, task), *layer),
+        ),
+        "no-task-is-zero": WrongAnswer(
+            "rows of task -1 come out as zero; they go through W0 like all the others.",
+            lambda x, task, *layer: _mixed_batch(x, task, *layer) * (task >= 0)[:, None],
         ),
         "task-0": WrongAnswer(
             "all rows get task 0.",
@@ -83,6 +128,17 @@ MIXED_BATCH = Exercise(
         ),
     },
     batched=True,
+    question=(
+        "ten rows belong to three tasks. How many products with W0 do you need, and how\n"
+        "many with an A? And what would A[-1] be?"
+    ),
+    hints=(
+        "Which part of y is the same for every row, whatever its task is? Begin with it.",
+        "For one t, find the rows that are its own. What remains is one small layer on fewer "
+        "rows; a task that has no row has nothing to do, and neither has -1.",
+        "One line for all rows; a loop over the tasks; in it, a choice of rows, two products with "
+        "the factors and the scaling, and an addition to these rows of y and no others.",
+    ),
 )
 
 
@@ -109,12 +165,16 @@ def _draw_combine(rng: np.random.Generator, n: int) -> Arguments:
 
 def _product(answer: object) -> Array:
     """Return B A of an answer A, B: every pair with the right product is a right answer."""
-    if not isinstance(answer, tuple) or len(answer) != 2:
+    if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise LoraRefError(f"it returns {type_name(answer)}, expected two arrays: return A, B")
     A, B = answer
     if type(A) is not np.ndarray or type(B) is not np.ndarray:
         raise LoraRefError(
             f"it returns {type_name(A)} and {type_name(B)}, expected two arrays, A and B"
+        )
+    if "c" in (A.dtype.kind, B.dtype.kind):
+        raise LoraRefError(
+            "A and B hold complex numbers, expected real ones; a root of a negative weight is one"
         )
     if A.dtype.kind not in "fiu" or B.dtype.kind not in "fiu":
         raise LoraRefError(f"A has dtype {A.dtype} and B {B.dtype}, expected numbers")
@@ -127,12 +187,24 @@ def _product(answer: object) -> Array:
         raise LoraRefError(
             f"A has shape {A.shape} and B {B.shape}: with so large a rank, nothing is saved"
         )
+    if np.isnan(A).any() and np.isnan(B).any():
+        raise LoraRefError(
+            "A and B hold nan, which the root of a negative weight is; weights here may be negative"
+        )
     product: Array = B @ A
     return product
 
 
-def _weighted(weights: list[float], arrays: list[Array]) -> list[Array]:
+def _weighted(weights: Any, arrays: list[Array]) -> list[Array]:
     return [weight * array for weight, array in zip(weights, arrays, strict=True)]
+
+
+def _roots(weights: list[float]) -> Array:
+    return np.sqrt(np.abs(weights))
+
+
+def _signed_roots(weights: list[float]) -> Array:
+    return np.sign(weights) * _roots(weights)
 
 
 COMBINE = Exercise(
@@ -163,6 +235,56 @@ COMBINE = Exercise(
             "B[0] A[1] that nobody trained.",
             lambda A, B, weights: (np.mean(A, axis=0), np.sum(_weighted(weights, B), axis=0)),
         ),
+        "both-averaged": WrongAnswer(
+            "A is the mean of the A, and B the mean of the B; the weights are missing, and the "
+            "product has terms B[0] A[1] that nobody trained.",
+            lambda A, B, weights: (np.mean(A, axis=0), np.mean(B, axis=0)),
+        ),
+        "both-averaged-with-weights": WrongAnswer(
+            "A and B are weighted means. Their product has terms B[0] A[1] that nobody trained, "
+            "and squared weights.",
+            lambda A, B, weights: (
+                np.average(A, axis=0, weights=weights),
+                np.average(B, axis=0, weights=weights),
+            ),
+        ),
+        "roots-added": WrongAnswer(
+            "the root of each weight goes into A and into B, and then the factors are added. That "
+            "keeps the rank, as `linear` of PEFT does, and brings in terms B[0] A[1] that nobody "
+            "trained.",
+            lambda A, B, weights: (
+                np.sum(_weighted(_signed_roots(weights), A), axis=0),
+                np.sum(_weighted(_roots(weights), B), axis=0),
+            ),
+        ),
+        "sign-lost": WrongAnswer(
+            "right but for the sign of a negative weight: its root is in A and in B, of its size "
+            "alone or with the sign in both.",
+            lambda A, B, weights: _combine(A, B, [abs(weight) for weight in weights]),
+        ),
+        "root-of-a-negative": WrongAnswer(
+            "a weight may be negative, and math.sqrt refuses it. Does a weight have to be shared "
+            "between A and B at all?",
+            lambda A, B, weights: _combine(
+                _weighted([sqrt(weight) for weight in weights], A),
+                B,
+                [sqrt(weight) for weight in weights],
+            ),
+        ),
+        "weights-over-their-sum": WrongAnswer(
+            "the weights are divided by their sum. They are to be taken as they are: they need not "
+            "add up to 1, and one may be negative.",
+            lambda A, B, weights: _combine(A, B, [weight / sum(weights) for weight in weights]),
+        ),
+        "pairs-exchanged": WrongAnswer(
+            "A and B are stacked in different orders, so each B meets the A of another adapter.",
+            lambda A, B, weights: (np.vstack(A[::-1]), np.hstack(_weighted(weights, B))),
+        ),
+        "side-by-side": WrongAnswer(
+            "A beside A and B on top of B: the stack is turned. Which axis of A is counted by r, "
+            "and which of B?",
+            lambda A, B, weights: (np.hstack(A), np.vstack(_weighted(weights, B))),
+        ),
         "weights-twice": WrongAnswer(
             "the weights are in A and in B, so they are squared in the product.",
             lambda A, B, weights: _combine(_weighted(weights, A), B, weights),
@@ -177,6 +299,18 @@ COMBINE = Exercise(
     },
     canonical=_product,
     canonical_name="B A: ",
+    question=(
+        "two adapters of rank 2 are to be one. Which rank does the sum of their updates\n"
+        "have, in general? Can a pair of the old shapes hold it?"
+    ),
+    hints=(
+        "B A is a sum of outer products, a column of B times a row of A. Which outer products "
+        "does the wanted sum have, and how many?",
+        "Every row of A has to meet its own column of B and no other. Where do the pairs have to "
+        "stand in one long A and one wide B?",
+        "Two calls that join a list of arrays, one along the axis that A counts by r and one "
+        "along the axis that B does; a weight goes to one side of its pair.",
+    ),
 )
 
 ALL = (MIXED_BATCH, COMBINE)

@@ -1,5 +1,6 @@
 """Exercises of notebook 11: the nearest level of NF4, and what a weight takes."""
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,18 @@ def _draw_block(rng: np.random.Generator, n: int) -> Arguments:
 
 def _nearest(values: Array, levels: Array) -> Any:
     return np.abs(values[:, None] - levels).argmin(axis=1)
+
+
+def _spread(block: Array) -> Array:
+    """Return a block moved and stretched so that it reaches from -1 to 1."""
+    return np.asarray(2 * (block - block.min()) / (block.max() - block.min()) - 1)
+
+
+def _as_codes(answer: Any) -> Any:
+    """Return a list of whole numbers as an array: it says the same."""
+    if isinstance(answer, list | tuple) and all(isinstance(n, int | np.integer) for n in answer):
+        return np.array(answer, np.int64)
+    return answer
 
 
 NF4_CODES = Exercise(
@@ -72,7 +85,74 @@ NF4_CODES = Exercise(
             "these are the levels; expected their indices.",
             lambda block, levels: levels[_nf4_codes(block, levels)],
         ),
+        "min-max": WrongAnswer(
+            "this moves and stretches the block until it reaches from -1 to 1. That is min-max "
+            "scaling, which needs two constants a block and moves the zero; NF4 has one.",
+            lambda block, levels: _nearest(_spread(block), levels),
+        ),
+        "min-max-to-integers": WrongAnswer(
+            "these are 16 even steps from the least weight to the largest; levels are not used.",
+            lambda block, levels: np.rint(7.5 * (_spread(block) + 1)).astype(int),
+        ),
+        "from-minus-eight": WrongAnswer(
+            "the codes are counted from -8, as those of a signed integer; an index into levels "
+            "begins at 0.",
+            lambda block, levels: _nf4_codes(block, levels) - 8,
+        ),
+        "steps-from-zero": WrongAnswer(
+            "these are whole numbers of even steps, from -7 to 7, and no indices; levels are not "
+            "used.",
+            lambda block, levels: np.rint(7 * block / np.abs(block).max()).astype(int),
+        ),
+        "sign-of-the-largest": WrongAnswer(
+            "this divides by the weight of the largest absolute value, with its sign; where it is "
+            "negative, all signs turn.",
+            lambda block, levels: _nearest(block / block[np.abs(block).argmax()], levels),
+        ),
+        "levels-moved-by-one": WrongAnswer(
+            "every code is one too large: levels are counted from 0.",
+            lambda block, levels: _nf4_codes(block, levels) + 1,
+        ),
+        "from-minus-seven": WrongAnswer(
+            "the codes are counted from the level 0, which has the index 7; an index into levels "
+            "begins at 0.",
+            lambda block, levels: _nf4_codes(block, levels) - 7,
+        ),
+        "place-among-the-levels": WrongAnswer(
+            "this counts the levels up to the weight, as numpy.digitize does; the nearest level "
+            "may lie on either side, and is counted from 0.",
+            lambda block, levels: np.digitize(block / np.abs(block).max(), levels),
+        ),
+        "mean-taken-off": WrongAnswer(
+            "the mean of the block is taken off first; NF4 divides, and nothing more, so that a "
+            "weight of 0 stays 0.",
+            lambda block, levels: _nf4_codes(block - block.mean(), levels),
+        ),
+        "norm": WrongAnswer(
+            "this divides by the norm of the block; NF4 divides by the largest absolute value.",
+            lambda block, levels: _nearest(block / np.linalg.norm(block), levels),
+        ),
+        "for-each-level": WrongAnswer(
+            "this gives the nearest weight of each level; expected the nearest level of each "
+            "weight: the least entry along the other axis.",
+            lambda block, levels: np.abs((block / np.abs(block).max())[:, None] - levels).argmin(
+                axis=0
+            ),
+        ),
     },
+    canonical=_as_codes,
+    question=(
+        "the largest of a block in absolute value is -2. Which code does it get, and\n"
+        "what becomes of a weight of exactly 0?"
+    ),
+    hints=(
+        "After the division, where does the block lie, and where do the levels lie?",
+        "Nearest is the level of the smallest distance. How can all distances, of every weight "
+        "from every level, stand in one table? Or: at which numbers does the nearest level change?",
+        "With a table: one axis for the weights, one for the levels, and the place of the least "
+        "entry along one of them. With thresholds: the 15 middles of neighbouring levels, and a "
+        "search among those.",
+    ),
 )
 
 
@@ -97,6 +177,36 @@ BITS_PER_WEIGHT = Exercise(
         "constants-forgotten": WrongAnswer(
             "the constants of the blocks are not counted.", lambda bits, block_size: float(bits)
         ),
+        "float16-constants": WrongAnswer(
+            "the constant of a block is counted with 16 bits; a float32 has more.",
+            lambda bits, block_size: bits + 16 / block_size,
+        ),
+        "double-quantisation": WrongAnswer(
+            "these are constants of 8 bits with a float32 for every 256 of them, which is double "
+            "quantisation; here each block has a float32 of its own.",
+            lambda bits, block_size: bits + 8 / block_size + 32 / (256 * block_size),
+        ),
+        "eight-bit-constants": WrongAnswer(
+            "the constant of a block is counted with 8 bits; a float32 has more.",
+            lambda bits, block_size: bits + 8 / block_size,
+        ),
+        "two-constants": WrongAnswer(
+            "two constants a block are counted, as min-max scaling needs them; absmax is one.",
+            lambda bits, block_size: bits + 64 / block_size,
+        ),
+        "bytes": WrongAnswer(
+            "these are bytes per weight; expected bits.",
+            lambda bits, block_size: (bits + 32 / block_size) / 8,
+        ),
+        "codes-shared-too": WrongAnswer(
+            "the bits of a code are divided by block_size too; each weight has a code of its own.",
+            lambda bits, block_size: (bits + 32) / block_size,
+        ),
+        "constant-in-the-block": WrongAnswer(
+            "the constant is counted as one more weight that shares the bits; it is beside the "
+            "weights, and the bits are per weight.",
+            lambda bits, block_size: (bits * block_size + 32) / (block_size + 1),
+        ),
         "bytes-for-bits": WrongAnswer(
             "a float32 has 4 bytes, and 32 bits.", lambda bits, block_size: bits + 4 / block_size
         ),
@@ -114,6 +224,14 @@ BITS_PER_WEIGHT = Exercise(
         ),
     },
     folded=True,
+    canonical=lambda answer: float(answer) if isinstance(answer, Fraction) else answer,
+    question=("does a smaller block take more bits per weight, or fewer? What do you get for it?"),
+    hints=(
+        "Take one block of 64 and count everything that is stored for it.",
+        "The constant is stored once a block. How large a part of it is a single weight's?",
+        "The bits of one weight, plus a share: the size of the constant over the number of weights "
+        "that share it.",
+    ),
 )
 
 ALL = (NF4_CODES, BITS_PER_WEIGHT)

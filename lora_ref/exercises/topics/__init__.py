@@ -10,6 +10,7 @@ from lora_ref.exercises.topics import (
     quantization,
     rank,
     rounding,
+    scaling_and_rates,
     update,
 )
 
@@ -18,7 +19,9 @@ ALL = (
     *rank.ALL,
     *update.ALL,
     *gradients.ALL,
-    *init_and_step.ALL,
+    init_and_step.START,
+    *scaling_and_rates.ALL,
+    init_and_step.STEP,
     *adapter_and_dora.ALL,
     *multitask.ALL,
     *quantization.ALL,

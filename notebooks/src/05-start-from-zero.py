@@ -77,6 +77,7 @@ for step in range(4):
     sizes = [np.linalg.norm(M) for M in (grad_A, grad_B, s * B @ A)]
     print("step {}: grad_A {:.3f}, grad_B {:.3f}, update {:.3f}".format(step, *sizes))
     A, B = A - lr * grad_A, B - lr * grad_B
+yours = s * B @ A
 print("grad_A of step 0 is exactly zero:", not np.any(s * np.zeros_like(B).T @ G))
 
 # %% [markdown]
@@ -92,7 +93,7 @@ print("the same A:", np.array_equal(layer.A, A_drawn))
 print("y is that of W0, bit for bit:", np.array_equal(layer.forward(x)[0], x @ W0.T))
 for _ in range(4):
     layer, _ = sgd_step(layer, x, (layer.forward(x)[0] - target) / len(x), lr)
-print("after four steps the same as yours:", np.allclose(layer.delta_w, s * B @ A))
+print("after four steps the same as yours:", np.allclose(layer.delta_w, yours))
 
 # %% [markdown]
 # > **Remember.** At B = 0 the gradient of A is exactly zero and that of B is not, so B moves first.

@@ -101,6 +101,11 @@ START = Exercise(
             "the standard deviation is squared here: NumPy's `scale` is not a variance.",
             _start_with(0.02**2),
         ),
+        "mean-for-width": WrongAnswer(
+            "0.02 is the mean here, and the standard deviation is 1: the first argument of "
+            "`normal` is loc.",
+            lambda out, in_, r, rng: (rng.normal(0.02, size=(r, in_)), np.zeros((out, r))),
+        ),
         "width-forgotten": WrongAnswer(
             "the standard deviation of A is 1 here; that of the task is missing.", _start_with(1.0)
         ),
@@ -115,6 +120,11 @@ START = Exercise(
         "uniform": WrongAnswer(
             "A is uniform between -0.02 and 0.02, expected a normal distribution.",
             lambda out, in_, r, rng: (rng.uniform(-0.02, 0.02, (r, in_)), np.zeros((out, r))),
+        ),
+        "uniform-above-0": WrongAnswer(
+            "A is uniform between 0 and 0.02: `rng.random` knows no other distribution, and its "
+            "mean is not 0.",
+            lambda out, in_, r, rng: (0.02 * rng.random((r, in_)), np.zeros((out, r))),
         ),
         "equal-rows": WrongAnswer(
             f"one row is drawn and repeated: {ONE_DIRECTION}",

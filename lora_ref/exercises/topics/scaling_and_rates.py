@@ -174,6 +174,10 @@ COMPENSATING_RATES = Exercise(
             "alpha is unchanged, so already the first update is p q times too large.",
             _with(alpha=lambda p, q: 1.0),
         ),
+        "alpha-squared": WrongAnswer(
+            "alpha makes up for p q twice; it stands in front of B A once.",
+            _with(alpha=lambda p, q: (p * q) ** -2),
+        ),
         "alpha-by-one": WrongAnswer(
             "alpha makes up for one of the two factors only.", _with(alpha=lambda p, q: 1 / p)
         ),
@@ -206,9 +210,25 @@ COMPENSATING_RATES = Exercise(
             "this leads back: it is right if the first training began from p A and q B.",
             _with(lambda name: -_right_power(name), alpha=lambda p, q: p * q),
         ),
+        "undone-and-not-squared": WrongAnswer(
+            "this leads back, from p A and q B to A and B, and it treats SGD like Adam.",
+            _with(_always(-1), alpha=lambda p, q: p * q),
+        ),
+        "exchanged-and-not-squared": WrongAnswer(
+            "p and q are exchanged in the learning rates, and SGD is treated like Adam.",
+            _with(_always(1), rates=lambda p, q: (q, p)),
+        ),
         "one-factor": WrongAnswer(
             "both learning rates are multiplied by p q; each factor has a number of its own.",
-            _with(rates=lambda p, q: (p * q, p * q)),
+            _with(_always(1), rates=lambda p, q: (p * q, p * q)),
+        ),
+        "A-alone": WrongAnswer(
+            "the learning rate of B is unchanged, though B is q times as large.",
+            _with(rates=lambda p, q: (p, 1.0)),
+        ),
+        "B-alone": WrongAnswer(
+            "the learning rate of A is unchanged, though A is p times as large.",
+            _with(rates=lambda p, q: (1.0, q)),
         ),
         "gradients-only": WrongAnswer(
             "for SGD these make the steps as long as before. But p A has to move p times as far "

@@ -12,7 +12,15 @@ from lora_ref.figures.lowrank import errors_by_rank
 from lora_ref.figures.quantization import uses
 from lora_ref.figures.registry import FIGURES, Entry, entry
 from lora_ref.figures.style import THEMES
-from lora_ref.figures.training import descent, first_steps, learning_order, losses_by_rank, start_up
+from lora_ref.figures.training import (
+    FirstStep,
+    descent,
+    first_steps,
+    kept_by_rank,
+    learning_order,
+    losses_by_rank,
+    start_up,
+)
 from lora_ref.figures.write import FORMATS, PAGES, STUDY, save, save_figures, save_study
 
 __all__ = [
@@ -22,11 +30,13 @@ __all__ = [
     "STUDY",
     "THEMES",
     "Entry",
+    "FirstStep",
     "Picture",
     "descent",
     "entry",
     "errors_by_rank",
     "first_steps",
+    "kept_by_rank",
     "learning_order",
     "losses_by_rank",
     "memories",

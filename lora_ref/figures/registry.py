@@ -37,7 +37,7 @@ from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
 from lora_ref.text_study import findings as text_findings
 from lora_ref.text_study.measures import STRENGTHS
-from lora_ref.training import SGD, Loss, Network, train
+from lora_ref.training import SGD, AdamW, Loss, Network, train
 from lora_ref.transformer.voices import base_model, with_voices
 from lora_ref.walkthrough import article_layer
 
@@ -123,7 +123,7 @@ def _starts() -> Numbers:
 
     def path(start: initializers.Initializer) -> training.Norms:
         layer = LoRALinear.init(W0, 4, 8, np.random.default_rng(1), initializer=start)
-        return training.first_steps(layer, x, x @ (W0 + shift).T, lr=0.02, steps=16)
+        return training.first_steps(layer, x, x @ (W0 + shift).T, lr=0.02, steps=3)
 
     named = {
         "B = 0, A random": initializers.kaiming_uniform,
@@ -131,6 +131,33 @@ def _starts() -> Numbers:
         "both zero": initializers.both_zero,
     }
     return {"starts": {name: path(start) for name, start in named.items()}}
+
+
+@cache
+def _kept() -> Numbers:
+    out_features, in_features, n, alpha, seeds = 64, 256, 128, 16.0, range(5)
+    optimizer = AdamW(1e-4, weight_decay=0)
+    rules = {"alpha alone": 0.0, "alpha / sqrt(r)": 0.5, "alpha / r": 1.0}
+    found = {}
+    for name, power in rules.items():
+        fall, size = {}, {}
+        for r in (4, 8, 16, 32, 64):
+            falls, sizes = [], []
+            for seed in seeds:
+                rng = np.random.default_rng(seed)
+                x = rng.standard_normal((n, in_features))
+                g = rng.standard_normal((n, out_features))
+                W0 = np.zeros((out_features, in_features))
+                layer = LoRALinear.init(W0, r, r * alpha / r**power, rng)
+                _, grads = layer.backward(g, layer.forward(x)[1])
+                state = optimizer.init_state(layer.trainable)
+                moved, _ = optimizer.step(layer.trainable, grads, state)
+                update = layer.with_params(moved).delta_w
+                falls.append(-np.sum(g * (x @ update.T)))
+                sizes.append(np.linalg.norm(update))
+            fall[r], size[r] = float(np.mean(falls)), float(np.mean(sizes))
+        found[name] = training.FirstStep(fall, size)
+    return {"first": found, "optimizer": "Adam"}
 
 
 @cache
@@ -350,6 +377,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             "Error of the gradient check against its step", training.gradient_check, _checks
         ),
         "start-up": Entry("What moves first", training.start_up, _starts),
+        "kept-by-rank": Entry(
+            "What divides alpha, and what it keeps", training.kept_by_rank, _kept
+        ),
         "descent": Entry("Training, and the least loss of each rank", training.descent, _descents),
         "learning-order": Entry(
             "Directions are learned one after the other", training.learning_order, _learning_order

@@ -148,7 +148,11 @@ def start_up(starts: Mapping[str, Norms], *, theme: str = "light") -> Picture:
 
 
 def descent(
-    losses: Mapping[str, Sequence[float]], floors: Mapping[str, float], *, theme: str = "light"
+    losses: Mapping[str, Sequence[float]],
+    floors: Mapping[str, float],
+    *,
+    title: str = "",
+    theme: str = "light",
 ) -> Picture:
     """Draw how the loss falls with the steps of training, and the least that can be reached.
 
@@ -177,7 +181,7 @@ def descent(
                     f"least for {name}", (len(values) - 1, floors[name]), xytext=(0, -5),
                     textcoords="offset points", ha="right", va="top",
                 )  # fmt: skip
-        axes.set(xlabel="step", ylabel="loss", xlim=(0, None))
+        axes.set(title=title, xlabel="step", ylabel="loss", xlim=(0, None))
         lowest = min(min(values) for values in (*losses.values(), floors.values()) if len(values))
         axes.set_ylim(lowest / 2, None)
         legend_above(figure, ncols=len(losses))
@@ -295,3 +299,59 @@ def losses_by_rank(
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
+
+
+class FirstStep(NamedTuple):
+    """What a first step from B = 0 does, for each rank."""
+
+    fall: Mapping[int, float]  # of the loss
+    size: Mapping[int, float]  # of the update
+
+
+def kept_by_rank(
+    first: Mapping[str, FirstStep], *, optimizer: str = "Adam", theme: str = "light"
+) -> Picture:
+    """Draw what a first step does as the rank grows, relative to the smallest rank.
+
+    `first` holds by name one to three rules for the scaling; each has the same ranks, two or more.
+    """
+    if not 1 <= len(first) <= 3:
+        raise LoraRefError(f"first in figures.kept_by_rank has {len(first)} rules, expected 1 to 3")
+    for name, measured in first.items():
+        for values in measured:
+            if len(values) < 2 or not min(values.values()) > 0 or min(values) < 1:
+                raise LoraRefError(
+                    f"{name!r} in figures.kept_by_rank has fewer than two ranks, a rank below 1, "
+                    "or a value that is not above 0"
+                )
+    said = []
+    with style(theme) as ink:
+        figure = blank()
+        panel = panels(figure, 1, 2, sharey=True)
+        looks = ((ink.grey, ":^"), (ink.vermillion, "--s"), (ink.blue, "-o"))
+        for axes, part, title in zip(
+            panel, FirstStep._fields, ("fall of the loss", "size of the update"), strict=True
+        ):
+            axes.axhline(1, color=ink.text, lw=1.2)
+            growth = []
+            for (name, measured), (colour, line) in zip(first.items(), looks, strict=False):
+                values = getattr(measured, part)
+                ranks = sorted(values)
+                shown = [values[r] / values[ranks[0]] for r in ranks]
+                axes.plot(ranks, shown, line, color=colour, label=name)
+                growth.append(f"{shown[-1]:.2g} times as large under {name}")
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log", base=2)
+            axes.set_xticks(ranks, [str(r) for r in ranks])
+            axes.minorticks_off()
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.set(title=title, xlabel="rank r")
+            said.append(f"the {title} is {listed(growth)}")
+        panel[0].set_ylabel(f"{optimizer}'s first step, over that at r = {ranks[0]}")
+        legend_above(figure, ncols=len(first))
+    return Picture(
+        figure,
+        f"{optimizer}'s first step, from r = {ranks[0]} to r = {ranks[-1]} with the same alpha: "
+        f"{'; '.join(said)}.",
+        theme,
+    )

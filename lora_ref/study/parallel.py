@@ -27,7 +27,7 @@ def workers(processes: int | None, jobs: int) -> "Iterator[Executor | None]":
     is killed raises LoraRefError.
     """
     if processes is None:
-        processes = 1 if jobs <= FEW else _cores()
+        processes = 1 if jobs <= FEW else cores()
     processes = min(as_count("processes in study", processes), jobs)
     with interrupted_once():
         if processes <= 1:
@@ -101,7 +101,7 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -6,6 +6,7 @@ For maintainers, in a checkout; it takes about two hours on two cores.
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,10 @@ def _read(name: str, otherwise: Any) -> Any:
 
 
 def _write(name: str, content: Any) -> None:
-    write_whole(HERE / name, json.dumps(content, indent=1) + "\n")
+    """Write each record on a line of its own."""
+    text = json.dumps(content, indent=1)
+    short = re.sub(r"(?<=[\[{,])\n {4,}|\n {3,}(?=[\]}])", " ", text)
+    write_whole(HERE / name, short + "\n")
 
 
 if __name__ == "__main__":

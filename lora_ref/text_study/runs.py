@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import Params
-from lora_ref.study.parallel import map_unordered, workers
+from lora_ref.study.parallel import cores, map_unordered, workers
 from lora_ref.text_study import measures
 from lora_ref.text_study.methods import METHODS, RANKS
 from lora_ref.training import AdamW, DivergedError, Network, cosine, train
@@ -152,7 +152,7 @@ def tune(folder: Path, methods: Sequence[str] = tuple(METHODS)) -> dict[str, dic
         for name in methods
         for k in range(*((-3, 4) if name in WIDE else (-1, 2)))
     }
-    with workers(None, 100) as pool:
+    with workers(cores(), len(wanted)) as pool:
         while wanted:
             work = [
                 (name, new, seed, k, folder)
@@ -186,7 +186,7 @@ def run(folder: Path, rates: Mapping[str, float], methods: Iterable[str]) -> lis
         (name, new, seed, k, folder)
         for (name, k), new, seed in product(steps.items(), NEW, range(SEEDS))
     ]
-    with workers(None, len(work)) as pool:
+    with workers(cores(), len(work)) as pool:
         done = list(map_unordered(run_one, work, pool, "study on text, runs"))
     order = list(METHODS)
     return sorted(done, key=lambda r: (NEW.index(r["text"]), order.index(r["method"]), r["seed"]))
@@ -236,6 +236,6 @@ def rescale_all(folder: Path, lr: float) -> list[Record]:
     """Compare the two parametrizations on both texts with every seed."""
     k = round(np.log2(lr / rate(0)))
     work = [(new, seed, k, folder) for new, seed in product(NEW, range(SEEDS))]
-    with workers(None, len(work)) as pool:
+    with workers(cores(), len(work)) as pool:
         done = list(map_unordered(rescaled, work, pool, "rescaled, runs"))
     return sorted(done, key=lambda r: (NEW.index(r["text"]), r["seed"]))

@@ -433,7 +433,8 @@ for name in voices():
 #
 # Each exercise in this course is a function to write. `show` prints the task, `check` calls your
 # function with random numbers and says what is right or which mistake it sees. If you are stuck,
-# `from lora_ref.exercises import hint` and `print(hint("dial"))`. But first, without a grade: **make it write your own
+# `from lora_ref.exercises import hint` and `print(hint("dial"))`. But first, without a grade:
+# **make it write your own
 # sentences.** Change `report` above, run all cells below it, and see how far eighty steps go.
 #
 # ### `dial`: the knob

@@ -23,6 +23,9 @@ from lora_ref.exercises.attempt import attempts
 from lora_ref.exercises.exercise import LOOPS
 from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
 from lora_ref.exercises.restrictions import used
+from lora_ref.layers import LoRALinear
+from lora_ref.ops import mean_squared_error, mean_squared_error_backward
+from lora_ref.training import SGD, AdamW, Loss, Network, train
 
 NOTEBOOKS = [f"{number:02d}" for number in range(1, 14)]
 
@@ -131,6 +134,15 @@ def start_right(out_features, in_features, r, rng):
     return rng.normal(0, 0.02, (r, in_features)), np.zeros((out_features, r))
 
 
+def start_by_columns(out_features, in_features, r, rng):
+    return rng.normal(0, 0.02, (in_features, r)).T, np.zeros((out_features, r))
+
+
+def compensated(alpha, lr_A, lr_B, p, q, optimizer):
+    power = 2 if optimizer == "SGD" else 1
+    return alpha / (p * q), lr_A * p**power, lr_B * q**power
+
+
 def sorted_in_place(s, r):
     s.sort()
     return np.sqrt(np.sum(s[: len(s) - r] ** 2))
@@ -218,6 +230,7 @@ RIGHT_ANSWERS = {
     "grad-x": lambda g, W0, A, B, alpha: g @ (W0 + s_of(A, alpha) * B @ A),
     "start": start_right,
     "scaling": lambda alpha, r, stabilized: alpha / (sqrt(r) if stabilized else r),
+    "compensating-rates": compensated,
     "step": step_right,
     "causal-mask": attention_weights_of,
     "softmax-gradient": softmax_gradient_right,
@@ -402,9 +415,28 @@ WRONG_ANSWERS = {
             np.zeros((m, r)),
         ),
         "value": lambda m, n, r, rng: (
-            np.random.default_rng(1).normal(0, 0.02, (r, n)),
+            np.random.default_rng(7).normal(0, 0.02, (r, n)),
             np.zeros((m, r)),
         ),
+        "seed-0": lambda m, n, r, rng: start_right(m, n, r, np.random.default_rng(0)),
+        "equal-rows": lambda m, n, r, rng: (
+            np.vstack([rng.normal(0, 0.02, (1, n))] * r),
+            np.zeros((m, r)),
+        ),
+        "one-number": lambda m, n, r, rng: (
+            np.ones((r, n)) * rng.normal(0, 0.02),
+            np.zeros((m, r)),
+        ),
+        "deviation-squared": lambda m, n, r, rng: (
+            0.02**2 * rng.standard_normal((r, n)),
+            np.zeros((m, r)),
+        ),
+        "uniform": lambda m, n, r, rng: (
+            0.04 * rng.random((r, n)) - 0.02,
+            np.zeros((m, r)),
+        ),
+        "A-transposed": lambda m, n, r, rng: (rng.normal(0, 0.02, (n, r)), np.zeros((m, r))),
+        "both-transposed": lambda m, n, r, rng: (rng.normal(0, 0.02, (n, r)), np.zeros((r, m))),
     },
     "scaling": {
         "never-stabilized": lambda alpha, r, stabilized: alpha / r,
@@ -412,6 +444,25 @@ WRONG_ANSWERS = {
         "alpha-alone": lambda alpha, r, stabilized: alpha,
         "whole-division": lambda alpha, r, stabilized: alpha // (r**0.5 if stabilized else r),
         "cases-exchanged": lambda alpha, r, stabilized: alpha / (r if stabilized else r**0.5),
+        "power-before-division": lambda alpha, r, stabilized: (
+            alpha / r**1 / 2 if stabilized else alpha / r
+        ),
+        "half-of-r": lambda alpha, r, stabilized: alpha / (r**1 / 2) if stabilized else alpha / r,
+        "square-for-root": lambda alpha, r, stabilized: alpha / (r**2 if stabilized else r),
+    },
+    "compensating-rates": {
+        "exchanged": lambda a, u, v, p, q, o: compensated(a, u, v, q, p, o),
+        "alpha-multiplied": lambda a, u, v, p, q, o: (
+            a * p * q,
+            *compensated(a, u, v, p, q, o)[1:],
+        ),
+        "rates-not-squared": lambda a, u, v, p, q, o: compensated(a, u, v, p, q, "Adam"),
+        "rates-squared": lambda a, u, v, p, q, o: compensated(a, u, v, p, q, "SGD"),
+        "undone": lambda a, u, v, p, q, o: compensated(a, u, v, 1 / p, 1 / q, o),
+        "rates-kept": lambda a, u, v, p, q, o: (a / p / q, u, v),
+        "kind": lambda a, u, v, p, q, o: list(compensated(a, u, v, p, q, o)),
+        "value": lambda a, u, v, p, q, o: (a / p / q, u * p**2, v * q),
+        "sometimes-right": lambda a, u, v, p, q, o: (*compensated(a, u, v, p, q, o)[:2], v * q),
     },
     "step": {
         "lr-forgotten": lambda g, x, A, B, alpha, lr: step_right(g, x, A, B, alpha, 1),
@@ -905,6 +956,36 @@ def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted
     said = check(id, names[one.function])
     assert said.result == NOT_ATTEMPTED
     assert repr(said) == f"{id}: not attempted yet."
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_order_and_the_dtype_of_a_draw_do_not_matter(dtype):
+    def answer(*arguments):
+        A, B = start_by_columns(*arguments)
+        return A.astype(dtype), B.astype(dtype)
+
+    assert check("start", answer)
+
+
+def test_what_compensates_makes_the_same_training():
+    """The exercise's right answer, on a training with Adam and one with gradient descent."""
+    rng = np.random.default_rng(0)
+    W0, x, y = (rng.standard_normal(shape) for shape in ((5, 7), (6, 7), (6, 5)))
+    A, B, p, q = rng.standard_normal((2, 7)), np.zeros((5, 2)), 3.0, 0.7
+    for name, kind in (("Adam", partial(AdamW, weight_decay=0, epsilon=1e-30)), ("SGD", SGD)):
+        ends = []
+        for a, b, (alpha, u, v) in (
+            (A, B, (4, 0.01, 0.02)),
+            (p * A, q * B, compensated(4, 0.01, 0.02, p, q, name)),
+        ):
+            network, _ = train(
+                Network({"layer": LoRALinear(W0, a, b, alpha)}), x, y,
+                optimizer=kind(1.0, lr_ratio={"A": u, "B": v}), steps=20, batch=6,
+                rng=np.random.default_rng(1),
+                loss=Loss(mean_squared_error, mean_squared_error_backward),
+            )  # fmt: skip
+            ends.append(network["layer"].delta_w)
+        np.testing.assert_allclose(ends[1], ends[0], rtol=1e-9)
 
 
 def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():

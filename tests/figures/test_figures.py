@@ -288,7 +288,30 @@ def test_of_the_starts_two_move_and_one_never_does():
     zero, both = panels["both zero"], panels["both random"]
     assert not any(data(line)[1].any() for line in zero.lines)
     assert data(both.lines[0])[1][0] > 0, "both random disturb y at once"
-    assert "both zero: nothing moves in 16 steps" in picture.alt
+    assert "both zero: nothing moves in 3 steps" in picture.alt
+
+
+def test_each_divisor_keeps_one_thing_of_adam_s_first_step():
+    picture = draw("kept-by-rank")
+    fall, size = picture.figure.axes
+    ends = {
+        (axes.get_title(), line.get_label()): data(line)[1][-1]
+        for axes in (fall, size)
+        for line in axes.lines[1:]
+    }
+    assert ends["fall of the loss", "alpha / r"] == pytest.approx(1, abs=0.1)
+    assert ends["size of the update", "alpha / sqrt(r)"] == pytest.approx(1, abs=0.15)
+    assert ends["fall of the loss", "alpha alone"] == pytest.approx(16, rel=0.1)
+    assert ends["size of the update", "alpha / r"] == pytest.approx(1 / 4, rel=0.15)
+    shown = f"{ends['fall of the loss', 'alpha / r']:.2g} times as large under alpha / r"
+    assert shown in picture.alt
+    one = figures.FirstStep({2: 1.0, 4: 3.0}, {2: 2.0, 4: 1.0})
+    picture = draw("kept-by-rank", first={"mine": one}, optimizer="SGD")
+    assert [data(axes.lines[1])[1].tolist() for axes in picture.figure.axes] == [[1, 3], [1, 0.5]]
+    assert picture.alt.startswith("SGD's first step, from r = 2 to r = 4")
+    for wrong in ({}, {"mine": figures.FirstStep({2: 1.0}, {2: 1.0})}):
+        with pytest.raises(LoraRefError, match="in figures"):
+            draw("kept-by-rank", first=wrong, optimizer="SGD")
 
 
 # ---------------------------------------------------------------------- quantisation, palette

@@ -1,0 +1,255 @@
+"""Exercises of notebook 06: the scaling, and what compensates for other sizes of A and B."""
+
+from collections.abc import Callable
+from math import sqrt
+
+import numpy as np
+
+from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
+
+
+def _scaling(alpha: float, r: int, rank_stabilized: bool) -> float:
+    divisor = 0.0
+    if rank_stabilized:
+        while (divisor + 0.5**30) ** 2 <= r:  # the square root, digit by digit
+            step = 1.0
+            while (divisor + step) ** 2 > r:
+                step /= 2
+            divisor += step
+    else:
+        for _ in range(r):
+            divisor += 1
+    return alpha / divisor
+
+
+def _draw_scaling(rng: np.random.Generator, n: int) -> Arguments:
+    return {
+        "alpha": float(rng.choice([5.0, 7.0, 11.0, 13.0])),
+        "r": int(rng.choice([3, 5, 6, 8])),
+        "rank_stabilized": bool(n % 2),
+    }
+
+
+SCALING = Exercise(
+    "06",
+    "the factor before the update",
+    "Return the factor before B A: alpha over r, or where rank_stabilized is true (rsLoRA) alpha\n"
+    "over the square root of r.",
+    _scaling,
+    _draw_scaling,
+    {
+        "never-stabilized": WrongAnswer(
+            "this is alpha/r in both cases; rank_stabilized is ignored. An rsLoRA adapter would "
+            "be too weak by the square root of r.",
+            lambda alpha, r, rank_stabilized: alpha / r,
+        ),
+        "always-stabilized": WrongAnswer(
+            "this is alpha/sqrt(r) in both cases.",
+            lambda alpha, r, rank_stabilized: alpha / sqrt(r),
+        ),
+        "cases-exchanged": WrongAnswer(
+            "the two cases are exchanged.",
+            lambda alpha, r, rank_stabilized: alpha / (r if rank_stabilized else sqrt(r)),
+        ),
+        "alpha-alone": WrongAnswer(
+            "this is alpha; nothing is divided.", lambda alpha, r, rank_stabilized: alpha
+        ),
+        "power-before-division": WrongAnswer(
+            "r**1/2 is no root: Python raises to the power first, so this is alpha over r, and "
+            "then half of that. Brackets are missing.",
+            lambda alpha, r, rank_stabilized: alpha / r**1 / 2 if rank_stabilized else alpha / r,
+        ),
+        "half-of-r": WrongAnswer(
+            "r**1/2 is no root: Python raises to the power first, so this divides by half of r.",
+            lambda alpha, r, rank_stabilized: alpha / (r**1 / 2) if rank_stabilized else alpha / r,
+        ),
+        "root-of-all": WrongAnswer(
+            "the root is taken of alpha/r as a whole; only r belongs under it.",
+            lambda alpha, r, rank_stabilized: sqrt(alpha / r) if rank_stabilized else alpha / r,
+        ),
+        "square-for-root": WrongAnswer(
+            "r is squared where its root is asked for.",
+            lambda alpha, r, rank_stabilized: alpha / (r**2 if rank_stabilized else r),
+        ),
+        "multiplied": WrongAnswer(
+            "alpha is multiplied by r or by its root; it should be divided.",
+            lambda alpha, r, rank_stabilized: alpha * (sqrt(r) if rank_stabilized else r),
+        ),
+        "upside-down": WrongAnswer(
+            "the fraction is upside down.",
+            lambda alpha, r, rank_stabilized: (sqrt(r) if rank_stabilized else r) / alpha,
+        ),
+        "whole-division": WrongAnswer(
+            "the digits after the decimal point are cut off; // and int() do that.",
+            lambda alpha, r, rank_stabilized: alpha // (sqrt(r) if rank_stabilized else r),
+        ),
+    },
+    tolerance=1e-8,
+    question="An adapter was trained with rank_stabilized at r = 16, and is loaded without it. "
+    "How many times too weak is its update then? Does anything raise an error?",
+    hints=(
+        "Two cases, told apart by a bool. What stands above the line is the same in both.",
+        "A loop that finds the largest number whose square is not above r finds a root.",
+        "One return, with a condition in the divisor. Try your root on 16 before you use it.",
+    ),
+)
+
+
+Triple = tuple[float, float, float]
+
+
+def _compensating_rates(
+    alpha: float, lr_A: float, lr_B: float, p: float, q: float, optimizer: str
+) -> Triple:
+    a, b, g = 3.0, 5.0, 7.0  # a layer of one input, one output and r = 1; g stands for x grad_y
+
+    def move(lr: float, grad: float) -> float:  # the length of a first step
+        return lr * grad if optimizer == "SGD" else lr * grad / abs(grad)
+
+    new_alpha = alpha * b * a / (q * b * p * a)  # the update before any step is the same
+    wanted_A = p * move(lr_A, alpha * b * g)  # p A has to move p times as far as A
+    wanted_B = q * move(lr_B, alpha * a * g)
+    new_lr_A = wanted_A / move(1.0, new_alpha * (q * b) * g)
+    new_lr_B = wanted_B / move(1.0, new_alpha * (p * a) * g)
+    return new_alpha, new_lr_A, new_lr_B
+
+
+def _draw_rates(rng: np.random.Generator, n: int) -> Arguments:
+    p, q = rng.choice([0.25, 0.5, 3.0, 5.0, 7.0], size=2, replace=False)
+    return {
+        "alpha": float(rng.choice([8.0, 11.0, 13.0, 32.0])),
+        "lr_A": float(rng.choice([0.001, 0.003])),
+        "lr_B": float(rng.choice([0.002, 0.016])),
+        "p": float(p),
+        "q": float(q),
+        "optimizer": ("Adam", "SGD")[n % 2],
+    }
+
+
+Power = Callable[[str], int]
+
+
+def _always(power: int) -> Power:
+    return lambda optimizer: power
+
+
+def _right_power(optimizer: str) -> int:
+    return {"Adam": 1, "SGD": 2}[optimizer]
+
+
+def _with(
+    powers: Power = _right_power,
+    alpha: Callable[[float, float], float] = lambda p, q: 1 / (p * q),
+    rates: Callable[[float, float], tuple[float, float]] = lambda p, q: (p, q),
+) -> Answer:
+    """Return an answer: alpha times a factor, rates times powers of two factors."""
+
+    def answer(a: float, lr_A: float, lr_B: float, p: float, q: float, optimizer: str) -> Triple:
+        (for_A, for_B), power = rates(p, q), powers(optimizer)
+        return a * alpha(p, q), lr_A * for_A**power, lr_B * for_B**power
+
+    return answer
+
+
+COMPENSATING_RATES = Exercise(
+    "06",
+    "the same training from larger factors",
+    "A training with alpha, lr_A and lr_B is to be repeated from p times the A and q times the B.\n"
+    "Return `alpha, lr_A, lr_B` that make it the same training: after every step the update is\n"
+    'what it was. optimizer is "Adam" or "SGD" (plain gradient descent); Adam\'s epsilon is\n'
+    "negligible, nothing decays and nothing is clipped. p and q are above 0.",
+    _compensating_rates,
+    _draw_rates,
+    {
+        "exchanged": WrongAnswer(
+            "p and q are exchanged in the learning rates: p belongs to A, and q to B.",
+            _with(rates=lambda p, q: (q, p)),
+        ),
+        "alpha-multiplied": WrongAnswer(
+            "alpha goes the wrong way: B A has become larger by p q, and alpha has to make up "
+            "for it.",
+            _with(alpha=lambda p, q: p * q),
+        ),
+        "alpha-kept": WrongAnswer(
+            "alpha is unchanged, so already the first update is p q times too large.",
+            _with(alpha=lambda p, q: 1.0),
+        ),
+        "alpha-squared": WrongAnswer(
+            "alpha makes up for p q twice; it stands in front of B A once.",
+            _with(alpha=lambda p, q: (p * q) ** -2),
+        ),
+        "alpha-by-one": WrongAnswer(
+            "alpha makes up for one of the two factors only.", _with(alpha=lambda p, q: 1 / p)
+        ),
+        "alpha-by-sum": WrongAnswer(
+            "alpha is divided by p + q; B A has become larger by their product.",
+            _with(alpha=lambda p, q: 1 / (p + q)),
+        ),
+        "rates-not-squared": WrongAnswer(
+            "right for Adam. With SGD the gradient changes too, and that is not made up for.",
+            _with(_always(1)),
+        ),
+        "rates-squared": WrongAnswer(
+            "right for SGD. Adam's step has the same length for a gradient of any size.",
+            _with(_always(2)),
+        ),
+        "optimizers-exchanged": WrongAnswer(
+            "the rules of Adam and of SGD are exchanged.",
+            _with(lambda name: 3 - _right_power(name)),
+        ),
+        "rates-kept": WrongAnswer(
+            "the learning rates are unchanged: A is p times as large and has to move p times as "
+            "far.",
+            _with(_always(0)),
+        ),
+        "rates-divided": WrongAnswer(
+            "the learning rates go the wrong way: a larger factor has to move further.",
+            _with(lambda name: -_right_power(name)),
+        ),
+        "undone": WrongAnswer(
+            "this leads back: it is right if the first training began from p A and q B.",
+            _with(lambda name: -_right_power(name), alpha=lambda p, q: p * q),
+        ),
+        "undone-and-not-squared": WrongAnswer(
+            "this leads back, from p A and q B to A and B, and it treats SGD like Adam.",
+            _with(_always(-1), alpha=lambda p, q: p * q),
+        ),
+        "exchanged-and-not-squared": WrongAnswer(
+            "p and q are exchanged in the learning rates, and SGD is treated like Adam.",
+            _with(_always(1), rates=lambda p, q: (q, p)),
+        ),
+        "one-factor": WrongAnswer(
+            "both learning rates are multiplied by p q; each factor has a number of its own.",
+            _with(_always(1), rates=lambda p, q: (p * q, p * q)),
+        ),
+        "A-alone": WrongAnswer(
+            "the learning rate of B is unchanged, though B is q times as large.",
+            _with(rates=lambda p, q: (p, 1.0)),
+        ),
+        "B-alone": WrongAnswer(
+            "the learning rate of A is unchanged, though A is p times as large.",
+            _with(rates=lambda p, q: (1.0, q)),
+        ),
+        "gradients-only": WrongAnswer(
+            "for SGD these make the steps as long as before. But p A has to move p times as far "
+            "as A did, and q B q times.",
+            _with(lambda name: {"Adam": 0, "SGD": 1}[name]),
+        ),
+        "order": WrongAnswer(
+            "the order is alpha, lr_A, lr_B; here the rate of B comes first.",
+            lambda *arguments: tuple(np.array(_compensating_rates(*arguments))[[0, 2, 1]].tolist()),
+        ),
+    },
+    question="A starts twice as large, B is zero as ever, and Adam trains. Which of the three "
+    "numbers have to change, and is B's learning rate among them?",
+    hints=(
+        "Ask two things of the new training: is the update the same before the first step, and "
+        "is it the same after it?",
+        "If A is p times as large before a step and is to be p times as large after it, how much "
+        "further must it move? And what has become of its gradient, which contains alpha and B?",
+        "Three numbers, each the old one times a factor of p and q. The factors of the rates are "
+        "powers, and the power depends on the optimizer.",
+    ),
+)
+
+ALL = (SCALING, COMPENSATING_RATES)

@@ -1,0 +1,525 @@
+# %% [markdown]
+# # 06 · Scale the update
+#
+# You raise the rank of a LoRA that trains well, and suddenly it learns too slowly. Or you copy
+# somebody's learning rate together with another alpha, and it diverges. Four numbers set how far an
+# update moves: alpha, r and the learning rates of A and B. They are not four separate knobs.
+#
+# **You will** change the rank under three scalings and measure what stays the same, exchange one
+# number for another one without changing a single bit of a training, and look for the best learning
+# rate of LoRA beside that of full training.
+#
+# **You will learn** what alpha/r and alpha/sqrt(r) keep, in which sense alpha is a learning rate,
+# what LoRA+ changes, and why no single factor leads from the learning rate of full training to that
+# of LoRA.
+#
+# **You need** notebook [05](05-start-from-zero.ipynb), and thirty minutes. You need not know Adam:
+# it is written down below.
+
+# %%
+import numpy as np
+
+from lora_ref.exercises import check, show
+from lora_ref.figures import FirstStep, kept_by_rank
+from lora_ref.layers import LoRALinear
+from lora_ref.training import AdamW, Loss, Network, train
+
+# %% [markdown]
+# ## The same alpha at another rank
+#
+# The task is that of notebook 05 with a wider layer: rows x, and targets that W0 plus a shift of
+# rank 4 has made, with a little noise. The loss is again half the squared distance in the mean over
+# rows, and G its gradient for the whole weight.
+
+# %%
+in_features, out_features, n, shift_rank, noise = 96, 32, 64, 4, 0.1
+bound = in_features**-0.5
+
+
+def draw_task(seed):
+    draws = np.random.default_rng(seed)
+    W0 = bound * draws.standard_normal((out_features, in_features))
+    shift = draws.standard_normal((out_features, shift_rank)) / shift_rank**0.5
+    shift = bound * shift @ draws.standard_normal((shift_rank, in_features))
+    x = draws.standard_normal((n, in_features))
+    return W0, x, x @ (W0 + shift).T + noise * draws.standard_normal((n, out_features))
+
+
+def loss_and_G(update, task):
+    W0, x, target = task
+    left = x @ (W0 + update).T - target
+    return np.sum(left**2) / (2 * len(x)), left.T @ x / len(x)
+
+
+def draw_start(r, seed):
+    A = np.random.default_rng(100 + seed).uniform(-bound, bound, (r, in_features))
+    return A, np.zeros((out_features, r))
+
+
+# %% [markdown]
+# From B = 0 a first step moves B alone, against its gradient s G Aᵀ. **Adam** divides every entry
+# of a gradient by its own running size. In the first step that leaves the sign: every entry of B
+# moves by exactly the learning rate.
+#
+# Let the rank grow with the same alpha. Either alpha is not divided at all, or by sqrt(r) as in
+# rsLoRA (Kalajdzievski, 2023), or by r as in LoRA. We measure how far the loss falls (to first
+# order, so -⟨G, update⟩), and how large the update is, in the mean over twenty tasks.
+#
+# **Predict.** Under alpha/r, does Adam's first step at r = 32 lower the loss less far than at
+# r = 2, just as far, or further? And is its update as large?
+
+# %% depends on the seed
+alpha, small, ranks, seeds = 16, 1e-4, (2, 8, 32), 20
+rules = {"alpha alone": 0, "alpha / sqrt(r)": 1 / 2, "alpha / r": 1}
+
+
+def first_step(r, s, rule, seed):
+    A, B = draw_start(r, seed)
+    _, G = loss_and_G(s * B @ A, draw_task(seed))
+    grad_B = s * G @ A.T
+    update = s * (-small * rule(grad_B)) @ A
+    return np.linalg.norm(grad_B), -np.sum(G * update), np.linalg.norm(update)
+
+
+def over_ranks(power, rule):
+    return [
+        np.mean([first_step(r, alpha / r**power, rule, seed) for seed in range(seeds)], axis=0)
+        for r in ranks
+    ]
+
+
+adam_first = {name: np.array(over_ranks(power, np.sign)) for name, power in rules.items()}
+print(f"r = {ranks}: times what it is at the first of them")
+print("Adam               fall of the loss         size of the update")
+for name, found in adam_first.items():
+    _, fall, size = (found / found[0]).T
+    print(f"{name:<16}", *(f"{v:7.2f}" for v in fall), "  ", *(f"{v:7.2f}" for v in size))
+
+# %% to 1e-6
+kept_by_rank(
+    {
+        name: FirstStep(*(dict(zip(ranks, column, strict=True)) for column in found.T[1:]))
+        for name, found in adam_first.items()
+    }
+)
+
+# %% [markdown]
+# Under alpha/r the fall of the loss stays. Under alpha/sqrt(r) the size of the update stays. Why
+# are these two different things? B A is a sum of r terms, and each of them goes a little down the
+# loss. Their falls add up: r times as many terms give r times the fall. Their sizes do not. As long
+# as r is far below the width, the r rows of A point in nearly perpendicular directions, and the
+# length of a sum of r perpendicular arrows grows as sqrt(r).
+#
+# So neither divisor is *the* right one. Each keeps something. Now the same for gradient descent,
+# where the step of B is the gradient itself.
+#
+# **Predict.** The gradient of B contains the scaling, and so does the update. Which divisor keeps
+# the norm of the gradient, which the fall of the loss, and which the size?
+
+# %% depends on the seed
+print(f"r = {ranks}: times what it is at the first of them")
+print("descent            norm of grad_B      fall of the loss    size of the update")
+for name, power in rules.items():
+    found = np.array(over_ranks(power, lambda grad: grad))
+    columns = (" ".join(f"{v:5.2f}" for v in column) for column in (found / found[0]).T)
+    print(f"{name:<16}  ", "   ".join(columns))
+
+# %% [markdown]
+# alpha/sqrt(r) keeps the gradient. It also keeps the fall, which is the learning rate times the
+# square of the gradient. It does not keep the size, and alpha/r keeps none of the three. You may
+# read that alpha/r balances the size of the gradient. It is alpha/sqrt(r) that does.
+#
+# > **Remember.** With Adam, alpha/r keeps how far the first step lowers the loss, and alpha/sqrt(r)
+# > keeps how large the update is.
+# >
+# > 用 Adam 时，alpha/r 保持第一步损失的降幅，而 alpha/sqrt(r) 保持更新的大小。
+
+# %% [markdown]
+# ## After the first step
+#
+# A first step is not a training. Here is all of it: Adam, gradient descent, and a loop. Leave
+# `eps`, `decay` and `max_norm` aside for now.
+
+
+# %%
+def adam(grad, memory, step, eps):
+    m, v = memory
+    m, v = 0.9 * m + 0.1 * grad, 0.999 * v + 0.001 * grad**2
+    move = (m / (1 - 0.9**step)) / (np.sqrt(v / (1 - 0.999**step)) + eps)
+    return move, (m, v)
+
+
+def descent(grad, memory, step, eps):
+    return grad, memory
+
+
+def learn(
+    task, A, B, s, lr_A, lr_B, rule, steps, eps=(1e-30, 1e-30), decay=(0, 0), max_norm=np.inf
+):
+    factors, rates, memory = [A, B], (lr_A, lr_B), [(0, 0), (0, 0)]
+    for step in range(1, steps + 1):
+        A, B = factors
+        _, G = loss_and_G(s * B @ A, task)
+        grads = [s * B.T @ G, s * G @ A.T]
+        clip = min(1, max_norm / np.hypot(*map(np.linalg.norm, grads)))
+        for i in (0, 1):
+            move, memory[i] = rule(clip * grads[i], memory[i], step, eps[i])
+            factors[i] = factors[i] - rates[i] * (move + decay[i] * factors[i])
+    return s * factors[1] @ factors[0]
+
+
+# %% [markdown]
+# It does what the package's [`AdamW`](../lora_ref/training/optimizers.py) does to the package's
+# layer:
+
+# %%
+task, (A, B), lr = draw_task(seed=0), draw_start(r=4, seed=0), 0.01
+update = learn(task, A, B, alpha / len(A), lr, lr, adam, steps=20)
+
+W0, x, target = task
+half = Loss(
+    lambda y, target: (np.sum((y - target) ** 2) / (2 * len(y)), (y - target) / len(y)),
+    lambda grad_y: grad_y,
+)
+network, _ = train(
+    Network({"layer": LoRALinear(W0, A, B, alpha)}), x, target, loss=half, steps=20, batch=len(x),
+    optimizer=AdamW(lr, epsilon=1e-30, weight_decay=0), rng=np.random.default_rng(0),
+)  # fmt: skip
+print("the same as the package's:", np.allclose(update, network["layer"].delta_w))
+
+# %% [markdown]
+# Now train for thirty steps, at r = 2 and at r = 32, and look for the best learning rate: the one
+# of seven that leaves the least loss. The three scalings are equal at r = 2.
+#
+# **Predict.** Under which scaling can you keep the learning rate when the rank grows 16-fold? Where
+# does it have to fall, and where to rise?
+
+
+# %% depends on the seed
+def best_rates(train_with, grid, seeds):
+    best = []
+    for seed in range(seeds):
+        here = draw_task(seed)
+        with np.errstate(all="ignore"):  # a rate that is too large diverges
+            ends = [loss_and_G(train_with(here, lr, seed), here)[0] for lr in grid]
+        best.append(grid[int(np.argmin(np.nan_to_num(ends, nan=np.inf)))])
+    return np.array(best)
+
+
+def lora_with(r, s, rule, steps):
+    return lambda here, lr, seed: learn(here, *draw_start(r, seed), s, lr, lr, rule, steps)
+
+
+low, high, tasks, grid = 2, 32, 3, 2.0 ** np.arange(-6, -2.5, 0.5)
+shown = best_rates(lora_with(low, 4.0, adam, steps=30), grid, tasks)
+print(f"r = {low:<2}                  best rates", *(f"{lr:.3f}" for lr in shown))
+for name, power in rules.items():
+    s_high = 4.0 * (low / high) ** power
+    rates = best_rates(lora_with(high, s_high, adam, steps=30), grid, tasks)
+    change = np.exp(np.mean(np.log(rates / shown)))
+    print(f"r = {high:<2} {name:<17} best rates", *(f"{lr:.3f}" for lr in rates), end="")
+    print(f", {change:.2f} times those at r = {low}")
+
+# %% [markdown]
+# On this task, with thirty steps of Adam, no scaling keeps the learning rate exactly. With alpha
+# alone it has to fall. Under alpha/r it has to rise: as r grows, the updates get smaller than they
+# need be. alpha/sqrt(r) comes nearest. Other tasks, ranks and lengths of training may say
+# otherwise, for a training is more than its first step: A moves too, and a larger rank can do more.
+#
+# > **Remember.** After a change of r, tune the learning rate again: a divisor keeps one property of
+# > the step and not the whole training.
+# >
+# > 改变秩以后要重新调学习率：每种缩放只保持步子的一个性质，而不是整个训练过程。
+
+# %% [markdown]
+# ## Two numbers are free
+#
+# The function knows only the product s B A. Start from p times the A and q times the B, for any p
+# and q above 0, and divide alpha by p q. The update is the same as before. Is the training the same
+# too?
+#
+# **Predict.** Adam trains. With which learning rates for the new A and the new B does it stay the
+# same training, step by step?
+#
+# <details><summary>Answer</summary>
+#
+# The new A is p times as large, so it has to move p times as far. Its gradient is another one: s
+# has become s/(p q) and B has become q B, so the gradient is 1/p of what it was. But Adam divides
+# by the size of the gradient, and its step stays as long as it was. So the learning rate of A is
+# multiplied by p. In the same way that of B is multiplied by q:
+#
+# $$
+# \alpha \to \frac{\alpha}{p q}, \quad A \to p A, \quad B \to q B, \quad
+# \eta_A \to p \, \eta_A, \quad \eta_B \to q \, \eta_B
+# $$
+#
+# </details>
+#
+# If p and q are powers of two, a float multiplied by them only changes its exponent. Then not even
+# the rounding differs:
+
+# %% depends on the seed
+rate, count = 0.01, 40
+s = alpha / len(A)
+
+
+def verdict(one, other):
+    if np.array_equal(one, other):
+        return "bit for bit the same"
+    off = np.linalg.norm(one - other) / np.linalg.norm(other)
+    return "the same up to rounding" if off < 1e-9 else f"{off:.1%} off"
+
+
+def twin(p, q, by_A, by_B, **more):
+    return learn(task, p * A, q * B, s / (p * q), by_A * rate, by_B * rate, adam, count, **more)
+
+
+p, q = 4, 1 / 2
+plain = twin(1, 1, 1, 1)
+print("alpha, lr_A and lr_B are adapted     ", verdict(twin(p, q, p, q), plain))
+print("p and q of the rates are exchanged   ", verdict(twin(p, q, q, p), plain))
+print("the rates are left as they were      ", verdict(twin(p, q, 1, 1), plain))
+print("p = 3 and q = 0.7 instead            ", verdict(twin(3, 0.7, 3, 0.7), plain))
+
+# %% [markdown]
+# The first line agrees in every bit after forty steps. The second and the third are controls: they
+# do not. With p = 3 and q = 0.7 only the rounding differs.
+#
+# Real trainings have three more numbers that know about sizes. Adam's epsilon is added to the size
+# of a gradient. Weight decay pulls A and B towards zero. Clipping shortens both gradients if their
+# joint norm is too large.
+#
+# **Predict.** Which of the three can be made up for, and how?
+
+# %% depends on the seed
+eps, decay, limit = 1e-3, 0.1, 0.5
+extras = {
+    "epsilon as it was": ({"eps": (eps, eps)}, {"eps": (eps, eps)}),
+    "epsilon over p and over q": ({"eps": (eps / p, eps / q)}, {"eps": (eps, eps)}),
+    "decay as it was": ({"decay": (decay, decay)}, {"decay": (decay, decay)}),
+    "decay over p and over q": ({"decay": (decay / p, decay / q)}, {"decay": (decay, decay)}),
+    "clipping of the joint norm": ({"max_norm": limit}, {"max_norm": limit}),
+}
+for name, (new, old) in extras.items():
+    print(f"{name:<28}", verdict(twin(p, q, p, q, **new), twin(1, 1, 1, 1, **old)))
+
+# %% [markdown]
+# The gradient of A is 1/p of what it was, so its epsilon has to be 1/p as well. (The usual 1e-8
+# matters only where gradients are about as small as that.) The decay is multiplied by a learning
+# rate that has grown by p, so it has to shrink by p. The joint norm mixes two gradients that have
+# changed by different factors, and nothing makes up for that, unless p and q are equal.
+#
+# > **Remember.** With Adam, five numbers (alpha, two widths, two learning rates) make only three
+# > settings: p and q are free.
+# >
+# > 用 Adam 时，alpha、两个初始宽度和两个学习率这五个数只有三个自由度：p 与 q 可以任取。
+
+# %% [markdown]
+# ## alpha is the learning rate of B
+#
+# You often read that alpha is just another learning rate. LoRA's paper says, more carefully, that
+# with Adam tuning alpha is roughly the same as tuning the learning rate, if the start is scaled
+# along. What does alpha do if the start is left alone, as everybody leaves it?
+#
+# **Predict.** You multiply alpha by 4. Which learning rates do you have to change to get the old
+# training back: both, only that of A, or only that of B?
+
+# %% depends on the seed
+c = 4
+
+
+def other_alpha(times, by_A, by_B):
+    return learn(task, A, B, times * s, by_A * rate, by_B * rate, adam, count)
+
+
+print("4 alpha                     ", verdict(other_alpha(c, 1, 1), plain))
+print("4 alpha, both rates over 4  ", verdict(other_alpha(c, 1 / c, 1 / c), plain))
+print("4 alpha, lr_A over 4        ", verdict(other_alpha(c, 1 / c, 1), plain))
+print("4 alpha, lr_B over 4        ", verdict(other_alpha(c, 1, 1 / c), plain))
+
+# %% [markdown]
+# Put p = 1 and q = 1/4 into the rule above. A stays, and B = 0 stays too, because q times zero is
+# zero. So alpha is a learning rate, but that of B alone. It does not change the pace of A.
+#
+# **LoRA+** (Hayou et al., 2024) gives B a larger learning rate than A, for example 16 times as
+# large.
+#
+# **Predict.** How could you get the training of LoRA+ from plain LoRA, with one learning rate for
+# both?
+
+# %% depends on the seed
+ratio = 16
+plus = other_alpha(1, 1, ratio)
+print(f"LoRA+ with a ratio of {ratio}, and plain LoRA with {ratio} alpha:")
+print(verdict(other_alpha(ratio, 1, 1), plus))
+
+# %% [markdown]
+# From B = 0, with Adam, without decay and clipping, and with a negligible epsilon, the ratio of
+# LoRA+ is nothing but a larger alpha. Both say the same: B may move faster than A. Hayou et al. ask
+# how much faster, and argue that the best ratio grows with the width of the layer.
+#
+# ### The same in PEFT
+#
+# Not run here; `model` is your own. `use_rslora` divides alpha by sqrt(r), and the last statement
+# makes the optimiser of LoRA+.
+#
+# ```python
+# import torch
+# from peft import LoraConfig, get_peft_model
+# from peft.optimizers import create_loraplus_optimizer
+#
+# config = LoraConfig(r=16, lora_alpha=16, use_rslora=True, target_modules=["q_proj", "v_proj"])
+# model = get_peft_model(model, config)
+# optimizer = create_loraplus_optimizer(
+#     model, optimizer_cls=torch.optim.AdamW, lr=1e-4, loraplus_lr_ratio=16
+# )
+# ```
+#
+# > **Remember.** From B = 0 with Adam, c times the alpha is c times the learning rate of B, and
+# > nothing else.
+# >
+# > 从 B 为零开始，用 Adam 训练时，alpha 乘以 c 就等于 B 的学习率乘以 c，仅此而已。
+
+# %% [markdown]
+# ## Gradient descent needs the squares
+#
+# Does the same rule hold for plain gradient descent? Its step is as long as the gradient.
+#
+# **Predict.** The gradient of p A is 1/p of what it was, and p A has to move p times as far. By
+# what has the learning rate of A to be multiplied?
+
+# %% depends on the seed
+slow = 0.01
+
+
+def descent_twin(p, q, by_A, by_B):
+    return learn(task, p * A, q * B, s / (p * q), by_A * slow, by_B * slow, descent, count)
+
+
+once = descent_twin(1, 1, 1, 1)
+print("rates times p and q      ", verdict(descent_twin(p, q, p, q), once))
+print("rates times p^2 and q^2  ", verdict(descent_twin(p, q, p**2, q**2), once))
+print("4 alpha, lr_B over 4     ", verdict(descent_twin(1, 1 / c, 1, 1 / c), once))
+print("4 alpha, lr_B over 16    ", verdict(descent_twin(1, 1 / c, 1, 1 / c**2), once))
+
+# %% [markdown]
+# By p², and for B by q². Clipping breaks this rule too, and decay has to be divided by p² and q²
+# here. There is no epsilon.
+#
+# So alpha weighs more with gradient descent than with Adam: c times the alpha is c² times the
+# learning rate of B. A setting that was tuned with one optimiser says little about the other one.
+#
+# > **Remember.** Gradient descent needs p² and q² where Adam needs p and q, because its steps
+# > shrink with the gradients.
+# >
+# > 梯度下降需要 p 与 q 的平方，因为它的步长随梯度一起缩小。
+
+# %% [markdown]
+# ## Which learning rate, beside full training
+#
+# "LoRA needs about ten times the learning rate of full fine-tuning": you may have read such a rule.
+# By what you know now, can it be one number?
+#
+# **Predict.** You find the best learning rate of LoRA with Adam, for alpha = r. With alpha = 16 r,
+# will the best one be larger, equal or smaller?
+
+
+# %% depends on the seed
+def full_with(rule, steps):
+    def train_whole(here, lr, seed):
+        update, memory = np.zeros_like(here[0]), (0, 0)
+        for step in range(1, steps + 1):
+            _, G = loss_and_G(update, here)
+            move, memory = rule(G, memory, step, 1e-30)
+            update = update - lr * move
+        return update
+
+    return train_whole
+
+
+short = 20
+for rule, grid in ((adam, 2.0 ** np.arange(-8, -1)), (descent, 2.0 ** np.arange(-9, 1))):
+    whole = best_rates(full_with(rule, short), grid, tasks)
+    print(f"{rule.__name__}: the best rate of full training is {whole.min():g} to {whole.max():g}")
+    for r, s_now in ((4, 1), (4, 16), (16, 1)):
+        quotient = best_rates(lora_with(r, s_now, rule, short), grid, tasks) / whole
+        said = f"{quotient.min():g} to {quotient.max():g} times that"
+        print(f"  LoRA with r = {r}, alpha = {s_now * r}: {said}")
+
+# %% [markdown]
+# What is printed is true of this small task, over three draws of it. There the best rate of LoRA is
+# above that of full training in some lines and far below it in others. It depends on alpha, because
+# alpha is hidden in the pace of B; on the optimiser; and somewhat on the rank. A factor such as
+# ten is a report about certain models with a certain alpha. It is a place to begin a search.
+#
+# > **Remember.** How the best learning rate of LoRA compares with that of full training depends on
+# > alpha, the optimiser and the task, so look for it.
+# >
+# > LoRA 的最佳学习率是全量训练的几倍，取决于 alpha、优化器和任务，所以要自己去找。
+
+# %% [markdown]
+# ## Exercises
+#
+# Replace the three dots, run the cell, and read what it says. `print(hint("scaling", 1))` gives a
+# first hint, after `from lora_ref.exercises import hint`.
+#
+# ### `scaling`: two divisors
+
+# %% exact
+print(show("scaling"))
+
+
+# %%
+def scaling(alpha, r, rank_stabilized): ...
+
+
+check("scaling", scaling)
+
+# %% [markdown]
+# ### `compensating-rates`: the same training from larger factors
+
+# %% exact
+print(show("compensating-rates"))
+
+
+# %%
+def compensating_rates(alpha, lr_A, lr_B, p, q, optimizer): ...
+
+
+check("compensating-rates", compensating_rates)
+
+# %% [markdown]
+# ### To think about
+#
+# 1. Adam's first step under alpha/r keeps the fall of the loss because r falls add up. In which
+#    case would they not add up? Think of r directions of which only a few matter.
+# 2. PEFT's `"gaussian"` draws A with the standard deviation 1/r, and its default with
+#    1/sqrt(3 in_features). You switch from one to the other with Adam. What do you change to keep
+#    the pace of A in proportion, and what else does that require?
+# 3. Gradient descent with momentum: does it follow the rule of Adam or that of gradient descent?
+#    Change `descent` and see.
+
+# %% [markdown]
+# ## In practice
+#
+# - Whoever changes alpha, the divisor or the width of A has changed a learning rate. Compare two
+#   settings only after each has been tuned.
+# - Write down the multiplier in front of B A, and not alpha alone: programs differ in what they
+#   divide by ([notation](../docs/notation.md)). An adapter that is loaded with the other divisor is
+#   too weak by sqrt(r), and no error says so ([question 14](../docs/questions.md)).
+# - One of alpha and the learning rate of B can stay fixed. Many people fix alpha (at r, at 2 r, at
+#   16) and tune the learning rate. That moves A and B together.
+# - Give A and B weight decay only if you mean it, and remember that its strength depends on alpha.
+
+# %% [markdown]
+# ## Further reading
+#
+# - E. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021, arXiv 2106.09685,
+#   section 4.1.
+# - D. Kalajdzievski, "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA", 2023, arXiv
+#   2312.03732.
+# - S. Hayou, N. Ghosh, B. Yu, "LoRA+: Efficient Low Rank Adaptation of Large Models", 2024, arXiv
+#   2402.12354.
+# - D. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", 2014, arXiv 1412.6980.
+# - [Derivations](../docs/derivations.md), "The first step": mean and size, with the constants.
+# - Next: [07 · Train a low-rank update](07-train-a-low-rank-update.ipynb).

@@ -13,6 +13,7 @@ from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
+from lora_ref.layers.multitask import MultiTaskLoRA
 
 Model = TypeVar("Model", bound=Composite)
 
@@ -66,12 +67,14 @@ def with_lora(
 
 
 def merged(model: Model) -> Model:
-    """Return the model with every update folded into its weight."""
+    """Return the model with every update, or weighted sum of updates, folded into its weight."""
 
-    def change(_: str, layer: Any) -> Any:
+    def plain(layer: Any) -> Any:
+        if isinstance(layer, Composite) and not isinstance(layer, MultiTaskLoRA):
+            return merged(layer)
         return layer.merge() if hasattr(layer, "merge") else layer
 
-    return model.mapped(change)
+    return model.with_children({name: plain(child) for name, child in model.children.items()})
 
 
 def with_strength(model: Model, strength: float) -> Model:

@@ -71,7 +71,7 @@ def with_voices(
         if not found:
             return layer
         tasks, weights = zip(*found, strict=True)
-        return MultiTaskLoRA(tasks, weights).concatenate_factors()
+        return MultiTaskLoRA(tasks, weights)
 
     return model.with_gpt(model.gpt.mapped(change))
 

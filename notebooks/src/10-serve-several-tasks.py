@@ -10,8 +10,8 @@
 # **You will learn** what a sum of adapters is and what it is not, why a merged weight cannot serve
 # a mixed batch, and which way to combine adapters is exact.
 #
-# **You need** notebooks 01 and 03 (the formula `x W0^T + s (x A^T) B^T`), the word *loss* from
-# notebook 07, and thirty minutes.
+# **You need** notebooks 01 and 03 (the formula `x W0^T + s (x A^T) B^T`), notebook 09 for one
+# picture, and forty-five minutes, an hour with the exercises.
 
 # %%
 import json
@@ -49,12 +49,12 @@ for title, strengths in {"no voice": (0, 0), "verse": (1, 0), "play": (0, 1)}.it
     print(f"--- {title}\n{write(with_voices(base, names, strengths))}\n")
 
 # %% [markdown]
-# The layout comes first (a capital at the beginning of each line; the speaker's name), then
-# favourite words. The sense does not come at this size.
+# What shows at once is the layout (a capital at the beginning of each line; the speaker's name)
+# and some favourite words. The sense does not come at this size. One sample proves little: try
+# other seeds.
 #
 # Here is what was switched. Take one of the 24 matrices, the queries of the first block, and rows
-# that this matrix really sees: the tokens of a text, after the norm. The second line of
-# `one_voice` is all that an adapter is.
+# that this matrix really sees: the tokens of a text, after the norm.
 
 # %% exact
 both = with_voices(base, names, (1.0, 1.0))
@@ -96,7 +96,8 @@ r = len(A[0])
 voice = sum(r * sum(one.W.shape) for one in matrices)
 print(f"the model {whole:,} numbers, a voice of rank {r} {voice:,}: {voice / whole:.1%}")
 for T in (1, 2, 10, 100):
-    print(f"T = {T:>3}: {T} models take {T * whole / (whole + T * voice):.1f} times as much")
+    times = T * whole / (whole + T * voice)
+    print(f"T = {T:>3}: full copies take {times:.1f} times the numbers of one base and its voices")
 
 # %% [markdown]
 # This model is tiny, so a voice is a large part of it. A wide matrix does better: at width d an
@@ -182,9 +183,10 @@ for strengths in ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5)):
 # %% [markdown]
 # Each voice helps its own text and costs the Bible. The sum at full strength helps both a little,
 # far less than either voice alone, and is the worst of all on the Bible. Half of each is better
-# than the full sum on all three. So the sum is exact arithmetic and still not "both abilities at
-# once": each update was trained without the other, and every layer now sees a mixture that
-# neither has met.
+# than the full sum on all three, and better than no voice on both new texts. So the sum is exact
+# arithmetic and still not "both abilities at once". Two things are mixed up in it: together the
+# updates are larger than either, and neither was trained in the presence of the other. The table
+# alone does not say how much is due to which.
 #
 # Two windows of text are few. The records of the training have the losses on 20,000 characters of
 # each text, for the base and for each voice alone:
@@ -200,14 +202,15 @@ for name in names:
 # To *switch*, keep one term. Nothing is written, so the way back is exact, bit for bit:
 
 # %% exact
-before = layer.select(0).forward(x)[0]
+kept, before = layer.W0.copy(), layer.select(0).forward(x)[0]
 for t in (*range(len(A)), 0):
     after = layer.select(t).forward(x)[0]
-print("back at the first voice, bit for bit:", np.array_equal(before, after))
+print("W0, bit for bit:", np.array_equal(kept, layer.W0))
+print("the first voice again, bit for bit:", np.array_equal(before, after))
 
 # %% [markdown]
 # > **Remember.** A sum has all tasks on at once and is a model that nobody trained; to serve one
-# > task, keep its term alone.
+# > task, keep its term alone, and to serve two, try half of each.
 # >
 # > 求和会把所有任务同时打开，得到一个没有人训练过的模型；要服务一个任务，就只保留它那一项。
 
@@ -232,15 +235,19 @@ for strength in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2):
 # grows in proportion to the strength; what the model does with it does not.
 #
 # The same dial was turned in the study of notebook 09: a small network reads digits, the pictures
-# change (five kinds of change), and LoRA of rank 8 adapts it. **Predict.** The blue line is the
-# changed task, the red one the old. Where do they cross?
+# change (five kinds of change), and LoRA of rank 8 adapts it. Solid blue is the new task
+# (*target*), dashed orange the old one (*source*); the panels go from a small change of the
+# pictures to new labels.
+#
+# **Predict.** Do the two lines cross before 1, at 1 or beyond?
 
 # %% to 1e-6
 FIGURES["scaling-sweep"].picture()
 
 # %% [markdown]
-# At 0 you have the old network, and in between one task is traded for the other. Which point is
-# best depends on what you serve. Choose it on data that is neither trained on nor reported.
+# Always before 1: late where the change is small, early where the labels are new. At 0 you have the
+# old network, and in between one task is traded for the other. Which point is best depends on what
+# you serve. Choose it on data that is neither trained on nor reported.
 #
 # > **Remember.** The strength of an adapter is a dial that you may turn after training: it trades
 # > the new task for the old one.
@@ -318,7 +325,9 @@ print("the same rows, in sorted order:", np.allclose(y_sorted, y[order], atol=1e
 texts = np.stack([base.tokenizer.encode(text)[:97] for text in passages.values()])
 inputs, following = texts[:, :-1], texts[:, 1:]
 whose = np.repeat([[BASE], [0], [1]], inputs.shape[1], axis=1)  # a task for each token
-adapted = [path[:-2] for path in layers_of(both.gpt) if path.endswith(".0")]
+# a layer with voices has a child ".0", the first of them: take the names of these layers
+adapted = [path.removesuffix(".0") for path in layers_of(both.gpt) if path.endswith(".0")]
+# keywords hand the task of each row to the forward pass of each such layer
 logits, _ = both.gpt.forward(inputs, keywords={f"{path}.task": whose for path in adapted})
 for i, (name, strengths) in enumerate(zip(passages, ((0, 0), (1, 0), (0, 1)), strict=True)):
     alone, _ = with_voices(base, names, strengths).gpt.forward(inputs[i])
@@ -326,13 +335,15 @@ for i, (name, strengths) in enumerate(zip(passages, ((0, 0), (1, 0), (0, 1)), st
     print(f"{name:<12} in the batch {losses[0]:.3f}, alone {losses[1]:.3f}")
 
 # %% [markdown]
+# (These are the first 96 tokens of each passage; the table above used two windows of each.)
+#
 # > **Remember.** In a mixed batch the large product runs once over all rows, and each small one
 # > over its own rows; the answers go back to the order of the requests.
 # >
 # > 在混合批次中，大矩阵乘法对所有行只做一次，小矩阵各算自己的行，最后按请求的顺序放回。
 
 # %% [markdown]
-# ## Combine adapters: stack, do not average
+# ## One adapter of two
 #
 # Say you like the compromise, half of each voice, and want it as *one* adapter, to store or to
 # send. The mean of two updates is `(s B1 A1 + s B2 A2) / 2`.
@@ -364,7 +375,8 @@ stacked = halves.concatenate_factors()
 print("the same as the package's:", np.allclose(stacked.delta_w, wanted, atol=1e-6))
 
 # %% [markdown]
-# The error is half as large as the update that was asked for, in this layer.
+# The error is half as large as the update that was asked for, in this layer. (To serve nothing at
+# all would be off by 1.)
 #
 # **Predict.** Is it so in all 24? And if the two adapters shared one frozen A and had trained B
 # alone: what would the average be off by then? The last line gives both voices the A of the
@@ -381,7 +393,8 @@ print(f"in {len(offs)} layers: off by {min(offs):.2f} to {max(offs):.2f}")
 print(f"with one A for both: off by {off(mean_B @ A[0], wide_B @ np.vstack([A[0], A[0]])):.0e}")
 
 # %% [markdown]
-# With one A the cross terms are the wanted terms. That is why some federated methods freeze one A
+# With one A, of course, the cross terms are the wanted terms. In *federated* training many owners
+# train on data of their own and send only their adapters to be averaged. Some methods freeze one A
 # for everybody: then the average of the B is the average of the updates. These two voices did
 # begin at the same random A, and training moved them apart.
 #
@@ -390,8 +403,9 @@ print(f"with one A for both: off by {off(mean_B @ A[0], wide_B @ np.vstack([A[0]
 #
 # ### The same in PEFT
 #
-# Not run here. `cat` stacks the factors, and `linear` adds them after it has put the root of each
-# weight into A and into B (the sign into A). Its documentation calls `linear` very rough.
+# Not run here. `cat` stacks the factors. `linear` adds the A and adds the B, each times the root of
+# weight times scaling. So with weights 1/2 and 1/2 it keeps the two wanted terms whole and adds
+# both cross terms: twice the average above, and with one A for both twice the update you asked for.
 #
 # ```python
 # from peft import PeftModel
@@ -401,6 +415,7 @@ print(f"with one A for both: off by {off(mean_B @ A[0], wide_B @ np.vstack([A[0]
 # model.set_adapter("play")  # switch
 # both = {"adapters": ["verse", "play"], "weights": [0.5, 0.5]}
 # model.add_weighted_adapter(**both, adapter_name="half", combination_type="cat")
+# model.set_adapter("half")
 # model.eval()
 # model.generate(**inputs, adapter_names=["__base__", "verse", "play"])  # a mixed batch of three
 # ```
@@ -411,7 +426,7 @@ print(f"with one A for both: off by {off(mean_B @ A[0], wide_B @ np.vstack([A[0]
 # > 把因子拼接，更新之和就是精确的；对因子取平均，会把互不相识的因子相乘。
 
 # %% [markdown]
-# ## What a merge forgets
+# ## Merge and take out, a hundred times
 #
 # `W = W0 + s B A` is as fast as the base alone. For one voice that is the thing to serve.
 #
@@ -433,10 +448,11 @@ for dtype in (np.float32, np.float16):
             print(f"{np.dtype(dtype).name}, turn {turn:>3}: {text}")
 
 # %% [markdown]
-# Every addition rounds. Most of the changed entries change once and then stay; a few are rounded
-# the same way each time, and drift, so the error grows with the number of turns. In float32 it is
-# small; in float16 it is thousands of times larger. And who has only the merged W, and no A and
-# B, cannot tell what was whose. So keep W0, and make each merged weight from it anew.
+# Every addition rounds. Most of the changed entries change once and then stay; where two voices
+# alternate, a few drift, and the error grows with the number of turns. (With one voice alone it
+# does not grow after the first turn: try `updates[:1]`.) In float32 it is small; in float16 it is
+# thousands of times larger. And who has only the merged W, and no A and B, cannot tell what was
+# whose. So keep W0, and make each merged weight from it anew.
 #
 # > **Remember.** A merged weight speaks in one voice; keep W0 and the factors, and merge a copy.
 # >

@@ -1,19 +1,20 @@
 # %% [markdown]
 # # 11 · Quantise the frozen weight
 #
-# A model of 65 billion weights takes 130 GB in 16 bits, before training has begun: more than one
-# graphics card holds. LoRA never changes these weights, it only reads them. So they may be stored
-# coarsely, in 4 bits, with A and B in full precision on top: that is **QLoRA**.
+# A model of 65 billion weights takes 130 GB in 16 bits, before training has begun: more than most
+# graphics cards hold. LoRA never changes these weights, it only reads them. So they may be stored
+# coarsely, in 4 bits, with A and B in 16 or 32 bits on top: that is **QLoRA**.
 #
 # **You will** round weights to 4 bits by hand, derive the sixteen levels of NF4, compare it fairly
 # with plain integers, and put LoRA on top of a weight that is stored in codes.
 #
 # **You will learn** what an absmax and a block are for, what a weight really takes, where the
-# rounding error sits, that alpha does not touch it, and which of three merges is the model that
+# rounding error sits, whether alpha can balance it, and which of three merges is the model that
 # was trained.
 #
 # **You need** notebooks 03 and 04, the normal distribution by sight, the voices of notebook 10, and
-# thirty minutes.
+# fifty minutes, seventy with the exercises. (A good place for a break is before "LoRA over frozen
+# codes".)
 
 # %%
 from dataclasses import replace
@@ -79,8 +80,8 @@ print("codes    ", *(f"{code:6}" for code in int4(spoiled)[0]))
 # ## Levels where the weights are
 #
 # The levels of int4 lie in even steps. Weights do not: most are small, few are large. NF4, 4-bit
-# NormalFloat (Dettmers et al., 2023), puts its levels at even steps of *probability* under a normal
-# curve.
+# NormalFloat (Dettmers et al., 2023), puts its levels at roughly even steps of *probability* under
+# a normal curve.
 #
 # **Predict.** You have sixteen levels between -1 and 1, and most weights lie near zero. Where do
 # you put the levels close together? And what do you lose?
@@ -95,8 +96,9 @@ FIGURES["number-lines"].picture(block=sixty_four)
 # ends, where a weight may be far from its level.
 #
 # Now derive them. `Q` is the inverse of the normal distribution function: `Q(0.9)` is the number
-# that 90 % of normal draws are below. Take eight probabilities in even steps from p down to 1/2,
-# and seven for the other side; add a zero; divide by the largest. (`p` is explained below.)
+# that 90 % of normal draws are below. Go from p down to 1/2 in eight even steps and drop the 1/2
+# itself: eight levels above zero. Seven steps give seven levels below it, with a minus sign. Add a
+# zero, and divide by the largest, which both sides begin with. (`p` is explained below.)
 
 # %% to 1e-6
 Q = NormalDist().inv_cdf
@@ -234,9 +236,11 @@ for better, found in tails.items():
         )
 
 # %% [markdown]
-# Where the tails are heavy, NF4 is better. So a sentence like "NF4 is a seventh better than int4"
-# needs the levels, the weights and the bits with it. (On evenly spread weights even steps win:
-# try `uniform(-1, 1, shape)` in the place of `standard_normal(shape)`.)
+# Where the tails are heavy, NF4 is better: one far weight stretches every step of min-max alike,
+# and the others crowd near zero, where NF4 has its levels close together. So a sentence like "NF4
+# is a seventh better than int4" needs the levels, the weights and the bits with it. (On evenly
+# spread weights even steps win: try `uniform(-1, 1, shape)` in the place of
+# `standard_normal(shape)`.)
 #
 # What does an error of nine per cent in *every* weight do to the model? Quantise all 24 matrices
 # and measure the loss on two passages that no training has seen.
@@ -284,13 +288,15 @@ for title, model in models.items():
     print(f"{title:<16} {losses}")
 
 # %% [markdown]
-# Hardly anything happens: a few hundredths. The errors of many weights partly cancel in a sum,
+# Hardly anything happens: a few hundredths. Then why all the care? This model is small and has few
+# outliers; with fewer bits, or with the outliers of a large model, the same differences decide. The
+# errors of many weights partly cancel in a sum,
 # and what is learnt is spread over many weights. On two windows of text the order of such small
 # differences is luck (int4 may come out *better* than the full weight). Larger models have been
 # measured on far more: see the paper.
 #
 # > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
-# > of its constants: compare at equal bits, over many weights.
+# > of its constants, here float32: compare at equal bits, over many weights.
 # >
 # > 哪种四比特格式最好，取决于等级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
 
@@ -432,11 +438,11 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # > QLoRA 的前向和反向都经过反量化后的权重；只训练 A 和 B。
 
 # %% [markdown]
-# ## alpha does not touch the error
+# ## Can alpha balance the error?
 #
 # At the start B = 0. Plain LoRA then begins exactly at W0, QLoRA at W0_hat: its y is off by the
-# rounding error from the first step. A text that this course judges says that in QLoRA alpha is
-# often tuned to balance this error against the fit to the task.
+# rounding error from the first step. One often reads that in QLoRA alpha is tuned to balance this
+# error against the fit to the task.
 #
 # **Predict.** Turn alpha from 1 to 256. Which of the two columns changes?
 
@@ -450,8 +456,9 @@ for alpha in (1, 16, 256):
     print(f"{alpha:>5} {off:23.4f} {np.linalg.norm(update) / np.linalg.norm(voiced.W0):33.4f}")
 
 # %% [markdown]
-# Alpha stands before B A, and the error is in W0_hat. No alpha makes it smaller. (The ledger
-# keeps the sentence as claim `qlora-alpha`, with its reason.)
+# Two lines of algebra say it, and the table shows it: alpha stands before B A, and the error is in
+# W0_hat. At the start no alpha makes it smaller. (What alpha does for the result of a training is
+# another question, and not answered here.)
 #
 # A trained A and B might make up for some of it. How much could they, at best?
 #
@@ -466,9 +473,10 @@ for r in (1, 8, 32):
     print(f"rank {r:>2}: {left:.0%} of the norm of E is left")
 
 # %% [markdown]
-# Rounding errors look like noise, and noise has no few directions. LoftQ (Li et al., 2023) spends
-# the start of A and B on the part that there is. Training may do better than these numbers say,
-# because it counts only what matters to the loss.
+# Rounding errors look like noise, and noise is spread evenly over all directions. LoftQ (Li et al.,
+# 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes the few per cent
+# that rank r can. Training may do better than these numbers say, because it counts only what
+# matters to the loss.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -478,8 +486,9 @@ for r in (1, 8, 32):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# A and B belong to W0_hat: that is what ran while they were trained. There are three weights to
-# fold them into:
+# In QLoRA, W0_hat is what runs while A and B are trained. Our voice was trained over W0; for the
+# arithmetic of this section, suppose that it had been trained over W0_hat, since the rounding is
+# the same. There are three weights to fold A and B into:
 #
 # - **W0_hat**: `W0_hat + s B A` is the same function, and no longer in 4 bits.
 # - **W0_hat, and quantise again**: 4 bits, with a second rounding.
@@ -492,7 +501,7 @@ for r in (1, 8, 32):
 print("strength   update / W0   codes that stay   quantised again, off by   into W0, off by")
 for strength in (0.01, 0.1, 0.3, 1.0):
     trained = replace(layer, alpha=strength * layer.alpha)
-    W = dequantised() + trained.delta_w  # the function that was trained
+    W = dequantised() + trained.delta_w  # suppose: the function that was trained
     size = np.linalg.norm(trained.delta_w)
     again = trained.merge_quantized()
     lost = np.linalg.norm(again.dequantize() - W) / size
@@ -504,14 +513,13 @@ for strength in (0.01, 0.1, 0.3, 1.0):
 # %% [markdown]
 # Errors are counted in sizes of the update here. At a hundredth of the strength no code changes:
 # the merge has lost the whole update (an error of one update, and a little more, since the
-# constants are rounded again). At full strength, where this voice's update is large, most codes
-# change and a quarter of the update's size is rounded away. Into the original W0 the error is
-# that of the first rounding, whatever the update is; against a small update it is enormous.
+# constants, which are quantised too, are rounded again). At full strength, where this voice's
+# update is large, most codes change and a quarter of the update's size is rounded away. Into the
+# original W0 the error is that of the first rounding, whatever the update is; it looks enormous
+# against a small update. It is the error that cost the model a few hundredths of loss above.
 #
 # That error may be a gain, for W0 is the weight that was pretrained. But it is not the model that
-# was trained: evaluate it, or merge into W0_hat. The voice here was trained over W0; to train it
-# over W0_hat is what QLoRA does, and then the same three choices come up ([question
-# 9](../docs/questions.md)).
+# was trained: evaluate it, or merge into W0_hat ([question 9](../docs/questions.md)).
 #
 # ### The same in PEFT
 #

@@ -12,8 +12,11 @@ from lora_ref.cli import main
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.composite import layers_of
 from lora_ref.transformer import GPT, voices, with_lora
+from lora_ref.transformer.adapt import merged
 from lora_ref.transformer.bpe import Tokenizer
+from lora_ref.transformer.decoder import Decoder, reader_of
 from lora_ref.transformer.language_model import LanguageModel
+from lora_ref.transformer.voices import base_model, with_voices
 
 TEXT = 40 * "so it was, and so it is; "
 X = np.array([[3, 1, 4, 1, 5]])
@@ -197,3 +200,14 @@ def test_an_unknown_target_and_a_file_in_place_of_a_folder_are_refused(weights, 
     assert "target 'query' in with_lora names no linear layer" in capsys.readouterr().err
     assert main([*arguments, str(path)]) == 2
     assert "is a file, expected a folder" in capsys.readouterr().err
+
+
+def test_a_sum_of_voices_is_merged_into_one_weight():
+    both = with_voices(base_model(), ["play", "verse"], [0.5, 1.0])
+    plain = merged(both.gpt)
+    assert {type(layer).__name__ for layer in layers_of(plain).values()} == {
+        "Activation", "Embedding", "LayerNorm", "Linear",
+    }  # fmt: skip
+    tokens = both.tokenizer.encode("And the sea")
+    assert np.abs(plain.forward(tokens)[0] - both.gpt.forward(tokens)[0]).max() < 1e-4
+    assert type(reader_of(both.gpt)) is Decoder

@@ -49,7 +49,7 @@ def as_page(results: Mapping[str, Any]) -> str:
         "Loss on the test part of the new text and on old text with the adapter on, mean ± "
         "standard error over seeds. *Norm* is that of the change of the 24 maps over that of the "
         "maps, *directions* how many singular directions hold 90 % of its square, mean over "
-        "maps.\n",
+        "maps, where all change.\n",
         _losses(found),
         "## Trained at a rank, or truncated to it\n",
         "Loss on the new text. *Random* has the rank and the singular values of the truncated "
@@ -217,15 +217,12 @@ def _losses(found: TextRuns) -> str:
         for text in runs.NEW:
             for i in (0, 1):
                 cells.append(_mean(found.each(text, lambda run, i=i: run["losses"][i], method)))
-        norms, directions = (
-            fmean(
-                x for text in runs.NEW for x in found.each(text, lambda run, k=key: run[k], method)
-            )
-            for key in ("norm", "directions")
-        )
-        body.append(
-            (method, f"{first['parameters']:,}", *cells, f"{norms:.2f}", f"{directions:.1f}")
-        )
+        norm = fmean(x for t in runs.NEW for x in found.each(t, lambda run: run["norm"], method))
+        directions = ""
+        if "directions" in first:  # only where every map is changed
+            each = [found.each(t, lambda run: run["directions"], method) for t in runs.NEW]
+            directions = f"{fmean(x for seeds in each for x in seeds):.1f}"
+        body.append((method, f"{first['parameters']:,}", *cells, f"{norm:.2f}", directions))
     heads = [f"{text}, {what}" for text in runs.NEW for what in ("new", "old")]
     return _text(table(("method", "numbers", *heads, "norm", "directions"), body))
 

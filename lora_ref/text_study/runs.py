@@ -117,8 +117,9 @@ def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
         "off": off(new, folder),
         "losses": losses(after),
         "norm": round(measures.relative_norm(before, after, maps), 4),
-        "directions": round(measures.directions(before, after, maps), 2),
     }
+    if all((before[name] != after[name]).any() for name in maps):
+        record["directions"] = round(measures.directions(before, after, maps), 2)
     if method in SWEPT:
         drawn = measures.randomized(before, after, maps, np.random.default_rng([seed, 3]))
         swept = (measures.at_strength(before, after, share) for share in measures.STRENGTHS)

@@ -5,7 +5,7 @@
 # all of it again is expensive, and then the old model is gone. **LoRA**, *low-rank adaptation*,
 # trains a small addition instead.
 #
-# **You will** take a small language model, finish LoRA in a class of eighteen lines, and teach the
+# **You will** take a small language model, read LoRA in a class of eighteen lines, and teach the
 # model to write weather reports, or sentences of your own. Then you will turn the addition up, down
 # and off, and fold it into the model.
 #
@@ -102,8 +102,8 @@ print(f"weather reports:      {base.loss(unseen):.2f}")
 print(f"text of its own kind: {base.loss(own_kind):.2f}")
 
 # %% [markdown]
-# (The text of its own kind is one that the model has just written. That flatters it, and serves
-# here as a measure of what it will have forgotten.)
+# (The model has just written its own kind of text itself, at a low temperature. So the number is
+# far below its loss on real old text; later, read how much it rises.)
 #
 # > **Remember.** The loss says how surprised the model is by a text, and training lowers it.
 # >
@@ -126,7 +126,8 @@ print(f"text of its own kind: {base.loss(own_kind):.2f}")
 FIGURES["two-paths"].picture(out_features=96, in_features=96, r=8, alpha=16)
 
 # %% [markdown]
-# And that is all of it. `forward` is the formula; its line for y waits in the next cell, for you.
+# And that is all of it. `forward` is the formula. Its line for y stands alone in the next cell:
+# break it once you are through, and run all again.
 # `backward` is what training needs: from the gradient of y, by the chain rule, those of A, of B and
 # of x. You need not follow it now: notebook [04](04-derive-and-check-the-gradients.ipynb) derives
 # each of its lines.
@@ -134,9 +135,9 @@ FIGURES["two-paths"].picture(out_features=96, in_features=96, r=8, alpha=16)
 
 # %%
 def output(x, W0, A, B, scaling):
-    """Return what the layer returns: write the formula from above."""
+    """Return what the layer returns: the formula from above, without the bias."""
     h = x @ A.T
-    return x @ W0.T + scaling * h @ B.T  # try another sign, or leave scaling out, and run all again
+    return x @ W0.T + scaling * h @ B.T
 
 
 # %%
@@ -178,8 +179,8 @@ class LoRA(Layer):
 # A *transformer*, which this model is, has blocks, and each block has an attention with four
 # matrices called q, k, v and o, by which its tokens look at each other. (Notebook
 # [08](08-look-inside-a-transformer.ipynb) looks inside.) The paper that proposed LoRA put it on
-# **q and v**, and so do we. A starts with random numbers. Look at the line with `np.zeros` to see
-# what B starts with.
+# **q and v**, and so do we. A starts with random numbers, and B
+# as in the line with `np.zeros`.
 #
 # **Predict.** A is random noise. What will the model write now, before any training?
 
@@ -285,7 +286,8 @@ print(f"the model on unseen reports: {weather.loss(unseen):.2f}")
 # %% [markdown]
 # ## Turn it down, and off
 #
-# The second path has its own knob. Multiply its scaling by 0: off. By 1: on, as trained. By
+# A and B together, with their scaling, are called *the adapter* (notebook 09 meets another thing of
+# that name). It has its own knob. Multiply the scaling by 0: off. By 1: on, as trained. By
 # anything in between, or more.
 #
 # **Predict.** With the adapter off, is the old model back nearly, or exactly? Which strength will
@@ -318,11 +320,11 @@ for strength in (0.0, 0.5, 1.0):
     print(write(base.with_gpt(at_strength(trained_gpt, strength)), "And the wind "))
 
 # %% [markdown]
-# Strength 1 is what was trained, and 1.5 overshoots. Look at the other curve, too. At strength 1
-# its own kind of text surprises the model about as much as weather did before it had seen a report:
-# **it has forgotten, while the adapter is on**. Switched off it has forgotten nothing, because
-# nobody has touched W0. That LoRA "does not forget" is said often, and is true of the adapter
-# switched off. Notebook [09](09-compare-the-ways-to-adapt.ipynb) measures it.
+# Of these strengths 1, which was trained, is the best, and 1.5 overshoots. Look at the other curve,
+# too. At strength 1 its own kind of text surprises the model about as much as weather did before it
+# had seen a report: **it has forgotten, while the adapter is on**. Switched off it has forgotten
+# nothing, because nobody has touched W0. That LoRA "does not forget" is said often, and is true of
+# the adapter switched off. Notebook [09](09-compare-the-ways-to-adapt.ipynb) measures it.
 #
 # > **Remember.** Switched off, the adapter leaves exactly the old model; switched on, it costs
 # > some of what the model knew.
@@ -462,8 +464,10 @@ check("dial", dial)
 # ## In practice
 #
 # - r = 8 or 16 on all linear layers is where people begin today; q and v alone was the paper's
-#   choice. Which is better is measured, and not by one text: notebook 09.
-# - LoRA wants a larger learning rate than full fine-tuning, often about ten times. Measure it.
+#   choice. Which is better has to be measured on your task;
+#   [the study on text](../docs/text-study.md) compares them at equal numbers.
+# - LoRA mostly wants a larger learning rate than full fine-tuning. How much larger depends on task,
+#   rank and optimiser (notebook [06](06-scale-the-update.ipynb)): measure it.
 # - Keep W0's file and the adapter's apart. A merged weight can be unmerged only to rounding.
 # - Judge on text that the training has not seen, on the new kind and on the old.
 

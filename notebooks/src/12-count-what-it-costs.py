@@ -18,7 +18,7 @@
 import numpy as np
 
 from lora_ref import counting
-from lora_ref.counting import Full, LoRA, count_parameters, get_model
+from lora_ref.counting import LoRA, count_parameters, get_model
 from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES, memories
 
@@ -29,6 +29,7 @@ from lora_ref.figures import FIGURES, memories
 # output of attention, and two layers that widen each row to four times the width and narrow it
 # again. Here they are, as `(out_features, in_features)`. Beside them stand a table of 50,257
 # tokens, a table of 1,024 positions, a bias vector for each of the six weights, and layer norms.
+# The output layer uses the table of tokens again, and it is counted once.
 
 # %% exact
 blocks, width, tokens, positions = 12, 768, 50_257, 1_024
@@ -91,9 +92,10 @@ print("and the same model:                      ", gpt2.total == total)
 # trained, total = model.get_nb_trainable_parameters()
 # ```
 #
-# In this checkpoint queries, keys and values are one fused weight of 2304 x 768, `c_attn`. One
-# pair of A and B goes on the whole of it, and has 8 · (2304 + 768) numbers: exactly as many as two
-# pairs for q and v. Two equal counts do not show that the same weights are adapted.
+# In this checkpoint, the file of published weights, queries, keys and values are stacked into one
+# fused weight of 2304 x 768, `c_attn`. One pair of A and B goes on the whole of it, and has 8 ·
+# (2304 + 768) numbers: exactly as many as two pairs for q and v. Two equal counts do not show that
+# the same weights are adapted.
 #
 # > **Remember.** A count needs shapes and no weights, and LoRA adds r (out + in) numbers for each
 # > weight that it adapts.
@@ -138,7 +140,8 @@ for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096)
 # Half of the width for a square weight, and more than half of the smaller side for any other. A
 # rank is a whole number, and the last at which LoRA trains fewer numbers lies below the exact one.
 # The article's own example has d = 4 and r = 2. LoRA saves nothing there, and the article counts it
-# right. For the head of two outputs LoRA can save at r = 1 alone: train such a head whole.
+# right. For the head of two outputs LoRA saves at r = 1 alone (770 numbers in place of 1,536):
+# train such a head whole.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -243,9 +246,9 @@ for n in (1, 64, 4096):
 print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d * r:,}")
 
 # %% [markdown]
-# For many rows the forward pass looks like a bargain. But the gradient of `B @ A` is, but for the
-# factor s, the gradient of W0 that LoRA had left out. A step then costs more than a full one, and
-# the large gradient is held in memory.
+# For many rows the forward pass looks like a bargain. But the gradient of `B @ A` is, apart from
+# the factor s, the gradient of W0 that LoRA had left out. A step then costs more than a full one,
+# and the large gradient is held in memory.
 #
 # > **Remember.** For a weight with trained layers below it, a step of LoRA costs at least two
 # > thirds of a full one, and as much where r is d/6.
@@ -286,6 +289,8 @@ for name, chosen in (
 ):
     share = step_of_stack(layers, chosen, d, r) / full_stack
     print(f"{name:<18} trains {len(chosen) * 2 * d * r:>7,} numbers, a step is {share:.3f}")
+lowest = step_of_stack(1, range(1), d, r) / (2 * d * d)
+print(f"of that lowest weight by itself, {lowest:.3f}: neither way needs its gradient of x")
 one = counting.lora_multiply_adds(d, d, r, n=1).total
 no_grad_x = d * d + d * r  # what the lowest leaves out
 same = step_of_stack(layers, range(layers), d, r) == layers * one - no_grad_x
@@ -313,8 +318,8 @@ print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
 # The measured saving is smaller than the counted one. A count leaves out whatever is not a
 # multiply-add, such as layer norms, or data on their way between cards. Both ways pay for those.
 #
-# > **Remember.** Below the lowest adapter nothing goes back, so a step of LoRA on upper layers alone
-# > can cost as little as a third of a full one.
+# > **Remember.** Below the lowest adapter nothing goes back, so a step of LoRA on upper layers
+# > alone can cost as little as a third of a full one.
 # >
 # > 最低的适配器以下不再反向传播，所以只适配上层时，LoRA 的一步可以低到完整微调的三分之一。
 
@@ -341,7 +346,12 @@ for n in (512, 65_536):
     for name, parts in (("full", full_parts), ("LoRA", lora_parts)):
         print(f"{n:>6} {name:<6}", *(f"{part / 2**20:11.1f}" for part in parts))
     same = counting.lora_bytes(d, d, r, n=n).total == lora_parts.sum()
-    print(f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}; as the package counts: {same}")
+    saved = (full_parts.sum() - lora_parts.sum()) / 2**20
+    print(
+        f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB",
+        end="",
+    )
+    print(f"; as the package counts: {same}")
 
 # %% exact
 FIGURES["memory-by-rows"].picture(width=4096, r=8)
@@ -350,8 +360,8 @@ FIGURES["memory-by-rows"].picture(width=4096, r=8)
 # Gradients and states are nearly gone. The weight is all there, and A and B besides. Beside an
 # adapted weight the activations are all there too: the gradient of A needs x, just as that of W
 # did. With few rows LoRA takes little more than a quarter, the weight itself out of weight,
-# gradient, mean and square. With many rows the activations are most of it, and LoRA saves next to
-# nothing.
+# gradient, mean and square. With many rows LoRA saves about as many bytes as before, out of many
+# more: the saving stands still while the bill grows.
 #
 # **Predict.** In a block of GPT-2 the weights read four inputs: q, k and v share one, and o, up and
 # down have one each. Full fine-tuning keeps all four for the gradients of the weights. LoRA on q
@@ -382,7 +392,8 @@ print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
 # adapt every weight, none does.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
-# (notebook 11) at the frozen weights, and recomputing in the backward pass at the activations.
+# (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
+# again in the backward pass and not kept.
 #
 # > **Remember.** LoRA saves gradients and optimiser states; it saves no weights, and no activations
 # > where it is put.
@@ -426,8 +437,8 @@ FIGURES["memory"].picture()
 # LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
 # What is left of LoRA's memory is the weights, and QLoRA makes those smaller.
 #
-# > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each number
-# > of the model, and LoRA little more than the frozen weights.
+# > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
+# > number of the model, and LoRA little more than the frozen weights.
 # >
 # > 不算激活，用 AdamW 完整微调时每个参数要占 12 到 16 字节，LoRA 只比冻结权重本身多一点。
 
@@ -442,10 +453,12 @@ file = 2 * count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])).trainable
 print(
     f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {2 * gpt3.total // file:,} times smaller"
 )
+print(f"the task in MiB: {file / 2**20:.1f}; the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 
 # %% [markdown]
-# The paper prints 350 GB, roughly 35 MB, and 10,000 times. A printed size can also be read
-# backwards: it tells you what is counted. Try it on a number that is often found on the web.
+# The paper prints 350 GB, roughly 35 MB, and 10,000 times, which is the quotient of the two rounded
+# numbers. A printed size can also be read backwards: it tells you what is counted. Try it on a
+# number that is often found on the web.
 #
 # **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
 # the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
@@ -490,13 +503,29 @@ print(f"forward  {lora.forward / full.forward:.3f}")
 print(f"merged   {counting.merged_multiply_adds(d, d, n=n).forward / full.forward:.3f}")
 
 # %% [markdown]
-# Half as many numbers train, in about three quarters of the memory, and a step is dearer than a
+# Half as many numbers train, in about three quarters of the memory, and a step costs more than a
 # full one.
 # "Does LoRA save?" has an answer only after "what?", "at which rank?" and "with how many rows?".
 #
-# > **Remember.** LoRA saves most with a small rank and few rows, and in memory more than in time.
+# **Predict.** Go back to GPT-2 with r = 8 on q and v. All its linear weights count now, and only
+# two of the six in a block have an A. Which share of a full step is left, which share of the
+# memory without activations, and which share of the inputs that the weights have to keep?
+
+# %% exact
+linear = blocks * sum(out_features * in_features for out_features, in_features in shapes.values())
+thin = 3 * trained  # A and B: forward, for the gradient of x, and for their own gradients
+of_memory = (4 * (total + trained) + 12 * trained) / (16 * total)
+print(f"a step                      {(2 * linear + thin) / (3 * linear):.3f}")
+print(f"memory without activations  {of_memory:.3f}")
+print(f"inputs of weights           {of_lora / of_full:.3f}")
+
+# %% [markdown]
+# The lowest block saves a little more of the step, since nothing below it trains.
+#
+# > **Remember.** LoRA saves the largest share with a small rank and few rows, and more of the
+# > memory than of the time.
 # >
-# > 秩小、行数少时 LoRA 最省，而且省内存多于省时间。
+# > 秩小、行数少时 LoRA 省下的比例最大，而且省内存多于省时间。
 
 # %% [markdown]
 # ## Exercises

@@ -5,8 +5,8 @@
 # course. Some of them are wrong, and most readers copy them. You can do better with one line of
 # NumPy, and a program can do it again each time the text changes.
 #
-# **You will** judge four claims of an article by hand, compare with a ledger of all its claims,
-# build a small judge yourself and find out where it errs, and refute ten common sentences.
+# **You will** judge five claims of an article by hand, compare with a ledger of all its claims,
+# build a small judge yourself and find out where it errs, and test twelve common sentences.
 #
 # **You will learn** what a printed number promises, how a claim that is true under a condition
 # differs from a false one, and how to look for the reason behind a wrong number.
@@ -29,7 +29,7 @@ from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES
 
 # %% [markdown]
-# ## Four claims, a line of NumPy each
+# ## Five claims, a line of NumPy each
 #
 # A Chinese article explains LoRA with a 4 x 4 weight ([all its claims](../docs/article.md)). These
 # are its matrices, and an input and a target of ours.
@@ -44,19 +44,27 @@ B = np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6], [0.7, 0.8]])
 x, target = np.array([2, -1, 1, 0.5]), np.array([2, 1.25, 1.85, 3.45])
 
 # %% [markdown]
-# Four sentences of the article:
+# Five sentences of the article:
 #
 # 1. The first entry of the product of A and B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
 # 2. At d = 1024 and r = 8, LoRA has 1024 x 8 + 8 x 1024 = 16,384 parameters.
 # 3. While W0 is frozen, the gradient of W0 is 0.
 # 4. The forward pass costs only O(2dr) more, which is far below O(d²).
+# 5. 16384 / 1048576 = 1.56 %.
 #
-# **Predict.** Which verdict does each deserve: `confirmed`, `slip` (the quantity is right, the number
-# printed for it is not), `false`, or `conditional` (true under a condition that is not said)? Write
-# your four answers between the quotes. The keys are the ledger's names for the sentences.
+# **Predict.** Which verdict does each deserve: `confirmed`, `slip` (the quantity is right, the
+# number printed for it is not), `false`, or `conditional` (true under a condition that is not
+# said)? A verdict may occur twice, or not at all. Write your five answers between the quotes. The
+# keys are the ledger's names for the sentences.
 
 # %%
-mine = {"ab-11": "", "count-lora-1024": "", "grad-isolation": "", "forward-cost": ""}
+mine = {
+    "ab-11": "",
+    "count-lora-1024": "",
+    "grad-isolation": "",
+    "forward-cost": "",
+    "ratio-1024": "",
+}
 
 # %% [markdown]
 # Now a line for each. Before you run the cell, decide what each line would print if the article
@@ -67,13 +75,14 @@ print("1:", A[0] * B[:, 0], "and their sum", (A @ B)[0, 0])
 print("2:", 1024 * 8 + 8 * 1024)
 print("3:", np.round(np.outer((W0 + B @ A) @ x - target, x), 2).tolist())
 print("4:", {r: 2 * 1024 * r / 1024**2 for r in (8, 64, 512)})
+print("5:", 100 * 16384 / 1048576, "%")
 
 # %% [markdown]
 # Line 3 is the gradient by W0 of half the squared distance between y and the target. It is an outer
 # product of the error with x, and nothing makes it zero. It is not *used*. Line 4 is what LoRA adds
 # to a forward pass, divided by d². It depends on r.
 #
-# The **ledger** of this package has the same four claims, and all others of the article, and
+# The **ledger** of this package has the same five claims, and all others of the article, and
 # recomputes each:
 
 # %% exact
@@ -83,12 +92,12 @@ for id, yours in mine.items():
     print("   recomputed:", judged.recomputed)
 
 # %% [markdown]
-# One is right, one is false, one has a wrong term, and one is true for small ranks. In the first, 0.59
-# *is* the sum of the four terms that are printed, but 0.1 x 0.1 is not 0.10. The quantity, an entry
-# of a product, is the right one, and the arithmetic printed for it is not: a slip. In the last, the
-# ledger shows the share 2 r / d at r = 8 and at r = 512, and then the case in which the sentence is
-# true. "LoRA is cheap" is neither right nor wrong before r is known. (16/1024 is 1.5625 %. The next
-# section tells why it is shown as 1.562 % and not as 1.563 %.)
+# Two are right, one is false, one has a wrong term, and one is true for small ranks. In the first,
+# 0.59 *is* the sum of the four terms that are printed, but 0.1 x 0.1 is not 0.10. The quantity, an
+# entry of a product, is the right one, and the arithmetic printed for it is not: a slip. In the
+# fourth, the ledger shows the share 2 r / d at r = 8 and at r = 512, and then the case in which the
+# sentence is true. "LoRA is cheap" is neither right nor wrong before r is known. (16/1024 is 1.5625
+# %. The next section tells why it is shown as 1.562 % and not as 1.563 %.)
 #
 # For the third claim the ledger takes a random layer, whose number is not yours. Any number but
 # zero refutes the claim.
@@ -117,7 +126,8 @@ print("0.505 is within 0.005 of 0.50:", abs(0.505 - 0.50) <= 0.005)
 # Python rounds a tie to the even digit, so it confirms 0.12 and 0.38. At school a tie goes up. A
 # text may do either, so a judge has to accept both. The last line is worse: the bounds of the
 # interval are not where they seem to be, because 0.505 and 0.005 have no exact binary form. (The
-# 1.5625 % above is a tie too: Python wrote it with the even digit.) The ledger compares in fractions, where a float counts as the shortest decimal that stands for it.
+# 1.5625 % above is a tie too: Python wrote it with the even digit.) The ledger compares in
+# fractions, where a float counts as the shortest decimal that stands for it.
 
 # %% exact
 for printed, value in (("0.12", 0.125), ("0.13", 0.125), ("0.50", 0.505), ("0.50", 0.506)):
@@ -125,9 +135,9 @@ for printed, value in (("0.12", 0.125), ("0.13", 0.125), ("0.50", 0.505), ("0.50
 print("1.56 % printed, 1/64 computed:", agreement("1.56 %", Fraction(1, 64)))
 
 # %% [markdown]
-# Nobody chooses a tolerance: the digits of the text say how exact it means to be. One second reading
-# is allowed, and has a name: a last digit that was cut and not rounded promises a whole unit, and
-# is called `truncated`. `None` would be no agreement. The rule is in
+# Nobody chooses a tolerance: the digits of the text say how exact it means to be. One second
+# reading is allowed, and has a name: a last digit that was cut and not rounded promises a whole
+# unit, and is called `truncated`. `None` would be no agreement. The rule is in
 # [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first half in the
 # exercise.
 #
@@ -219,17 +229,18 @@ for claim in parse(lecture).claims:
     print(f"{claim.id:<6} {ours:<10} {verdict:<10}", "" if verdict == ours else "<- they differ")
 
 # %% [markdown]
-# Your judge was too kind to the last claim: 65,536 is 65K only where the 5 was cut, and 66K where it
-# is rounded. The line `"confirmed" if agrees_so else "slip"` takes every kind of agreement for the
-# same one. Mend it, and run both cells again. A judge is a program, and has to be judged too.
+# Your judge was too kind to the last claim: 65,536 is 65K only where the 5 was cut, and 66K where
+# it is rounded. The line `"confirmed" if agrees_so else "slip"` takes every kind of agreement for
+# the same one. Mend it, and run both cells again. A judge is a program, and has to be judged too.
 #
 # The size is confirmed by both, although its sentence ends in a falsehood: a weight of 2 x 3 has 6
 # numbers. **A program judges the number and not the sentence around it.** A reader has to see what
 # was recomputed beside what is said.
 #
-# There is no verdict in the file, and nobody can type one for a number. Is the ledger honest about
-# the article? Its [file](../lora_ref/claims/data/article.toml) is of the same form. Change it and
-# see: `changed` reads the file, changes a claim or a matrix, and judges again.
+# There is no verdict in the file, and nobody can type one for a number. A person still chooses the
+# quantity and the bound, in sight of everybody. Is the ledger honest about the article? Its
+# [file](../lora_ref/claims/data/article.toml) is of the same form. Change it and see: `changed`
+# reads the file, changes a claim or a matrix, and judges again.
 
 
 # %%
@@ -324,8 +335,8 @@ for verdict in VERDICTS:
         print(f"  {verdict:<12} {by_verdict[verdict]:>3}")
 
 # %% [markdown]
-# Most of these numbers are right, and a judge that finds nothing but mistakes would be a bad judge.
-# The others are the more interesting. Here are two.
+# Six in ten are confirmed as they are printed. Others come out under a rule that somebody had to
+# guess. The rest are the more interesting. Here are two.
 #
 # **Predict.** For LLaMA 7B the DoRA paper prints that LoRA of rank 32 trains 0.83 % (table 1) and
 # LoRA of rank 16 trains 0.42 % (table 15). The second comes to 0.4145 %. How did 0.42 come about?
@@ -353,9 +364,10 @@ for one in published:
 # > 这篇文章的论断有一半以上是对的，或者只是缺了条件，所以说对和说错要同样认真。
 
 # %% [markdown]
-# ## Ten things that are often said
+# ## Twelve things that are often said
 #
-# None of these holds as it stands, with the shapes of this course:
+# How many of these hold as they stand, with the shapes of this course? Mark them before you read
+# on.
 #
 # 1. The update is A B.
 # 2. A and B are matrices of low rank.
@@ -367,8 +379,10 @@ for one in published:
 # 8. W0 is frozen, so nothing can be forgotten.
 # 9. The number of trained parameters grows with the square of the width.
 # 10. LoRA trains at a tiny computing cost.
+# 11. The rank of the update is r at most.
+# 12. At the first step only B has a gradient that is not zero.
 #
-# **Predict.** What would you compute to refute each of the first four? What number do you expect?
+# **Predict.** What would you compute to test each of the first four? What number do you expect?
 
 # %% exact
 A2, B2 = np.eye(4)[[0, 3]], np.eye(4)[:, [1, 2]]  # another pair of rank 2
@@ -376,9 +390,7 @@ rank = np.linalg.matrix_rank
 print("1. A B has shape", (A @ B).shape, "and B A has", (B @ A).shape, "like W0", W0.shape)
 A_in_r, B_r_out = A.T, B.T  # as a text would store them that multiplies rows, x A B
 print("   stored the other way round, A B is the update:", np.allclose((A_in_r @ B_r_out).T, B @ A))
-print(
-    f"2. A has rank {rank(A)} and B {rank(B)}, the most there is; B A has rank {rank(B @ A)} of 4"
-)
+print(f"2. A has rank {rank(A)} and B {rank(B)}, all that fits; B A has rank {rank(B @ A)} of 4")
 print(f"3. W0 + B A has rank {rank(W0 + B @ A)}")
 print(
     f"4. the sum of two updates of rank {rank(B @ A)} and {rank(B2 @ A2)}: {rank(B @ A + B2 @ A2)}"
@@ -410,23 +422,31 @@ print(f"7. after one step y moves by {norm(one_step @ A @ x):.3f}; it has {norm(
 print(f"8. and y of the old input moves by {norm(one_step @ A @ old):.3f}")
 
 # %% [markdown]
-# The adapter can be switched off, and then everything is as it was. While it is on, the old
-# inputs go through it too.
+# For the fifth, B A is the same in both, and alpha too: what tells the strength is alpha / r. For
+# the eighth, the adapter can be switched off, and then everything is as it was. While it is on, the
+# old inputs go through it too. Whether that is forgetting, the loss of the old task has to say.
 #
-# **Predict.** For sentences 9 and 10: by what factor does the count grow from d = 2048 to d =
-# 4096? Which share of a full step does LoRA compute there at r = 8, in a weight with trained layers
-# below it? And which share is left if nothing at all has to go back?
+# **Predict.** Do sentences 11 and 12 hold? For sentences 9 and 10: by what factor does the count
+# grow from d = 2048 to d = 4096? Which share of a full step does LoRA compute there at r = 8, in a
+# weight with trained layers below it? And which share is left if nothing at all has to go back?
 
-# %% exact
+# %% to 1e-9
 r, d = 8, 4096
 print(f"9. twice the width, {(r * d + d * r) / (r * d / 2 + d / 2 * r):g} times as many")
 full_step = 3 * d * d
 print(f"10. a step computes {(2 * d * d + 6 * d * r) / full_step:.3f} of a full one")
 print(f"    the forward pass alone is {(d * d + 2 * d * r) / full_step:.3f} of it")
+rng, small, draws = np.random.default_rng(0), 3, 50
+ranks = [
+    rank(rng.standard_normal((8, small)) @ rng.standard_normal((small, 8))) for _ in range(draws)
+]
+print(f"11. of {draws} random products at r = {small} the largest rank is {max(ranks)}")
+grad_A, grad_B = np.outer(np.zeros_like(B).T @ error, x), np.outer(error, A @ x)
+print(f"12. where B is zero, A's gradient has norm {norm(grad_A):.2f}, B's {norm(grad_B):.2f}")
 
 # %% [markdown]
 # Below the lowest adapter the backward pass stops (notebook 12), and the forward pass is still a
-# third of a step. Tiny it is not.
+# third of a step. Two of the twelve hold, the last two.
 #
 # > **Remember.** A common sentence about LoRA is a claim like any other, and two small matrices
 # > often refute it.
@@ -526,8 +546,8 @@ check("which-rank", which_rank)
 # %% [markdown]
 # ### To think about
 #
-# 1. A text prints 0.5 where 0.4962 comes out, and another prints 0.4900 for the same value. Which of
-#    the two would you rather have written, and which is confirmed?
+# 1. A text prints 0.5 where 0.4962 comes out, and another prints 0.4900 for the same value. Which
+#    of the two would you rather have written, and which is confirmed?
 # 2. The ledger confirms a number although the sentence around it is false. Can a claim be written
 #    so that the sentence is judged too? Try it with the size of A and B above.
 # 3. Which sentence of *this* course would you most like to see recomputed? Which quantity would
@@ -536,8 +556,10 @@ check("which-rank", which_rank)
 # %% [markdown]
 # ## In practice
 #
-# - `lora-ref verify --file my_lecture.toml` judges your own file, after every change. [Add a
-#   source](../docs/add-a-source.md) has the vocabulary, and two files to start from.
+# - `lora-ref verify --file my_lecture.toml` judges your own file. It exits with 0 where everything
+#   could be judged, whatever the verdicts are. To stop a build at a slip, read the verdicts that
+#   `--json` prints. [Add a source](../docs/add-a-source.md) has the vocabulary, and two files to
+#   start from.
 # - Print no more digits than you can stand for, and say what each number counts.
 # - Before you report a mistake to an author, look for the rule under which the number is right.
 

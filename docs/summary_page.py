@@ -35,7 +35,7 @@ SIZES = {"n": FEW, "in": 768, "out": 3072, "r": RANK}
 """An example: the layer of GPT-2 small that widens each row."""
 
 MISCONCEPTIONS: Mapping[str, str] = {
-    "delta-order": "The update is A B.",
+    "delta-order": "The update is A B, where A is (r, in) and B (out, r).",
     "factors-low-rank": "A and B are matrices of low rank.",
     "w-low-rank": "W0 + B A has low rank.",
     "r-dim-subspace": "The updates of rank r form a subspace of dimension r.",
@@ -61,9 +61,10 @@ is zero while that of B is not. W0 has a gradient too: it is not needed, and not
 """
 
 BALANCE = """\
-LoRA divided by full fine-tuning, for a weight of d x d. **It saves** gradients, optimiser states,
-up to a third of a step, and the file of each task. **It saves neither** weights nor activations,
-and its forward pass costs more until A and B are merged.
+LoRA divided by full fine-tuning, for a weight of d x d with trained layers below it. **It saves**
+gradients, optimiser states, up to a third of such a step, and the file of each task. **It saves**
+no weights, and no activations where it is put: A needs x, a frozen weight without A does not. Its
+forward pass costs more until A and B are merged. Below the lowest adapter nothing goes back.
 """
 
 

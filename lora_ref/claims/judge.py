@@ -33,7 +33,7 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MEANINGS: Mapping[Verdict, str] = {
     "false": "the statement is wrong; a computed counterexample shows it",
     "shape": "the expression is undefined for the stated shapes, or has another shape than printed",
-    "slip": "the expression is right, the printed number is not",
+    "slip": "the quantity is right, the number printed for it is not",
     "conflict": "the source contradicts itself, or its own code",
     "conditional": "true only under a condition that the source leaves out",
     "unsupported": "nothing in the source, and nothing computable here, bears it out",

@@ -143,7 +143,8 @@ def lora_multiply_adds(in_features: int, out_features: int, r: int, *, n: int) -
     The forward pass multiplies by W0, A and B once each. The backward pass computes the gradient of
     x through all three, and the gradients of A and B. W0 has no gradient: this is what LoRA saves.
     It adds three times n times the entries of A and B. So both passes together are cheaper than
-    full fine-tuning only where r is below a third of `break_even_rank`.
+    full fine-tuning only where r is below a third of `break_even_rank`. The gradient of x is for
+    trained layers below: below the lowest adapter of a model nothing goes back, and it is saved.
 
     Examples
     --------
@@ -210,8 +211,9 @@ def lora_bytes(
 ) -> TrainingMemory:
     """Return the bytes of LoRA with n rows; x (n, in) and h (n, r) are kept for the backward pass.
 
-    So LoRA saves gradients and optimiser states. It saves neither weights nor activations: it has a
-    little more of both. A dropout mask (n, in), if there is one, is not counted.
+    So LoRA saves gradients and optimiser states. Of weights and, where it is put, of activations it
+    has a little more: A needs x as W did. A frozen weight without A and B needs no x. A dropout
+    mask (n, in), if there is one, is not counted.
 
     Examples
     --------

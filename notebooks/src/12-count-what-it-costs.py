@@ -2,25 +2,25 @@
 # # 12 · Count what it costs
 #
 # Before you rent a machine, you want to know whether a model fits on it, and how long a step
-# takes. The shapes of the weights are enough to say so: you can count on paper, before a single
+# takes. The shapes of the weights answer both questions: you can count on paper, before a single
 # weight is loaded.
 #
 # **You will** count what LoRA trains, computes and holds in memory: for GPT-2 from a dictionary of
 # shapes, for a training step written in NumPy, and for a model of 7 billion numbers.
 #
-# **You will learn** what LoRA makes smaller and what it does not, from which rank on it saves
-# nothing, and how to find out what an odd printed number counts.
+# **You will learn** what LoRA makes smaller and what it leaves as large as before, where the
+# backward pass may stop, and how to find out what an odd printed number counts.
 #
-# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and thirty
+# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and fifty
 # minutes.
 
 # %%
 import numpy as np
 
 from lora_ref import counting
-from lora_ref.counting import Full, LoRA, count_parameters, get_model
+from lora_ref.counting import LoRA, count_parameters, get_model
 from lora_ref.exercises import check, hint, show
-from lora_ref.figures import FIGURES
+from lora_ref.figures import FIGURES, memories
 
 # %% [markdown]
 # ## Count GPT-2 from its shapes
@@ -28,7 +28,8 @@ from lora_ref.figures import FIGURES
 # GPT-2 small has 12 blocks of width 768, with six weights in each: queries, keys and values, the
 # output of attention, and two layers that widen each row to four times the width and narrow it
 # again. Here they are, as `(out_features, in_features)`. Beside them stand a table of 50,257
-# tokens, a table of 1,024 positions, a bias for each weight, and layer norms.
+# tokens, a table of 1,024 positions, a bias vector for each of the six weights, and layer norms.
+# The output layer uses the table of tokens again, and it is counted once.
 
 # %% exact
 blocks, width, tokens, positions = 12, 768, 50_257, 1_024
@@ -63,9 +64,9 @@ for name in adapted:
 print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 
 # %% [markdown]
-# That was all: a sum over a dictionary. `count_parameters` does the same with the modules of
+# The whole count is a sum over a dictionary. `count_parameters` does the same with the modules of
 # [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that a checkpoint gives
-# them, so that you need not type the shapes.
+# them. There you need not type the shapes.
 
 # %% exact
 gpt2 = get_model("gpt2")
@@ -91,10 +92,10 @@ print("and the same model:                      ", gpt2.total == total)
 # trained, total = model.get_nb_trainable_parameters()
 # ```
 #
-# In this checkpoint queries, keys and values are one fused weight of 2304 x 768, `c_attn`. One
-# pair of A and B goes on the whole of it, and has 8 · (2304 + 768) numbers. That is exactly as
-# many as two pairs for q and v. So an equal count does not show that the same weights are
-# adapted.
+# In this checkpoint, the file of published weights, queries, keys and values are stacked into one
+# fused weight of 2304 x 768, `c_attn`. One pair of A and B goes on the whole of it, and has 8 ·
+# (2304 + 768) numbers: exactly as many as two pairs for q and v. Two equal counts do not show that
+# the same weights are adapted.
 #
 # > **Remember.** A count needs shapes and no weights, and LoRA adds r (out + in) numbers for each
 # > weight that it adapts.
@@ -102,10 +103,10 @@ print("and the same model:                      ", gpt2.total == total)
 # > 计数只需要形状，不需要权重：每个被适配的矩阵增加 r(out + in) 个可训练的数。
 
 # %% [markdown]
-# ## Twice the rank, twice the width
+# ## Twice the rank, or twice the width
 #
-# An article on LoRA says that the number of trained parameters is "linear in r and quadratic in d",
-# for weights of d x d.
+# [The article](../docs/article.md) that this course judges says that the number of trained
+# parameters is "linear in r and quadratic in d", for weights of d x d.
 #
 # **Predict.** Take d = 1024 and r = 8. By what factor does the count of LoRA grow where you double
 # r? Where you double d? What happens to its share of the weight?
@@ -117,8 +118,9 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
     print(f"{name:<20} {factors:>8,} {weight:>10,} {100 * factors / weight:7.3f} %")
 
 # %% [markdown]
-# The count doubles in both cases. It is linear in r *and* linear in d. Quadratic in d is W0. So the
-# share falls as a model gets wider: LoRA saves most where there is most to save.
+# The count doubles in both cases. It is linear in r *and* linear in d. What is quadratic in d is
+# W0, and the share of LoRA falls as a model gets wider: LoRA saves most where there is most to
+# save.
 #
 # The **break-even rank** is the rank at which A and B have as many numbers as W0. Above it LoRA
 # trains more than full fine-tuning.
@@ -127,16 +129,19 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # head of a classifier, with 2 outputs and 768 inputs?
 
 # %% exact
+print("out x in       equal at (exact)   LoRA saves up to r =   largest rank")
 for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096), (2, 768)):
     even = counting.break_even_rank(in_features, out_features)
-    as_many = even * in_features + out_features * even == out_features * in_features
+    last = -(-even.numerator // even.denominator) - 1  # the last whole rank below it
     least, shape = min(out_features, in_features), f"{out_features:>5} x {in_features:<4}"
-    print(f"{shape}: {float(even):8.2f} of at most {least:<4}  as many: {as_many}")
+    print(f"{shape} {float(even):18.2f} {last:>22} {least:>14}")
 
 # %% [markdown]
-# Half of the width for a square weight, and more than half of the smaller side for any other. The
-# article's own example has d = 4 and r = 2: there LoRA saves nothing, as the article itself says.
-# For the head of two outputs LoRA can save at r = 1 alone. Train such a head whole.
+# Half of the width for a square weight, and more than half of the smaller side for any other. A
+# rank is a whole number, and the last at which LoRA trains fewer numbers lies below the exact one.
+# The article's own example has d = 4 and r = 2. LoRA saves nothing there, and the article counts it
+# right. For the head of two outputs LoRA saves at r = 1 alone (770 numbers in place of 1,536):
+# train such a head whole.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -147,8 +152,8 @@ for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096)
 # ## Multiply-adds: what a step computes
 #
 # A product of a matrix with n rows and k columns and one with m columns takes n · k · m
-# **multiply-adds**. The function below multiplies and writes down how many those were. Then comes a
-# full step: forward, and backward with the gradients of x and of W.
+# **multiply-adds**. The function below multiplies, and writes down how many multiply-adds it took.
+# Then comes a full step: forward, and backward with the gradients of x and of W.
 
 
 # %%
@@ -191,17 +196,18 @@ print(sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total)
 
 # %% [markdown]
 # The gradient of W is left out, because nobody would use it. (It is not zero: notebook 04.) The
-# gradient of x is needed for the layers below, so the product with W0 stays in the backward pass.
-# Two large products and six thin ones are left. For a square weight, LoRA divided by full is
+# gradient of x is needed if anything below trains, and then the product with W0 stays in the
+# backward pass. Two large products and six thin ones are left. For a square weight with trained
+# layers below it, LoRA divided by full is
 #
 # $$\frac{2 d^2 + 6 d r}{3 d^2} = \frac{2}{3} + \frac{2 r}{d}.$$
 #
 # The forward pass alone is $(d^2 + 2 d r) / d^2 = 1 + 2 r / d$. The formulas are in
 # [`counting/cost.py`](../lora_ref/counting/cost.py), for weights that are not square too.
 #
-# **Predict.** How cheap can a step get? Take d = 768, and find from the formula the rank at which
-# a step of LoRA costs as much as one of full fine-tuning, and the rank at which the forward pass
-# costs twice as much. Why is the first so much smaller than the break-even rank?
+# **Predict.** How cheap can such a step get? Take d = 768, and find from the formula the rank at
+# which a step of LoRA costs as much as one of full fine-tuning, and the rank at which the forward
+# pass costs twice as much. Why is the first so much smaller than the break-even rank?
 
 # %% exact
 d = 768
@@ -213,8 +219,9 @@ for r in (1, 8, 64, 128, 256, 384):
 FIGURES["step-cost"].picture(width=d)
 
 # %% [markdown]
-# - **A step** never costs less than two thirds. It is cheaper than a full one below r = d/6, a
-#   third of the break-even rank: what one large product saves is used up by six thin ones.
+# - **A step** through such a weight never costs less than two thirds. It is cheaper than a full one
+#   below r = d/6, a third of the break-even rank: what one large product saves is used up by six
+#   thin ones.
 # - **From d/6 to d/2** LoRA trains fewer numbers and computes more.
 # - **The forward pass** always costs more, until A and B are merged into W0. Then it costs what it
 #   did before, whatever r is.
@@ -222,39 +229,110 @@ FIGURES["step-cost"].picture(width=d)
 # All this holds where B (A x) is computed in two thin products. Code that forms `B @ A` in every
 # pass pays r · d · d for it.
 #
-# **Predict.** For which batches does that matter more: for one row, or for thousands of rows?
+# **Predict.** For which batches does the forming cost more: for one row, or for thousands of rows?
+# Automatic differentiation of `x @ (W0 + s * B @ A).T` goes back through `B @ A` as well. Which
+# gradient does it compute and hold on the way?
 
 # %% exact
 d, r = 768, 8
+print("         forward, formed / LoRA   a step, formed / full   a step, LoRA / full")
 for n in (1, 64, 4096):
-    thin = counting.lora_multiply_adds(d, d, r, n=n).forward
-    formed = counting.forming_multiply_adds(d, d, r) + n * d * d
-    print(f"{n:>5} rows: with B A formed, {formed / thin:.2f} times the forward pass of LoRA")
+    lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
+    forming = counting.forming_multiply_adds(d, d, r)
+    forward = forming + n * d * d
+    backward = 2 * n * d * d + 2 * forming  # the gradients of x and B A, then those of A and B
+    shares = f"{(forward + backward) / full.total:23.3f} {lora.total / full.total:21.3f}"
+    print(f"{n:>5} rows {forward / lora.forward:22.2f} {shares}")
+print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d * r:,}")
 
 # %% [markdown]
-# For many rows it looks like a bargain. The backward pass is where it hurts: automatic
-# differentiation of `x @ (W0 + s * B @ A).T` computes the gradient of `B @ A`, which is the
-# gradient of W0 that LoRA had saved, and holds it in memory.
+# For many rows the forward pass looks like a bargain. But the gradient of `B @ A` is, apart from
+# the factor s, the gradient of W0 that LoRA had left out. A step then costs more than a full one,
+# and the large gradient is held in memory.
 #
-# Multiply-adds are not seconds. Thin products use a processor less well than large ones. For
-# GPT-3 the LoRA paper reports 43.1 tokens a second in place of 32.5 ([the
+# > **Remember.** For a weight with trained layers below it, a step of LoRA costs at least two
+# > thirds of a full one, and as much where r is d/6.
+# >
+# > 如果权重下方还有可训练的层，LoRA 的一步至少要完整微调的三分之二，r = d/6 时两者相等。
+
+# %% [markdown]
+# ## Twelve weights, one above the other
+#
+# A model has many weights, and you choose which of them get an A and a B. Take a stack of twelve
+# weights of 768 x 768. In full fine-tuning all of them train, and the lowest needs no gradient of
+# x, since x is the data.
+#
+# **Predict.** LoRA with r = 8 goes on one weight alone: on the highest, or on the lowest. Both
+# train equally many numbers. Which share of a full step does each compute: two thirds, a third, or
+# a twelfth?
+
+
+# %% exact
+def step_of_stack(layers, adapted, d, r):
+    large, thin = 0, 0
+    for layer in range(layers):  # from the lowest, 0
+        large += 1  # x W0^T
+        thin += 5 * (layer in adapted)  # h and y; the gradients of h, B and A
+        if layer > min(adapted):  # the gradient of x, wherever something below waits for it
+            large += 1
+            thin += layer in adapted
+    return large * d * d + thin * d * r
+
+
+layers, d, r = 12, 768, 8
+full_stack = (3 * layers - 1) * d * d
+for name, chosen in (
+    ("every weight", range(layers)),
+    ("the upper half", range(layers // 2, layers)),
+    ("the highest alone", range(layers - 1, layers)),
+    ("the lowest alone", range(1)),
+):
+    share = step_of_stack(layers, chosen, d, r) / full_stack
+    print(f"{name:<18} trains {len(chosen) * 2 * d * r:>7,} numbers, a step is {share:.3f}")
+lowest = step_of_stack(1, range(1), d, r) / (2 * d * d)
+print(f"of that lowest weight by itself, {lowest:.3f}: neither way needs its gradient of x")
+one = counting.lora_multiply_adds(d, d, r, n=1).total
+no_grad_x = d * d + d * r  # what the lowest leaves out
+same = step_of_stack(layers, range(layers), d, r) == layers * one - no_grad_x
+print("every weight: as the package counts, less the gradient of x of the lowest:", same)
+
+# %% [markdown]
+# Below the lowest adapter nothing waits for a gradient, and the backward pass stops. With LoRA on
+# the highest weight alone, a step is a forward pass and little more, and a forward pass is a third
+# of a step. With LoRA on the lowest alone, the gradient has to come all the way down. "At least two
+# thirds" is a sentence about one weight, and no bound for a model.
+#
+# Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
+# the LoRA paper reports 43.1 tokens a second and GPU in place of 32.5 ([the
 # figures](../docs/literature.md)).
 #
-# > **Remember.** A step of LoRA costs at least two thirds of a full one, and as much where r is
-# > d/6, because the passes through W0 stay.
+# **Predict.** Which share of the time is that? Is it more or less than the count says, with r = 8
+# beside every weight of width 12,288?
+
+# %% exact
+before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens a second and GPU
+print(f"reported: {before / after:.3f} of the time")
+print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
+
+# %% [markdown]
+# The measured saving is smaller than the counted one. A count leaves out whatever is not a
+# multiply-add, such as layer norms, or data on their way between cards. Both ways pay for those.
+#
+# > **Remember.** Below the lowest adapter nothing goes back, so a step of LoRA on upper layers
+# > alone can cost as little as a third of a full one.
 # >
-# > LoRA 的一步至少要完整微调的三分之二，r = d/6 时两者相等，因为经过 W0 的前向和反向都还在。
+# > 最低的适配器以下不再反向传播，所以只适配上层时，LoRA 的一步可以低到完整微调的三分之一。
 
 # %% [markdown]
 # ## Bytes: what a step holds in memory
 #
-# Training keeps four things in memory: the weights, a gradient for each trained number, what the
-# optimiser keeps for it (AdamW: a mean of the gradient and one of its square), and the activations
-# that the backward pass will need. For the gradient of W, and for that of A, this is x itself.
+# Training keeps four things in memory: **weights**; **gradients**; **states**, which are what the
+# optimiser remembers (AdamW: a mean of the gradient and one of its square); and **activations**,
+# which are what the forward pass keeps for the backward pass.
 #
-# **Predict.** One weight of 4096 x 4096, all in float32. With 512 rows (tokens) in the batch,
-# does LoRA at r = 8 take a hundredth, a quarter or two thirds of the memory of full fine-tuning?
-# And with 65,536 rows?
+# **Predict.** One weight of 4096 x 4096, all in float32. Which of the four does LoRA make smaller?
+# With 512 rows (tokens) in the batch, does LoRA at r = 8 take a hundredth, a quarter or two thirds
+# of the memory of full fine-tuning? And with 65,536 rows?
 
 # %% exact
 d, r, size = 4096, 8, 4  # a float32 has 4 bytes
@@ -268,50 +346,101 @@ for n in (512, 65_536):
     for name, parts in (("full", full_parts), ("LoRA", lora_parts)):
         print(f"{n:>6} {name:<6}", *(f"{part / 2**20:11.1f}" for part in parts))
     same = counting.lora_bytes(d, d, r, n=n).total == lora_parts.sum()
-    print(f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}; as the package counts: {same}")
+    saved = (full_parts.sum() - lora_parts.sum()) / 2**20
+    print(
+        f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB",
+        end="",
+    )
+    print(f"; as the package counts: {same}")
 
 # %% exact
 FIGURES["memory-by-rows"].picture(width=4096, r=8)
 
 # %% [markdown]
-# Gradients and states are nearly gone. The weights are all there, and A and B besides. The
-# activations are all there too: A needs x for its gradient, just as W did. With few rows LoRA takes
-# little more than a quarter, the weight itself out of weight, gradient, mean and square. With many
-# rows the activations are most of it, and LoRA saves next to nothing.
+# Gradients and states are nearly gone. The weight is all there, and A and B besides. Beside an
+# adapted weight the activations are all there too: the gradient of A needs x, just as that of W
+# did. With few rows LoRA takes little more than a quarter, the weight itself out of weight,
+# gradient, mean and square. With many rows LoRA saves about as many bytes as before, out of many
+# more: the saving stands still while the bill grows.
 #
-# So there are three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
-# (notebook 11) at the frozen weights, and recomputing in the backward pass at the activations.
+# **Predict.** In a block of GPT-2 the weights read four inputs: q, k and v share one, and o, up and
+# down have one each. Full fine-tuning keeps all four for the gradients of the weights. LoRA on q
+# and v leaves o, up and down frozen, without an A. Their only gradient is `grad_x = grad_y @ W0`.
+# Which of the four inputs does LoRA have to keep, and how many numbers is that for each token?
+
+# %% exact
+inputs = {
+    "q, k and v": (("q", "k", "v"), width),
+    "o": (("o",), width),
+    "up": (("up",), width),
+    "down": (("down",), 4 * width),
+}
+print(f"{'input of':<12} {'full':>6} {'LoRA':>6}")
+of_full, of_lora = 0, 0
+for name, (readers, features) in inputs.items():
+    pairs = sum(one in adapted for one in readers)
+    kept = features * (pairs > 0) + rank * pairs  # x if there is an A, and an h for each A
+    print(f"{name:<12} {features:>6,} {kept:>6,}")
+    of_full, of_lora = of_full + features, of_lora + kept
+print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
+
+# %% [markdown]
+# A frozen weight without an A needs no x, and PyTorch drops it. (This package's layers keep x all
+# the same, which makes their code shorter.) Full fine-tuning and LoRA both keep more than the
+# inputs of weights: the queries, keys and values, the weights of attention, what GELU and the
+# layer norms read. The less of the model you adapt, the more of the inputs goes, and where you
+# adapt every weight, none does.
 #
-# **Predict.** LLaMA 7B, with weights and gradients in bfloat16 (2 bytes) and AdamW's two numbers in
-# float32 (4 bytes each). Activations are left out. On a card of 24 GB, which of these fits: full
-# fine-tuning, LoRA, LoRA on a weight of 4 bits (QLoRA)?
+# You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
+# (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
+# again in the backward pass and not kept.
+#
+# > **Remember.** LoRA saves gradients and optimiser states; it saves no weights, and no activations
+# > where it is put.
+# >
+# > LoRA 省下的是梯度和优化器状态；权重不省，放了 LoRA 的地方激活也不省。
+
+# %% [markdown]
+# ## A model of 7 billion numbers, and a card of 24 GB
+#
+# LLaMA 7B is held in bfloat16 (2 bytes a number), its gradients too, and AdamW's two numbers are
+# float32 (4 bytes each). QLoRA stores the linear weights of the blocks in half a byte each, with
+# the scales of notebook 11: 8 bits for every 64 weights, and 32 bits for every 256 of those.
+# Activations are left out.
+#
+# **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA? How many
+# gigabytes is each?
 
 # %% exact
 llama = get_model("llama-7b")
-whole = count_parameters(llama, Full())
-low_rank = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"]))
-by_hand = [
-    2 * llama.total + 2 * llama.total + (4 + 4) * llama.total,
-    2 * (llama.total + low_rank.trainable) + (2 + 4 + 4) * low_rank.trainable,
-]
-package = [
-    counting.training_memory(one, "bfloat16", state_dtype="float32").total
-    for one in (whole, low_rank)
-]
-print("full and LoRA:", [f"{held / 1e9:.1f} GB" for held in by_hand])
-print("the same as the package's:", by_hand == package)
+low_rank = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"])).trainable
+inner = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008)  # the linear weights of the 32 blocks
+packed = (4 + 8 / 64 + 32 / (64 * 256)) / 8  # bytes of one of them, with its scales
+by_hand = {
+    "full": (2 + 2 + 4 + 4) * llama.total,
+    "LoRA, r = 8": 2 * llama.total + (2 + 2 + 4 + 4) * low_rank,
+    "QLoRA, r = 8": 2 * (llama.total - inner) + packed * inner + (2 + 2 + 4 + 4) * low_rank,
+}
+package = memories(llama, 8, ["q_proj", "v_proj"])
+for name, held in by_hand.items():
+    print(f"{name:<13} {held / 1e9:6.1f} GB, as the package: {round(held) == package[name].total}")
+print(f"full, and a float32 copy of the weights: {(2 + 2 + 4 + 4 + 4) * llama.total / 1e9:.1f} GB")
 
 # %% exact
 FIGURES["memory"].picture()
 
 # %% [markdown]
-# LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several cards.
-# LoRA is left with the weights, so the next thing to make smaller is the weights.
+# The last line is what training in mixed precision usually holds: beside each number of 2 bytes
+# a copy of 4 bytes, which small steps do not round away (16 bytes a number; the ZeRO paper below
+# has the table). LoRA needs that copy for A and B alone.
 #
-# > **Remember.** LoRA saves gradients and optimiser states, and it saves neither weights nor
-# > activations.
+# LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
+# What is left of LoRA's memory is the weights, and QLoRA makes those smaller.
+#
+# > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
+# > number of the model, and LoRA little more than the frozen weights.
 # >
-# > LoRA 省下的是梯度和优化器状态，权重和激活一点也不少。
+# > 不算激活，用 AdamW 完整微调时每个参数要占 12 到 16 字节，LoRA 只比冻结权重本身多一点。
 
 # %% [markdown]
 # ## What an odd number counts
@@ -324,31 +453,32 @@ file = 2 * count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])).trainable
 print(
     f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {2 * gpt3.total // file:,} times smaller"
 )
+print(f"the task in MiB: {file / 2**20:.1f}; the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 
 # %% [markdown]
-# The paper prints 350 GB, roughly 35 MB, and 10,000 times. Conversely, a printed size tells you
-# what is counted. Try it on a number that is often found on the web.
+# The paper prints 350 GB, roughly 35 MB, and 10,000 times, which is the quotient of the two rounded
+# numbers. A printed size can also be read backwards: it tells you what is counted. Try it on a
+# number that is often found on the web.
 #
 # **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
 # the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
-# others? (A byte has 8 bits.)
+# others?
 
 # %% exact
 printed = 3_504_607_232
-inner = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008)  # the linear weights of the 32 blocks
-print(f"stored two in a byte, {inner:,} numbers are {inner // 2:,} entries")
-found = llama.total - inner // 2 + low_rank.trainable
-print(f"so the program counts {found:,}; as printed: {found == printed}")
+print(f"the linear weights of the blocks: {inner:,}, and half as many are {inner // 2:,}")
+found = llama.total - inner // 2 + low_rank
+print(f"with half as many the program counts {found:,}; as printed: {found == printed}")
 for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
     for name in one.rules:
         print(f"explain() finds the rule {name}: {counting.RULES[name]}")
 
 # %% [markdown]
-# No number is gone: the program counts entries of arrays, and two numbers share an entry. A share
-# of trained parameters that is printed beside it is nearly twice too large. `counting.explain`
-# tries such rules for you, one, two or three at a time. One number that agrees under three rules
-# together is weak evidence, because there are many such sums. [Questions](../docs/questions.md) 1
-# and 12 have more odd numbers.
+# No number is gone: the program counts entries of arrays, an entry is a byte of 8 bits, and two
+# numbers of 4 bits share it. A share of trained parameters that is printed beside it is nearly
+# twice too large. `counting.explain` tries such rules for you, one, two or three at a time. One
+# number that agrees under three rules together is weak evidence, because there are many such sums.
+# [Questions](../docs/questions.md) 1 and 12 have more odd numbers.
 #
 # > **Remember.** A count that looks wrong often follows an unsaid rule, so ask first what was
 # > counted.
@@ -356,33 +486,46 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # > 看起来不对的数字往往只是计数规则没有写明，先问它数的是什么。
 
 # %% [markdown]
-# ## When it saves, and when it does not
+# ## One weight, every cost
 #
-# Here is LoRA divided by full fine-tuning for one weight with d = 4096, float32 and AdamW. Above 1,
-# LoRA costs more.
-#
-# **Predict.** Take r = 1024: half as many numbers are trained. Is a step cheaper or dearer than a
-# full one? And which of the five rows below saves the most memory?
+# **Predict.** One last weight: d = 4096, with trained layers below it, 512 rows, float32 and AdamW,
+# at r = 1024. What is LoRA divided by full fine-tuning for the trained numbers, a step, the memory,
+# the forward pass, and the forward pass once merged? Which of the five are above 1?
 
 # %% exact
-d = 4096
-print("   r   rows   trained     step   memory   forward   merged")
-for r, n in ((8, 512), (8, 65_536), (256, 512), (1024, 512), (2048, 512)):
-    lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
-    merged = counting.merged_multiply_adds(d, d, n=n).forward / full.forward
-    held = counting.lora_bytes(d, d, r, n=n).total / counting.full_bytes(d, d, n=n).total
-    trained_share = counting.lora_params(d, d, r) / counting.full_params(d, d)
-    costs = f"{lora.total / full.total:8.3f} {held:8.3f} {lora.forward / full.forward:9.3f}"
-    print(f"{r:>4} {n:>6} {trained_share:9.3f} {costs} {merged:8.3f}")
+d, r, n = 4096, 1024, 512
+lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
+print(f"trained  {counting.lora_params(d, d, r) / counting.full_params(d, d):.3f}")
+print(f"a step   {lora.total / full.total:.3f}")
+held = counting.lora_bytes(d, d, r, n=n).total / counting.full_bytes(d, d, n=n).total
+print(f"memory   {held:.3f}")
+print(f"forward  {lora.forward / full.forward:.3f}")
+print(f"merged   {counting.merged_multiply_adds(d, d, n=n).forward / full.forward:.3f}")
 
 # %% [markdown]
-# Read it by columns. `trained` depends on the rank alone. `step` starts at two thirds and passes
-# 1 long before `trained` does. `memory` is good for few rows and small ranks. `forward` is always
-# above 1, and `merged` is 1.
+# Half as many numbers train, in about three quarters of the memory, and a step costs more than a
+# full one.
+# "Does LoRA save?" has an answer only after "what?", "at which rank?" and "with how many rows?".
 #
-# > **Remember.** LoRA saves most with a small rank and few rows, and in memory more than in time.
+# **Predict.** Go back to GPT-2 with r = 8 on q and v. All its linear weights count now, and only
+# two of the six in a block have an A. Which share of a full step is left, which share of the
+# memory without activations, and which share of the inputs that the weights have to keep?
+
+# %% exact
+linear = blocks * sum(out_features * in_features for out_features, in_features in shapes.values())
+thin = 3 * trained  # A and B: forward, for the gradient of x, and for their own gradients
+of_memory = (4 * (total + trained) + 12 * trained) / (16 * total)
+print(f"a step                      {(2 * linear + thin) / (3 * linear):.3f}")
+print(f"memory without activations  {of_memory:.3f}")
+print(f"inputs of weights           {of_lora / of_full:.3f}")
+
+# %% [markdown]
+# The lowest block saves a little more of the step, since nothing below it trains.
+#
+# > **Remember.** LoRA saves the largest share with a small rank and few rows, and more of the
+# > memory than of the time.
 # >
-# > 秩小、行数少时 LoRA 最省，而且省内存多于省时间。
+# > 秩小、行数少时 LoRA 省下的比例最大，而且省内存多于省时间。
 
 # %% [markdown]
 # ## Exercises
@@ -449,8 +592,9 @@ check("training-bytes", training_bytes)
 #
 # 1. Plain gradient descent keeps no states. What does LoRA save then, with few rows: still three
 #    quarters? Is a method that needs AdamW a fair thing to compare with?
-# 2. Somebody trains LoRA on the lowest block alone, somebody else on the highest block alone. The
-#    counts are equal. For which of the two can the backward pass be shorter, and by how much?
+# 2. Somebody adapts every block, somebody else the upper half with twice the rank. The counts are
+#    equal. What does the second save in a step, and in activations? What would you measure before
+#    you choose?
 # 3. A model does not fit, and a colleague suggests r = 4 in place of r = 16. Which line of the
 #    bytes does that change? What would you suggest?
 
@@ -459,9 +603,10 @@ check("training-bytes", training_bytes)
 #
 # - Count before training, and compare with what the library prints. A misspelt target, a layer that
 #   is trained by mistake, a head that is not: all of them show there.
-# - Out of memory: ask which part it is. Weights: fewer bits. Activations: recompute them, or take
-#   fewer or shorter texts. Gradients and states: LoRA. A smaller rank seldom helps.
-# - Too slow: look for code that forms `B @ A`, and merge before use.
+# - Out of memory: ask which part it is. Weights: fewer bits. Activations: recompute them, take
+#   fewer or shorter texts, or adapt fewer weights. Gradients and states: LoRA. A smaller rank
+#   seldom helps.
+# - Too slow: look for code that forms `B @ A`, adapt the upper blocks alone, and merge before use.
 # - To compare methods, say what is counted: with or without the head, and out of which total.
 # - For a model of your own, write names and shapes into a JSON file and call
 #   `lora-ref count --spec mine.json --rank 4 --targets q v`. An

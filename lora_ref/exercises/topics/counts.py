@@ -212,7 +212,8 @@ CHEAPER_STEP = Exercise(
     "the largest rank with a cheaper step",
     "Return the largest rank at which a step of LoRA, forward and backward, takes fewer\n"
     "multiply-adds than a step of full fine-tuning, for a weight of shape (out_features,\n"
-    "in_features): a whole number. B A is never formed. Solve for r; no loop is needed.",
+    "in_features): a whole number. Layers below train, so both need the gradient of x. B A is\n"
+    "never formed. Solve for r; no loop is needed.",
     _cheaper_step,
     _draw_wide_sides,
     {

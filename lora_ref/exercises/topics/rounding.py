@@ -93,7 +93,7 @@ AGREES = Exercise(
     "whether a printed number is the computed one",
     "printed is a number as a text prints it, such as '0.50' or '3'; value is the computed\n"
     "one, a Fraction. Return whether value lies within half a unit of the last printed digit,\n"
-    "both ends included. `from fractions import Fraction` first: Fraction('0.50') is 1/2, exactly.",
+    "both ends included. Fraction('0.50') is 1/2, exactly.",
     _agrees,
     _draw_printed,
     {

@@ -129,7 +129,7 @@ def _summary(results: Mapping[str, Any], found: TextRuns) -> str:
     }
     numbers = found.at("verse", "lora-8", found.seeds[0])["parameters"]
     less = "LoRA (r = 8), on, forgets less than the maps whole"
-    as_much = "the same, at strengths where both have learned as much"
+    as_much = "LoRA (r = 8) forgets less than the maps where both have learned what LoRA can"
     drawn = mean("lora-8", lambda run: run["random"][1])
     shown = {
         "lora-8": "LoRA (r = 8)",
@@ -150,10 +150,11 @@ def _summary(results: Mapping[str, Any], found: TextRuns) -> str:
         + ", ".join(f"{new(f'lora-{r}'):.3f}" for r in RANKS)
         + f"; the maps whole have {new('maps'):.3f}.",
         "**Frozen is not kept.** Off, the adapter leaves the base bit for bit. On, that LoRA "
-        f"(r = 8) forgets less than the maps trained whole: {verdicts[less]}; at strengths where "
-        f"both have learned as much: {verdicts[as_much]}. A random update with the singular values "
-        f"of LoRA's (r = 8) raises the old loss to {drawn:.2f}, the trained one to "
-        f"{old('lora-8'):.2f}.",
+        f"(r = 8) forgets less than the maps trained whole: {verdicts[less]}. It has also learned "
+        f"less; at strengths where both have learned what LoRA can: {verdicts[as_much]}; half way "
+        f"there: {verdicts['the same, half way there']} (the sizes are in the table). "
+        "A random update with the singular values of LoRA's (r = 8) raises the old loss to "
+        f"{drawn:.2f}, the trained one to {old('lora-8'):.2f}.",
         "**Which learning rate.** It is often said to be ten times that of full fine-tuning. The "
         "best rate of LoRA over that of the same maps whole: "
         + ", ".join(f"{ratio:g} at r = {r}" for r, ratio in ratios.items())

@@ -152,6 +152,10 @@ def rates(rates: Mapping[str, Mapping[str, float]], *, theme: str = "light") -> 
             axes.plot(best, tried[best], marks[-1], color=colour, ms=14, mfc="none", mew=2)
             said.append(f"{name} {best:g} with {tried[best]:.2f}")
         axes.set(xlabel="learning rate", ylabel="validation loss (nats a token)")
+        least = min(loss for tried in rates.values() for loss in tried.values())
+        axes.set_ylim(
+            least - 0.05, least + 0.6
+        )  # where training goes astray, the loss leaves the top
         legend_above(figure, ncols=3)
     return Picture(
         figure, f"Validation loss by learning rate. The best are: {'; '.join(said)}.", theme
@@ -184,7 +188,7 @@ def intruders(records: Sequence[Record], *, theme: str = "light") -> Picture:
             axes.plot(NORMS, counts["intruders"], f"-{mark}", color=colour, label=name)
             axes.plot(
                 NORMS, counts["random_intruders"], f":{mark}", color=colour, mfc="none",
-                label=f"random, as {name}",
+                label=f"random like {name}",
             )  # fmt: skip
             said.append(
                 f"{name} {counts['intruders'][-1]:.0f}, random {counts['random_intruders'][-1]:.0f}"
@@ -192,7 +196,7 @@ def intruders(records: Sequence[Record], *, theme: str = "light") -> Picture:
         axes.set_xscale("log", base=2)
         axes.set_xticks(NORMS, [f"{norm:g}" for norm in NORMS])
         axes.set(xlabel="norm of the update over that of W0", ylabel="intruders")
-        legend_above(figure, ncols=3)
+        legend_above(figure, ncols=2)
     return Picture(
         figure,
         "Intruder directions by the norm of the update, mean over texts and seeds; at "

@@ -77,15 +77,18 @@ class TextRuns:
             self.at(text, worse, seed)["losses"][1] - self.at(text, better, seed)["losses"][1]
         )
 
-    def old_at_equal(self, better: str, worse: str) -> Number:
+    def old_at_equal(self, better: str, worse: str, share: float = 1.0) -> Number:
         """Return the same at strengths where both have the same loss on the new text.
 
-        That is the loss that the one who learns less has at its best strength.
+        That is the loss that the one who learns less has at its best strength, or a share of the
+        way there from the base.
         """
 
         def number(text: str, seed: int) -> float:
             runs = [self.at(text, method, seed) for method in (better, worse)]
-            level = max(min(new for new, _ in _path(run)) for run in runs)
+            start = runs[0]["off"][0]
+            best = max(min(new for new, _ in _path(run)) for run in runs)
+            level = start + share * (best - start)
             one, other = (_old_at(_path(run), level) for run in runs)
             return other - one
 
@@ -139,6 +142,7 @@ def sentences(runs: TextRuns) -> dict[str, Number]:
     for attention, r in EQUAL["attention"]:
         sentence = f"LoRA on the MLP (r = {r}) beats attention at equal count (r = {attention})"
         found[sentence] = runs.new(f"mlp-{r}", f"attention-{attention}")
+    equal = runs.old_at_equal("lora-8", "maps")
     found |= {
         "a larger rank is better: r = 32 beats r = 1": runs.new("lora-32", "lora-1"),
         "a larger rank is better: r = 32 beats r = 8": runs.new("lora-32", "lora-8"),
@@ -147,11 +151,10 @@ def sentences(runs: TextRuns) -> dict[str, Number]:
         "LoRA (r = 32) is as good as training everything": runs.new("lora-32", "full", MARGIN),
         "LoRA (r = 8), on, forgets less than the maps whole": runs.old("lora-8", "maps"),
         "LoRA (r = 8), on, forgets less than training everything": runs.old("lora-8", "full"),
-        "the same, at strengths where both have learned as much": runs.old_at_equal(
-            "lora-8", "maps"
-        ),
+        "LoRA (r = 8) forgets less than the maps where both have learned what LoRA can": equal,
+        "the same, half way there": runs.old_at_equal("lora-8", "maps", 0.5),
         "LoRA (r = 1), on, forgets less than at r = 32": runs.old("lora-1", "lora-32"),
-        "the same, at strengths where both have learned just as much": runs.old_at_equal(
+        "the same, at strengths where both have learned what r = 1 can": runs.old_at_equal(
             "lora-1", "lora-32"
         ),
         "what LoRA (r = 8) forgets is more than a random update of its size costs": lambda t, s: (

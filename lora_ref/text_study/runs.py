@@ -229,7 +229,7 @@ def rescaled(new: str, seed: int, k: int, folder: Path) -> Record:
         **SHIFT,
         "equal": all(plain[name].tobytes() == shifted[name].tobytes() for name in plain),
         "equal_with_half_alpha": all(np.array_equal(plain[n], halved[n]) for n in plain),
-        "norm": measures.relative_norm(measures.arrays_of(base().gpt), plain, maps),
+        "norm": round(measures.relative_norm(measures.arrays_of(base().gpt), plain, maps), 4),
     }
 
 

@@ -155,7 +155,7 @@ def _is_right_for_one_row(attempts: Sequence[Attempt]) -> Diagnosis | None:
     if not attempts[0].exercise.batched or any(one.right != (one.n == 1) for one in attempts):
         return None
     first = attempts[0]
-    names = {"x", "grad_y", "task"} & first.arguments.keys()
+    names = {"x", "mask", "grad_y", "task"} & first.arguments.keys()
     for row in range(first.n):
         alone = {name: first.arguments[name][row : row + 1] for name in names}
         if not attempt(first.exercise, first.function, {**first.arguments, **alone}, 1).right:

@@ -165,7 +165,7 @@ def gradient_paths(
             (AT_W0_BOX + wide / 2, BAR_Y, ROW_W0, "$x\\,W_0^T$", "$g$"),
             (BAR_X, AT_A_BOX - wide / 2, ROW_AB, "$x$", "$s\\,g\\,B\\,A$"),
             (AT_A_BOX + wide / 2, AT_B_BOX - wide / 2, ROW_AB, "$h = x A^T$", "$s\\,g\\,B$"),
-            (AT_B_BOX + wide / 2, BAR_Y, ROW_AB, "$s\\,h\\,B^T$", "$g$"),
+            (AT_B_BOX + wide / 2, BAR_Y, ROW_AB, "$s\\,h\\,B^T$", "$s\\,g$"),
         ):
             middle, gap = (left + right) / 2, 0.06
             _arrow(axes, ((left + gap, y + TRACK), (right - gap, y + TRACK)), ink)
@@ -202,9 +202,9 @@ def gradient_paths(
         figure,
         f"x goes forward to y on two paths, through W0 ({m} x {n}, frozen) and through A ({r} x "
         f"{n}) and B ({m} x {r}), times s = alpha/r = {s:g}. The gradient g of y returns on both: "
-        f"as g W0 through W0, as s g B and s g B A through B and A, and x gets the sum. On the way "
-        f"B gets s g^T h and A gets s (g B)^T x, together {whole(trained)} numbers; g^T x, the "
-        f"gradient of W0, would have {whole(frozen)} and is not computed.",
+        "as g and g W0 through W0, as s g, s g B and s g B A through B and A, and x gets the sum. "
+        f"On the way B gets s g^T h and A gets s (g B)^T x, together {whole(trained)} numbers; "
+        f"g^T x, the gradient of W0, would have {whole(frozen)} and is not computed.",
         theme,
     )
 

@@ -1,20 +1,20 @@
 # %% [markdown]
 # # 04 · Derive and check the gradients
 #
-# Training moves A and B against their gradients, and a wrong gradient raises no error. Your library
-# computes them for you, in four lines; once you have written these yourself, you know what "frozen"
-# means, what B = 0 does to the first step, and how to find a mistake in them.
+# Training moves A and B against their gradients, and a wrong gradient raises no error. A library
+# derives them where you do not see it; once you have derived them yourself, you know what "frozen"
+# means, what B = 0 does to the first step, and how to find a mistake in a gradient.
 #
-# **You will** write the forward and the backward pass of a LoRA layer, four lines each, in NumPy,
-# and compare them with difference quotients and with the package's layer. Then you will break
-# them, one line at a time, and build a check that notices.
+# **You will** derive the backward pass of a LoRA layer, four lines of NumPy, and compare each line
+# with difference quotients and with the package's layer. Then you will break the lines, one at a
+# time, and build a check that notices.
 #
 # **You will learn** where each of the three gradients comes from, whether a falling loss proves
 # anything, which step a difference quotient needs, and at which points a wrong gradient looks
 # right.
 #
 # **You need** the layer of notebook [03](03-walk-through-the-example.ipynb), matrix products and
-# partial derivatives, 40 minutes, and ten more for the exercises.
+# partial derivatives, 45 minutes, and 15 to 25 more for the exercises.
 
 # %%
 import numpy as np
@@ -43,9 +43,10 @@ def forward(x, W0, A, B, s):
 
 
 # %% [markdown]
-# Here is a layer with numbers so small that you can follow it on paper. It has n = 2 rows, and
-# `small` keeps its five parts together. The last line compares your `forward` with the package's
-# layer, [layers/lora.py](../lora_ref/layers/lora.py).
+# Here is a layer with numbers so small that you can follow it on paper. It has n = 2 rows. The
+# dictionary `small` keeps its five parts together, and `forward(**small)` hands them over by their
+# names. The last line compares this `forward` with the package's layer,
+# [layers/lora.py](../lora_ref/layers/lora.py).
 
 # %% exact
 x = np.array([[1, 2, 0, 1], [0, 1, 1, -1]], float)
@@ -63,19 +64,8 @@ layer = LoRALinear(W0, A, B, alpha)
 print("y is the same as the package's:", np.allclose(y, layer.forward(x)[0]))
 
 # %% [markdown]
-# **Predict.** Now double s. Which of these three doubles: h, y, or y minus the part that comes
-# through W0?
-
-# %% exact
-y_twice, h_twice = forward(**(small | {"s": 2 * s}))
-base = x @ W0.T
-print("h doubles:       ", np.allclose(h_twice, 2 * h))
-print("y doubles:       ", np.allclose(y_twice, 2 * y))
-print("y - base doubles:", np.allclose(y_twice - base, 2 * (y - base)))
-
-# %% [markdown]
-# The factor s multiplies the second path alone. Keep an eye on it: it has to appear in every
-# gradient that comes back on this path, and the part that comes through W0 must not have it.
+# The factor s multiplies the second path alone: twice the s doubles y minus `base`, and neither h
+# nor y. Keep an eye on it on the way back.
 #
 # > **Remember.** A LoRA layer adds two paths, and the scaling stands on the second one only.
 # >
@@ -94,6 +84,7 @@ print("y - base doubles:", np.allclose(y_twice - base, 2 * (y - base)))
 # and the sum of `g * y`, where g stays fixed.
 #
 # Let the loss be half of the sum of the squares of y minus a target: then g is the difference.
+# (`at | {name: M}` is a copy of the dictionary `at` in which one part is replaced.)
 
 
 # %% exact
@@ -105,9 +96,9 @@ def total(at, g):
     return np.sum(g * forward(**at)[0])
 
 
-def moved(at, name, i, j, step):
+def moved(at, name, entry, step):
     M = np.array(at[name], float)
-    M[i, j] += step
+    M[entry] += step
     return at | {name: M}
 
 
@@ -121,16 +112,17 @@ print("g\n", g)
 
 # %% to 1e-6
 for step in (0.001, 1, 1000):
-    there = moved(small, "B", 2, 1, step)
+    there = moved(small, "B", (2, 1), step)
     of_loss = (loss(forward(**there)[0]) - loss(y)) / step
     of_total = (total(there, g) - total(small, g)) / step
     print(f"step {step:>6}: slope of the loss {of_loss:10.3f}, of the sum of g * y {of_total:8.3f}")
 
 # %% [markdown]
-# The loss is curved, so its slope depends on the step. As the step shrinks, it approaches the
-# number in the second column, which is the gradient. The second column is the same for *every*
-# step: if B alone moves, y moves along a straight line. (The word is *affine*: y is affine in B
-# alone, in A alone, and in x alone.) So this number is the gradient of the loss, and you can get
+# The second column is the same for *every* step: if B alone moves, y moves along a straight line.
+# (The word is *affine*: y is affine in B alone, in A alone, and in x alone.) The loss is curved, so
+# its slope depends on the step. As the step shrinks, it approaches the second column, because to
+# first order the loss changes by the sum of g times the change of y, and that is how the sum of
+# `g * y` changes for any step. So the second column is the gradient of the loss, and you can get
 # it with a step as large as you like. You will use that below.
 #
 # > **Remember.** The gradient of an entry is the slope of the sum of g * y when this entry alone
@@ -141,14 +133,14 @@ for step in (0.001, 1, 1000):
 # %% [markdown]
 # ## The gradient of B
 #
-# B is next to the output, so begin there. (If you would rather find the formula alone, go to the
-# exercise `grad-B` at the end now, and come back.)
+# B is next to the output, so begin there. Call the rows i, the outputs o, the inputs j, and the
+# ranks, which are the columns of h, k.
 #
 # **Predict.** `B[2, 1]` grows by 1. Which entries of y move, and by how much? Think of y with its
 # rows and columns before you look.
 
 # %% exact
-y_moved, _ = forward(**moved(small, "B", 2, 1, 1))
+y_moved, _ = forward(**moved(small, "B", (2, 1), 1))
 print("y moves by\n", y_moved - y)
 print("s times column 1 of h:", s * h[:, 1])
 
@@ -156,18 +148,18 @@ print("s times column 1 of h:", s * h[:, 1])
 # One column of y moves: output o = 2, in every row i, by s times `h[i, 1]`. Weigh each with g, and
 # add up the rows:
 #
-# $$\frac{\partial L}{\partial B_{oq}} = s \sum_i g_{io} h_{iq}$$
+# $$\frac{\partial L}{\partial B_{ok}} = s \sum_i g_{io} h_{ik}$$
 #
-# **Predict.** That is one entry. Which product of g, of shape (n, out), and h, of shape (n, r), has
-# all of them at once? And is B in it?
+# That is one entry. With g of shape (n, out) and h of shape (n, r), the product s g^T h has all of
+# them at once, each in its place.
 
 
 # %% exact
 def differences(at, name, g, step=1.0):
     grad = np.zeros(at[name].shape)
-    for i, j in np.ndindex(grad.shape):
-        ahead, behind = (total(moved(at, name, i, j, way * step), g) for way in (1, -1))
-        grad[i, j] = (ahead - behind) / (2 * step)
+    for entry in np.ndindex(grad.shape):
+        ahead, behind = (total(moved(at, name, entry, way * step), g) for way in (1, -1))
+        grad[entry] = (ahead - behind) / (2 * step)
     return grad
 
 
@@ -189,22 +181,22 @@ print("the same as entry by entry:", np.allclose(grad_B, differences(small, "B",
 # **Predict.** `A[0, 1]` grows by 1. How many entries of y move this time?
 
 # %% exact
-y_moved, _ = forward(**moved(small, "A", 0, 1, 1))
+y_moved, _ = forward(**moved(small, "A", (0, 1), 1))
 print("y moves by\n", y_moved - y)
 print("s times column 1 of x, times column 0 of B\n", s * np.outer(x[:, 1], B[:, 0]))
 
 # %% [markdown]
 # A is one step further from y. Its entry moves one column of h, and h moves every output for which
 # B has an entry that is not zero. So go back in two steps. First, what is the slope of L in an
-# entry of h? It touches every output o, by s times `B[o, q]`. (All these slopes together are the
+# entry of h? It touches every output o, by s times `B[o, k]`. (All these slopes together are the
 # gradient of h, written $\nabla_h$.)
 #
-# $$\frac{\partial L}{\partial h_{iq}} = s \sum_o g_{io} B_{oq}
+# $$\frac{\partial L}{\partial h_{ik}} = s \sum_o g_{io} B_{ok}
 # \qquad\text{so}\qquad \nabla_h = s\, g B$$
 #
 # Then the same move as before. An entry of A moves one column of h, by a column of x:
 #
-# $$\frac{\partial L}{\partial A_{qj}} = \sum_i (\nabla_h)_{iq} x_{ij}
+# $$\frac{\partial L}{\partial A_{kj}} = \sum_i (\nabla_h)_{ik} x_{ij}
 # \qquad\text{so}\qquad \nabla_A = \nabla_h^\top x$$
 
 # %% exact
@@ -232,7 +224,7 @@ print("at B = 0, is the gradient of B zero?", not differences(start, "B", g).any
 # > A 的梯度要先穿过 B，再与输入 x 相乘，所以 B 为零时它也是零。
 
 # %% [markdown]
-# ## W0 has a gradient that nobody computes
+# ## And W0?
 #
 # **Predict.** You may read somewhere: "W0 is frozen, so the gradient of W0 is 0." You have a judge
 # that knows no formula. What will it say about W0? If it is not 0, which product is it?
@@ -246,7 +238,7 @@ print("the same as g^T x:", np.allclose(differences(small, "W0", g), g.T @ x))
 # computed, and nothing is subtracted from W0. That saves an array of the size of W0, and all that
 # an optimiser would keep for it. Notebook [12](12-count-what-it-costs.ipynb) counts that.
 #
-# **Predict.** Write G for g^T x. Can you write the gradients of A and B with G, A, B and s alone?
+# Write G for g^T x. It holds the gradients of A and B too:
 
 # %% exact
 G = g.T @ x
@@ -254,15 +246,16 @@ print("the gradient of A is s B^T G:", np.allclose(grad_A, s * B.T @ G))
 print("the gradient of B is s G A^T:", np.allclose(grad_B, s * G @ A.T))
 
 # %% [markdown]
-# All that A and B learn from is the gradient that full fine-tuning would use, seen through the
-# other factor. Nobody computes them in this order, because it would form G after all.
+# All that A and B learn from is G, seen through the other factor. Full fine-tuning would step
+# along the same G if its weight were W0 + s B A, because y is then the same. Nobody computes the
+# gradients of A and B in this order, because it would form G after all.
 #
 # > **Remember.** W0 has a gradient, g^T x; frozen means that nobody computes it.
 # >
 # > W0 的梯度存在，一般不为零；冻结的意思是不去计算它，也不更新 W0。
 
 # %% [markdown]
-# ## Back along both paths
+# ## Down to the layer below
 #
 # One gradient is left. If another layer stands below this one, its y is our x, and its g is
 # our gradient of x.
@@ -270,7 +263,7 @@ print("the gradient of B is s G A^T:", np.allclose(grad_B, s * G @ A.T))
 # **Predict.** W0 is frozen and gets no update. Will W0 appear in the gradient of x?
 
 # %% exact
-y_moved, _ = forward(**moved(small, "x", 0, 1, 1))
+y_moved, _ = forward(**moved(small, "x", (0, 1), 1))
 print("x[0, 1] grows by 1, and row 0 of y moves by", y_moved[0] - y[0])
 print("through W0:     ", W0[:, 1])
 print("through A and B:", s * B @ A[:, 1])
@@ -284,7 +277,7 @@ print("through A and B:", s * B @ A[:, 1])
 # The picture shows all of it, for a layer of the width of BERT-base and GPT-2. Read it from left to
 # right along the solid arrows, and then from right to left along the dashed ones. Look at one box
 # after the other: **what enters a box on the way forward and what enters it on the way back make
-# its gradient.** For B these are h and g, for A they are x and s g B, and for W0 they would be x
+# its gradient.** For B these are h and s g, for A they are x and s g B, and for W0 they would be x
 # and g.
 
 # %% exact
@@ -312,8 +305,9 @@ for name, grad in by_hand.items():
     print("  the same as the package's:  ", np.allclose(grad, theirs[name]))
 
 # %% [markdown]
-# The package's `backward` has the same lines, with a few more for dropout and a bias. Three
-# products of a training step are as large as W0: x W0^T, g W0 and g^T x. LoRA saves the third.
+# The package's `backward` has the same lines, with a few more for dropout and a bias. In a
+# training step of the whole weight, three products cost n x in x out multiplications each: x W0^T,
+# g W0 and g^T x. LoRA saves the third.
 #
 # Change some of the small numbers at the top now, and run the cells again in order. Every "the same
 # as" above should stay True.
@@ -324,12 +318,11 @@ for name, grad in by_hand.items():
 # > 输入沿两条路到达输出，梯度也沿两条路返回，冻结的 W0 照样让梯度通过。
 
 # %% [markdown]
-# ## It trains, and it is wrong
+# ## What the loss says
 #
 # How would you notice a wrong line in `backward`? Most people look at the loss. Here are the four
-# lines as text, so that one of them can be exchanged, and seven mistakes of one line each. (`eval`
-# computes what a line of text says.) **Add one of your own**, such as
-# `"mine": {"grad_A": "-grad_h.T @ x"}`.
+# lines as text, so that one of them can be exchanged, and eight mistakes of one line each. (`eval`
+# computes what a line of text says.) **Add one of your own.**
 
 # %%
 LINES = {
@@ -344,6 +337,7 @@ MISTAKES = {
     "scaling twice": {"grad_B": "s * s * g.T @ h"},
     "mean for sum": {"grad_B": "s * g.T @ h / len(g)"},
     "A tenfold": {"grad_A": "10 * grad_h.T @ x"},
+    "A uphill": {"grad_A": "-grad_h.T @ x"},
     "rows reversed": {"grad_A": "grad_h.T @ x[::-1]"},
     "path forgotten": {"grad_x": "g @ W0"},
     "W0 transposed": {"grad_x": "g @ W0.T + grad_h @ A"},
@@ -360,7 +354,7 @@ def backward_by(lines, **values):
 # Each of them trains one layer. The target is made by another weight, which differs from W0 by a
 # matrix of rank r, so LoRA can reach it. Gradient descent starts from B = 0. The loss is now the
 # *mean* of the squares, so g is 2 (y - target) divided by the number of entries. The start, the
-# data and the learning rate are the same for all.
+# data and the learning rate are the same for all. A control, `A never`, does not train A at all.
 
 
 # %%
@@ -381,35 +375,40 @@ def train(lines, seed, steps, lr):
 
 
 # %% [markdown]
-# **Predict.** For which of the seven will the loss fall? Will one give *exactly* the losses of the
-# right one? Will one end lower than the right one?
+# **Predict.** For which of the eight will the loss fall? `A uphill` moves A in the wrong direction
+# at every step: will its loss rise? Will any of them end lower than the right one?
 
 # %% depends on the seed
 draws = 5
+CONTROL = {"A never": {"grad_A": "0 * A"}}
 curves = {
-    name: [train(lines, seed, steps=80, lr=0.03) for seed in range(draws)]
-    for name, lines in MISTAKES.items()
+    name: np.array([train(lines, seed, steps=80, lr=0.03) for seed in range(draws)])
+    for name, lines in (MISTAKES | CONTROL).items()
 }
-print(f"{draws} draws of W0, data and start:   falls   the same as right   lower than right")
+shares = {name: np.median(ours / ours[:, :1], axis=0) for name, ours in curves.items()}
+right, never = curves["right"], curves["A never"]
+print(f"{draws} draws of W0, data and start; on how many of them")
+print(f"{'the last loss':<18} {'falls':>6} {'= right':>9} {'< right':>9} {'> A never':>10}", end="")
+print("  median end, as a share of the start")
 for name, ours in curves.items():
-    pairs = list(zip(ours, curves["right"], strict=True))
-    falls = sum(one[-1] < one[0] for one in ours)
-    same = sum(one == right for one, right in pairs)
-    lower = sum(one[-1] < right[-1] for one, right in pairs)
-    end = np.median([one[-1] / one[0] for one in ours])
-    print(f"{name:<18} to {end:5.3f} of its start {falls:>6} {same:>15} {lower:>18}")
-
-# %% depends on the seed
-shown = ("right", "scaling forgotten", "A tenfold", "rows reversed")
-FIGURES["descent"].picture(
-    losses={name: curves[name][0] for name in shown if name in curves}, floors={}
-)
+    falls = np.sum(ours[:, -1] < ours[:, 0])
+    same, lower = np.sum((ours == right).all(axis=1)), np.sum(ours[:, -1] < right[:, -1])
+    worse = np.sum(ours[:, -1] > never[:, -1])
+    print(f"{name:<18} {falls:>6} {same:>9} {lower:>9} {worse:>10} {shares[name][-1]:>9.3f}")
 
 # %% [markdown]
-# - **A falling loss asks little.** A small step lowers the loss if it points less than a right
-#   angle away from where the true gradient would send it. A positive factor on one matrix keeps it
-#   there. Even `rows reversed`, where A learns from the wrong rows, falls a little on these draws,
-#   while B still learns rightly.
+# The picture shows the medians at every step, each as a share of the loss at the start.
+
+# %% depends on the seed
+shown = ("right", "A tenfold", "rows reversed", "A never")
+FIGURES["descent"].picture(losses={name: shares[name] for name in shown}, floors={})
+
+# %% [markdown]
+# - **A falling loss asks little.** A small step lowers the loss if it makes an angle of less than
+#   90 degrees with the right step. A positive factor on one matrix keeps the angle below that. Even
+#   `A uphill` falls on most of these draws: B still learns rightly, and gains more than A loses.
+# - **A falling loss needs a control.** `rows reversed` falls on every draw. On three of the five it
+#   ends above `A never`, so training A on the wrong rows is worse there than not training it.
 # - **Two mistakes give exactly the right curve**, because in a single layer nobody reads the
 #   gradient of x. With a layer below, it is that layer that would learn wrongly.
 # - **Two mistakes end lower than the right one here.** A factor on one gradient is a learning rate
@@ -424,7 +423,7 @@ FIGURES["descent"].picture(
 # %% [markdown]
 # ## A check that can fail
 #
-# `differences` would have found all seven. But it takes two forward passes for each entry, and a
+# `differences` would have found all eight. But it takes two forward passes for each entry, and a
 # real layer has many.
 #
 # There is a cheaper question. Move *all* entries of A at once, along a random matrix D, and ask for
@@ -444,11 +443,11 @@ def error(at, g, name, grad, step, seed=1, last=lambda y: y):
 
 
 # %% [markdown]
-# The last line divides by the largest slope that D could have met, so the error does not depend on
-# units. (`last` is a function behind the layer, for the next section. Here it leaves y as it is.)
+# The last line divides by the largest sum of `grad * D` that a D of this length could give
+# (Cauchy-Schwarz), so the error does not depend on units. Where grad is 0 it divides by 1. (`last`
+# is a function behind the layer, for the next section. Here it leaves y as it is.)
 #
-# **Predict.** A layer has a W0 of 768 x 768 and r = 8. How many forward passes check the gradients
-# of A and B, entry by entry, and along one direction each?
+# How many forward passes does that save, for A and B beside a W0 of 768 x 768?
 
 # %% exact
 out_features, in_features, r = 768, 768, 8
@@ -457,7 +456,7 @@ print(f"entry by entry: {2 * entries:,}, along directions: {2 * 2}")
 
 # %% [markdown]
 # Now check the right lines and all the wrong ones, at a random point: W0, A, B, x and also g are
-# drawn, B is not zero, alpha is not r, and there are several rows.
+# drawn, for reasons that you will see.
 #
 # **Predict.** How large is the error of a right gradient, and how large is that of a wrong one?
 # Which of the three gradients gives each mistake away?
@@ -486,13 +485,12 @@ for name, lines in MISTAKES.items():
 
 # %% [markdown]
 # Right is rounding, near 1e-16. Wrong is a few hundredths and more. Between the two lies a wide
-# gap, and a tolerance of 1e-12 stands in it.
-#
-# **Predict.** Would the check notice a gradient that is off by one part in a million?
+# gap, and a tolerance of 1e-12 stands in it. It would notice far smaller mistakes than these:
 
 # %% order of magnitude
 nearly = {"grad_A": "1.000001 * grad_h.T @ x"}
-print(f"error {errors_of(nearly, usual, g_usual)['A']:.0e}, tolerance {EXACT_TOLERANCE:.0e}")
+size = errors_of(nearly, usual, g_usual)["A"]
+print("a gradient that is off by one part in a million is noticed:", size > EXACT_TOLERANCE)
 
 # %% [markdown]
 # The package has this check for any layer: `gradient_errors`, in
@@ -503,7 +501,7 @@ print(f"error {errors_of(nearly, usual, g_usual)['A']:.0e}, tolerance {EXACT_TOL
 ours = errors_of(MISTAKES["right"], usual, g_usual)
 same = LoRALinear(usual["W0"], usual["A"], usual["B"], alpha=usual["s"] * len(usual["A"]))
 package = gradient_errors(same, usual["x"], np.random.default_rng(0))
-print("your check says right:       ", max(ours.values()) < EXACT_TOLERANCE)
+print("this check says right:       ", max(ours.values()) < EXACT_TOLERANCE)
 print("the package's check says so: ", max(package.values()) < EXACT_TOLERANCE)
 
 # %% [markdown]
@@ -515,9 +513,9 @@ print("the package's check says so: ", max(package.values()) < EXACT_TOLERANCE)
 # %% [markdown]
 # ## Which step
 #
-# You may have learnt that a difference quotient needs a small step. How small? Put a tanh behind
-# the layer, so that y is no longer affine in A, and compare. The gradient comes back through the
-# tanh, so g is first multiplied by its derivative, 1 - tanh².
+# You may have learnt that a difference quotient needs a small step. Put a tanh behind the layer, so
+# that y is no longer affine in A, and compare. (The gradient comes back through the tanh, so g is
+# first multiplied by its derivative, 1 - tanh².)
 #
 # **Predict.** At which of these steps is the error least: for the LoRA layer alone, and for LoRA
 # with tanh?
@@ -534,14 +532,12 @@ for step in (1e-12, 1e-9, 1e-6, 1e-3, 1.0, 1e3):
     print(f"step {step:.0e}: LoRA {a:.0e}   LoRA and tanh {b:.0e}   (median of 9 directions)")
 
 # %% [markdown]
-# There are two errors. A small step divides the rounding of the sum by a small number: an error
-# that grows as 1/step. A large step leaves the tangent: an error that grows as step². So the error
-# of a smooth layer has the shape of a V, and the best step lies near the cube root of the rounding
-# unit, about 6e-6.
-#
-# LoRA alone has no right arm. It is affine in A alone, so no step is too large. Here is the same
-# with more steps, five draws each, and an Adapter (notebook
-# [09](09-compare-the-ways-to-adapt.ipynb)) as the smooth layer:
+# A small step divides the rounding of the sum by a small number, an error that grows as 1/step; a
+# large step leaves the tangent, an error that grows as step². So the error of a smooth layer has
+# the shape of a V, and the best step lies near the cube root of the machine epsilon, 2.2e-16: about
+# 6e-6. LoRA is affine in A alone, so no step is too large (until the numbers overflow). The picture
+# has more steps, and as the smooth layer an Adapter: two thin matrices with a bend between them,
+# which notebook [09](09-compare-the-ways-to-adapt.ipynb) compares with LoRA.
 
 # %% order of magnitude
 FIGURES["gradient-check"].picture()
@@ -570,7 +566,7 @@ places = {
 }
 
 # %% [markdown]
-# **Predict.** B = 0 is the start of training. How many of the seven does it hide, and which? What
+# **Predict.** B = 0 is the start of training. How many of the eight does it hide, and which? What
 # does each of the other columns hide?
 
 # %% exact
@@ -585,23 +581,15 @@ for name, lines in MISTAKES.items():
     print(f"{name:<18}", *(f"{cell:>9}" for cell in row))
 
 # %% [markdown]
-# - **B = 0** is the start of training, where a test is easy to write. Ten times a gradient of zero
-#   is zero, and whatever goes wrong on the way through B is multiplied by B.
+# - **B = 0** is the start of training, where a test is easy to write, and it hides five of the
+#   eight: `scaling forgotten`, `A tenfold`, `A uphill`, `rows reversed` and `path forgotten`.
+#   Whatever goes wrong on the way through B is multiplied by B.
 # - **alpha = r** hides both mistakes with the scaling, which is 1 there.
 # - **One row** hides a division by the number of rows, and rows in the wrong order.
-# - **W0 = I** hides a transposed W0, as any symmetric matrix would.
+# - **W0 = I** hides a transposed W0, as any symmetric matrix would. If in and out differ, you find
+#   this mistake without a check: `g @ W0.T` raises an error.
 # - **g = 1** is what the loss `y.sum()` gives. All rows of g are alike, so it does not matter which
 #   row of g meets which row of x.
-#
-# **Predict.** There is a way to find `W0 transposed` without any check. What would you change about
-# the layer?
-#
-# <details><summary>Answer</summary>
-#
-# Let in and out differ. `g @ W0.T` then multiplies (n, out) by (in, out) and raises an error. In a
-# square layer, most wrong products run.
-#
-# </details>
 #
 # > **Remember.** Check away from every special point: B not zero, alpha not r, several rows, widths
 # > that differ, and a random g.
@@ -611,9 +599,10 @@ for name, lines in MISTAKES.items():
 # %% [markdown]
 # ## Exercises
 #
-# The specifications move one entry at a time, as you did above, and use no formula. You are given x
-# and not h, and alpha and not s. If you are stuck, run `from lora_ref.exercises import hint`, and
-# then what the task says about hints.
+# The layer of the first three has one thing more, dropout before A: no line above is the answer.
+# Their specifications move one entry at a time, as you did. You are given x and not h, and alpha
+# and not s. In the fourth you build a check, and it is tried on backwards that you do not see. If
+# you are stuck, run `from lora_ref.exercises import hint`, and then what the task says about hints.
 #
 # ### `grad-B`: the gradient of B
 
@@ -622,7 +611,7 @@ print(show("grad-B"))
 
 
 # %%
-def grad_B(grad_y, x, A, B, alpha): ...
+def grad_B(grad_y, x, mask, A, B, alpha): ...
 
 
 check("grad-B", grad_B)
@@ -635,7 +624,7 @@ print(show("grad-A"))
 
 
 # %%
-def grad_A(grad_y, x, A, B, alpha): ...
+def grad_A(grad_y, x, mask, A, B, alpha): ...
 
 
 check("grad-A", grad_A)
@@ -648,35 +637,48 @@ print(show("grad-x"))
 
 
 # %%
-def grad_x(grad_y, W0, A, B, alpha): ...
+def grad_x(grad_y, mask, W0, A, B, alpha): ...
 
 
 check("grad-x", grad_x)
 
 # %% [markdown]
+# ### `gradient-check`: a check that finds hidden mistakes
+
+# %% exact
+print(show("gradient-check"))
+
+
+# %%
+def gradient_check(forward, backward, out_features, in_features, r): ...
+
+
+check("gradient-check", gradient_check)
+
+# %% [markdown]
 # ### To think about
 #
-# 1. Dropout multiplies x by a mask m (zeros, and 1/(1 - p) elsewhere) before A, and leaves the path
-#    through W0 alone. Which of the four lines of `forward` and of `backward` change, and how? Which
-#    mistake would a check without a mask hide?
-# 2. Suppose that s were trained as well. What is its gradient, in one line? Check it with a
+# 1. Suppose that s were trained as well. What is its gradient, in one line? Check it with a
 #    difference quotient.
-# 3. Put two LoRA layers on top of each other and train both with `path forgotten`. What do you
+# 2. Put two LoRA layers on top of each other and train both with `path forgotten`. What do you
 #    expect of the loss, and which experiment would show that something is wrong?
-# 4. Is there a mistake in `backward` that your `error` cannot find at a random point, or finds only
+# 3. Is there a mistake in `backward` that `error` cannot find at a random point, or finds only
 #    with luck?
 
 # %% [markdown]
 # ## In practice
 #
-# Deep learning libraries derive the backward pass for you, and you write one only for a fused
-# kernel, a custom layer or a quantised weight. Then check it like this:
+# Deep learning libraries derive the backward pass for you. You write one only for an operation that
+# they cannot derive or compute too slowly, such as a product with a weight that is stored in 4 bits
+# (notebook [11](11-quantise-the-frozen-weight.ipynb)). Then check it like this:
 #
-# - Work in float64, whatever you train in. In float32 the gap between right and wrong is narrow.
+# - Work in float64, whatever you train in. In float32 a right gradient has an error near 1e-7, and
+#   near 1e-5 for a smooth layer, so a mistake of one part in a million would pass.
 # - Take a random point and a random g, widths that differ, several rows, and a dropout mask if
 #   there is dropout.
-# - For LoRA alone take a large step (the package takes 2 to the power 30), for a smooth layer one
-#   near 6e-6. At a kink, such as ReLU's at 0, no step helps: draw another point.
+# - For LoRA alone take a large step, so that what moves outweighs what stays; for a smooth layer
+#   take one near 6e-6. At a kink, where the slope jumps as that of ReLU does at 0, no step helps:
+#   draw another point.
 # - Break the backward once on purpose. If the check stays silent, the check is broken.
 #
 # In this package, `gradient_errors(layer, x, rng)` takes any object that has `trainable`, `forward`

@@ -69,6 +69,49 @@ def step_A_first(grad_y, x, A, B, alpha, lr):
     return A, B - lr * grads_of(grad_y, x, A, B, alpha)[1]
 
 
+def back_of(g, A, B, alpha):
+    return s_of(A, alpha) * g @ B @ A
+
+
+def along_directions(
+    names="xAB", rows=4, step=1.0, tolerance=1e-11, size=lambda slope: slope, **fixed
+):
+    """Return a gradient check along one random direction each, with some arguments made special."""
+
+    def answer(forward, backward, m, n, r):
+        rng = np.random.default_rng(5)
+        shapes = {"x": (rows, n), "W0": (m, n), "A": (r, n), "B": (m, r), "g": (rows, m)}
+        at = {name: rng.normal(size=shape) for name, shape in shapes.items()} | {"s": 0.3}
+        at |= {name: value + 0 * at[name] for name, value in fixed.items()}
+        g = at.pop("g")
+        grads = backward(g, forward(**at)[1], **at)
+        for name in names:
+            D = rng.normal(size=shapes[name])
+            ahead, behind = (
+                np.sum(g * forward(**(at | {name: at[name] + way * D}))[0]) for way in (step, -step)
+            )
+            slope, expected = (ahead - behind) / (2 * step), np.sum(grads[name] * D)
+            if abs(size(slope) - size(expected)) > tolerance * np.linalg.norm(grads[name]):
+                return False
+        return True
+
+    return answer
+
+
+def entry_alone(forward, backward, m, n, r):
+    rng = np.random.default_rng(2)
+    x, W0, A, B, g = (rng.normal(size=shape) for shape in ((2, n), (m, n), (r, n), (m, r), (2, m)))
+    grads = backward(g, x @ A.T, x, W0, A, B, 3.0)
+    for name, M in {"x": x, "A": A, "B": B}.items():
+        M[0, 0] += 1
+        ahead = np.sum(g * forward(x, W0, A, B, 3.0)[0])
+        M[0, 0] -= 1
+        slope = ahead - np.sum(g * forward(x, W0, A, B, 3.0)[0])
+        if not np.isclose(slope, grads[name][0, 0], rtol=1e-9):
+            return False
+    return True
+
+
 def root_of(x):
     values, V = np.linalg.eigh(x.T @ x / len(x))
     return V * np.sqrt(values) @ V.T
@@ -225,9 +268,10 @@ RIGHT_ANSWERS = {
     "forward": lambda x, W0, A, B, alpha: x @ W0.T + s_of(A, alpha) * (x @ A.T) @ B.T,
     "delta-w": lambda A, B, alpha: s_of(A, alpha) * B @ A,
     "merge": lambda W0, A, B, alpha: W0 + s_of(A, alpha) * B @ A,
-    "grad-A": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0],
-    "grad-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
-    "grad-x": lambda g, W0, A, B, alpha: g @ (W0 + s_of(A, alpha) * B @ A),
+    "grad-A": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[0],
+    "grad-B": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[1],
+    "grad-x": lambda g, m, W0, A, B, alpha: g @ W0 + m * (s_of(A, alpha) * g @ B @ A),
+    "gradient-check": along_directions(),
     "start": start_right,
     "scaling": lambda alpha, r, stabilized: alpha / (sqrt(r) if stabilized else r),
     "compensating-rates": compensated,
@@ -364,42 +408,86 @@ WRONG_ANSWERS = {
         "multiplied": lambda W0, A, B, alpha: s_of(A, alpha) * W0 * (B @ A),
     },
     "grad-A": {
-        "over-alpha/r": lambda g, x, A, B, alpha: B.T @ g.T @ x,
-        "transpose": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0].T,
-        "mean-over-rows": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0] / len(g),
-        "B-transposed": lambda g, x, A, B, alpha: s_of(A, alpha) * (g @ B.T).T @ x,
-        "rows-summed-first": lambda g, x, A, B, alpha: (
-            s_of(A, alpha) * np.outer(B.T @ g.sum(0), x.sum(0))
+        "over-alpha/r": lambda g, x, m, A, B, alpha: B.T @ g.T @ (m * x),
+        "transpose": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[0].T,
+        "mean-over-rows": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[0] / len(g),
+        "B-transposed": lambda g, x, m, A, B, alpha: s_of(A, alpha) * (g @ B.T).T @ (m * x),
+        "rows-summed-first": lambda g, x, m, A, B, alpha: (
+            s_of(A, alpha) * np.outer(B.T @ g.sum(0), (m * x).sum(0))
         ),
-        "sign": lambda g, x, A, B, alpha: -grads_of(g, x, A, B, alpha)[0],
-        "A-and-back": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0] @ A.T @ A,
-        "gradient-of-h": lambda g, x, A, B, alpha: g @ B * alpha / len(A),
-        "h-for-x": lambda g, x, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (x @ A.T),
-        "gradient-of-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
-        "whole-weight": lambda g, x, A, B, alpha: g.T @ x * s_of(A, alpha),
-        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[0],
-        "root-of-r": lambda g, x, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ x,
+        "sign": lambda g, x, m, A, B, alpha: -grads_of(g, m * x, A, B, alpha)[0],
+        "A-and-back": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[0] @ A.T @ A,
+        "gradient-of-h": lambda g, x, m, A, B, alpha: g @ B * alpha / len(A),
+        "h-for-x": lambda g, x, m, A, B, alpha: (s_of(A, alpha) * g @ B).T @ (m * x @ A.T),
+        "gradient-of-B": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[1],
+        "whole-weight": lambda g, x, m, A, B, alpha: g.T @ (m * x) * s_of(A, alpha),
+        "moved": lambda g, x, m, A, B, alpha: step_right(g, m * x, A, B, alpha, 1)[0],
+        "root-of-r": lambda g, x, m, A, B, alpha: alpha / sqrt(len(A)) * B.T @ g.T @ (m * x),
+        "mask-forgotten": lambda g, x, m, A, B, alpha: grads_of(g, x, A, B, alpha)[0],
+        "mask-twice": lambda g, x, m, A, B, alpha: grads_of(g, m * m * x, A, B, alpha)[0],
+        "mask-without-scale": lambda g, x, m, A, B, alpha: grads_of(
+            g, np.where(m, x, 0), A, B, alpha
+        )[0],
+        "mask-on-the-gradient": lambda g, x, m, A, B, alpha: m * grads_of(g, x, A, B, alpha)[0],
     },
     "grad-B": {
-        "times-r": lambda g, x, A, B, alpha: alpha * g.T @ x @ A.T,
-        "transpose": lambda g, x, A, B, alpha: s_of(A, alpha) * A @ x.T @ g,
-        "A-forgotten": lambda g, x, A, B, alpha: s_of(A, alpha) * g.T @ x,
-        "through-B": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[0],
-        "mean-over-rows": lambda g, x, A, B, alpha: grads_of(g, x, A, B, alpha)[1] / len(x),
-        "moved": lambda g, x, A, B, alpha: step_right(g, x, A, B, alpha, 1)[1],
-        "out-for-r": lambda g, x, A, B, alpha: alpha / len(B) * g.T @ (x @ A.T),
+        "times-r": lambda g, x, m, A, B, alpha: alpha * g.T @ (m * x) @ A.T,
+        "transpose": lambda g, x, m, A, B, alpha: s_of(A, alpha) * A @ (m * x).T @ g,
+        "A-forgotten": lambda g, x, m, A, B, alpha: s_of(A, alpha) * g.T @ (m * x),
+        "through-B": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[0],
+        "mean-over-rows": lambda g, x, m, A, B, alpha: grads_of(g, m * x, A, B, alpha)[1] / len(x),
+        "moved": lambda g, x, m, A, B, alpha: step_right(g, m * x, A, B, alpha, 1)[1],
+        "out-for-r": lambda g, x, m, A, B, alpha: alpha / len(B) * g.T @ (m * x @ A.T),
+        "mask-forgotten": lambda g, x, m, A, B, alpha: grads_of(g, x, A, B, alpha)[1],
+        "mask-twice": lambda g, x, m, A, B, alpha: grads_of(g, m * (m * x), A, B, alpha)[1],
+        "mask-without-scale": lambda g, x, m, A, B, alpha: grads_of(g, (m != 0) * x, A, B, alpha)[
+            1
+        ],
+        "mask-behind-A": lambda g, x, m, A, B, alpha: s_of(A, alpha) * g.T @ (m * (x @ A.T)),
     },
     "grad-x": {
-        "adapter-path-missing": lambda g, W0, A, B, alpha: g @ W0,
-        "base-path-missing": lambda g, W0, A, B, alpha: s_of(A, alpha) * g @ B @ A,
-        "W0-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * g @ B @ A,
-        "scaling-forgotten": lambda g, W0, A, B, alpha: g @ (W0 + B @ A),
-        "transpose": lambda g, W0, A, B, alpha: (W0 + s_of(A, alpha) * B @ A).T @ g.T,
-        "all-transposed": lambda g, W0, A, B, alpha: g @ W0.T + s_of(A, alpha) * (g @ A.T) @ B.T,
-        "A-first": lambda g, W0, A, B, alpha: (g @ A) @ B * s_of(A, alpha) + g @ W0,
-        "columns": lambda g, W0, A, B, alpha: W0.T @ g + s_of(A, alpha) * A.T @ (B.T @ g),
-        "mean-over-rows": lambda g, W0, A, B, alpha: g @ (W0 + s_of(A, alpha) * B @ A) / len(g),
-        "root-of-r": lambda g, W0, A, B, alpha: g @ W0 + alpha / sqrt(len(A)) * g @ B @ A,
+        "adapter-path-missing": lambda g, m, W0, A, B, alpha: g @ W0,
+        "base-path-missing": lambda g, m, W0, A, B, alpha: m * back_of(g, A, B, alpha),
+        "mask-forgotten": lambda g, m, W0, A, B, alpha: g @ W0 + back_of(g, A, B, alpha),
+        "mask-on-all": lambda g, m, W0, A, B, alpha: m * (g @ W0 + back_of(g, A, B, alpha)),
+        "mask-on-W0-alone": lambda g, m, W0, A, B, alpha: m * (g @ W0) + back_of(g, A, B, alpha),
+        "mask-twice": lambda g, m, W0, A, B, alpha: g @ W0 + m**2 * back_of(g, A, B, alpha),
+        "mask-without-scale": lambda g, m, W0, A, B, alpha: (
+            g @ W0 + np.where(m, back_of(g, A, B, alpha), 0)
+        ),
+        "mask-first": lambda g, m, W0, A, B, alpha: g @ W0 + back_of(m * g, A, B, alpha),
+        "W0-transposed": lambda g, m, W0, A, B, alpha: g @ W0.T + m * back_of(g, A, B, alpha),
+        "scaling-forgotten": lambda g, m, W0, A, B, alpha: g @ W0 + m * (g @ B @ A),
+        "transpose": lambda g, m, W0, A, B, alpha: W0.T @ g.T + m.T * back_of(g, A, B, alpha).T,
+        "all-transposed": lambda g, m, W0, A, B, alpha: (
+            g @ W0.T + m * (s_of(A, alpha) * (g @ A.T) @ B.T)
+        ),
+        "A-first": lambda g, m, W0, A, B, alpha: m * ((g @ A) @ B * s_of(A, alpha)) + g @ W0,
+        "columns": lambda g, m, W0, A, B, alpha: W0.T @ g + m * (s_of(A, alpha) * A.T @ (B.T @ g)),
+        "mean-over-rows": lambda g, m, W0, A, B, alpha: (
+            (g @ W0 + m * back_of(g, A, B, alpha)) / len(g)
+        ),
+        "root-of-r": lambda g, m, W0, A, B, alpha: g @ W0 + m * (alpha / sqrt(len(A)) * g @ B @ A),
+    },
+    "gradient-check": {
+        "always-true": lambda forward, backward, m, n, r: True,
+        "exchanged": lambda *given: not along_directions()(*given),
+        "B-zero": along_directions(B=0.0),
+        "A-zero": along_directions(A=0.0),
+        "s-one": along_directions(s=1.0),
+        "one-row": along_directions(rows=1),
+        "rows-of-g-alike": along_directions(g=1.0),
+        "W0-zero": along_directions(W0=0.0),
+        "x-left-out": along_directions("AB"),
+        "A-left-out": along_directions("xB"),
+        "B-left-out": along_directions("Ax"),
+        "one-entry": entry_alone,
+        "too-loose": along_directions(step=1e-6, tolerance=1e-5),
+        "always-false": along_directions(step=1e-9),
+        "size-alone": along_directions(size=abs),
+        # two things special at once: the mistakes that pass are shown, one at a time
+        "sometimes-right": along_directions(rows=1, s=1.0),
+        "kind": lambda forward, backward, m, n, r: 1e-16,
     },
     "start": {
         "both-zero": lambda m, n, r, rng: (np.zeros((r, n)), np.zeros((m, r))),
@@ -1023,8 +1111,8 @@ def test_an_error_is_that_of_a_known_wrong_answer_only_if_it_would_do_the_same_o
     def untransposed(x, W0, A, B, alpha):
         return x @ (W0 + alpha / len(A) * B @ A)
 
-    def otherwise(grad_y, W0, A, B, alpha):
-        return grad_y @ W0 + alpha / len(A) * (grad_y @ A.T @ B.T)
+    def otherwise(grad_y, mask, W0, A, B, alpha):
+        return grad_y @ W0 + mask * (alpha / len(A) * (grad_y @ A.T @ B.T))
 
     assert check("forward", untransposed).result == "raises"
     assert check("grad-x", otherwise).result == "raises"
@@ -1755,7 +1843,7 @@ def test_no_question_and_no_hint_gives_the_answer(id):
     ("id", "text"),
     [
         ("delta-w", "It is `alpha / len(A) * B @ A`, and nothing else."),
-        ("grad-x", "So the answer is grad_x = grad_y @ (W0 + alpha / len(A) * B @ A)."),
+        ("grad-x", "So it is `grad_y @ W0 + mask * (alpha / len(A) * (grad_y @ B @ A))`."),
         ("break-even", "Round down: return (out_features * in_features - 1) // (out_features + "
          "in_features)"),
         ("tail", "Take np.linalg.norm(s[r:]) of them."),

@@ -324,7 +324,7 @@ def _weights() -> Numbers:
     first: Any = kept.children["blocks"].caches[0]
     P = first.children["attention"].inner.weights.y
     pieces = [base.tokenizer.decode([int(token)]) for token in tokens]
-    return {"weights": P[[0, 3]], "tokens": pieces, "titles": ("head 0", "head 3")}
+    return {"weights": P[[2, 3]], "tokens": pieces, "titles": ("head 2", "head 3")}
 
 
 FIGURES: Mapping[str, Entry] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""Inside a transformer: a block with the matrices that LoRA adapts, and weights of attention."""
+"""Inside a transformer: a block with the matrices that LoRA adapts, and attention weights."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,8 @@ def transformer_block(
     without = f"; {listed(others)} stay as they are" if others else ""
     return Picture(
         figure,
-        f"A block of width {d}: x goes through a norm to q, k and v; q and k make the weights of "
-        f"{heads} heads, with which values are averaged, then o, added to x; then a norm, fc1, "
+        f"A block of width {d}: x goes through a norm to q, k and v; q and k make the "
+        f"attention weights of {heads} heads, with which values are averaged, then o, added to x; then a norm, fc1, "
         f"GELU and fc2, added again. LoRA of rank {r} is on {listed(chosen)}: {whole(trained)} "
         f"numbers train, {share} of the {whole(frozen)} in all matrices{without}.",
         theme,
@@ -239,7 +239,7 @@ def attention_weights(
         figure.suptitle("How much each token takes from which, in per cent", fontsize=LETTERS + 2)
     return Picture(
         figure,
-        f"Weights of attention over {T} tokens, each row of which adds up to 100 %, with nothing "
+        f"Attention weights over {T} tokens, each row of which adds up to 100 %, with nothing "
         f"above the diagonal. The strongest after the first row in {'; in '.join(said)}.",
         theme,
     )

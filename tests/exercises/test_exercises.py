@@ -192,7 +192,8 @@ def sorted_in_place(s, r):
 
 
 def attention_weights_of(scores, masked=-np.inf, k=0):
-    allowed = np.tri(scores.shape[-1], k=k, dtype=bool)
+    n, m = scores.shape[1:]
+    allowed = np.arange(m) <= np.arange(m - n, m)[:, None] + k
     return softmax(np.where(allowed, scores, masked))
 
 
@@ -201,9 +202,9 @@ def softmax(x):
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def softmax_gradient_right(scores, g):
-    P = softmax(scores)
-    return P * (g - np.sum(P * g, axis=1, keepdims=True))
+def softmax_gradient_right(scores, temperature, allowed, g, axis=2, row_sum=1, back=None):
+    P = softmax(np.where(allowed, scores / temperature, -np.inf))
+    return P * (g - row_sum * np.sum(P * g, axis=axis, keepdims=True)) / (back or temperature)
 
 
 def scale_right(q, k, g, divisor=None, back=None):
@@ -627,26 +628,63 @@ WRONG_ANSWERS = {
         ),
     },
     "causal-mask": {
-        "mask-after-softmax": lambda scores: np.tril(softmax(scores)),
-        "zeros-for-infinity": lambda scores: softmax(np.tril(scores)),
-        "diagonal-masked": lambda scores: attention_weights_of(scores, -1e30, -1),
-        "kind": lambda scores: attention_weights_of(scores, k=-1),
+        "mask-after-softmax": lambda scores: np.tril(
+            softmax(scores), k=scores.shape[2] - scores.shape[1]
+        ),
+        "zeros-for-infinity": lambda scores: attention_weights_of(scores, 0),
+        "diagonal-masked": lambda scores: attention_weights_of(scores, k=-1),
         "next-visible": lambda scores: attention_weights_of(scores, k=1),
+        "mask-from-the-first": lambda scores: softmax(
+            np.where(np.tril(np.ones(scores.shape)) > 0, scores, -np.inf)
+        ),
         "mask-transposed": lambda scores: softmax(
-            np.where(np.triu(np.ones(scores.shape)) > 0, scores, -np.inf)
+            np.where(
+                np.triu(np.ones(scores.shape), scores.shape[2] - scores.shape[1]) > 0,
+                scores,
+                -np.inf,
+            )
         ),
         "mask-forgotten": softmax,
         "value": lambda scores: attention_weights_of(scores, -10),
+        "raises": lambda scores: softmax(
+            np.where(np.tri(scores.shape[1], dtype=bool), scores, -np.inf)
+        ),
     },
     "softmax-gradient": {
-        "row-sum-forgotten": lambda scores, g: softmax(scores) * g,
-        "entry-by-entry": lambda scores, g: g * (softmax(scores) - softmax(scores) ** 2),
-        "plain-row-sum": lambda scores, g: softmax(scores) * (g - g.sum(1)[:, None]),
-        "kind": lambda scores, g: (
-            (P := np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
-            * (g - (P * g).sum(1, keepdims=True))
+        "row-sum-forgotten": lambda *given: softmax_gradient_right(*given, row_sum=0),
+        "entry-by-entry": lambda scores, t, allowed, g: (
+            (P := softmax(np.where(allowed, scores / t, -1e9))) * (1 - P) * g / t
         ),
-        "weights-forgotten": lambda scores, g: g - np.sum(softmax(scores) * g, 1, keepdims=True),
+        "plain-row-sum": lambda scores, t, allowed, g: (
+            softmax(np.where(allowed, scores / t, -np.inf)) * (g - g.sum(-1)[..., None]) / t
+        ),
+        "columns": lambda *given: softmax_gradient_right(*given, axis=1),
+        "over-the-heads": lambda *given: softmax_gradient_right(*given, axis=0),
+        "one-sum-for-each-head": lambda *given: softmax_gradient_right(*given, axis=(1, 2)),
+        "temperature-forgotten": lambda scores, t, *rest: softmax_gradient_right(scores, 1, *rest),
+        "temperature-forgotten-backward": lambda *given: softmax_gradient_right(*given, back=1),
+        "temperature-multiplied": lambda scores, t, *rest: softmax_gradient_right(
+            scores, t, *rest, back=1 / t
+        ),
+        "mask-forgotten": lambda scores, t, allowed, g: softmax_gradient_right(
+            scores, t, np.ones_like(allowed), g
+        ),
+        "mask-after-softmax": lambda scores, t, allowed, g: (
+            (P := softmax(scores / t) * allowed) * (g - (P * g).sum(-1, keepdims=True)) / t
+        ),
+        "mask-on-the-gradient-alone": lambda scores, t, allowed, g: np.where(
+            allowed, softmax_gradient_right(scores, t, np.ones_like(allowed), g), 0
+        ),
+        "mask-turned-round": lambda scores, t, allowed, g: softmax_gradient_right(
+            scores, t, ~allowed, g
+        ),
+        "kind": lambda scores, t, allowed, g: (
+            (P := np.exp(scores / t) / np.exp(scores / t).sum(-1, keepdims=True))
+            * (g - (P * g).sum(-1, keepdims=True))
+        ),
+        "weights-forgotten": lambda scores, t, allowed, g: (
+            (g - np.sum(softmax(np.where(allowed, scores / t, -np.inf)) * g, -1, keepdims=True)) / t
+        ),
     },
     "attention-scale": {
         "scale-forgotten": lambda q, k, g: scale_right(q, k, g, 1),
@@ -1159,18 +1197,23 @@ def test_codes_may_be_a_list_bits_a_fraction_and_a_pair_a_list():
 
 def test_where_a_softmax_overflows_a_sentence_says_why():
     def masked(scores):
-        return np.where(np.tri(scores.shape[1]) > 0, scores, -np.inf)
+        return np.where(np.tri(*scores.shape[1:]) > 0, scores, -np.inf)
 
     def diagonal_masked(scores):
-        return softmax(np.where(np.tri(scores.shape[1], k=-1) > 0, scores, -np.inf))
+        return softmax(np.where(np.tri(*scores.shape[1:], k=-1) > 0, scores, -np.inf))
 
-    def unshifted(scores, grad_weights):
-        P = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        return P * (grad_weights - (P * grad_weights).sum(axis=1, keepdims=True))
+    def unshifted(scores, temperature, allowed, grad_weights):
+        P = np.exp(scores / temperature) * allowed
+        P /= P.sum(axis=2, keepdims=True)
+        return P * (grad_weights - (P * grad_weights).sum(axis=2, keepdims=True)) / temperature
+
+    def turned_into_infinity(scores, temperature, allowed, grad_weights):
+        return softmax(scores / temperature + -np.inf * ~allowed) * grad_weights
 
     assert "the softmax is missing" in check("causal-mask", masked).message
     assert "does each token see at least itself?" in check("causal-mask", diagonal_masked).message
     assert "exp(1000) is inf" in check("softmax-gradient", unshifted).message
+    assert "-inf times 0" in check("softmax-gradient", turned_into_infinity).message
 
 
 # ---------------------------------------------------------------------- whatever a student hands in

@@ -30,24 +30,28 @@ def _with_mask(allowed: Callable[[Array], Any], instead: float) -> Callable[[Arr
 
 
 def _earlier(scores: Array, diagonal: int = 0) -> Any:
-    return np.tri(scores.shape[-1], k=diagonal, dtype=np.bool)
+    """Return what each of the last tokens sees, up to some places before or after itself."""
+    n, m = scores.shape[-2:]
+    return np.tri(n, m, k=m - n + diagonal, dtype=np.bool)
 
 
 def _causal_mask(scores: Array) -> Array:
+    heads, n, m = scores.shape
     weights = np.zeros_like(scores)
-    for head in range(scores.shape[0]):
-        for i in range(scores.shape[1]):  # a token asks
+    for head in range(heads):
+        for i in range(n):  # a token asks
+            before = m - n + i
             total = 0.0
-            for j in range(i + 1):  # those before it, and itself
+            for j in range(before + 1):  # those before it, and itself
                 total += np.exp(scores[head, i, j])
-            for j in range(i + 1):
+            for j in range(before + 1):
                 weights[head, i, j] = np.exp(scores[head, i, j]) / total
     return weights
 
 
 def _draw_scores(rng: np.random.Generator, n: int) -> Arguments:
-    tokens = int(rng.integers(4, 8))
-    return {"scores": rng.standard_normal((n, tokens, tokens))}
+    asking = int(rng.integers(4, 8))
+    return {"scores": rng.standard_normal((n, asking, asking + int(rng.integers(1, 4))))}
 
 
 def _weights(answer: Any) -> Any:
@@ -68,9 +72,11 @@ def _weights(answer: Any) -> Any:
 CAUSAL_MASK = Exercise(
     "08",
     "weights that cannot see what comes later",
-    "scores, of shape (heads, T, T), has in row i how well token i fits each token j, before the\n"
-    "mask. Return the weights of attention, of the same shape: each row a softmax over the token\n"
-    "itself and those before it, and 0 for those after it.",
+    "A text of m tokens is read, and its last n ask: the rows of those before were computed\n"
+    "earlier. scores, of shape (heads, n, m), has in row i how well the query of the i-th that\n"
+    "asks fits the key of each token j, before the mask. Return the attention weights, of the\n"
+    "same shape: each row a softmax over the token itself and those before it, and 0 for those\n"
+    "after it. The last row sees all m.",
     _causal_mask,
     _draw_scores,
     {
@@ -80,8 +86,8 @@ CAUSAL_MASK = Exercise(
             lambda scores: _softmax(scores) * _earlier(scores),
         ),
         "zeros-for-infinity": WrongAnswer(
-            "the later scores are 0, and their weights are not: exp(0) is 1. Which score has the "
-            "weight 0?",
+            "the later scores are 0, and their shares are not: exp(0) is 1. Which score has the "
+            "share 0?",
             _with_mask(_earlier, 0.0),
         ),
         "diagonal-masked": WrongAnswer(
@@ -92,9 +98,14 @@ CAUSAL_MASK = Exercise(
             "each token sees the next one, which it is to predict: off by one.",
             _with_mask(lambda scores: _earlier(scores, 1), -np.inf),
         ),
+        "mask-from-the-first": WrongAnswer(
+            "the first row sees the first token alone, as if it were that token. Those that ask "
+            "are the last n of m: how many tokens stand before the first of them?",
+            _with_mask(lambda scores: np.tri(*scores.shape[-2:], dtype=np.bool), -np.inf),
+        ),
         "mask-transposed": WrongAnswer(
-            "the mask is transposed: each token sees itself and those after it.",
-            _with_mask(lambda scores: _earlier(scores).T, -np.inf),
+            "the mask is the wrong way round: each token sees itself and those after it.",
+            _with_mask(lambda scores: ~_earlier(scores, -1), -np.inf),
         ),
         "mask-forgotten": WrongAnswer(
             "nothing is masked: each token sees those after it too.",
@@ -116,13 +127,15 @@ CAUSAL_MASK = Exercise(
         ),
     },
     canonical=_weights,
-    question="what does the first row of the weights look like, whatever the scores are?",
+    question="a model writes a text, and keeps the keys of what it has read. One new token asks "
+    "(n = 1): what does the mask do then? And where n = m, what is the first row, whatever the "
+    "scores are?",
     hints=(
-        "Look at the first row: it has one allowed entry. And at the last: it has all of them.",
+        "Look at the last row: all its entries are allowed. How many fewer in the row above?",
         "A weight is exp of a score over a sum of such. Which score makes exp vanish, in the "
         "numerator and in the sum at once?",
-        "Three steps: which pairs are allowed (np.tri or np.tril), other scores for the rest, and "
-        "then a softmax along the last axis.",
+        "Three steps: which pairs are allowed (np.tri takes rows, columns and a diagonal k), other "
+        "scores for the rest, and then a softmax along the last axis.",
     ),
 )
 
@@ -130,20 +143,51 @@ CAUSAL_MASK = Exercise(
 # ---------------------------------------------------------------------------------- softmax
 
 
-def _softmax_gradient(scores: Array, grad_weights: Array) -> Array:
-    def loss(row: Any, i: int) -> Any:
-        top = row.real.max()  # the same number taken from all of a row changes nothing
-        total = sum(np.exp(one - top) for one in row)
-        return sum(grad_weights[i, j] * np.exp(row[j] - top) / total for j in range(len(row)))
+def _softmax_gradient(
+    scores: Array, temperature: float, allowed: Array, grad_weights: Array
+) -> Array:
+    heads, n, m = scores.shape
+
+    def loss(row: Any, head: int, i: int) -> Any:
+        seen = [j for j in range(m) if allowed[i, j]]
+        top = max(row[j].real for j in seen)  # the same number off a whole row changes nothing
+        powers = {j: np.exp((row[j] - top) / temperature) for j in seen}
+        return sum(grad_weights[head, i, j] * powers[j] for j in seen) / sum(powers.values())
 
     step = 1e-30  # an imaginary step: a derivative without a difference
     grad = np.zeros_like(scores)
-    for i in range(scores.shape[0]):
-        for j in range(scores.shape[1]):
-            moved = scores[i].astype(complex)
-            moved[j] += step * 1j
-            grad[i, j] = loss(moved, i).imag / step
+    for head in range(heads):
+        for i in range(n):
+            for j in range(m):
+                moved = scores[head, i].astype(complex)
+                moved[j] += step * 1j
+                grad[head, i, j] = loss(moved, head, i).imag / step
     return grad
+
+
+def _softmax_back(
+    combine: Callable[[Array, Array, Array], Array] | None = None,
+    *,
+    forward: bool = True,
+    backward: float = -1,
+    masked: Callable[[Array, Array], Array] = lambda S, allowed: _softmax(
+        np.where(allowed, S, -np.inf)
+    ),
+) -> Callable[[Array, float, Array, Array], Array]:
+    """Return the backward of a softmax, with some of it done otherwise.
+
+    `combine` makes the gradient of attention weights, of the gradient that came in and of scores;
+    the gradient is multiplied by the temperature to the power of `backward`.
+    """
+
+    def answer(scores: Array, temperature: float, allowed: Array, grad_weights: Array) -> Array:
+        S = scores / temperature if forward else scores
+        P = masked(S, allowed)
+        rows = (P * grad_weights).sum(axis=-1, keepdims=True)
+        grad = P * (grad_weights - rows) if combine is None else combine(P, grad_weights, S)
+        return grad * temperature**backward
+
+    return answer
 
 
 def _finite_gradient(answer: Any) -> Any:
@@ -152,99 +196,149 @@ def _finite_gradient(answer: Any) -> Any:
         at = tuple(int(i) for i in np.argwhere(np.isnan(answer))[0])
         raise LoraRefError(
             f"it gives nan at {at}: exp(1000) is inf, and inf/inf is nan; exp(-1000) is 0, and if "
-            "all of a row are, 0/0 is nan too (look at the largest score of each row)"
+            "all of a row are, 0/0 is nan too (look at the largest score of each row); and so are "
+            "-inf times 0 and -inf minus -inf"
         )
     return answer
 
 
 def _draw_softmax(rng: np.random.Generator, n: int) -> Arguments:
-    shape = (n, int(rng.integers(8, 12)))
-    scores = rng.standard_normal(shape) + rng.choice([0.0, 1000.0], size=(n, 1))
-    return {"scores": scores, "grad_weights": rng.standard_normal(shape)}
+    asking, asked = int(rng.integers(3, 5)), int(rng.integers(5, 8))
+    shape = (n, asking, asked)
+    allowed = rng.random((asking, asked)) < 0.6
+    allowed[:, :2], allowed[:, -1] = True, False
+    return {
+        "scores": rng.standard_normal(shape) + rng.choice([0.0, 1000.0], size=(n, asking, 1)),
+        "temperature": float(rng.choice([0.5, 2.0, 3.0])),
+        "allowed": allowed,
+        "grad_weights": rng.standard_normal(shape),
+    }
 
 
 SOFTMAX_GRADIENT = Exercise(
     "08",
     "back through a softmax",
-    "Each row of scores (n, m) became a row of weights by a softmax, and grad_weights (n, m) is\n"
-    "the gradient of the loss with respect to the weights. Return the gradient with respect to\n"
-    "the scores, of the same shape. Some rows of scores are near 1000.",
+    "scores (heads, n, m) were divided by temperature, a number. Where allowed (n, m) is False,\n"
+    "they were replaced by -inf in all heads. A softmax made each row into attention weights.\n"
+    "grad_weights (heads, n, m) is the gradient of the loss with respect to the attention\n"
+    "weights. Return the gradient with respect to scores, of the same shape. Some rows of scores\n"
+    "are near 1000, and each row has allowed entries.",
     _softmax_gradient,
     _draw_softmax,
     {
         "row-sum-forgotten": WrongAnswer(
             "softmax is not an activation, entry by entry: all of a row share one divisor, which "
             "every score moves. What should each row of this gradient add up to?",
-            lambda scores, grad_weights: _softmax(scores) * grad_weights,
+            _softmax_back(lambda P, g, S: P * g),
         ),
         "entry-by-entry": WrongAnswer(
             "y (1 - y) is the slope of a sigmoid, and of the diagonal here: a score moves the "
-            "other weights of its row as well.",
-            lambda scores, grad_weights: _softmax(scores) * (1 - _softmax(scores)) * grad_weights,
+            "other attention weights of its row as well.",
+            _softmax_back(lambda P, g, S: P * (1 - P) * g),
         ),
         "plain-row-sum": WrongAnswer(
-            "the plain sum of grad_weights is subtracted. A weight that is nearly 0 hardly changes "
-            "the loss: its part of the sum has to be small too.",
-            lambda scores, grad_weights: (
-                _softmax(scores) * (grad_weights - grad_weights.sum(axis=1, keepdims=True))
-            ),
+            "the plain sum of grad_weights is subtracted. An attention weight that is nearly 0 "
+            "hardly changes the loss: its part of the sum has to be small too.",
+            _softmax_back(lambda P, g, S: P * (g - g.sum(axis=-1, keepdims=True))),
         ),
         "mean-for-sum": WrongAnswer(
-            "a mean is subtracted where a sum should be: the weights of a row share out 1 already.",
-            lambda scores, grad_weights: (
-                _softmax(scores)
-                * (grad_weights - (_softmax(scores) * grad_weights).mean(axis=1, keepdims=True))
-            ),
+            "a mean is subtracted where a sum should be: the attention weights of a row share out "
+            "1 already.",
+            _softmax_back(lambda P, g, S: P * (g - (P * g).mean(axis=-1, keepdims=True))),
         ),
         "one-sum-for-all": WrongAnswer(
             "one sum is subtracted from all rows. Rows do not see each other in a softmax.",
-            lambda scores, grad_weights: (
-                _softmax(scores) * (grad_weights - (_softmax(scores) * grad_weights).sum())
-            ),
+            _softmax_back(lambda P, g, S: P * (g - (P * g).sum())),
+        ),
+        "one-sum-for-each-head": WrongAnswer(
+            "one sum is subtracted from all rows of a head. Each row has a divisor of its own.",
+            _softmax_back(lambda P, g, S: P * (g - (P * g).sum(axis=(1, 2), keepdims=True))),
         ),
         "weights-forgotten": WrongAnswer(
-            "the rows add up to something else than 0: the weights multiply the whole difference, "
-            "not the sum alone.",
-            lambda scores, grad_weights: (
-                grad_weights - (_softmax(scores) * grad_weights).sum(axis=1, keepdims=True)
-            ),
+            "the rows add up to something else than 0: the attention weights multiply the whole "
+            "difference, not the sum alone.",
+            _softmax_back(lambda P, g, S: g - (P * g).sum(axis=-1, keepdims=True)),
         ),
         "sum-alone": WrongAnswer(
-            "the direct way is missing: a score moves its own weight, and by the divisor the rest.",
-            lambda scores, grad_weights: (
-                -_softmax(scores) * (_softmax(scores) * grad_weights).sum(axis=1, keepdims=True)
-            ),
+            "the direct way is missing: a score moves its own attention weight, and by the divisor "
+            "the rest.",
+            _softmax_back(lambda P, g, S: -P * (P * g).sum(axis=-1, keepdims=True)),
         ),
         "columns": WrongAnswer(
-            "the sum runs down the columns. The weights that share a divisor stand in a row.",
-            lambda scores, grad_weights: (
-                _softmax(scores)
-                * (grad_weights - (_softmax(scores) * grad_weights).sum(axis=0, keepdims=True))
-            ),
+            "the sum runs over the tokens that ask: axis=1 of (heads, n, m). The attention weights "
+            "that share a divisor stand side by side in a row.",
+            _softmax_back(lambda P, g, S: P * (g - (P * g).sum(axis=1, keepdims=True))),
+        ),
+        "over-the-heads": WrongAnswer(
+            "the sum runs over the heads: axis=0 of (heads, n, m). Heads do not see each other.",
+            _softmax_back(lambda P, g, S: P * (g - (P * g).sum(axis=0, keepdims=True))),
         ),
         "log-softmax": WrongAnswer(
             "this is the way back through the logarithm of a softmax; there is none here.",
-            lambda scores, grad_weights: (
-                grad_weights - _softmax(scores) * grad_weights.sum(axis=1, keepdims=True)
-            ),
+            _softmax_back(lambda P, g, S: g - P * g.sum(axis=-1, keepdims=True)),
         ),
         "scores-for-weights": WrongAnswer(
-            "the scores stand where the weights should: what is the softmax of a row?",
-            lambda scores, grad_weights: (
-                scores * (grad_weights - (scores * grad_weights).sum(axis=1, keepdims=True))
+            "the scores stand where the attention weights should: what is the softmax of a row?",
+            _softmax_back(lambda P, g, S: S * (g - (S * g).sum(axis=-1, keepdims=True))),
+        ),
+        "temperature-forgotten": WrongAnswer(
+            "the temperature is missing, forward and backward.",
+            _softmax_back(forward=False, backward=0),
+        ),
+        "temperature-forgotten-forward": WrongAnswer(
+            "the attention weights are those of scores that were not divided by the temperature.",
+            _softmax_back(forward=False),
+        ),
+        "temperature-forgotten-backward": WrongAnswer(
+            "the attention weights are right, and this is the gradient of the divided scores. What "
+            "does a step of an undivided score do to a divided one?",
+            _softmax_back(backward=0),
+        ),
+        "temperature-multiplied": WrongAnswer(
+            "forward divides by the temperature, and backward multiplies by it. A constant factor "
+            "is the same in both directions.",
+            _softmax_back(backward=1),
+        ),
+        "mask-forgotten": WrongAnswer(
+            "nothing is masked: entries that are not allowed have a share of the divisor, and a "
+            "gradient.",
+            _softmax_back(masked=lambda S, allowed: _softmax(S)),
+        ),
+        "mask-after-softmax": WrongAnswer(
+            "the mask comes after the softmax, so the masked scores are in the divisor: the "
+            "attention weights of a row no longer add up to 1.",
+            _softmax_back(masked=lambda S, allowed: _softmax(S) * allowed),
+        ),
+        "mask-on-the-gradient-alone": WrongAnswer(
+            "the mask is on the gradient, and not on the scores: the masked entries are in the "
+            "divisor and in the row sum.",
+            lambda scores, temperature, allowed, grad_weights: (
+                allowed
+                * _softmax_back(masked=lambda S, allowed: _softmax(S))(
+                    scores, temperature, allowed, grad_weights
+                )
+            ),
+        ),
+        "mask-turned-round": WrongAnswer(
+            "the mask is the wrong way round: where allowed is True, the score stays.",
+            _softmax_back(
+                masked=lambda S, allowed: _softmax(np.where(allowed, -np.inf, S)),
             ),
         ),
     },
+    lambda arguments: {"temperature": arguments["temperature"]},
+    batch_sizes=(2, 1, 3, 2),
     canonical=_finite_gradient,
-    question="if one number is added to all scores of a row, which weights change? So what does "
-    "each row of the gradient add up to?",
+    question="which entries of the gradient are 0, whatever the loss is? And the attention weights "
+    "and their gradient stay as they are, but the temperature that made them was twice as high: "
+    "what becomes of the gradient?",
     hints=(
-        "Compute the weights first, from scores that are not near 1000. Then move a single score "
-        "in your mind: how does its own weight change, and how do the others?",
-        "A weight changes by itself times (the change of its own score minus a mean of the changes "
-        "of all scores in the row). A mean with which weights?",
-        "weights times a difference: the gradient that came in, minus one number for each row. "
-        "Each row of the result adds up to 0.",
+        "Make the attention weights first, from scores whose largest is 0 in each row. Then follow "
+        "the four steps back one by one: which of them needs a line of its own?",
+        "The softmax is that of the section, for many heads at once: along which axis do the "
+        "attention weights share a divisor? A division by a constant goes back as a division.",
+        "Two lines for the attention weights; then these times a difference: the gradient that "
+        "came in, minus one number for each row of each head. One more division is left.",
     ),
 )
 
@@ -325,9 +419,9 @@ ATTENTION_SCALE = Exercise(
     "08",
     "scores of several heads, and their way back",
     "q (n, width) are the queries of n tokens and k (m, width) the keys of m tokens. The width is\n"
-    "that of all heads, side by side; grad_scores (heads, n, m) is the gradient of the loss with\n"
-    "respect to the scores. Return (scores, grad_q): the scaled scores (heads, n, m), without\n"
-    "mask and softmax, and the gradient of q (n, width).",
+    "that of all attention heads, side by side; grad_scores (heads, n, m) is the gradient of the\n"
+    "loss with respect to the scores. Return (scores, grad_q): the scaled scores (heads, n, m),\n"
+    "without mask and softmax, and the gradient of q (n, width).",
     _attention_scale,
     _draw_scale,
     {
@@ -341,7 +435,8 @@ ATTENTION_SCALE = Exercise(
             lambda q, k, grad_scores: _scaled(q, k, grad_scores, _scale_of(q, grad_scores), 1),
         ),
         "d-for-its-root": WrongAnswer(
-            "this divides by d. A sum of d products of numbers of size 1 has the size sqrt(d).",
+            "this divides by d. The standard deviation of a "
+            "sum of d independent products is sqrt(d) times that of one.",
             lambda q, k, grad_scores: _scaled(
                 q, k, grad_scores, *[_scale_of(q, grad_scores) ** 2] * 2
             ),
@@ -407,6 +502,167 @@ ATTENTION_SCALE = Exercise(
         "product and a division. Which matrix is grad_q then a product of?",
         "reshape and swapaxes give (heads, tokens, d); then @ works on all heads at once. Put the "
         "heads side by side again at the end, and mind the division on both ways.",
+    ),
+)
+
+
+# ---------------------------------------------------------------------------------- LoRA on q
+
+
+def _lora_on_q(
+    grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
+) -> Array:
+    def loss(A: Any) -> Any:
+        q = x @ W0.T + alpha / len(A) * (x @ A.T) @ B.T
+        total = 0.0
+        for i in range(len(x)):
+            powers = []
+            for j in range(len(k)):
+                powers.append(np.exp(sum(q[i] * k[j]) / len(k[j]) ** 0.5))
+            for j in range(len(k)):
+                total += powers[j] / sum(powers) * sum(grad_y[i] * v[j])
+        return total
+
+    step = 1e-30  # an imaginary step: a derivative without a difference
+    grad = np.zeros_like(A)
+    for a in range(A.shape[0]):
+        for b in range(A.shape[1]):
+            moved = A.astype(complex)
+            moved[a, b] += step * 1j
+            grad[a, b] = loss(moved).imag / step
+    return grad
+
+
+def _grad_A_of_q(
+    *,
+    scaling: float | None = None,
+    back: float | None = None,
+    on_W0: bool = False,
+    without_update: bool = False,
+    row_sum: bool = True,
+    root_back: bool = True,
+    root_forward: bool = True,
+    softmax: bool = True,
+    weights_back: bool = True,
+    through_A: bool = False,
+) -> Callable[..., Array]:
+    """Return the gradient of A, with some of it left out or done otherwise."""
+
+    def answer(
+        grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
+    ) -> Array:
+        s = alpha / len(A) if scaling is None else scaling
+        base = s * (x @ W0.T) if on_W0 else x @ W0.T
+        q = base if without_update else base + s * (x @ A.T) @ B.T
+        root = math.sqrt(k.shape[1])
+        P = _softmax(q @ k.T / (root if root_forward else 1.0))
+        grad_P = grad_y @ v.T
+        grad_S = grad_P - (P * grad_P).sum(axis=1, keepdims=True) * (row_sum and softmax)
+        if softmax and weights_back:
+            grad_S = P * grad_S
+        grad_q = grad_S @ k / (root if root_back else 1.0)
+        grad_h: Array = (s if back is None else back) * grad_q @ B
+        grad: Array = grad_h.T @ (x @ A.T @ A if through_A else x)
+        return grad
+
+    return answer
+
+
+def _draw_lora_on_q(rng: np.random.Generator, n: int) -> Arguments:
+    into, d, e = (int(one) for one in rng.permutation([12, 13, 14, 15])[:3])
+    r, m = int(rng.integers(2, 4)), n + int(rng.integers(2, 5))
+    return {
+        "grad_y": rng.standard_normal((n, e)),
+        "x": rng.standard_normal((n, into)),
+        "W0": rng.standard_normal((d, into)) / math.sqrt(into),
+        "A": rng.standard_normal((r, into)) / math.sqrt(into),
+        "B": rng.standard_normal((d, r)) / 2,
+        "alpha": float(rng.choice([1.5, 2.5, 3.5])) * r,
+        "k": rng.standard_normal((m, d)),
+        "v": rng.standard_normal((m, e)),
+    }
+
+
+LORA_ON_Q = Exercise(
+    "08",
+    "the gradient of A, behind a whole head of attention",
+    "One attention head without a mask has LoRA on its q: for x (n, in_features), whose rows are\n"
+    "tokens, q = x W0^T + (alpha/r) (x A^T) B^T, then y = softmax(q k^T / sqrt(d)) v, with keys\n"
+    "k (m, d) and values v (m, e). grad_y (n, e) is the gradient of the loss with respect to y.\n"
+    "Return the gradient of A, shaped like A (r, in_features).",
+    _lora_on_q,
+    _draw_lora_on_q,
+    {
+        "row-sum-forgotten": WrongAnswer(
+            "the softmax is taken back entry by entry: the exercise softmax-gradient, again.",
+            _grad_A_of_q(row_sum=False),
+        ),
+        "softmax-skipped": WrongAnswer(
+            "the gradient of the attention weights is used as that of the scores: the softmax is "
+            "skipped on the way back.",
+            _grad_A_of_q(softmax=False),
+        ),
+        "weights-forgotten": WrongAnswer(
+            "on the way back through the softmax, the attention weights multiply the whole "
+            "difference, not the sum alone.",
+            _grad_A_of_q(weights_back=False),
+        ),
+        "backward-not-scaled": WrongAnswer(
+            "the scores were divided by sqrt(d), and their gradient is not.",
+            _grad_A_of_q(root_back=False),
+        ),
+        "root-forgotten": WrongAnswer(
+            "sqrt(d) is missing, forward and backward.",
+            _grad_A_of_q(root_back=False, root_forward=False),
+        ),
+        "root-forgotten-forward": WrongAnswer(
+            "the attention weights come from scores that are not divided by sqrt(d); their "
+            "gradient is.",
+            _grad_A_of_q(root_forward=False),
+        ),
+        "update-forgotten": WrongAnswer(
+            "the attention weights come from W0 alone. They are those of the adapted q, and at "
+            "B = 0 the difference would not show.",
+            _grad_A_of_q(without_update=True),
+        ),
+        "scaling-on-W0": WrongAnswer(
+            "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
+            _grad_A_of_q(on_W0=True),
+        ),
+        "scaling-forgotten": WrongAnswer(
+            "alpha/r is missing, forward and backward.",
+            _grad_A_of_q(scaling=1.0),
+        ),
+        "scaling-forgotten-backward": WrongAnswer(
+            "alpha/r is in q, and missing on the way back.",
+            _grad_A_of_q(back=1.0),
+        ),
+        "through-A": WrongAnswer(
+            "this takes x to the space of A and back; the gradient of A does not contain A.",
+            _grad_A_of_q(through_A=True),
+        ),
+        "zeros": WrongAnswer(
+            "these are zeros. The gradient is zero at the start, where B = 0; here B is not zero.",
+            lambda grad_y, x, W0, A, B, alpha, k, v: np.zeros_like(A),
+        ),
+    },
+    lambda arguments: {
+        "alpha/r": arguments["alpha"] / len(arguments["A"]),
+        "r": float(len(arguments["A"])),
+        "sqrt(r)": math.sqrt(len(arguments["A"])),
+        "sqrt(d)": math.sqrt(arguments["k"].shape[1]),
+    },
+    batched=True,
+    tolerance=1e-8,
+    question="which of these do you need on the way back: W0, k, v, the attention weights, A? And "
+    "which of them on the way forward alone?",
+    hints=(
+        "Go forward first and keep the attention weights. Then ask of each step, from the last to "
+        "the first, what its gradient is.",
+        "y is attention weights times v; these are a softmax of scores; the scores are q times k, "
+        "scaled; and q is a LoRA layer, whose gradients notebook 04 derives.",
+        "Five lines: the gradient of the attention weights, of the scores (softmax-gradient), of q "
+        "(attention-scale), of h = x A^T, and of A. Each shaped like what it belongs to.",
     ),
 )
 
@@ -537,7 +793,8 @@ LAYER_NORM_BACKWARD = Exercise(
             _norm_backward(sums=True),
         ),
         "centred-not-normed": WrongAnswer(
-            "the part along the row is taken with the centred row; the normed one has the size 1.",
+            "the part along the row is taken with the centred row; the normed one has the standard "
+            "deviation 1.",
             _norm_backward(normed=False),
         ),
         "forward-again": WrongAnswer(
@@ -564,163 +821,4 @@ LAYER_NORM_BACKWARD = Exercise(
     ),
 )
 
-
-# ---------------------------------------------------------------------------------- LoRA on q
-
-
-def _lora_on_q(
-    grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
-) -> Array:
-    def loss(A: Any) -> Any:
-        q = x @ W0.T + alpha / len(A) * (x @ A.T) @ B.T
-        total = 0.0
-        for i in range(len(x)):
-            powers = []
-            for j in range(len(k)):
-                powers.append(np.exp(sum(q[i] * k[j]) / len(k[j]) ** 0.5))
-            for j in range(len(k)):
-                total += powers[j] / sum(powers) * sum(grad_y[i] * v[j])
-        return total
-
-    step = 1e-30  # an imaginary step: a derivative without a difference
-    grad = np.zeros_like(A)
-    for a in range(A.shape[0]):
-        for b in range(A.shape[1]):
-            moved = A.astype(complex)
-            moved[a, b] += step * 1j
-            grad[a, b] = loss(moved).imag / step
-    return grad
-
-
-def _grad_A_of_q(
-    *,
-    scaling: float | None = None,
-    back: float | None = None,
-    on_W0: bool = False,
-    without_update: bool = False,
-    row_sum: bool = True,
-    root_back: bool = True,
-    root_forward: bool = True,
-    softmax: bool = True,
-    weights_back: bool = True,
-    through_A: bool = False,
-) -> Callable[..., Array]:
-    """Return the gradient of A, with some of it left out or done otherwise."""
-
-    def answer(
-        grad_y: Array, x: Array, W0: Array, A: Array, B: Array, alpha: float, k: Array, v: Array
-    ) -> Array:
-        s = alpha / len(A) if scaling is None else scaling
-        base = s * (x @ W0.T) if on_W0 else x @ W0.T
-        q = base if without_update else base + s * (x @ A.T) @ B.T
-        root = math.sqrt(k.shape[1])
-        P = _softmax(q @ k.T / (root if root_forward else 1.0))
-        grad_P = grad_y @ v.T
-        grad_S = grad_P - (P * grad_P).sum(axis=1, keepdims=True) * (row_sum and softmax)
-        if softmax and weights_back:
-            grad_S = P * grad_S
-        grad_q = grad_S @ k / (root if root_back else 1.0)
-        grad_h: Array = (s if back is None else back) * grad_q @ B
-        grad: Array = grad_h.T @ (x @ A.T @ A if through_A else x)
-        return grad
-
-    return answer
-
-
-def _draw_lora_on_q(rng: np.random.Generator, n: int) -> Arguments:
-    into, d, e = (int(one) for one in rng.permutation([12, 13, 14, 15])[:3])
-    r, m = int(rng.integers(2, 4)), n + int(rng.integers(2, 5))
-    return {
-        "grad_y": rng.standard_normal((n, e)),
-        "x": rng.standard_normal((n, into)),
-        "W0": rng.standard_normal((d, into)) / math.sqrt(into),
-        "A": rng.standard_normal((r, into)) / math.sqrt(into),
-        "B": rng.standard_normal((d, r)) / 2,
-        "alpha": float(rng.choice([1.5, 2.5, 3.5])) * r,
-        "k": rng.standard_normal((m, d)),
-        "v": rng.standard_normal((m, e)),
-    }
-
-
-LORA_ON_Q = Exercise(
-    "08",
-    "the gradient of A, behind a whole head of attention",
-    "One head without a mask has LoRA on its q: q = W0 x + (alpha/r) B (A x) for each row of\n"
-    "x (n, in_features), then y = softmax(q k^T / sqrt(d)) v, with keys k (m, d) and values\n"
-    "v (m, e). grad_y (n, e) is the gradient of the loss with respect to y. Return the gradient\n"
-    "of A, shaped like A (r, in_features).",
-    _lora_on_q,
-    _draw_lora_on_q,
-    {
-        "row-sum-forgotten": WrongAnswer(
-            "the softmax is taken back entry by entry: the exercise softmax-gradient, again.",
-            _grad_A_of_q(row_sum=False),
-        ),
-        "softmax-skipped": WrongAnswer(
-            "the gradient of the weights is used as that of the scores: the softmax is skipped on "
-            "the way back.",
-            _grad_A_of_q(softmax=False),
-        ),
-        "weights-forgotten": WrongAnswer(
-            "on the way back through the softmax, the weights multiply the whole difference, not "
-            "the sum alone.",
-            _grad_A_of_q(weights_back=False),
-        ),
-        "backward-not-scaled": WrongAnswer(
-            "the scores were divided by sqrt(d), and their gradient is not.",
-            _grad_A_of_q(root_back=False),
-        ),
-        "root-forgotten": WrongAnswer(
-            "sqrt(d) is missing, forward and backward.",
-            _grad_A_of_q(root_back=False, root_forward=False),
-        ),
-        "root-forgotten-forward": WrongAnswer(
-            "the weights come from scores that are not divided by sqrt(d); their gradient is.",
-            _grad_A_of_q(root_forward=False),
-        ),
-        "update-forgotten": WrongAnswer(
-            "the weights come from W0 alone. They are those of the adapted q, and at B = 0 the "
-            "difference would not show.",
-            _grad_A_of_q(without_update=True),
-        ),
-        "scaling-on-W0": WrongAnswer(
-            "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
-            _grad_A_of_q(on_W0=True),
-        ),
-        "scaling-forgotten": WrongAnswer(
-            "alpha/r is missing, forward and backward.",
-            _grad_A_of_q(scaling=1.0),
-        ),
-        "scaling-forgotten-backward": WrongAnswer(
-            "alpha/r is in q, and missing on the way back.",
-            _grad_A_of_q(back=1.0),
-        ),
-        "through-A": WrongAnswer(
-            "this takes x to the space of A and back; the gradient of A does not contain A.",
-            _grad_A_of_q(through_A=True),
-        ),
-        "zeros": WrongAnswer(
-            "these are zeros. The gradient is zero at the start, where B = 0; here B is not zero.",
-            lambda grad_y, x, W0, A, B, alpha, k, v: np.zeros_like(A),
-        ),
-    },
-    lambda arguments: {
-        "alpha/r": arguments["alpha"] / len(arguments["A"]),
-        "r": float(len(arguments["A"])),
-        "sqrt(r)": math.sqrt(len(arguments["A"])),
-        "sqrt(d)": math.sqrt(arguments["k"].shape[1]),
-    },
-    batched=True,
-    tolerance=1e-8,
-    question="which of these do you need on the way back: W0, k, v, the weights, A?",
-    hints=(
-        "Go forward first and keep q and the weights. Then ask of each step, from the last to the "
-        "first, what its gradient is.",
-        "y is weights times v; the weights are a softmax of scores; the scores are q times k, "
-        "scaled; and q is a LoRA layer, whose gradients notebook 04 derives.",
-        "Five lines: grad of the weights, of the scores (softmax-gradient), of q "
-        "(attention-scale), of h = x A^T, and of A. Each shaped like what it belongs to.",
-    ),
-)
-
-ALL = (CAUSAL_MASK, SOFTMAX_GRADIENT, ATTENTION_SCALE, LAYER_NORM_BACKWARD, LORA_ON_Q)
+ALL = (CAUSAL_MASK, SOFTMAX_GRADIENT, ATTENTION_SCALE, LORA_ON_Q, LAYER_NORM_BACKWARD)

@@ -100,8 +100,8 @@ TRUNCATE = Exercise(
     "02",
     "the nearest matrix of rank r, from half of the decomposition",
     "M has shape (out_features, in_features). The list u holds the first few vectors u of its SVD,\n"
-    "the each of length out_features, and more than r of them; sigma and Vh were not kept. Return the\n"
-    "nearest matrix to M of rank r, in the shape of M.",
+    "each of length out_features, and more than r of them; sigma and Vh were not kept. Return\n"
+    "the nearest matrix to M of rank r, in the shape of M.",
     _truncate,
     _draw_matrix,
     {
@@ -158,9 +158,9 @@ TRUNCATE = Exercise(
     },
     question="what is the row u[0] @ M, in terms of sigma and Vh?",
     hints=(
-    "M is too large for a whole SVD. Known are its Frobenius norm (norm) and its r largest singular\n"
-    "values (sigma), falling. Return the Frobenius norm of the difference between M and the\n"
-    "nearest matrix of rank r.",
+        "Put the sum of all terms in the place of M, and multiply it from the left by u[0]. What "
+        "is u[0] @ u[1]?",
+        "So a product says how much of each u there is in M. Which part of M do the first r of "
         "them reach?",
         "Two products of three matrices: the first r vectors stand in it twice, as columns and as "
         "rows. It is a B with r columns times an A with r rows.",

@@ -99,7 +99,7 @@ def _draw_matrix(rng: np.random.Generator, n: int) -> Arguments:
 TRUNCATE = Exercise(
     "02",
     "the nearest matrix of rank r, from half of the decomposition",
-    "M has shape (out_features, in_features). The list u holds the first few vectors u of its SVD,\n"
+    "M has shape (out_features, in_features). The list u holds the first few u of its SVD,\n"
     "each of length out_features, and more than r of them; sigma and Vh were not kept. Return\n"
     "the nearest matrix to M of rank r, in the shape of M.",
     _truncate,

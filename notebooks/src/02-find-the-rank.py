@@ -2,9 +2,8 @@
 # # 02 · Find the rank of an update
 #
 # In notebook [01](01-adapt-a-model.ipynb), B A changed a language model, and B and A were narrow:
-# fewer than two numbers were trained for every ten of the matrix that they changed. What can so
-# few numbers say, what can they not say, and how much is lost if you cut a large change down to
-# them?
+# they have less than a fifth as many numbers as the matrix that they changed. What can so few
+# numbers say, what can they not say, and how much is lost if you cut a large change down to them?
 #
 # **You will** take matrices apart into outer products, cut pictures to a rank, try to beat the
 # best cut there is, and find the rank of an update that was trained without any LoRA.
@@ -12,8 +11,8 @@
 # **You will learn** what the rank of an update says, why no matrix of rank r comes nearer than
 # the cut singular value decomposition, and how to read singular values.
 #
-# **You need** matrix products, and twenty-five minutes. The singular value decomposition is
-# explained as far as it is used.
+# **You need** matrix products, thirty minutes, and ten more for the exercises. The singular value
+# decomposition is explained as far as it is used.
 
 # %%
 import numpy as np
@@ -28,7 +27,7 @@ from lora_ref.figures.registry import mosaic
 #
 # The *update* is what is added to a weight W0. It has the shape of W0, (out_features,
 # in_features). The smallest update is made of a column b and a row a. Their *outer product* has
-# the entry `b[i] * a[j]` in row i and column j.
+# the entry `b[o] * a[j]` in row o and column j: o counts outputs, and j inputs.
 #
 # **Predict.** How do the three rows of `np.outer(b, a)` differ from each other? What is its rank?
 
@@ -42,6 +41,9 @@ print(f"rank {np.linalg.matrix_rank(update)}, made of {b.size + a.size} numbers"
 # %% [markdown]
 # Every row is a multiple of a, and every column is a multiple of b. So the update can ask an
 # input one question only: how much of a is in it?
+#
+# In all of these notebooks an input is a **row** of x. A weight W makes the row `x @ W.T` of it,
+# which is W times the input written as a column.
 #
 # **Predict.** Here are three inputs, one in each row. Which of them does the update not see?
 
@@ -64,7 +66,17 @@ FIGURES["direction"].picture(
 )
 
 # %% [markdown]
-# Change the numbers and draw it again. Where does b have to point to flatten the ellipse?
+# Change the numbers and draw it again.
+#
+# **Predict.** Which b flattens the ellipse to a line? (Some input is then sent to zero. Try to
+# make that input a itself.)
+#
+# <details><summary>Answer</summary>
+#
+# W0 and the update send a to `W0 @ a + b * (a @ a)`. That is zero for `b = -W0 @ a / (a @ a)`. Put
+# it into the cell: W0 + B A has lost a direction here, although W0 had all of them.
+#
+# </details>
 #
 # > **Remember.** An update of rank 1 reads one direction of the input and writes one direction
 # > of the output.
@@ -111,8 +123,8 @@ for name, M in {"one term": terms[0], "B A": B @ A, "W0": W0, "W0 + B A": W0 + B
 # $$M = \sigma_0\, u_0 v_0^\top + \sigma_1\, u_1 v_1^\top + \dots$$
 #
 # The columns u have length 1 and are orthogonal to each other, and so are the rows v. The
-# *singular values* sigma are not negative, and they fall. NumPy returns the u as the columns of
-# `U`, and the v as the **rows** of `Vh`.
+# *singular values* sigma are zero or positive, and sorted: the largest first. NumPy returns the u
+# as the columns of `U`, and the v as the **rows** of `Vh`.
 #
 # **Predict.** M is the B A of above, 5 x 6. NumPy finds five singular values. How many of them are
 # zero?
@@ -163,8 +175,9 @@ print("singular values of what is cut off:", np.linalg.svd(left_out)[1].round(4)
 # A picture is a matrix of grey values, and you see what a cut keeps. A cross and a disc are drawn
 # here in one line each. The third picture is made of 48 handwritten digits.
 #
-# The mean grey is taken out before the cut, and added again after it. A bright ground would be a
-# strong term of rank 1, and the percentages would praise the cut for it.
+# Under each cut stands what it leaves out, in per cent of the norm of the picture. The mean grey
+# is taken out before the cut, and added again after it: a picture that is bright all over would be
+# a strong term of rank 1, and every cut would look good by its per cent alone.
 #
 # **Predict.** Which of the three needs the smallest rank to come back exactly, and which rank?
 
@@ -178,20 +191,22 @@ FIGURES["truncations"].picture(pictures=pictures, ranks=(1, 2, 4, 16))
 # %% exact
 for name, picture in pictures.items():
     rank = np.linalg.matrix_rank(picture - picture.mean())
-    print(f"{name}: rank {rank} of at most {min(picture.shape)}")
+    rows = len(np.unique(picture, axis=0))
+    print(f"{name}: {rows} different rows, rank {rank} of at most {min(picture.shape)}")
 
 # %% [markdown]
-# All rows of the cross are one of two rows, so its rank is 2. The disc has many different rows,
-# and still a small rank shows it well. The digits resist: their singular values fall slowly, and
-# what a cut leaves out stays large. Draw something of your own and cut it.
+# The cross has two different rows, so its rank is at most 2, and neither row is a multiple of the
+# other. The disc has as many different rows as its rank, and a cut to 4 shows it well, because its
+# singular values fall. Those of the digits fall slowly, and what a cut leaves out stays large.
+# Draw something of your own and cut it.
 #
 # **Predict.** A diagonal line, `(i == j)`, is a simple picture too. What happens to it at r = 4?
 #
 # <details><summary>Answer</summary>
 #
-# No row of it is a mixture of others, so its rank is 48, and its singular values are all 1. A cut
-# to r = 4 keeps 4 of 48 equal terms, and nearly everything is lost. Simple to say is not the same
-# as low in rank.
+# No row of it is a mixture of others, so its rank is 48, and its singular values are all 1 (one
+# becomes 0.5 when the mean is taken out). A cut to r = 4 keeps 4 of 48 nearly equal terms, and
+# most of the picture is lost. Simple to say is not the same as low in rank.
 #
 # </details>
 #
@@ -226,19 +241,43 @@ attempts["the last N"] = left @ right
 print(f"the cut SVD:     error {best:.6f}")
 
 # %% [markdown]
-# It ends at it. Change the seed, or begin with factors of your own: you will not get below. This
-# is the theorem of Eckart and Young: **of all matrices of rank at most r, the cut SVD is nearest to
-# M**. No number of attempts proves it, but two lines do, for the spectral norm:
+# It ends at it. Change the seed, or begin with factors of your own: you will not get below.
+#
+# **Predict.** Now let `left` begin with two columns of U, but not the strongest two: the two that
+# follow them. Where will the rounds end? And where if each number of `left` is nudged a little?
+
+# %% depends on the seed
+following, nudge = np.linalg.svd(target)[0][:, r : 2 * r], 0.01
+nudged = following + nudge * np.random.default_rng(1).standard_normal(following.shape)
+for name, left, rounds in (("the next two", following, 8), ("nudged", nudged, 32)):
+    for step in range(1, rounds + 1):
+        right = np.linalg.lstsq(left, target, rcond=None)[0]
+        left = np.linalg.lstsq(right.T, target.T, rcond=None)[0].T
+        if step in (1, 2, 4, 8, 16, 32):
+            error = np.linalg.norm(target - left @ right)
+            print(f"{name}, after {step:>2} rounds: error {error:.6f}")
+
+# %% [markdown]
+# The first start stays where it is. The best `right` for two columns of U are their own rows of
+# Vh, and the best `left` for these rows are the same two columns. So every choice of two terms is
+# a place where nothing moves, and only the strongest two are nearest to M. From all other choices
+# a nudge leads away. (Even rounding is a nudge: give the first start 32 rounds.)
+#
+# ### A proof in two lines
+#
+# This is the theorem of Eckart and Young: **of all matrices of rank at most r, the cut SVD is
+# nearest to M**. No number of attempts proves it. Here are the two lines, for the spectral norm:
 #
 # 1. N has rank r, so N v = 0 on a space of at least `in_features - r` dimensions. The first r + 1
 #    rows of `Vh` span r + 1 dimensions. Together that is more than in_features, so **some v of
 #    length 1 lies in both**.
-# 2. N v = 0, and M v is at least `sigma[r]` long: v is a mixture of r + 1 orthogonal directions,
-#    and M stretches each of them by `sigma[r]` or more. So **(M - N) v is at least `sigma[r]`
-#    long**, and no N of rank r comes nearer than that.
+# 2. v is a mixture of the first r + 1 rows of `Vh`. M stretches each of them by `sigma[r]` or
+#    more, **and sends them to columns of `U`, which are orthogonal again**, so no two can cancel.
+#    By Pythagoras M v is at least `sigma[r]` long. Since N v = 0, **(M - N) v = M v**, and no N of
+#    rank r comes nearer than that.
 #
-# The cut SVD comes as near as that. The next cell finds such a v for two N of above. Put in your
-# own N of rank r.
+# The cut SVD comes as near as that. The next cell finds such a v for the two matrices N of the
+# first attempt, the random one and the last one. Put in your own N of rank r.
 #
 # **Predict.** Which length will be zero each time? And can a length of M v be below sigma[r]?
 
@@ -253,8 +292,8 @@ print(f"sigma[r]: {lowrank.truncation_error(target, r).spectral:.4f}")
 # %% [markdown]
 # <details><summary>And in the Frobenius norm?</summary>
 #
-# Call E = M - N the error, and E_k its cut to rank k. N + E_k has rank r + k or less, so by the two
-# lines above it is at least `sigma[r + k]` away from M. But M - (N + E_k) = E - E_k, and its
+# Call E = M - N the error, and E_k its cut to rank k. N + E_k has rank r + k or less, so by the
+# two lines above it is at least `sigma[r + k]` away from M. But M - (N + E_k) = E - E_k, and its
 # spectral norm is singular value k of E. So each singular value of the error is at least as large
 # as the one of M that the cut leaves out in its place. The same holds for the sum of their
 # squares.
@@ -269,7 +308,7 @@ print(f"sigma[r]: {lowrank.truncation_error(target, r).spectral:.4f}")
 # ## How far from a lower rank
 #
 # With r one below full rank, the theorem says: the smallest singular value is the distance to
-# the nearest matrix of lower rank. Many texts take the determinant for this distance.
+# the nearest matrix of lower rank. It is tempting to take the determinant for this distance.
 #
 # **Predict.** The first matrix below has determinant 0.19, the second 0.01. Which of them is, for
 # its size, nearer to a matrix of rank 1?
@@ -285,10 +324,10 @@ for name, M2 in two.items():
     print(f"{name} det {det:.2f}, {sizes}, condition {np.linalg.cond(M2):.1f}")
 
 # %% [markdown]
-# Both are equally far from rank 1, although the determinants are far apart. For its size, the first
-# is much nearer: the *condition number*, the largest singular value over the smallest, says so. It
-# is 1 at best, and it does not change when all entries are multiplied by 10. The determinant of a
-# 2x2 matrix would then be 100 times as large.
+# Both are equally far from rank 1, although the determinants are far apart. For its size, the
+# first is much nearer: the *condition number*, the largest singular value over the smallest, says
+# so. It is 1 at best, and it does not change when all entries are multiplied by 10. The
+# determinant of a 2x2 matrix would then be 100 times as large.
 #
 # > **Remember.** Ask the smallest singular value how near a lower rank is, and never the
 # > determinant.
@@ -299,9 +338,12 @@ for name, M2 in two.items():
 # ## The rank of a trained update
 #
 # Now train a whole matrix, with no LoRA at all. W0 should become W0 + S, where S has rank 2, and
-# what we have are n examples x with noisy answers y. One step of gradient descent subtracts the
-# gradient times a small number. For n rows it is `(x @ W.T - y).T @ x`: the errors times the
-# inputs.
+# what we have are n examples: the rows of x, and noisy answers y.
+#
+# The loss is half the sum of the squared errors, the entries of `x @ W.T - y`. Its gradient with
+# respect to W is `(x @ W.T - y).T @ x`, the errors times the inputs (notebook
+# [04](04-derive-and-check-the-gradients.ipynb) derives it). A step subtracts a small multiple of
+# the gradient from W.
 #
 # **Predict.** W is free to take any form. What is the rank of W - W0 after training on 3 examples?
 # And on 40?
@@ -320,6 +362,8 @@ noise, steps = 0.3, 500
 rng = np.random.default_rng(0)
 start = rng.standard_normal((6, 8))
 S = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 8))
+asked = " ".join(f"{value:.2f}" for value in np.linalg.svd(S)[1])
+print(f"      asked: rank {lowrank.numerical_rank(S)}, singular values {asked}")
 for n in (3, 40):
     x_n = rng.standard_normal((n, 8))
     y_n = x_n @ (start + S).T + noise * rng.standard_normal((n, 6))
@@ -332,10 +376,10 @@ for n in (3, 40):
 # Steps change the errors and never the inputs. So all rows of W - W0 are mixtures of the n inputs,
 # and its rank is at most n.
 #
-# With 40 examples the rank is 6, which is full, and that says little: noise fills every
-# direction. The singular values say more. Two are large, because the task asked for rank 2, and
-# the others are noise. **LoRA is a bet that a task's update falls fast**, and here we built the
-# task so. Notebooks [07](07-train-a-low-rank-update.ipynb) and
+# With 40 examples the rank is full, and that says little: noise fills every direction. The
+# singular values say more. Two are large, near those of S, because the task asked for rank 2, and
+# the others are noise. **LoRA is a bet that the singular values of a task's update fall fast**,
+# and here we built the task so. Notebooks [07](07-train-a-low-rank-update.ipynb) and
 # [09](09-compare-the-ways-to-adapt.ipynb) measure real ones.
 #
 # ### The same in PEFT
@@ -375,27 +419,27 @@ def rank_bound(out_features, in_features, ranks): ...
 check("rank-bound", rank_bound)
 
 # %% [markdown]
-# ### `truncate`: the nearest matrix of rank r
+# ### `truncate`: the nearest matrix of rank r, from half of the decomposition
 
 # %% exact
 print(show("truncate"))
 
 
 # %%
-def truncate(M, r): ...
+def truncate(M, u, r): ...
 
 
 check("truncate", truncate)
 
 # %% [markdown]
-# ### `tail`: what a cut will cost, before cutting
+# ### `tail`: the error of a cut, when most singular values are unknown
 
 # %% exact
 print(show("tail"))
 
 
 # %%
-def tail(sigma, r): ...
+def tail(norm, sigma): ...
 
 
 check("tail", tail)

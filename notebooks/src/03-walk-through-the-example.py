@@ -7,11 +7,11 @@
 # **You will** multiply B A by hand and in NumPy, send an input through the layer in two ways, fold
 # the update into the weight, and settle four questions about a text that uses these numbers.
 #
-# **You will learn** why the update is B A and not A B, what a merge is and what it costs, and which
-# questions find a slip in a page of matrices.
+# **You will learn** why the update is B A and not A B, what a merge is and what it costs, and
+# which questions find a slip in a page of matrices.
 #
-# **You need** matrix products, the rank of a matrix (notebook [02](02-find-the-rank.ipynb)), and
-# twenty minutes.
+# **You need** matrix products, the rank of a matrix (notebook [02](02-find-the-rank.ipynb)),
+# twenty minutes, and ten more for the exercises.
 
 # %%
 import numpy as np
@@ -67,7 +67,8 @@ print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d)
 # %% [markdown]
 # ## B A by hand
 #
-# The entry of B A in row i and column j is row i of B times column j of A.
+# The entry of B A in row o and column j is row o of B times column j of A: o counts outputs, and j
+# inputs.
 #
 # **Predict.** With pencil and paper: what is the entry of B A in the first row and first column?
 
@@ -80,20 +81,25 @@ print((B @ A).round(4))
 # The same matrix is a sum, as in notebook 02: the first column of B times the first row of A, plus
 # the second column of B times the second row of A.
 #
-# **Predict.** What rank has each of the two terms, and what rank has their sum?
+# **Predict.** Each term has a size, its Frobenius norm. That of the sum could be anything from the
+# difference of the two sizes, if the terms work against each other, up to their sum. Where between
+# the two is it here?
 
 # %% exact
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
-print("ranks of the terms:", *(np.linalg.matrix_rank(term) for term in terms))
-print("rank of the sum:", np.linalg.matrix_rank(B @ A))
+norms = [np.linalg.norm(term) for term in terms]
+print("norms of the terms:", *(f"{norm:.4f}" for norm in norms), f"together {sum(norms):.4f}")
+print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
 
 # %% [markdown]
-# The numbers in A and B count upwards, which is good for reading. It has a price: look at the
-# singular values of B A.
+# The numbers in A and B count upwards, which is good for reading. It has a price: the two terms
+# nearly agree in direction, so their sizes nearly add up.
+#
+# **Predict.** What does that say about the two singular values of B A?
 
 # %% to 1e-6
 print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
@@ -109,8 +115,8 @@ print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
 # %% [markdown]
 # ## One input, two ways
 #
-# The first way never forms B A. A takes the row x down to r numbers, `h = x @ A.T`. B takes h up
-# again. The second way forms W = W0 + s B A first, and sends x through W.
+# The first way never forms B A. A takes x from 4 numbers down to r = 2, `h = x @ A.T`. B takes h
+# from 2 numbers up to 4. The second way forms W = W0 + s B A first, and sends x through W.
 #
 # **Predict.** Will the two outputs be the same? Which way takes fewer multiplications for this one
 # row of x?
@@ -147,8 +153,9 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # %% [markdown]
 # ## Fold it in
 #
-# W is a plain weight of the size of W0. Making it is called a *merge*. After training, a merged
-# layer costs what the layer cost before LoRA: one product with x, and no A and no B.
+# W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
+# is called a *merge*. A merged layer costs what the layer cost before LoRA: one product with x,
+# and no A and no B.
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
@@ -193,8 +200,9 @@ print(f"largest difference: {np.abs(back - W0).max():.0e}")
 # %% [markdown]
 # ## Four lines of an article
 #
-# The numbers above come from a widely read article on LoRA. Here are four of its statements, in our
-# words. Decide about each before you run the cell: is it right, and what would you run to know?
+# The numbers above come from [an article](../docs/article.md) on the core formulas of LoRA. Here
+# are four of its statements, in our words. Decide about each before you run the cell: is it right,
+# and what would you run to know?
 #
 # ### 1. The update is A B, and it has the size of W0
 #
@@ -230,8 +238,8 @@ for one, other, claimed in zip(row, column, (0.10, 0.06, 0.15, 0.28), strict=Fal
 print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=False)):.2f}")
 
 # %% [markdown]
-# 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers between 0 and 1 is smaller
-# than both of them: that alone would have caught it.
+# 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly between 0 and 1 is
+# smaller than both of them, so 0.10 cannot be right: that alone would have caught it.
 
 # %% [markdown]
 # ### 3. W = W0 + A B, with two columns written twice
@@ -239,11 +247,24 @@ print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=Fa
 # The article goes on with an A B of 4 rows and 2 columns. To add it to W0, it writes the two
 # columns twice, side by side.
 #
+# **Predict.** A B is 2 x 2 here, and B A 4 x 4. How many of the article's eight entries do you
+# expect to find in one of them?
+
+# %% to 1e-9
+as_printed = np.array([[0.59, 0.74], [1.39, 1.74], [2.19, 2.74], [2.99, 3.74]])
+print("A B:", *(A @ B).round(4).tolist())
+for name, product in {"A B": A @ B, "B A": B @ A}.items():
+    found = np.isclose(as_printed[:, :, None, None], product, rtol=0, atol=0.005).any(axis=(2, 3))
+    print(f"entries of the article's matrix that are in {name}: {found.sum()} of {found.size}")
+
+# %% [markdown]
+# So the article's matrix does not follow from its A and B in either order, and where its numbers
+# come from cannot be told. Take them as they are.
+#
 # **Predict.** Two inputs, (1, 0, 0, 0) and (0, 0, 1, 0), go through that update. How do its two
 # answers differ? And those of B A?
 
 # %% exact
-as_printed = np.array([[0.59, 0.74], [1.39, 1.74], [2.19, 2.74], [2.99, 3.74]])
 tiled = np.hstack([as_printed, as_printed])
 print("the tiled update:")
 print(np.eye(4)[[0, 2]] @ tiled.T)
@@ -253,11 +274,11 @@ print((np.eye(A.shape[1])[[0, 2]] @ (B @ A).T).round(4))
 # %% [markdown]
 # The tiled update cannot tell input 1 from input 3. Every update of rank 2 misses some differences
 # between inputs, and the rows of A, which are learnt, decide which ones. Here the layout of a page
-# decided. The 16 sums themselves are added rightly.
+# decided.
 #
 # ### 4. The norm of W - W0 is 8.97: the error of the approximation, smaller for larger r
 #
-# W - W0 is the update.
+# The Frobenius norm is meant, and W - W0 is the update.
 #
 # **Predict.** Is 8.97 the norm of W - W0, or of the tiled matrix, or of neither? When would the
 # norm of W - W0 be zero? Does it fall or rise from r = 1 to r = 2?
@@ -266,15 +287,20 @@ print((np.eye(A.shape[1])[[0, 2]] @ (B @ A).T).round(4))
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
 for k in range(1, r + 1):
-    print(f"W - W0 with r = {k}, the first terms: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
+    first = np.linalg.norm(B[:, :k] @ A[:k])  # of the first k terms
+    one, other = f"{s * first:.4f} if s is {s:g}", f"{alpha / k * first:.4f} if alpha is {alpha:g}"
+    print(f"r = {k}: {one}, {other}")
 
 # %% [markdown]
-# It is of neither. And the name is wrong as well: the norm of W - W0 is zero where nothing was
-# learnt, so it is the **size of the update**. It need not fall as r grows, and here it rises.
+# It is of neither: W - W0 has 1.93, and the article's own matrix 9.06. The name is wrong as well.
+# The norm of W - W0 is zero where nothing was learnt, so it is the **size of the update**. It need
+# not fall as r grows. With the same s it must rise here, because all entries of A and B are
+# positive, and a further term makes every entry of the update larger. With the same alpha, s is
+# halved, and it rises still.
 #
 # An *error of approximation* is a distance to something that is approximated, such as the distance
-# from W0 to the nearest matrix of a rank. That one falls, and has nothing to do with LoRA, which
-# leaves W0 as it is:
+# from W0 to the nearest matrix of a rank. That distance falls as the rank grows, and it says
+# nothing about LoRA, which leaves W0 as it is:
 
 # %% to 1e-6
 for k in range(min(W0.shape) + 1):
@@ -282,14 +308,12 @@ for k in range(min(W0.shape) + 1):
     print(f"from W0 to the nearest matrix of rank {k}: {distance:.4f}")
 
 # %% [markdown]
-# The wrong order led to a wrong shape, the shape to a wrong layout, and the layout to 16 wrong
-# weights. `(A @ B).shape` would have stopped that at the first step. Read B A wherever the article
-# writes A B, and the shapes fit.
+# `(A @ B).shape` would have asked the first question of this page at once. Read B A wherever the
+# article writes A B, and the shapes fit. The page behind the link judges the whole article, line
+# by line, and notebook [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
 #
-# The whole article is judged in [docs/article.md](../docs/article.md), line by line, and
-# notebook [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
-#
-# > **Remember.** Ask for the shape of a product, one entry by hand, and what a norm is the norm of.
+# > **Remember.** Ask for the shape of a product, one entry by hand, and what a norm is the norm
+# of.
 # >
 # > 先问乘积的形状，再手算一个元素，最后问清范数是谁的范数。
 
@@ -299,19 +323,6 @@ for k in range(min(W0.shape) + 1):
 # No matrix in the checks is square, so A B does not pass by accident, and alpha is not r. For the
 # hints, `from lora_ref.exercises import hint`.
 #
-# ### `forward`: the forward pass, in two steps
-
-# %% exact
-print(show("forward"))
-
-
-# %%
-def forward(x, W0, A, B, alpha): ...
-
-
-check("forward", forward)
-
-# %% [markdown]
 # ### `delta-w`: the update of the weight
 
 # %% exact
@@ -325,14 +336,27 @@ def delta_w(A, B, alpha): ...
 check("delta-w", delta_w)
 
 # %% [markdown]
-# ### `merge`: one weight for serving
+# ### `forward`: a batch in which some rows leave the update out
+
+# %% exact
+print(show("forward"))
+
+
+# %%
+def forward(x, W0, A, B, alpha, on): ...
+
+
+check("forward", forward)
+
+# %% [markdown]
+# ### `merge`: another task in a weight that is already merged
 
 # %% exact
 print(show("merge"))
 
 
 # %%
-def merge(W0, A, B, alpha): ...
+def merge(W, A, B, alpha, new_A, new_B, new_alpha): ...
 
 
 check("merge", merge)

@@ -18,7 +18,7 @@ from lora_ref.exercises.grading import CRASHED, TIMED_OUT, files_of, grade
 from lora_ref.exercises.submission import BROKEN, MISSING, grades, run
 
 KEYS = {"id", "notebook", "title", "file", "result"}
-TAIL = "def tail(s, r):\n    return float((s[r:] ** 2).sum() ** 0.5)\n"
+TAIL = "def tail(norm, s):\n    return float((norm**2 - (s**2).sum()) ** 0.5)\n"
 TWINS = "import os\nif hasattr(os, 'fork'):\n    os.fork()\n"
 INTO_REPORT = """import os
 def into_report(line):
@@ -118,7 +118,7 @@ def test_of_a_notebook_every_code_cell_is_run_without_what_only_ipython_reads(tm
 
 
 def test_a_cell_that_python_can_read_is_left_as_it_is(tmp_path):
-    text = "def tail(s, r):\n    return float((s[r:] ** 2).sum() ** 0.5\n    % 10 ** 9)\n"
+    text = "def tail(norm, s):\n    return float((norm**2 - s @ s) ** 0.5\n    % 10 ** 9)\n"
     path = notebook(tmp_path / "answers.ipynb", text)
     assert result_of(path, "tail")[0] == "right"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
@@ -246,8 +246,8 @@ def graded(tmp_path_factory):
         "def drip():\n    while True:\n        into_report(b'\\n')\n        time.sleep(0.2)\n"
         "threading.Thread(target=drip).start()\n"
         "open('left behind', 'w').close()\n"
-        "def forward(x, W0, A, B, alpha):\n    os._exit(7)\n"
-        "def merge(W0, A, B, alpha):\n    time.sleep(3600)\n"
+        "def forward(*given):\n    os._exit(7)\n"
+        "def merge(*given):\n    time.sleep(3600)\n"
     )
     write(folder / "hostile.py", hostile + RIGHT)
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import sizes
 from lora_ref.lowrank import truncate
 
@@ -14,9 +14,9 @@ def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
     for r in ranks:  # random updates reach the largest rank that updates can have
         for _ in range(r):
             b, a = rng.standard_normal(out_features), rng.standard_normal(in_features)
-            for i in range(out_features):
+            for o in range(out_features):
                 for j in range(in_features):
-                    total[i, j] += b[i] * a[j]
+                    total[o, j] += b[o] * a[j]
     return int(np.linalg.matrix_rank(total))
 
 
@@ -77,19 +77,12 @@ RANK_BOUND = Exercise(
 )
 
 
-def _truncate(M: Array, r: int) -> Array:
-    rest, cut = M.copy(), np.zeros_like(M)
-    for _ in range(r):  # subtract the direction with the largest singular value, r times
-        a = rest[np.argmax(np.linalg.norm(rest, axis=1))]
-        for _ in range(200):
-            b = rest @ a
-            a = rest.T @ b
-            a = a / np.linalg.norm(a)
-        b = rest @ a
-        for i in range(len(b)):
-            for j in range(len(a)):
-                cut[i, j] += b[i] * a[j]
-        rest = M - cut
+def _truncate(M: Array, u: list[Array], r: int) -> Array:
+    cut = np.zeros_like(M)
+    for j in range(M.shape[1]):  # the mixture of r vectors u that is nearest to column j of M
+        mixture = np.linalg.lstsq(np.array(u[:r]).T, M[:, j], rcond=None)[0]
+        for k in range(r):
+            cut[:, j] += mixture[k] * u[k]
     return cut
 
 
@@ -99,177 +92,164 @@ def _draw_matrix(rng: np.random.Generator, n: int) -> Arguments:
     small = min(out_features, in_features)
     U = np.linalg.qr(rng.standard_normal((out_features, small)))[0]
     V = np.linalg.qr(rng.standard_normal((in_features, small)))[0]
-    return {"M": U * (3 * 0.55 ** np.arange(small)) @ V.T, "r": r}
-
-
-def _with_columns_of_Vh(full_matrices: bool) -> Answer:
-    def answer(M: Array, r: int) -> Array:
-        U, sigma, Vh = np.linalg.svd(M, full_matrices=full_matrices)
-        product: Array = U[:, :r] * sigma[:r] @ Vh[:, :r].T
-        return product
-
-    return answer
-
-
-def _with_rows_of_U(M: Array, r: int) -> Array:
-    U, sigma, Vh = np.linalg.svd(M)
-    product: Array = U[:r].T * sigma[:r] @ Vh[:r]
-    return product
-
-
-def _without_singular_values(M: Array, r: int) -> Array:
-    U, _, Vh = np.linalg.svd(M, full_matrices=False)
-    product: Array = U[:, :r] @ Vh[:r]
-    return product
+    M = U * (3 * 0.55 ** np.arange(small)) @ V.T
+    return {"M": M, "u": list(U[:, : r + 2].T.copy()), "r": r}
 
 
 TRUNCATE = Exercise(
     "02",
-    "the nearest matrix of rank r",
-    "M has shape (out_features, in_features). Return the matrix of the same shape and of rank at\n"
-    "most r whose distance to M is least. numpy.linalg.svd is welcome; one product will do.",
+    "the nearest matrix of rank r, from half of the decomposition",
+    "M has shape (out_features, in_features). The list u holds the first few u of its SVD,\n"
+    "each of length out_features, and more than r of them; sigma and Vh were not kept. Return\n"
+    "the nearest matrix to M of rank r, in the shape of M.",
     _truncate,
     _draw_matrix,
     {
-        "strengths-forgotten": WrongAnswer(
-            "the directions are right, the singular values are missing: all of them count as 1.",
-            _without_singular_values,
-        ),
         "weakest-kept": WrongAnswer(
             "this keeps the terms with the r smallest singular values, not the largest.",
-            lambda M, r: M - truncate(M, min(M.shape) - r),
+            lambda M, u, r: M - truncate(M, min(M.shape) - r),
         ),
         "the-rest": WrongAnswer(
-            "this is the residual, M minus the answer.", lambda M, r: M - truncate(M, r)
+            "this is the residual, M minus the answer.", lambda M, u, r: M - truncate(M, r)
         ),
         "rows-kept": WrongAnswer(
             "this keeps the first r rows of M. It has rank r, but others of rank r are nearer.",
-            lambda M, r: np.concatenate([M[:r], np.zeros_like(M[r:])]),
-        ),
-        "one-too-few": WrongAnswer(
-            "this is the nearest matrix of rank r - 1.", lambda M, r: truncate(M, r - 1)
-        ),
-        "one-too-many": WrongAnswer(
-            "this has r + 1 terms. A slice [:r] has r entries, for Python counts from 0.",
-            lambda M, r: truncate(M, r + 1),
-        ),
-        "V-for-Vh": WrongAnswer(
-            "columns of Vh are taken for the right singular vectors; numpy.linalg.svd returns them "
-            "as rows.",
-            _with_columns_of_Vh(full_matrices=True),
-        ),
-        "V-for-reduced-Vh": WrongAnswer(
-            "columns of Vh are taken for the right singular vectors; numpy.linalg.svd returns them "
-            "as rows.",
-            _with_columns_of_Vh(full_matrices=False),
+            lambda M, u, r: np.concatenate([M[:r], np.zeros_like(M[r:])]),
         ),
         "columns-kept": WrongAnswer(
             "this keeps the first r columns of M. It has rank r, but others of rank r are nearer.",
-            lambda M, r: np.concatenate([M[:, :r], np.zeros_like(M[:, r:])], axis=1),
+            lambda M, u, r: np.concatenate([M[:, :r], np.zeros_like(M[:, r:])], axis=1),
+        ),
+        "one-too-few": WrongAnswer(
+            "this is the nearest matrix of rank r - 1.", lambda M, u, r: truncate(M, r - 1)
+        ),
+        "one-too-many": WrongAnswer(
+            "this has r + 1 terms. A slice [:r] has r entries, for Python counts from 0.",
+            lambda M, u, r: truncate(M, r + 1),
+        ),
+        "all-of-u": WrongAnswer(
+            "all vectors of u are used. There are more than r of them.",
+            lambda M, u, r: np.transpose(u) @ (np.array(u) @ M),
         ),
         "one-term": WrongAnswer(
             "this is term r alone; all terms before it belong to the answer too.",
-            lambda M, r: truncate(M, r) - truncate(M, r - 1),
+            lambda M, u, r: truncate(M, r) - truncate(M, r - 1),
         ),
-        "rows-of-U": WrongAnswer(
-            "rows of U are taken for the left singular vectors; they are its columns.",
-            _with_rows_of_U,
+        "one-vector": WrongAnswer(
+            "this uses u[r] alone, which is the first that is left out.",
+            lambda M, u, r: np.outer(u[r], u[r] @ M),
         ),
-        "nothing-cut": WrongAnswer("this is M itself: all terms are there.", lambda M, r: M.copy()),
+        "rows-of-M": WrongAnswer(
+            "the vectors are multiplied by the first rows of M. How much of each vector is in M?",
+            lambda M, u, r: np.transpose(u[:r]) @ M[:r],
+        ),
+        "coordinates": WrongAnswer(
+            "these are r rows, how much of each vector there is in M. They are still to be "
+            "multiplied by something.",
+            lambda M, u, r: np.array(u[:r]) @ M,
+        ),
+        "projection": WrongAnswer(
+            "this is a projection of outputs, and M has no part in it.",
+            lambda M, u, r: np.transpose(u[:r]) @ np.array(u[:r]),
+        ),
+        "nothing-cut": WrongAnswer(
+            "this is M itself: all terms are there.", lambda M, u, r: M.copy()
+        ),
     },
-    question="what are the singular values of the matrix that you will return?",
+    question="what is the row u[0] @ M, in terms of sigma and Vh?",
     hints=(
-        "Print the shapes of the three arrays that numpy.linalg.svd returns, with "
-        "full_matrices=False, for an M that is not square.",
-        "Each term is a column of U, a singular value, and a row of Vh. Which r terms stay?",
-        "Cut all three arrays to their first r, along the right axis each, and multiply them. "
-        "A row of numbers times a matrix scales its columns.",
+        "Put the sum of all terms in the place of M, and multiply it from the left by u[0]. What "
+        "is u[0] @ u[1]?",
+        "So a product says how much of each u there is in M. Which part of M do the first r of "
+        "them reach?",
+        "Two products of three matrices: the first r vectors stand in it twice, as columns and as "
+        "rows. It is a B with r columns times an A with r rows.",
     ),
-    without=LOOPS,
-    tolerance=1e-7,  # of the specification, which iterates until its directions nearly stand still
+    without=(*LOOPS, "svd"),
 )
 
 
-def _tail(sigma: Array, r: int) -> float:
-    M = np.diag(sigma)  # a matrix that has these singular values
-    nearest = M.copy()
-    nearest[r:, r:] = 0
-    total = 0.0
-    for i in range(len(M)):
-        for j in range(len(M)):
-            total += (M[i, j] - nearest[i, j]) ** 2
-    return float(total**0.5)
+def _tail(norm: float, sigma: Array) -> float:
+    low, high = 0.0, norm
+    for _ in range(100):  # halve the interval in which the length of what is left out lies
+        t = (low + high) / 2
+        whole = np.linalg.norm(np.diag([*sigma, t]))  # of a matrix that has r terms, and t
+        low, high = (t, high) if whole < norm else (low, t)
+    return t
 
 
 def _draw_values(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
-    sigma = np.sort(rng.uniform(0.5, 4, min(out_features, in_features)))[::-1].copy()
-    return {"sigma": sigma, "r": min(r, len(sigma) - 2)}
+    sigma = np.sort(rng.uniform(0.5, 4, min(out_features, in_features)))[::-1]
+    return {"norm": float(np.linalg.norm(sigma)), "sigma": sigma[:r].copy()}
 
 
 TAIL = Exercise(
     "02",
-    "the error of a truncation, before it is computed",
-    "sigma holds the singular values of M, falling. Return the Frobenius norm of the difference\n"
-    "between M and the nearest matrix of rank r.",
+    "the error of a cut, when most singular values are unknown",
+    "M is too large for a whole SVD. Known are its Frobenius norm, called norm, and sigma, its r\n"
+    "largest singular values, falling. Return the Frobenius norm of the difference between M and\n"
+    "the nearest matrix of rank r.",
     _tail,
     _draw_values,
     {
         "squared": WrongAnswer(
-            "this is the square of the error.", lambda sigma, r: float(np.sum(sigma[r:] ** 2))
+            "this is the square of the error.", lambda norm, sigma: norm**2 - sigma @ sigma
         ),
-        "summed": WrongAnswer(
-            "singular values are added here; in the Frobenius norm their squares are.",
-            lambda sigma, r: float(np.sum(sigma[r:])),
+        "norms-subtracted": WrongAnswer(
+            "norms are subtracted here: that of the kept part from that of M. The two parts of M "
+            "are orthogonal, so think of a triangle.",
+            lambda norm, sigma: norm - float(np.linalg.norm(sigma)),
         ),
-        "spectral": WrongAnswer(
-            "this is the error in the spectral norm, the first value that is left out.",
-            lambda sigma, r: float(sigma[r]),
+        "values-subtracted": WrongAnswer(
+            "singular values are subtracted from the norm, which is not their sum.",
+            lambda norm, sigma: norm - float(np.sum(sigma)),
+        ),
+        "values-not-squared": WrongAnswer(
+            "the norm is squared, the singular values are not.",
+            lambda norm, sigma: float(abs(norm**2 - np.sum(sigma)) ** 0.5),
+        ),
+        "added": WrongAnswer(
+            "the kept part is added to M; it should be taken out of it.",
+            lambda norm, sigma: float((norm**2 + np.sum(sigma**2)) ** 0.5),
         ),
         "kept-part": WrongAnswer(
             "this is the norm of what is kept, not of what is lost.",
-            lambda sigma, r: float(np.linalg.norm(sigma[:r])),
+            lambda norm, sigma: float(np.linalg.norm(sigma)),
         ),
-        "one-less-cut": WrongAnswer(
-            "sigma[r] is missing, which is the first that is left out: Python counts from 0.",
-            lambda sigma, r: float(np.linalg.norm(sigma[r + 1 :])),
+        "smallest-kept": WrongAnswer(
+            "this is the smallest singular value that is kept; the error is made of those that are "
+            "not.",
+            lambda norm, sigma: float(sigma[-1]),
         ),
-        "one-more-cut": WrongAnswer(
-            "sigma[r - 1] is in it, which is kept: the r kept ones are counted from 0.",
-            lambda sigma, r: float(np.linalg.norm(sigma[r - 1 :])),
+        "one-less-kept": WrongAnswer(
+            "the last entry of sigma is counted as lost: this is the error at r - 1.",
+            lambda norm, sigma: float((norm**2 - np.sum(sigma[:-1] ** 2)) ** 0.5),
         ),
-        "norms-subtracted": WrongAnswer(
-            "norms are subtracted here. The squares of the two norms could be, as in Pythagoras.",
-            lambda sigma, r: float(np.linalg.norm(sigma) - np.linalg.norm(sigma[:r])),
+        "largest-lost": WrongAnswer(
+            "the first entry of sigma is counted as lost. It is kept: Python counts from 0.",
+            lambda norm, sigma: float((norm**2 - np.sum(sigma[1:] ** 2)) ** 0.5),
+        ),
+        "largest-alone": WrongAnswer(
+            "only the largest singular value is taken out: this is the error at r = 1.",
+            lambda norm, sigma: float((norm**2 - sigma[0] ** 2) ** 0.5),
         ),
         "relative": WrongAnswer(
             "this is the error as a share of the norm of M; the error itself is asked for.",
-            lambda sigma, r: float(np.linalg.norm(sigma[r:]) / np.linalg.norm(sigma)),
-        ),
-        "mean-for-sum": WrongAnswer(
-            "this is the root of the mean of the squares that are lost; a norm has their sum.",
-            lambda sigma, r: float(np.sqrt(np.mean(sigma[r:] ** 2))),
+            lambda norm, sigma: float((1 - np.sum(sigma**2) / norm**2) ** 0.5),
         ),
         "half-of-the-square": WrongAnswer(
             "no root is taken: ** 1/2 is read as (** 1) / 2, a half.",
-            lambda sigma, r: float(np.sum(sigma[r:] ** 2) / 2),
+            lambda norm, sigma: float(norm**2 - np.sum(sigma**2)) / 2,
         ),
-        "r-weakest": WrongAnswer(
-            "these are the r weakest terms. As many are kept as r says, and all others are lost.",
-            lambda sigma, r: float(np.linalg.norm(sigma[-r:])),
-        ),
-        "all": WrongAnswer(
-            "this is the norm of M: nothing is kept.",
-            lambda sigma, r: float(np.linalg.norm(sigma)),
-        ),
+        "all": WrongAnswer("this is the norm of M: nothing is kept.", lambda norm, sigma: norm),
     },
-    question="sigma is (12, 4, 3). What does a cut to r = 1 cost, and a cut to r = 3?",
+    question="the norm is 13, and sigma is (12,). What does the cut to r = 1 cost? And can M have "
+    "rank 1?",
     hints=(
-        "What are the singular values of M minus its cut?",
-        "The Frobenius norm of a matrix is a function of its singular values alone: look at a "
-        "diagonal matrix.",
-        "A slice of sigma, and numpy.linalg.norm. Try it on (12, 4, 3), where the numbers are "
-        "whole.",
+        "What is the norm of M in terms of all of its singular values, the unknown ones too?",
+        "You do not need the unknown ones themselves, but one number that they make together.",
+        "Two sides of a right-angled triangle are known. Which of them is the longest side?",
     ),
 )
 

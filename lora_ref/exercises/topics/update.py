@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the forward pass, the update and the merge."""
+"""Exercises of notebook 03: the update, a batch that is partly on, and a merged weight."""
 
 import inspect
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
-from lora_ref.exercises.random_inputs import layer_arguments
+from lora_ref.exercises.random_inputs import layer_arguments, sizes
 from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
 
@@ -39,93 +39,15 @@ def _more_wrong_scalings(spec: Answer) -> dict[str, WrongAnswer]:
     }
 
 
-def _forward(x: Array, W0: Array, A: Array, B: Array, alpha: float) -> Array:
-    y = np.zeros((len(x), len(W0)))
-    for n in range(len(x)):  # each row is taken as a column, as the papers write it
-        y[n] = W0 @ x[n] + alpha / len(A) * (B @ (A @ x[n]))
-    return y
-
-
-FORWARD = Exercise(
-    "03",
-    "the forward pass, in two steps",
-    "Rows x (n, in_features) go through W0 (out_features, in_features), and in parallel through\n"
-    "A (r, in_features) and then B (out_features, r). Return y (n, out_features), the sum of the\n"
-    "two with alpha/r before the second: all rows at once, and without forming B A.",
-    _forward,
-    layer_arguments("x", "W0", "A", "B", "alpha"),
-    {
-        **wrong_scalings(
-            _forward,
-            "before the low-rank branch",
-            *("scaling-forgotten", "scaling-twice", "alpha-alone", "root-of-r", "out-for-r"),
-        ),
-        **_more_wrong_scalings(_forward),
-        "subtracted": WrongAnswer(
-            "the low-rank branch is subtracted; it should be added.",
-            lambda x, W0, A, B, alpha: x @ W0.T - alpha / len(A) * (x @ A.T @ B.T),
-        ),
-        "scaling-on-all": WrongAnswer(
-            "alpha/r multiplies the frozen branch too; it belongs to the low-rank one alone.",
-            lambda x, W0, A, B, alpha: alpha / len(A) * (x @ W0.T + x @ A.T @ B.T),
-        ),
-        "scaling-on-the-base": WrongAnswer(
-            "alpha/r multiplies the frozen branch; it belongs to the low-rank one.",
-            lambda x, W0, A, B, alpha: alpha / len(A) * (x @ W0.T) + x @ A.T @ B.T,
-        ),
-        "base-forgotten": WrongAnswer(
-            "this is the low-rank branch alone; the frozen one, x through W0, is missing.",
-            lambda x, W0, A, B, alpha: alpha / len(A) * (x @ A.T @ B.T),
-        ),
-        "update-forgotten": WrongAnswer(
-            "this is the frozen branch alone; A and B have no part in it.",
-            lambda x, W0, A, B, alpha: x @ W0.T,
-        ),
-        "columns": WrongAnswer(
-            "this treats x as columns, W0 x. Here each row of x is an input.",
-            lambda x, W0, A, B, alpha: W0 @ x + alpha / len(A) * (B @ (A @ x)),
-        ),
-        "A-after-B": WrongAnswer(
-            "B is applied before A: in the article's order, A B x. The input meets A first.",
-            lambda x, W0, A, B, alpha: x @ W0.T + alpha / len(A) * (x @ B @ A),
-        ),
-        "not-transposed": WrongAnswer(
-            "W0, A and B are multiplied without a transpose. A row of x meets a row of A, not a "
-            "column of it.",
-            lambda x, W0, A, B, alpha: x @ W0 + alpha / len(A) * (x @ A @ B),
-        ),
-        "W0-not-transposed": WrongAnswer(
-            "W0 is multiplied without a transpose: a row of x meets a row of W0, not a column.",
-            lambda x, W0, A, B, alpha: x @ W0 + alpha / len(A) * (x @ A.T @ B.T),
-        ),
-        "B-on-x": WrongAnswer(
-            "B is applied to x; it should be applied to what A makes of x.",
-            lambda x, W0, A, B, alpha: x @ W0.T + alpha / len(A) * (x @ A.T + x @ B.T),
-        ),
-    },
-    scaling_factors,
-    batched=True,
-    question="x has 5 rows, in_features is 7, r is 2. What comes out of A, in which shape?",
-    hints=(
-        "Write the shape of each array beside its name. In x @ M the number of rows of M has to be "
-        "in_features.",
-        "A formula for columns, such as A x, becomes one for rows when both sides are transposed: "
-        "(A x)^T = x^T A^T.",
-        "Three products with a transposed matrix each, one sum, and the factor alpha/r before one "
-        "of its terms.",
-    ),
-    without=LOOPS,
-)
-
-
 def _delta_w(A: Array, B: Array, alpha: float) -> Array:
     r, in_features = A.shape
     update = np.zeros((len(B), in_features))
     for j in range(in_features):  # column j is what the low-rank path makes of unit vector j
         x = np.zeros(in_features)
         x[j] = 1
-        for k in range(r):
-            update[:, j] += alpha / r * B[:, k] * (A[k] @ x)
+        for o in range(len(B)):
+            for k in range(r):
+                update[o, j] += alpha / r * B[o, k] * (A[k] @ x)
     return update
 
 
@@ -178,77 +100,237 @@ DELTA_W = Exercise(
 )
 
 
-def _merge(W0: Array, A: Array, B: Array, alpha: float) -> Array:
-    W = np.zeros_like(W0)
-    for j in range(W0.shape[1]):  # column j is what the layer makes of unit vector j
-        x = np.zeros(W0.shape[1])
-        x[j] = 1
-        W[:, j] = W0 @ x + alpha / len(A) * (B @ (A @ x))
-    return W
+def _forward(x: Array, W0: Array, A: Array, B: Array, alpha: float, on: Array) -> Array:
+    y = np.zeros((len(x), len(W0)))
+    for i in range(len(x)):  # each row is taken as a column, as the papers write it
+        y[i] = W0 @ x[i]
+        if on[i]:
+            y[i] += alpha / len(A) * (B @ (A @ x[i]))
+    return y
 
 
-MERGE = Exercise(
+def _draw_rows(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw a layer and rows, and for which of them it is on: some, and not all where there are."""
+    on = rng.permutation(np.resize([True, False, True], n)) if n > 1 else np.array([True])
+    return {**layer_arguments("x", "W0", "A", "B", "alpha")(rng, n), "on": on}
+
+
+FORWARD = Exercise(
     "03",
-    "one weight for serving",
-    "Return the weight W (out_features, in_features) of a plain layer that gives every input the\n"
-    "same output as W0 with A, B and alpha. W0 is still needed afterwards, for the next task.",
-    _merge,
-    layer_arguments("W0", "A", "B", "alpha"),
+    "a batch in which some rows leave the update out",
+    "Rows x (n, in_features) go through W0. For rows whose entry of on (n,) is True, the low-rank\n"
+    "path through A and B is added, with alpha/r before it; for the others it is off. Return y\n"
+    "(n, out_features): all rows at once, and without forming B A.",
+    _forward,
+    _draw_rows,
     {
-        "scaling-forgotten": WrongAnswer(
-            "alpha/r is missing: the merged layer and the one it came from have other outputs.",
-            lambda W0, A, B, alpha: W0 + B @ A,
+        **wrong_scalings(
+            _forward,
+            "before the low-rank branch",
+            *("scaling-forgotten", "scaling-twice", "alpha-alone", "root-of-r", "out-for-r"),
         ),
-        **wrong_scalings(_merge, "before the update", "alpha-alone", "root-of-r", "out-for-r"),
-        "W0-alone": WrongAnswer(
-            "this is W0; the update is missing.", lambda W0, A, B, alpha: W0.copy()
+        **_more_wrong_scalings(_forward),
+        "on-for-all": WrongAnswer(
+            "every row gets the update, those that have it off too.",
+            lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, alpha, on | True),
+        ),
+        "on-and-off-exchanged": WrongAnswer(
+            "the rows whose entry of on is False get the update, and the others do not.",
+            lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, alpha, ~on),
+        ),
+        "off-is-zero": WrongAnswer(
+            "rows that have the update off come out as zero; they go through W0 like all others.",
+            lambda x, W0, A, B, alpha, on: on[:, None] * _forward(x, W0, A, B, alpha, on),
+        ),
+        "instead-of-added": WrongAnswer(
+            "rows that have the update on lose what W0 makes of them; both are added.",
+            lambda x, W0, A, B, alpha, on: np.where(
+                on[:, None], alpha / len(A) * (x @ A.T @ B.T), x @ W0.T
+            ),
         ),
         "subtracted": WrongAnswer(
-            "the update is subtracted. That is how a merged weight is taken apart again.",
-            lambda W0, A, B, alpha: W0 - alpha / len(A) * (B @ A),
+            "the low-rank branch is subtracted; it should be added.",
+            lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, -alpha, on),
         ),
-        "merged-twice": WrongAnswer(
-            "the update is in it twice.", lambda W0, A, B, alpha: W0 + 2 * alpha / len(A) * (B @ A)
-        ),
-        "update-alone": WrongAnswer(
-            "this is the update alone; W0 is missing.",
-            lambda W0, A, B, alpha: alpha / len(A) * (B @ A),
-        ),
-        "A-B": WrongAnswer(
-            "this adds A B, the article's slip. Its shape is not that of W0; the update is B A.",
-            lambda W0, A, B, alpha: W0 + A @ B,
-        ),
-        "scaled-A-B": WrongAnswer(
-            "this adds A B, the article's slip, with alpha/r before it. The update is B A.",
-            lambda W0, A, B, alpha: W0 + alpha / len(A) * (A @ B),
-        ),
-        **_more_wrong_scalings(_merge),
         "scaling-on-all": WrongAnswer(
-            "alpha/r multiplies W0 too; it belongs to the update alone.",
-            lambda W0, A, B, alpha: alpha / len(A) * (W0 + B @ A),
+            "alpha/r multiplies the frozen branch too; it belongs to the low-rank one alone.",
+            lambda x, W0, A, B, alpha, on: alpha / len(A) * _forward(x, W0, A, B, len(A), on),
         ),
-        "scaling-on-W0": WrongAnswer(
-            "alpha/r multiplies W0; it belongs to the update.",
-            lambda W0, A, B, alpha: alpha / len(A) * W0 + B @ A,
+        "scaling-on-the-base": WrongAnswer(
+            "alpha/r multiplies the frozen branch; it belongs to the low-rank one.",
+            lambda x, W0, A, B, alpha, on: _forward(x, alpha / len(A) * W0, A, B, len(A), on),
         ),
-        "update-transposed": WrongAnswer(
-            "the update is added transposed: its shape is that of W0 turned over.",
-            lambda W0, A, B, alpha: W0 + alpha / len(A) * (A.T @ B.T),
+        "base-forgotten": WrongAnswer(
+            "this is the low-rank branch alone; the frozen one, x through W0, is missing.",
+            lambda x, W0, A, B, alpha, on: _forward(x, 0 * W0, A, B, alpha, on),
         ),
-        "multiplied": WrongAnswer(
-            "W0 is multiplied by the update; it should be added to it.",
-            lambda W0, A, B, alpha: alpha / len(A) * W0 * (B @ A),
+        "update-forgotten": WrongAnswer(
+            "this is the frozen branch alone; A and B have no part in it.",
+            lambda x, W0, A, B, alpha, on: x @ W0.T,
+        ),
+        "columns": WrongAnswer(
+            "this treats x as columns, W0 x. Here each row of x is an input.",
+            lambda x, W0, A, B, alpha, on: W0 @ x + alpha / len(A) * (B @ (A @ x)) * on,
+        ),
+        "A-after-B": WrongAnswer(
+            "B is applied before A: in the article's order, A B x. The input meets A first.",
+            lambda x, W0, A, B, alpha, on: x @ W0.T + alpha / len(A) * (x @ B @ A) * on[:, None],
+        ),
+        "not-transposed": WrongAnswer(
+            "W0, A and B are multiplied without a transpose. A row of x meets a row of A, not a "
+            "column of it.",
+            lambda x, W0, A, B, alpha, on: x @ W0 + alpha / len(A) * (x @ A @ B) * on[:, None],
+        ),
+        "W0-not-transposed": WrongAnswer(
+            "W0 is multiplied without a transpose: a row of x meets a row of W0, not a column.",
+            lambda x, W0, A, B, alpha, on: x @ W0 + alpha / len(A) * (x @ A.T @ B.T) * on[:, None],
+        ),
+        "B-on-x": WrongAnswer(
+            "B is applied to x; it should be applied to what A makes of x.",
+            lambda x, W0, A, B, alpha, on: (
+                x @ W0.T + alpha / len(A) * (x @ A.T + x @ B.T) * on[:, None]
+            ),
+        ),
+        "on-along-the-outputs": WrongAnswer(
+            "on has one entry for each row, and meets one for each output here. Which shape makes "
+            "it a column?",
+            lambda x, W0, A, B, alpha, on: x @ W0.T + alpha / len(A) * (x @ A.T @ B.T) * on,
         ),
     },
     scaling_factors,
-    question="the merged layer gets x = 0, and then x = (1, 0, 0, ...). What comes out each time?",
+    batched=True,
+    question="a row has the update off. Which row of h = x A^T could you change, and to what?",
     hints=(
-        "The layer adds two products with x. Take x out of both.",
-        "What multiplies x in the second product is one matrix, of the shape of W0. You have "
-        "written it in delta-w.",
-        "A sum of two matrices in a new array. W0 itself must stay what it is, so no += on it.",
+        "Write the shape of each array beside its name. In x @ M the number of rows of M has to be "
+        "in_features.",
+        "What does B make of a row of zeros? And what does True times a number give in NumPy?",
+        "Three products with a transposed matrix each, one sum, and two factors before one of its "
+        "terms: a number, and a column with an entry for each row.",
     ),
     without=LOOPS,
 )
 
-ALL = (FORWARD, DELTA_W, MERGE)
+
+def _merge(
+    W: Array, A: Array, B: Array, alpha: float, new_A: Array, new_B: Array, new_alpha: float
+) -> Array:
+    merged = np.zeros_like(W)
+    for j in range(W.shape[1]):  # column j is what the new layer makes of unit vector j
+        x = np.zeros(W.shape[1])
+        x[j] = 1
+        base = W @ x - alpha / len(A) * (B @ (A @ x))
+        merged[:, j] = base + new_alpha / len(new_A) * (new_B @ (new_A @ x))
+    return merged
+
+
+def _draw_two_tasks(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw a weight, and two tasks of different r, alpha and alpha/r."""
+    out_features, in_features, r = sizes(rng)
+    alpha, new_alpha = rng.choice([5.0, 11.0, 13.0], size=2, replace=False)
+    return {
+        "W": rng.standard_normal((out_features, in_features)),
+        "A": rng.standard_normal((r, in_features)),
+        "B": rng.standard_normal((out_features, r)),
+        "alpha": float(alpha),
+        "new_A": rng.standard_normal((r + 1, in_features)),
+        "new_B": rng.standard_normal((out_features, r + 1)),
+        "new_alpha": float(new_alpha),
+    }
+
+
+def _merged(W: Array, s: float, A: Array, B: Array, new_s: float, *new: Array) -> Array:
+    """Return W with one update subtracted and a new one added, each with a factor."""
+    new_A, new_B = new
+    return np.asarray(W - s * (B @ A) + new_s * (new_B @ new_A))
+
+
+MERGE = Exercise(
+    "03",
+    "another task in a weight that is already merged",
+    "A server holds W (out_features, in_features), merged from W0, A, B and alpha. W0 itself is\n"
+    "gone. Return the weight merged from the same W0 and new_A, new_B and new_alpha, of another\n"
+    "rank. W is still in use: leave it as it is.",
+    _merge,
+    _draw_two_tasks,
+    {
+        "old-task-left-in": WrongAnswer(
+            "the old update is still in it: this is the weight of both tasks at once.",
+            lambda W, A, B, a, C, D, c: _merged(W, 0, A, B, c / len(C), C, D),
+        ),
+        "new-task-missing": WrongAnswer(
+            "this is W0: the old update is out, and the new one is not in.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, 0, C, D),
+        ),
+        "W-itself": WrongAnswer(
+            "this is W: the old task is still merged, and the new one is not.",
+            lambda W, A, B, a, C, D, c: W.copy(),
+        ),
+        "exchanged": WrongAnswer(
+            "the old update is added and the new one subtracted; which of them is in W already?",
+            lambda W, A, B, a, C, D, c: _merged(W, -a / len(A), A, B, -c / len(C), C, D),
+        ),
+        "both-added": WrongAnswer(
+            "the old update is in W already, and here it is added once more.",
+            lambda W, A, B, a, C, D, c: _merged(W, -a / len(A), A, B, c / len(C), C, D),
+        ),
+        "both-subtracted": WrongAnswer(
+            "the new update is subtracted; it should be added.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, -c / len(C), C, D),
+        ),
+        "scalings-forgotten": WrongAnswer(
+            "alpha/r is missing before both updates.",
+            lambda W, A, B, a, C, D, c: _merged(W, 1, A, B, 1, C, D),
+        ),
+        "old-scaling-forgotten": WrongAnswer(
+            "alpha/r is missing before the old update: it went into W with this factor.",
+            lambda W, A, B, a, C, D, c: _merged(W, 1, A, B, c / len(C), C, D),
+        ),
+        "new-scaling-forgotten": WrongAnswer(
+            "new_alpha over the new rank is missing before the new update.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, 1, C, D),
+        ),
+        "old-scaling-for-both": WrongAnswer(
+            "the new update has the scaling of the old one.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, a / len(A), C, D),
+        ),
+        "new-scaling-for-both": WrongAnswer(
+            "the old update has the scaling of the new one. It went into W with its own.",
+            lambda W, A, B, a, C, D, c: _merged(W, c / len(C), A, B, c / len(C), C, D),
+        ),
+        "old-rank-for-both": WrongAnswer(
+            "new_alpha is divided by the old rank. Each update has an r of its own.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, c / len(A), C, D),
+        ),
+        "new-rank-for-both": WrongAnswer(
+            "alpha is divided by the new rank. Each update has an r of its own.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(C), A, B, c / len(C), C, D),
+        ),
+        "alphas-alone": WrongAnswer(
+            "the factors are the two alphas; each should be divided by its rank.",
+            lambda W, A, B, a, C, D, c: _merged(W, a, A, B, c, C, D),
+        ),
+        "W-forgotten": WrongAnswer(
+            "this is the difference of the two updates; W is missing.",
+            lambda W, A, B, a, C, D, c: _merged(0 * W, a / len(A), A, B, c / len(C), C, D),
+        ),
+        "new-task-alone": WrongAnswer(
+            "this is the new update alone; it belongs on top of W0.",
+            lambda W, A, B, a, C, D, c: _merged(0 * W, 0, A, B, c / len(C), C, D),
+        ),
+        "A-B": WrongAnswer(
+            "both updates are taken as A B, the article's slip. Their shape is not that of W.",
+            lambda W, A, B, a, C, D, c: W - a / len(A) * (A @ B) + c / len(C) * (C @ D),
+        ),
+    },
+    question="W was merged with one task. What is left if you take that task out of it again?",
+    hints=(
+        "Write W0 + s B A in the place of W. What has to go, and what has to come?",
+        "Each update has its own alpha and its own r, and it goes out with the factor with which "
+        "it came in.",
+        "A sum of three matrices in a new array, two of which are products with a factor. W itself "
+        "must stay what it is, so no += on it.",
+    ),
+    without=LOOPS,
+)
+
+ALL = (DELTA_W, FORWARD, MERGE)

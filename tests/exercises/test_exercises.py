@@ -997,7 +997,6 @@ WRONG_ANSWERS = {
         "always-one-less": lambda m, n: m * n // (m + n) - 1,
         "quarter-of-the-sum": lambda m, n: int((m + n) / 4),
         "quarter-not-whole": lambda m, n: 0.25 * (m + n),
-        "kind": lambda m, n: Fraction(m * n, m + n),
     },
     "cheaper-step": {
         "fewer-numbers": lambda m, n: (m * n - 1) // (m + n),
@@ -1128,7 +1127,7 @@ def test_sizes_are_drawn_and_no_matrix_is_square(id):
 def test_the_task_the_stub_and_the_loops_are_shown_and_the_stub_is_not_attempted(id):
     text, one = show(id, loops=True), exercise(id)
     assert text.startswith(f"{id}: {one.title}\n\n{one.task}\n")
-    assert one.question in text.replace("\n", " ")
+    assert one.question.replace("\n", " ") in text.replace("\n", " ")
     assert all(len(line) <= 100 for line in text.splitlines())
     assert "\n\nIn plain loops:\n\ndef spec(" in text
     assert "WrongAnswer" not in text
@@ -1669,7 +1668,7 @@ def test_loops_that_give_the_formula_away_are_shown_on_demand_alone(id):
 
 
 def test_counting_tasks_are_folded_and_others_are_not():
-    assert {"count", "break-even", "training-bytes", "bits-per-weight"} <= set(FOLDED)
+    assert {"count", "training-bytes", "bits-per-weight"} <= set(FOLDED)
     assert "def spec" in show("forward")
 
 
@@ -1783,7 +1782,7 @@ def test_a_count_is_no_float(id, kind):
 
 
 def test_a_fraction_that_is_not_whole_is_no_count():
-    said = check("break-even", lambda m, n: Fraction(m * n, m + n))
+    said = check("count", lambda shapes, r: Fraction(r * sum(map(sum, shapes)), 7))
     assert said.result == "kind"
     assert "expected a whole number" in said.message
     assert check("bits-per-weight", lambda bits, size: bits + Fraction(32, size))
@@ -1805,7 +1804,7 @@ SOMETIMES = {
     "r": (
         "truncate",
         lambda M, u, r: cut(M, 3),
-        r"such as M \(\d+,\d+\), u .*, r 3\. Of these alone it is true that r is 3\. ",
+        r"such as M \(\d+,\d+\), u .*, r 3\. Of these alone it is true that ",
     ),
     "a flag": (
         "scaling",
@@ -1815,7 +1814,7 @@ SOMETIMES = {
     "a text": (
         "agrees",
         lambda printed, value: RIGHT_ANSWERS["agrees"](printed.lstrip("-"), value),
-        r"right for \d+ of 24 inputs, such as printed ",
+        r"right for \d+ of 28 inputs, such as printed ",
     ),
     "a sign": (
         "nf4-codes",
@@ -1918,7 +1917,6 @@ def gives_the_answer(id, text):
     return next((body for body in bodies if len(body) > 8 and body.rstrip(",") in bare), None)
 
 
-@pytest.mark.xfail(strict=False, reason="the exercises of some notebooks still lack them")
 def test_each_has_a_question_and_three_hints():
     lacking = {
         id: f"question {bool(one.question)}, hints {len(one.hints)}"

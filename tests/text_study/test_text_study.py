@@ -71,14 +71,11 @@ def test_the_control_has_the_singular_values_of_the_change_and_other_directions(
 
 
 def test_intruders_are_the_leading_directions_that_the_pretrained_map_has_not(rng):
-    side = 40
-    basis = np.linalg.qr(rng.standard_normal((side, side)))[0]
-    W0 = basis[:, :20] * np.linspace(2, 1, 20) @ rng.standard_normal((20, side))
-    W0 = {"m.W": (basis[:, :20] * np.linspace(2, 1, 20)) @ np.eye(20, side)}
-    same = {"m.W": 2 * W0["m.W"]}
-    assert measures.intruders(W0, same, ["m.W"]) == 0
+    W0 = {"m.W": np.diag([*np.linspace(3, 2, 20), *np.zeros(20)])[:, :20]}  # 40 x 20, of rank 20
+    assert measures.intruders(W0, {"m.W": 2 * W0["m.W"]}, ["m.W"]) == 0
     for count in (1, 3):
-        new = basis[:, 20 : 20 + count] @ np.eye(side)[20 : 20 + count]
+        new = np.zeros((40, 20))
+        new[20 + np.arange(count), np.arange(count)] = 1.0  # writes where W0 writes nothing
         for strength, found in ((0.1, 0), (9.0, count)):
             changed = {"m.W": W0["m.W"] + strength * new}
             assert measures.intruders(W0, changed, ["m.W"]) == found

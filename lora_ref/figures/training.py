@@ -200,6 +200,7 @@ def descent(
 def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Picture:
     """Draw how the singular values of an update grow in training, and where they have to go.
 
+    They are those of M C, where M is the update and C C^T the mean square of its inputs.
     sizes has shape (steps, k), the largest value first in each row, and goals (k,); k is at most 4.
     """
     check_array("sizes in figures.learning_order", sizes, steps=None, directions=None)
@@ -231,9 +232,9 @@ def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Pictu
                     textcoords="offset points",
                 )  # fmt: skip
         axes.set(
-            xlabel="step", ylabel="singular value of the update", xlim=(0, len(sizes)),
+            xlabel="step", ylabel="singular value of M C", xlim=(0, len(sizes)),
             ylim=(0, 1.08 * max(goals.max(), sizes.max())),
-            title="Directions are learned one after the other, the strongest first",
+            title="Directions are learned one after the other",
         )  # fmt: skip
         legend_above(figure, ncols=directions)
     said = [

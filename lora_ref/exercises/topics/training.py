@@ -16,13 +16,13 @@ def _step(
 ) -> tuple[Array, Array]:
     r = len(A)
     new_A, new_B = A.copy(), B.copy()
-    for n in range(len(x)):
-        for i in range(len(B)):
+    for i in range(len(x)):
+        for o in range(len(B)):
             for k in range(r):
                 for j in range(A.shape[1]):
-                    scaled = lr * alpha / r * grad_y[n, i]
-                    new_A[k, j] -= scaled * B[i, k] * x[n, j]
-                    new_B[i, k] -= scaled * A[k, j] * x[n, j]
+                    scaled = lr * alpha / r * grad_y[i, o]
+                    new_A[k, j] -= scaled * B[o, k] * x[i, j]
+                    new_B[o, k] -= scaled * A[k, j] * x[i, j]
     return new_A, new_B
 
 
@@ -121,8 +121,9 @@ STEP = Exercise(
     },
     batched=True,
     question=(
-        "in a training from B = 0, A is moved first and B by a gradient at the new A. In which "
-        "step is the result another for the first time?"
+        "two trainings start from B = 0. One computes both gradients at the old A and B. The other "
+        "moves A first, and B by a gradient at the new A. At which step do the two results first "
+        "differ?"
     ),
     hints=(
         "Notebook 04 has both gradients, and you need nothing else. Which letters stand in each?",
@@ -130,6 +131,7 @@ STEP = Exercise(
         "Four lines: the scaling, the gradient of A, that of B, and a return of two differences. A "
         "new array comes from A - ..., not from A -= ...",
     ),
+    folded=True,
     without=LOOPS,
 )
 
@@ -145,17 +147,17 @@ def _draw_rows(rng: np.random.Generator, n: int, in_features: int) -> Array:
 def _whitening(x: Array) -> Array:
     n, in_features = x.shape
     S = np.zeros((in_features, in_features))
-    for row in x:
-        for i in range(in_features):
-            for j in range(in_features):
-                S[i, j] += row[i] * row[j] / n
+    for i in range(n):
+        for j in range(in_features):
+            for other in range(in_features):
+                S[j, other] += x[i, j] * x[i, other] / n
     C = np.zeros_like(S)
-    for i in range(in_features):  # row by row, each entry from those above it
-        for j in range(i + 1):
-            rest = S[i, j]
-            for k in range(j):
-                rest -= C[i, k] * C[j, k]
-            C[i, j] = rest**0.5 if i == j else rest / C[j, j]
+    for j in range(in_features):  # row by row, each entry from those before it
+        for other in range(j + 1):
+            rest = S[j, other]
+            for before in range(other):
+                rest -= C[j, before] * C[other, before]
+            C[j, other] = rest**0.5 if j == other else rest / C[other, other]
     return C
 
 
@@ -277,6 +279,7 @@ WHITENING = Exercise(
         "Two lines: the matrix that stands between, divided by n, and a root of it: by eigenvalues "
         "(numpy.linalg.eigh) or by Cholesky (numpy.linalg.cholesky).",
     ),
+    folded=True,
 )
 
 
@@ -289,9 +292,9 @@ def _best_update(x: Array, y: Array, W0: Array, r: int) -> Array:
             a = np.linalg.lstsq(x, left @ b / (b @ b), rcond=None)[0]  # the best a for this b
             h = x @ a
             b = left.T @ h / (h @ h)  # the best b for this a
-        for i in range(len(b)):
+        for o in range(len(b)):
             for j in range(len(a)):
-                update[i, j] += b[i] * a[j]
+                update[o, j] += b[o] * a[j]
         left = left - np.outer(h, b)
     return update
 
@@ -443,8 +446,8 @@ BEST_UPDATE = Exercise(
     hints=(
         "What W0 leaves over is y - x @ W0.T. Least squares fits it with a full update F. The rest "
         "of the work is to give up as little as possible.",
-        "The loss above that of F is norm((M - F) @ C)**2, but for a factor, with the C of the "
-        "exercise before. So not M but M @ C has to be near to something.",
+        "The loss above that of F is a constant times norm((M - F) @ C)**2, with the C of the "
+        "exercise before. It is M @ C, and not M, that has to be near to something.",
         "Four lines: F, C, a truncated SVD of one product, and one more product that undoes C. Or "
         "without C: an SVD of x, and one of what is left over as the columns of U see it.",
     ),
@@ -454,11 +457,11 @@ BEST_UPDATE = Exercise(
 def _trained_against_cut(x: Array, F: Array, r: int) -> tuple[float, float]:
     def extra_loss(M: Array) -> float:
         total = 0.0
-        for row in x:
-            for i in range(len(F)):
+        for i in range(len(x)):
+            for o in range(len(F)):
                 miss = 0.0
-                for j in range(len(row)):
-                    miss += (M[i, j] - F[i, j]) * row[j]
+                for j in range(x.shape[1]):
+                    miss += (M[o, j] - F[o, j]) * x[i, j]
                 total += miss * miss / (len(x) * len(F))
         return total
 

@@ -103,10 +103,11 @@ def transformer_block(
     without = f"; {listed(others)} stay as they are" if others else ""
     return Picture(
         figure,
-        f"A block of width {d}: x goes through a norm to q, k and v; q and k make the "
-        f"attention weights of {heads} heads, with which values are averaged, then o, added to x; then a norm, fc1, "
-        f"GELU and fc2, added again. LoRA of rank {r} is on {listed(chosen)}: {whole(trained)} "
-        f"numbers train, {share} of the {whole(frozen)} in all matrices{without}.",
+        f"A block of width {d}: x goes through a norm to q, k and v; q and k make the attention "
+        f"weights of {heads} heads, with which values are averaged, then o, added to x; then a "
+        f"norm, fc1, GELU and fc2, added again. LoRA of rank {r} is on {listed(chosen)}: "
+        f"{whole(trained)} numbers train, {share} of the {whole(frozen)} in all "
+        f"matrices{without}.",
         theme,
     )
 

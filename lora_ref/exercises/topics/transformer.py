@@ -185,7 +185,8 @@ def _softmax_back(
         P = masked(S, allowed)
         rows = (P * grad_weights).sum(axis=-1, keepdims=True)
         grad = P * (grad_weights - rows) if combine is None else combine(P, grad_weights, S)
-        return grad * temperature**backward
+        scaled: Array = grad * temperature**backward
+        return scaled
 
     return answer
 

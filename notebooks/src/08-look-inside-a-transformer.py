@@ -164,6 +164,7 @@ for wide in (6, 24, 96, 384):
 #
 # Now the *mask*. The model is trained to predict the next token, so no row may see a later one:
 # its attention weight has to be 0. The mask is applied to the scores, before the softmax.
+#
 # **Predict.** Which score has the share 0 after the softmax: the score 0, or another one?
 #
 # <details><summary>Answer</summary>
@@ -256,6 +257,7 @@ print("the same as the package's block:", same(through(x, block), block.forward(
 # The model is four blocks in a row. At the end each row goes through a last layer norm, and is
 # multiplied with the row of each of the 512 pieces in the embedding. The 512 products are the
 # *logits*, the scores of the pieces, and their softmax is the probability of each to come next.
+#
 # **Predict.** What will the model say after "And the LORD spake unto Moses,"?
 
 # %% depends on the seed

@@ -699,8 +699,11 @@ WRONG_ANSWERS = {
                 -np.inf,
             )
         ),
+        "mask-too-early": lambda scores: softmax(
+            np.where(np.tri(*scores.shape[1:], scores.shape[1] - scores.shape[2]), scores, -1e30)
+        ),
         "mask-forgotten": softmax,
-        "value": lambda scores: attention_weights_of(scores, -10),
+        "value": lambda scores: attention_weights_of(scores, -5),
         "raises": lambda scores: softmax(
             np.where(np.tri(scores.shape[1], dtype=bool), scores, -np.inf)
         ),
@@ -729,6 +732,9 @@ WRONG_ANSWERS = {
         ),
         "mask-on-the-gradient-alone": lambda scores, t, allowed, g: np.where(
             allowed, softmax_gradient_right(scores, t, np.ones_like(allowed), g), 0
+        ),
+        "zeros-for-infinity": lambda scores, t, allowed, g: softmax_gradient_right(
+            np.where(allowed, scores, 0), t, np.ones_like(allowed), g
         ),
         "mask-turned-round": lambda scores, t, allowed, g: softmax_gradient_right(
             scores, t, ~allowed, g

@@ -51,7 +51,7 @@ def _causal_mask(scores: Array) -> Array:
 
 def _draw_scores(rng: np.random.Generator, n: int) -> Arguments:
     asking = int(rng.integers(4, 8))
-    return {"scores": rng.standard_normal((n, asking, asking + int(rng.integers(1, 4))))}
+    return {"scores": rng.standard_normal((n, asking, asking + int(rng.integers(2, 5))))}
 
 
 def _weights(answer: Any) -> Any:
@@ -102,6 +102,13 @@ CAUSAL_MASK = Exercise(
             "the first row sees the first token alone, as if it were that token. Those that ask "
             "are the last n of m: how many tokens stand before the first of them?",
             _with_mask(lambda scores: np.tri(*scores.shape[-2:], dtype=np.bool), -np.inf),
+        ),
+        "mask-too-early": WrongAnswer(
+            "the mask is moved the wrong way: the first rows see nothing at all. Those that ask "
+            "are the last n of m, so each sees more than its place among them.",
+            _with_mask(
+                lambda scores: _earlier(scores, 2 * (scores.shape[1] - scores.shape[2])), -1e9
+            ),
         ),
         "mask-transposed": WrongAnswer(
             "the mask is the wrong way round: each token sees itself and those after it.",
@@ -185,7 +192,8 @@ def _softmax_back(
         P = masked(S, allowed)
         rows = (P * grad_weights).sum(axis=-1, keepdims=True)
         grad = P * (grad_weights - rows) if combine is None else combine(P, grad_weights, S)
-        return grad * temperature**backward
+        scaled: Array = grad * temperature**backward
+        return scaled
 
     return answer
 
@@ -303,6 +311,11 @@ SOFTMAX_GRADIENT = Exercise(
             "nothing is masked: entries that are not allowed have a share of the divisor, and a "
             "gradient.",
             _softmax_back(masked=lambda S, allowed: _softmax(S)),
+        ),
+        "zeros-for-infinity": WrongAnswer(
+            "the masked scores are 0, and their shares are not: exp(0) is 1. Which score has the "
+            "share 0?",
+            _softmax_back(masked=lambda S, allowed: _softmax(np.where(allowed, S, 0.0))),
         ),
         "mask-after-softmax": WrongAnswer(
             "the mask comes after the softmax, so the masked scores are in the divisor: the "

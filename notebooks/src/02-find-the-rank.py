@@ -271,10 +271,11 @@ for name, left, rounds in (("the next two", following, 8), ("nudged", nudged, 32
 # 1. N has rank r, so N v = 0 on a space of at least `in_features - r` dimensions. The first r + 1
 #    rows of `Vh` span r + 1 dimensions. Together that is more than in_features, so **some v of
 #    length 1 lies in both**.
-# 2. v is a mixture of the first r + 1 rows of `Vh`. M stretches each of them by `sigma[r]` or
-#    more, **and sends them to columns of `U`, which are orthogonal again**, so no two can cancel.
-#    By Pythagoras M v is at least `sigma[r]` long. Since N v = 0, **(M - N) v = M v**, and no N of
-#    rank r comes nearer than that.
+# 2. v is a mixture of the first r + 1 rows of `Vh`, with coefficients c whose squares add up to 1.
+#    M sends these rows to columns of `U`, **which are orthogonal again**, each stretched by its
+#    sigma. No two can cancel: by Pythagoras the squared length of M v is the sum of `(sigma[k] *
+#    c[k])**2`, at least `sigma[r]**2`. Since N v = 0, **(M - N) v = M v**, and no N of rank r
+#    comes nearer.
 #
 # The cut SVD comes as near as that. The next cell finds such a v for the two matrices N of the
 # first attempt, the random one and the last one. Put in your own N of rank r.
@@ -300,7 +301,7 @@ print(f"sigma[r]: {lowrank.truncation_error(target, r).spectral:.4f}")
 #
 # </details>
 #
-# > **Remember.** A matrix of rank r loses one of the r + 1 strongest directions, whichever it is.
+# > **Remember.** A matrix of rank r loses some direction in the span of the r + 1 strongest.
 # >
 # > 秩为 r 的矩阵在最强的 r+1 个方向张成的空间中，总会丢掉一个方向。
 

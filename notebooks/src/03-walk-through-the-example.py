@@ -142,9 +142,10 @@ print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size}")
 print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.size}")
 
 # %% [markdown]
-# (The multiplications by s are left out.) In training, A and B change at every step, so B A would
-# have to be formed anew each time, and the gradients need h in any case. So libraries take the two
-# paths there.
+# (The multiplications by s are left out.) For one row the two paths are cheaper; for many rows it
+# turns: question 4 at the end. In training, A and B change at every step, so B A would have to be
+# formed anew each time. The gradients by the two paths need h, which is small, and not a gradient
+# of the size of W0. So libraries take the two paths there.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >

@@ -28,7 +28,7 @@ from lora_ref.figures import FIGURES
 from lora_ref.layers import Adapter, DoRALinear, Linear, LoRALinear
 from lora_ref.ops import softmax_cross_entropy, softmax_cross_entropy_backward
 from lora_ref.study.digits import split
-from lora_ref.study.findings import MARGIN, Runs, finding
+from lora_ref.study.findings import MARGIN, POPULAR, Runs, finding
 from lora_ref.study.methods import LINEARS, RANKS, learning_rates
 from lora_ref.study.solutions import SOLUTIONS
 from lora_ref.training import AdamW, Network, cosine
@@ -466,7 +466,7 @@ def by_chance(limit):
 
 once, some = by_chance(2)
 score(guess_noise, {"a yes on one shift": once, "a yes on some of five": some})
-for where, sentence_count in {"the table below": 8, "the study's page": 18}.items():
+for where, sentence_count in {"the table below": 8, "the study's page": len(POPULAR)}.items():
     marks = sentence_count * len(runs.shifts)
     print(f"{where}, {marks} marks: {2 * marks * once / 100:.1f} of either sign, if all is noise")
 picked, somewhere = by_chance(quotient)
@@ -507,11 +507,11 @@ numbers = [runs.at("near", name, 0)["parameters"] for name in ("adapter-16", "lo
 print("the adapter has {:,} numbers to train, LoRA with biases {:,}".format(*numbers))
 
 # %% [markdown]
-# Not one holds on all. Read the marks and not the word, and read them beside the table: "fails"
-# with one minus is another thing than "fails" without a mark, and "partly" covers both "+ in four
-# of five" and "+ in one, - in four". Adapter and LoRA differ in size, too: that row is no
-# comparison of like with like. ([The study's page](../docs/study.md) has ten sentences more, among
-# them on rsLoRA, from notebook [06](06-scale-the-update.ipynb), and on PiSSA, from
+# Not one holds on all. Read the marks and not the word, and read them beside the table: the one
+# that "fails" is undecided on four shifts and the opposite on one, and "partly" covers both "+ in
+# four of five" and "+ in one, - in four". Adapter and LoRA differ in size, too: that row does not
+# compare like with like. ([The study's page](../docs/study.md) has ten sentences more, among them
+# on rsLoRA, from notebook [06](06-scale-the-update.ipynb), and on PiSSA, from
 # [05](05-start-from-zero.ipynb).)
 #
 # > **Remember.** Subtract within a seed, divide by the standard error, tell "undecided" from "the
@@ -606,7 +606,7 @@ print(f"off, {sum(back)} of {len(back)} runs give the old accuracy and the bytes
 guess_random = {"near": 50, "far": 50, "relabelled": 50}
 
 # %% to 1e-9
-r_control = 16
+r_control = max(RANKS)
 control = {
     way: {
         name: 100 * np.mean([runs.at(name, "weights", s)[way][str(r_control)] for s in runs.seeds])

@@ -13,7 +13,8 @@
 # is a finding, and what is forgotten while an adapter is on.
 #
 # **You need** notebooks [02](02-find-the-rank.ipynb) and
-# [07](07-train-a-low-rank-update.ipynb), forty minutes, and fifteen for the exercises.
+# [07](07-train-a-low-rank-update.ipynb), fifty minutes, and fifteen for the exercises. A good place
+# for a break is before "When is a difference a finding?".
 
 # %%
 import os
@@ -249,7 +250,7 @@ def by_adapter(x):
     return z + np.maximum(z @ W_down.T, 0) @ W_up.T  # its two biases are zero here
 
 
-def weight_by_dora(magnitude, alpha=alpha):
+def weight_by_dora(magnitude):
     W = np.empty_like(W0)
     for o in range(len(W0)):
         row = W0[o] + alpha / r * B[o] @ A  # LoRA turns it, and makes it longer or shorter
@@ -273,21 +274,6 @@ for name, f in ours.items():
 # %% [markdown]
 # The package's files: [layers/lora.py](../lora_ref/layers/lora.py),
 # [layers/adapter.py](../lora_ref/layers/adapter.py), [layers/dora.py](../lora_ref/layers/dora.py).
-#
-# **Predict.** Let alpha grow, ten times and a thousand times. What becomes of the output y of LoRA,
-# and what of DoRA's?
-
-# %% to 1e-9
-print("              alpha   longest row of W   largest |y|")
-for times in (1, 10, 1000):
-    W_lora = W0 + times * alpha / r * B @ A
-    for name, W in (("LoRA", W_lora), ("DoRA", weight_by_dora(lengths_W0, times * alpha))):
-        length, y = np.sqrt((W**2).sum(axis=1)).max(), np.abs(x @ W.T).max()
-        print(f"{name:<8} {times * alpha:>10.1f} {length:>18.3f} {y:>13.3f}")
-
-# %% [markdown]
-# LoRA's output grows with alpha. DoRA's rows turn into the directions of the rows of B A and keep
-# their lengths, so its output stays bounded.
 #
 # **Predict.** Some texts write `W = W0 + Adapter(x)`. Can all three be folded into one weight for
 # serving? A test: for `f(x) = W x + b`, whatever W and b are, `f(x + step) + f(x - step) - 2 f(x)`

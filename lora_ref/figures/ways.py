@@ -115,16 +115,16 @@ def three_ways(features: int, r: int, m: int, *, theme: str = "light") -> Pictur
             (
                 ("LoRA", "$W = W_0 + s\\,B A$", f"{numbers['LoRA']} numbers train,\nmerges"),
                 (
-                    "Adapter", "$y = z + relu(z\\,D^T)\\,U^T$",
+                    "Adapter", "$y = z + relu(z\\,W_{down}^T)\\,W_{up}^T$",
                     f"{numbers['Adapter']} numbers train,\ndoes not merge",
                 ),
                 (
-                    "DoRA", r"$W_i = \ell_i\,V_i\,/\,|V_i|$",
+                    "DoRA", r"$W_o = \ell_o\,V_o\,/\,|V_o|$",
                     f"{numbers['DoRA']} numbers train,\nmerges",
                 ),
                 (
                     "DoRA on one row", "turn it, set its length",
-                    "A and B turn it,\n$\\ell_i$ is the radius",
+                    "A and B turn it,\n$\\ell_o$ is the radius",
                 ),
             )
         ):  # fmt: skip
@@ -147,7 +147,7 @@ def three_ways(features: int, r: int, m: int, *, theme: str = "light") -> Pictur
         figure,
         f"Three ways to adapt a frozen weight W0 of {d} x {d}. LoRA adds a path through A and B "
         f"beside it, r = {r}: {numbers['LoRA']} numbers train. An adapter stands behind it, goes "
-        f"down to {m} by D, through ReLU and up by U, and is added to what passes: "
+        f"down to {m} by W_down, through ReLU and up by W_up, and is added to what passes: "
         f"{numbers['Adapter']} numbers, and it alone does not merge. DoRA takes LoRA's "
         f"V = W0 + s B A, divides each row by its length and multiplies it by a trained length: "
         f"{numbers['DoRA']} numbers. So LoRA turns a row, and its length trains by itself.",
@@ -180,7 +180,9 @@ def _adapter(axes: "Axes", middle: float, sizes: tuple[str, str], ink: Ink) -> N
     _arrow(axes, ((left, at_W0), (left, TOP - CIRCLE)), ink)
     axes.text(left - 0.12, fork + 0.25, "$z$", ha="right", va="center", fontsize=LETTERS + 3)
     boxes = (
-        (f"$D$  {sizes[0]}", ink.orange), ("ReLU", ink.paper), (f"$U$  {sizes[1]}", ink.sky)
+        (f"$W_{{down}}$  {sizes[0]}", ink.orange),
+        ("ReLU", ink.paper),
+        (f"$W_{{up}}$  {sizes[1]}", ink.sky),
     )  # fmt: skip
     heights = [fork + 0.5 + 0.68 * k for k in range(3)]
     _arrow(axes, ((left, fork), (right, fork), (right, heights[0] - HIGH / 2)), ink)
@@ -189,7 +191,8 @@ def _adapter(axes: "Axes", middle: float, sizes: tuple[str, str], ink: Ink) -> N
     _arrow(axes, ((right, heights[-1]), (right, TOP), (left + CIRCLE, TOP)), ink)
     _box(axes, (left, at_W0), "$W_0$", ink.grid)
     for y, (words, colour) in zip(heights, boxes, strict=True):
-        _box(axes, (right, y), words, colour, edge=ink.grey if words == "ReLU" else None)
+        edge = ink.grey if words == "ReLU" else None
+        _box(axes, (right, y), words, colour, edge=edge, wide=1.3 * WIDE)
     _circle(axes, (left, TOP), "+", ink)
     _end(axes, left, TOP + CIRCLE, ink)
 
@@ -199,7 +202,7 @@ def _dora(axes: "Axes", middle: float, sizes: tuple[str, str], ink: Ink) -> None
     top = TOP - 1.22
     _lora(axes, middle, top, sizes, ink)
     last = top + CIRCLE
-    for y, words, colour in ((TOP - 0.64, "÷ $|V_i|$", ink.paper), (TOP, "× $\\ell_i$", ink.green)):
+    for y, words, colour in ((TOP - 0.64, "÷ $|V_o|$", ink.paper), (TOP, "× $\\ell_o$", ink.green)):
         _arrow(axes, ((middle, last), (middle, y - HIGH / 2)), ink)
         _box(axes, (middle, y), words, colour, edge=ink.grey if colour == ink.paper else None)
         last = y + HIGH / 2
@@ -222,7 +225,7 @@ def _one_row(axes: "Axes", middle: float, ink: Ink) -> None:
     for tip, (right, up), words, ha, colour in (
         (row, (-0.45, -0.32), "row of $W_0$", "center", ink.text),
         (turned, (0.0, 0.15), "row of $V$ (LoRA)", "center", ink.vermillion),
-        (final / 2, (0.16, -0.06), "row of W,\nlength $\\ell_i$", "left", ink.green),
+        (final / 2, (0.16, -0.06), "row of W,\nlength $\\ell_o$", "left", ink.green),
     ):
         x, y = origin + tip
         axes.text(x + right, y + up, words, ha=ha, va="center", color=colour, linespacing=1.2)
@@ -241,11 +244,13 @@ def _end(axes: "Axes", x: float, low: float, ink: Ink) -> None:
     axes.text(x - 0.13, TOP + 0.45, "$y$", ha="right", va="center", fontsize=LETTERS + 3)
 
 
-def _box(axes: "Axes", at: Point, words: str, colour: str, *, edge: str | None = None) -> None:
+def _box(
+    axes: "Axes", at: Point, words: str, colour: str, *, edge: str | None = None, wide: float = WIDE
+) -> None:
     from matplotlib.patches import Rectangle
 
-    corner, width = (at[0] - WIDE / 2, at[1] - HIGH / 2), 1.2 if edge else 0
-    axes.add_patch(Rectangle(corner, WIDE, HIGH, facecolor=colour, edgecolor=edge, lw=width))
+    corner, width = (at[0] - wide / 2, at[1] - HIGH / 2), 1.2 if edge else 0
+    axes.add_patch(Rectangle(corner, wide, HIGH, facecolor=colour, edgecolor=edge, lw=width))
     axes.text(*at, words, ha="center", va="center", color=readable_on(colour))
 
 
@@ -303,7 +308,7 @@ def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "lig
             axis.plot(ends, (y, y), color=ink.grid, lw=5, solid_capstyle="round", zorder=1)
         for key, name, colour, marker in (
             ("target", "new task", ink.blue, "o"),
-            ("source_on", "old task, adapter on", ink.vermillion, "s"),
+            ("source_on", "old task, after adapting", ink.vermillion, "s"),
         ):
             means, errors = zip(*ways[key].values(), strict=True)
             axis.errorbar(
@@ -323,7 +328,7 @@ def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "lig
     )
     return Picture(
         figure,
-        f"Accuracy on the new and on the old task after adapting to {shift}, adapter on, mean over "
+        f"Accuracy on the new and on the old task after adapting to {shift}, mean over "
         f"seeds; the old task had {before:.1f} % before. Best on the new task is {best}: {said}.",
         theme,
     )

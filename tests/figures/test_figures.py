@@ -618,7 +618,7 @@ def test_three_ways_counts_what_the_layers_train(rng):
         assert f"{count} numbers train,\n{end}" in said
         assert f"{count} numbers" in picture.alt
     assert said.count("$W_0$") == 3
-    assert {"$A$  3 × 12", "$B$  12 × 3", "$D$  2 × 12", "$U$  12 × 2"} <= set(said)
+    assert {"$A$  3 × 12", "$B$  12 × 3", "$W_{down}$  2 × 12", "$W_{up}$  12 × 2"} <= set(said)
 
 
 def test_the_row_of_dora_has_its_direction_from_lora_and_its_length_from_w0():

@@ -13,15 +13,15 @@ from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
 
 def _adapter(x: Array, W_down: Array, b_down: Array, W_up: Array, b_up: Array) -> Array:
     y = np.zeros_like(x)
-    for n in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            y[n, i] = x[n, i] + b_up[i]
+    for i in range(x.shape[0]):
+        for o in range(x.shape[1]):
+            y[i, o] = x[i, o] + b_up[o]
             for k in range(len(W_down)):
                 inner = b_down[k]
                 for j in range(x.shape[1]):
-                    inner += W_down[k, j] * x[n, j]
+                    inner += W_down[k, j] * x[i, j]
                 if inner > 0:  # ReLU
-                    y[n, i] += W_up[i, k] * inner
+                    y[i, o] += W_up[o, k] * inner
     return y
 
 
@@ -119,15 +119,15 @@ ADAPTER = Exercise(
 def _dora(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
     r, (out_features, in_features) = len(A), W0.shape
     W = np.zeros_like(W0)
-    for i in range(out_features):
+    for o in range(out_features):
         squares = 0.0
         for j in range(in_features):
-            W[i, j] = W0[i, j]
+            W[o, j] = W0[o, j]
             for k in range(r):
-                W[i, j] += alpha / r * B[i, k] * A[k, j]
-            squares += W[i, j] * W[i, j]
+                W[o, j] += alpha / r * B[o, k] * A[k, j]
+            squares += W[o, j] * W[o, j]
         for j in range(in_features):
-            W[i, j] *= magnitude[i] / squares**0.5
+            W[o, j] *= magnitude[o] / squares**0.5
     return W
 
 
@@ -149,8 +149,8 @@ def _normalized(axis: int | None, *, of_W0: bool = False, power: int = 1) -> Ans
 DORA = Exercise(
     "09",
     "the weight of DoRA",
-    "With V = W0 + (alpha/r) B A, return the weight whose row i has the direction of row i of V\n"
-    "and the norm magnitude[i]. It has the shape of W0, (out_features, in_features).",
+    "With V = W0 + (alpha/r) B A, return the weight whose row o has the direction of row o of V\n"
+    "and the norm magnitude[o]. It has the shape of W0, (out_features, in_features).",
     _dora,
     _draw_dora,
     {
@@ -248,17 +248,17 @@ DORA = Exercise(
 def _verdict(better: Array, worse: Array) -> Any:
     shifts, seeds = better.shape
     verdicts = np.zeros(shifts, np.int64)
-    for i in range(shifts):
+    for shift in range(shifts):
         mean, squares = 0.0, 0.0
-        for k in range(seeds):
-            mean += (better[i, k] - worse[i, k]) / seeds
-        for k in range(seeds):
-            squares += (better[i, k] - worse[i, k] - mean) ** 2
+        for seed in range(seeds):
+            mean += (better[shift, seed] - worse[shift, seed]) / seeds
+        for seed in range(seeds):
+            squares += (better[shift, seed] - worse[shift, seed] - mean) ** 2
         error = (squares / (seeds - 1) / seeds) ** 0.5  # of the mean
         if mean > 2 * error:
-            verdicts[i] = 1
+            verdicts[shift] = 1
         if mean < -2 * error:
-            verdicts[i] = -1
+            verdicts[shift] = -1
     return verdicts
 
 

@@ -461,7 +461,7 @@ def entry(name: str) -> Entry:
     'How much of a full update a rank holds'
     >>> entry("spectrun")
     Traceback (most recent call last):
-    lora_ref.errors.LoraRefError: there is no figure 'spectrun'; the nearest: spectrum, strength, start-up
+    lora_ref.errors.LoraRefError: there is no figure 'spectrun'; the nearest: spectrum, ...
     """
     if name in FIGURES:
         return FIGURES[name]

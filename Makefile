@@ -27,7 +27,7 @@ notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the notebook
 		[ -e "my-notebooks/$${book##*/}" ] || cp "$$book" my-notebooks/; done
 	$(RUN) jupyterlab my-notebooks
 test-notebooks: $(STAMP)-test $(STAMP)-notebooks ## every notebook in a Jupyter kernel
-	$(RUN) pytest -q -m jupyter tests/notebooks
+	$(RUN) pytest -q -m jupyter -n auto tests/notebooks
 lint: $(STAMP)-dev ## ruff: rules and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .

@@ -6,6 +6,7 @@ from math import isclose, sqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import build
 import numpy as np
 import pytest
 
@@ -30,7 +31,7 @@ def tables() -> list[list[dict[str, str]]]:
     return found
 
 
-CONVENTIONS, WORDS, READ_IN = tables()
+CONVENTIONS, WORDS, LETTERS, READ_IN = tables()
 ROWS = {row["row"]: row for row in CONVENTIONS}
 
 
@@ -384,3 +385,41 @@ def test_the_words_name_what_the_layer_has():
     assert layer.W0.shape == (OUT, IN)
     assert (layer.r, layer.alpha, layer.scaling) == (R, ALPHA, ALPHA / R)
     assert all(grads[name].shape == getattr(layer, name).shape for name in ("A", "B"))
+
+
+# ---------------------------------------------------------------------- the letters of the course
+
+GREEK = dict(zip("ασηδ∇ℓ", ("alpha", "sigma", "eta", "delta", "nabla", "ell"), strict=True))
+STRUCTURE = {
+    *("Big", "cdot", "dots", "frac", "lVert", "leftarrow", "partial", "qquad", "quad", "rVert"),
+    *("sum", "to", "top"),
+}
+"""Commands that set a formula and name nothing."""
+
+
+def formulas(name):
+    """Return the formulas of a notebook, without words in them."""
+    cells = [cell.text for cell in build.cells_of(build.SOURCES / name) if cell.kind == "markdown"]
+    pattern = r"\$\$(.+?)\$\$|(?<![\w$`])\$([^$`\n]+?)\$"
+    found = re.findall(pattern, "\n\n".join(cells), re.DOTALL)
+    return [re.sub(r"\\(text|mathrm)\{[^}]*\}", "", one or other) for one, other in found]
+
+
+def test_every_letter_of_a_formula_has_its_meaning_in_the_table():
+    listed = {letter for row in LETTERS for letter in re.findall(r"[A-Za-zασηδ∇ℓ]", row["letter"])}
+    known, used = {GREEK.get(letter, letter) for letter in listed}, set()
+    for source in build.sources():
+        for formula in formulas(source.name):
+            commands = re.findall(r"\\([a-zA-Z]+)", formula)
+            letters = re.findall(r"[A-Za-z]", re.sub(r"\\[a-zA-Z]+", " ", formula))
+            for name in {*commands, *letters} - STRUCTURE:
+                assert name in known | {"l"}, f"{source.name}: {name} in {formula}"
+                used.add(name)
+    assert known - used == set(), "in the table, and in no formula"
+
+
+@pytest.mark.parametrize("folder", ["notebooks/src", "lora_ref/exercises/topics"])
+def test_singular_values_are_not_called_as_the_scaling(folder):
+    for path in sorted((PAGE.parents[1] / folder).glob("*.py")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"(\bs|, s, \w+) = .*svd", line), f"{path.name}: {line}"

@@ -483,10 +483,10 @@ def _draw_trained_against_cut(rng: np.random.Generator, n: int) -> Arguments:
     """Draw an update with directions far apart, both as it is and as x sees it."""
     while True:
         arguments = _draw_best_update(rng, n)
-        x, F, r = arguments["x"], _full(arguments["x"], arguments["y"], arguments["W0"]), 0
-        s = np.linalg.svd(F, compute_uv=False)
-        r = arguments["r"]
-        if np.all(s[1 : r + 1] < 0.93 * s[:r]):  # the specification iterates
+        x, r = arguments["x"], arguments["r"]
+        F = _full(x, arguments["y"], arguments["W0"])
+        sigma = np.linalg.svd(F, compute_uv=False)
+        if np.all(sigma[1 : r + 1] < 0.93 * sigma[:r]):  # the specification iterates
             return {"x": x, "F": F, "r": r}
 
 

@@ -100,7 +100,8 @@ class Decoder:
         self._tokens, self._positions = plain.tokens.W, plain.positions.W
         self._blocks = [_parts(block, plain.context) for block in plain.blocks.layers.values()]
         head: Any = plain.head or Linear(plain.tokens.W)
-        self._head, self._epsilon = _behind(plain.norm, head), _epsilon(plain.norm)
+        norm: Any = plain.norm
+        self._head, self._epsilon = _behind(norm, head), norm.epsilon
         self.read = 0
 
     def restart(self) -> None:
@@ -158,7 +159,7 @@ def _parts(layer: Any, context: int) -> Parts:
     fc1, fc2 = layer.mlp.layers["fc1"], _affine(layer.mlp.layers["fc2"])
     buffers = (np.empty((heads, context, width), W.dtype) for _ in range(2))
     return Parts(
-        (_epsilon(layer.norm1), _epsilon(layer.norm2)),
+        (layer.norm1.epsilon, layer.norm2.epsilon),
         Affine(W, bias),
         _affine(attention.o),
         _behind(layer.norm2, fc1),
@@ -176,10 +177,6 @@ def _behind(norm: Any, linear: Linear) -> Affine:
     """Return a linear layer with the gain and the bias of the norm before it folded in."""
     W, bias = _affine(linear)
     return Affine(W * norm.gain, bias + W @ norm.bias)
-
-
-def _epsilon(norm: Any) -> float:
-    return float(norm.epsilon)
 
 
 def _fits(block: Any) -> bool:

@@ -40,7 +40,7 @@ docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python docs/text_study_page.py
 	$(RUN) lora_ref figures --out docs/figures --only two-paths --theme both --format png > /dev/null
 pretrain: $(STAMP)-base ## train the small language model and its voices anew: half an hour
-	$(RUN) lora_ref.transformer.pretrain --texts texts
+	OPENBLAS_NUM_THREADS=1 $(RUN) lora_ref.transformer.pretrain --texts texts
 test-recipe: $(STAMP)-test ## its first steps give the stored losses; downloads 9 MB of texts once
 	$(RUN) lora_ref.transformer.pretrain --texts texts --fetch \
 		|| echo "THE RECIPE IS NOT TESTED: the texts cannot be downloaded"

@@ -1,4 +1,4 @@
-"""Child processes: one thread each, interruptions, and an end together with their parent."""
+"""Cores and threads; child processes: interruptions, and an end together with their parent."""
 
 import os
 import signal
@@ -13,6 +13,23 @@ if TYPE_CHECKING:
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 """Environment variables from which the libraries below NumPy read their number of threads."""
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_thread_in_products() -> None:
+    """Let products of matrices use one thread each, unless the environment says otherwise.
+
+    It works only before NumPy is loaded. For what shares its work among threads or processes of its
+    own, which would wait for the cores that the threads below NumPy hold.
+    """
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
 
 
 @contextmanager

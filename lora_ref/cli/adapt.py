@@ -3,9 +3,11 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from lora_ref.cli.outcome import Outcome, whole
 from lora_ref.errors import LoraRefError
+from lora_ref.processes import cores, one_thread_in_products
 
 HELP = "train a voice for the small language model on a text of yours"
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> Outcome:
     """Train LoRA on a text; show the loss and a sample before and after."""
+    one_thread_in_products()
     import numpy as np
 
     from lora_ref.checkpoint.peft import save_peft
@@ -38,7 +41,8 @@ def run(options: argparse.Namespace) -> Outcome:
         raise LoraRefError(f"{out} is a file, expected a folder for the adapter")
     text = read_own_text(Path(options.text))
     targets = [name for name in options.targets.split(",") if name]
-    made = adapt(base, text, r=r, targets=targets, steps=steps, seed=seed, report=_report)
+    how: Any = {"r": r, "targets": targets, "steps": steps, "seed": seed, "threads": cores()}
+    made = adapt(base, text, **how, report=_report)
     save_peft(out, made.model.gpt, dtype=np.float16, base="lora_ref base")
     part = "the last tenth of the text, not trained on" if made.held_out else "the text itself"
     lines = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
-from lora_ref.processes import THREADS, exit_with_parent, interrupted_once
+from lora_ref.processes import THREADS, cores, exit_with_parent, interrupted_once
 
 if TYPE_CHECKING:  # the modules of processes take long to load, and judging a claim starts none
     from concurrent.futures import Executor
@@ -99,10 +99,3 @@ def _one_thread() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import Params
-from lora_ref.study.parallel import cores, map_unordered, workers
+from lora_ref.processes import cores
+from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.text_study import measures
 from lora_ref.text_study.methods import METHODS, RANKS
 from lora_ref.training import AdamW, DivergedError, Network, cosine, train

@@ -1,15 +1,8 @@
 """Training: networks, optimisers, schedules, clipping, and the loop over mini-batches."""
 
 from lora_ref.training.clipping import clip_gradients, gradient_norm
-from lora_ref.training.loop import (
-    CROSS_ENTROPY,
-    History,
-    Loss,
-    accuracy,
-    dropout,
-    minibatches,
-    train,
-)
+from lora_ref.training.gradients import CROSS_ENTROPY, Loss, loss_and_gradients
+from lora_ref.training.loop import History, accuracy, dropout, minibatches, train
 from lora_ref.training.network import Network, NetworkCache
 from lora_ref.training.optimizers import (
     SGD,
@@ -38,6 +31,7 @@ __all__ = [
     "cosine",
     "dropout",
     "gradient_norm",
+    "loss_and_gradients",
     "minibatches",
     "train",
 ]

@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +20,9 @@ from lora_ref.checks import (
 )
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.low_rank import LowRankLayer
-from lora_ref.ops import (
-    Labels,
-    dropout_mask,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
-)
+from lora_ref.ops import Labels, dropout_mask
 from lora_ref.training.clipping import clip_gradients, gradient_norm
+from lora_ref.training.gradients import CROSS_ENTROPY, Loss, keep_freed_memory, loss_and_gradients
 from lora_ref.training.network import Network
 from lora_ref.training.optimizers import DivergedError, Optimizer
 
@@ -34,16 +31,6 @@ Schedule: TypeAlias = Callable[[int, int], float]
 
 Masks: TypeAlias = Callable[[int, np.random.Generator], Mapping[str, Array]]
 """Maps the size of a batch and a generator to the masks of one forward pass, by dotted name."""
-
-
-class Loss(NamedTuple):
-    """A loss of `lora_ref.ops` and its backward pass."""
-
-    forward: Callable[[Array, Any], tuple[float, Any]]
-    backward: Callable[[Any], Array]
-
-
-CROSS_ENTROPY = Loss(softmax_cross_entropy, softmax_cross_entropy_backward)
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,6 +115,8 @@ def train(
     max_norm: float | None = None,
     masks: Masks | None = None,
     callback: Callable[[int, Network], Any] | None = None,
+    micro_batch: int | None = None,
+    threads: int = 1,
 ) -> tuple[Network, History]:
     """Return the trained network and the record of the training; the input is not modified.
 
@@ -161,6 +150,12 @@ def train(
     callback : callable, optional
         Called after each step with the number of steps made and a network that later steps do not
         modify. What it returns, unless None, is kept in the history.
+    micro_batch : int, optional
+        Examples in a pass, whose gradients `loss_and_gradients` adds up; the whole batch if
+        omitted.
+    threads : int
+        Passes at a time. They share the cores with the threads of the BLAS below NumPy, so set
+        ``OPENBLAS_NUM_THREADS=1`` before NumPy is loaded. The bits do not depend on it.
 
     Raises
     ------
@@ -194,35 +189,35 @@ def train(
     losses: list[float] = []
     norms: list[float] = []
     evaluations: list[tuple[int, Any]] = []
-    for step in range(steps):
-        chosen = next(batches)
-        factor = 1.0 if schedule is None else schedule(step, steps)
-        lr = optimizer.lr * as_finite("what schedule returns in train", factor)
-        with np.errstate(all="ignore"):  # what is not finite is an error below
-            y, cache = network.forward(
-                x[chosen], keywords=None if masks is None else masks(len(chosen), rng)
+    keep_freed_memory()
+    with ThreadPoolExecutor(as_count("threads in train", threads)) as pool:
+        parts: Any = {"micro_batch": micro_batch, "run": pool.map if threads > 1 else map}
+        for step in range(steps):
+            chosen = next(batches)
+            factor = 1.0 if schedule is None else schedule(step, steps)
+            lr = optimizer.lr * as_finite("what schedule returns in train", factor)
+            keywords = None if masks is None else masks(len(chosen), rng)
+            value, grads = loss_and_gradients(
+                network, x[chosen], labels[chosen], loss, keywords=keywords, **parts
             )
-            value, inner = loss.forward(y, labels[chosen])
             if not math.isfinite(value):
                 raise _diverged(f"the loss is {value}", step, steps, losses)
-            _, grads = network.backward(loss.backward(inner), cache, need_grad_x=False)
             norm = gradient_norm(grads)
+            losses.append(value)
+            norms.append(norm)
             if not math.isfinite(norm):
-                raise _diverged(
-                    f"the norm of the gradients is {norm}", step, steps, [*losses, value]
-                )
+                raise _diverged(f"the norm of the gradients is {norm}", step, steps, losses)
             if max_norm is not None:
                 grads, _ = clip_gradients(grads, max_norm)
-            moved, state = optimizer.step(params, grads, state, lr=lr, out=(params, state))
+            with np.errstate(all="ignore"):  # what is not finite is an error below
+                moved, state = optimizer.step(params, grads, state, lr=lr, out=(params, state))
             if moved is not params:  # else the layers hold the moved arrays already
                 params, network = moved, network.with_params(moved)
-        losses.append(value)
-        norms.append(norm)
-        if callback is not None:
-            copied = {name: array.copy() for name, array in params.items()}
-            result = callback(step + 1, network.with_params(copied))
-            if result is not None:
-                evaluations.append((step + 1, result))
+            if callback is not None:
+                copied = {name: array.copy() for name, array in params.items()}
+                result = callback(step + 1, network.with_params(copied))
+                if result is not None:
+                    evaluations.append((step + 1, result))
     for name, array in params.items():
         if not np.isfinite(array).all():
             raise _diverged(f"{name} is not finite", steps - 1, steps, losses)

@@ -23,6 +23,9 @@ from lora_ref.transformer.gpt import GPT
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
+MICRO_BATCH = 8
+"""Windows in a pass: enough for the products, and what a pass keeps fits into a cache."""
+
 
 class Schedule(NamedTuple):
     """How long a model is trained, on how much in a step, and how fast."""
@@ -101,11 +104,13 @@ class LanguageModel:
         *,
         first: int | None = None,
         callback: Callable[[int, Network], Any] | None = None,
+        threads: int = 1,
     ) -> tuple[Self, History]:
         """Return the model after training on a text, and the losses; what is frozen stays.
 
         Each step reads `batch` windows drawn from all places of the text. With `first`, the
         training stops after so many steps; the learning rate still follows the whole schedule.
+        `callback` and `threads` are those of `train`.
         """
         windows = self.windows(text)
         warmup = min(schedule.warmup, as_count("steps in trained", schedule.steps) - 1)
@@ -120,6 +125,8 @@ class LanguageModel:
             schedule=lambda step, _: cosine(step, schedule.steps, warmup=warmup),
             max_norm=schedule.max_norm,
             callback=callback,
+            micro_batch=MICRO_BATCH,
+            threads=threads,
         )
         gpt: Any = network["gpt"]
         return self.with_gpt(gpt), history

@@ -13,6 +13,7 @@ import numpy as np
 
 from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.peft import save_peft
+from lora_ref.processes import cores
 from lora_ref.training import History, Network
 from lora_ref.transformer.adapt import with_lora
 from lora_ref.transformer.bpe import Tokenizer
@@ -62,7 +63,9 @@ def start(folder: Path) -> tuple[LanguageModel, str, np.random.Generator]:
 def pretrain(folder: Path, schedule: Schedule = BASE) -> tuple[LanguageModel, dict[str, Any]]:
     """Train the base; return it and its record."""
     model, read, rng = start(folder)
-    model, history = model.trained(read, schedule, rng, callback=_progress(schedule.steps))
+    model, history = model.trained(
+        read, schedule, rng, callback=_progress(schedule.steps), threads=cores()
+    )
     held_out = {name: round(model.loss(parts(name, folder)[1]), 4) for name in SOURCES}
     return model, _record(history, schedule, held_out=held_out)
 
@@ -75,7 +78,11 @@ def train_voice(
     options: Any = {"targets": voice.targets, "r": voice.r, "alpha": voice.alpha}
     model = base.with_gpt(with_lora(base.gpt, rng, **options))
     model, history = model.trained(
-        parts(voice.text, folder)[0], voice.schedule, rng, callback=_progress(voice.schedule.steps)
+        parts(voice.text, folder)[0],
+        voice.schedule,
+        rng,
+        callback=_progress(voice.schedule.steps),
+        threads=cores(),
     )
     rests = {name: parts(name, folder)[1] for name in SOURCES}
     held_out = {

@@ -118,11 +118,12 @@ def adapt(
     steps: int,
     seed: int,
     report: Callable[[int, int], None] = lambda step, steps: None,
+    threads: int = 1,
 ) -> Adapted:
     """Train LoRA on a text; an interruption (Ctrl-C) ends the training and keeps what there is.
 
     The last tenth of the text is not trained on if it fills a context. `report` is called after
-    each step with its number and that of all.
+    each step with its number and that of all; `threads` are those of `train`.
     """
     r, steps = as_count("rank", r), as_count("steps", steps)
     rng = np.random.default_rng(seed)
@@ -140,7 +141,7 @@ def adapt(
     schedule = Schedule(steps=steps, batch=16, lr=1e-2, warmup=min(20, steps - 1))
     before = base.loss(compared)
     try:
-        start.trained(trained_on, schedule, rng, callback=keep)
+        start.trained(trained_on, schedule, rng, callback=keep, threads=threads)
     except KeyboardInterrupt:
         if not latest[0][0]:
             raise

@@ -60,6 +60,17 @@ def blas_threads() -> int:
     return min(int(said or cores()), cores())
 
 
+def one_blas_thread() -> int:
+    """Let products use one thread from now on, where that can be set; return how many they had."""
+    threads = blas_threads()
+    if not find_spec("threadpoolctl"):
+        return 1
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+    return threads
+
+
 def overrides() -> list[str]:
     """Return the settings of the environment that change what is measured."""
     return sorted(

@@ -5,6 +5,7 @@ among them one for attention.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from lora_ref.layers.composite import layers_of
-from lora_ref.ops import softmax_cross_entropy, softmax_cross_entropy_backward
+from lora_ref.training import Network, loss_and_gradients
+from lora_ref.training.gradients import keep_freed_memory
 from lora_ref.transformer import GPT, generate, with_lora
-from lora_ref.transformer.language_model import LanguageModel
+from lora_ref.transformer.language_model import MICRO_BATCH, LanguageModel
 from lora_ref.transformer.pretrain import SIZES, WEIGHTS
 from tests.bench.contest import contest
-from tests.bench.machine import blas_threads
+from tests.bench.machine import blas_threads, one_blas_thread
 from tests.bench.row import Row, Target
 from tests.bench.training import OPTIMIZER, row, same_results, torch_optimizer
 
@@ -60,17 +62,17 @@ def make_step(name: str, r: int) -> Call:
 
 
 def numpy_step(gpt: GPT, x: Any, labels: Any) -> Call:
-    """Train as `lora_ref.training.train` does, where a cache lives until the next one is made."""
-    params = gpt.trainable  # the arrays themselves: a step in place trains the model
-    state, cache = OPTIMIZER.init_state(params), None
+    """Train as `LanguageModel.trained` does: the passes share the threads that products had."""
+    keep_freed_memory()
+    network, pool = Network({"gpt": gpt}), ThreadPoolExecutor(threads := one_blas_thread())
+    params = network.trainable  # the arrays themselves: a step in place trains the model
+    state, run = OPTIMIZER.init_state(params), pool.map if threads > 1 else map
 
     def step() -> Sequence[Any]:
-        nonlocal state, cache
-        logits, cache = gpt.forward(x)
-        _, inner = softmax_cross_entropy(logits, labels)
-        _, grads = gpt.backward(softmax_cross_entropy_backward(inner), cache)
+        nonlocal state
+        loss, grads = loss_and_gradients(network, x, labels, micro_batch=MICRO_BATCH, run=run)
         _, state = OPTIMIZER.step(params, grads, state, out=(params, state))
-        return logits, *grads.values()
+        return np.array(loss), *grads.values()
 
     return step
 
@@ -87,9 +89,10 @@ def torch_step(gpt: GPT, x: Any, labels: Any) -> Call:
     def step() -> Sequence[Any]:
         optimizer.zero_grad()
         logits, _ = torch_gpt(weights, x)
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels).backward()
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels)
+        loss.backward()
         optimizer.step()
-        return logits.detach(), *(tensor.grad for tensor in trained)
+        return loss.detach(), *(tensor.grad for tensor in trained)
 
     return step
 

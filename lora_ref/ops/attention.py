@@ -78,10 +78,10 @@ def attention(
     [[[0.5], [0.5]]]
     """
     _check_qkv(q, k, v)
-    scores = q @ np.swapaxes(k, -1, -2)  # (..., n, m)
-    scores *= 1 / math.sqrt(q.shape[-1])
+    scores = (q / math.sqrt(q.shape[-1])) @ np.swapaxes(k, -1, -2)  # (..., n, m)
     if allowed is not None:
-        scores[~_allowed(allowed, scores)] = -np.inf
+        _check_allowed(allowed, scores.shape)
+        scores += np.where(allowed, scores.dtype.type(0), scores.dtype.type(-np.inf))
     weights, cache = softmax(scores)
     return weights @ v, AttentionOpCache(q, k, v, cache)
 
@@ -99,8 +99,8 @@ def attention_backward(grad_y: Array, cache: AttentionOpCache) -> tuple[Array, A
     check_same_axes("grad_y in attention_backward", grad_y, (*q.shape[:-1], v.shape[-1]))
     grad_v = np.swapaxes(inner.y, -1, -2) @ grad_y  # (..., m, e)
     grad_scores = softmax_backward(grad_y @ np.swapaxes(v, -1, -2), inner)  # (..., n, m)
-    grad_scores *= 1 / math.sqrt(q.shape[-1])
-    return grad_scores @ k, np.swapaxes(grad_scores, -1, -2) @ q, grad_v
+    s = 1 / math.sqrt(q.shape[-1])
+    return grad_scores @ (s * k), np.swapaxes(grad_scores, -1, -2) @ (s * q), grad_v
 
 
 def _check_qkv(q: Array, k: Array, v: Array) -> None:
@@ -117,21 +117,20 @@ def _check_qkv(q: Array, k: Array, v: Array) -> None:
         )
 
 
-def _allowed(allowed: Any, scores: Array) -> NDArray[np.bool]:
-    """Return the mask in the shape of the scores, or say what is wrong with it."""
+def _check_allowed(allowed: Any, shape: tuple[int, ...]) -> None:
+    """Say what is wrong with a mask for scores of that shape."""
     if not isinstance(allowed, np.ndarray) or allowed.dtype != np.bool:
         got = getattr(allowed, "dtype", type(allowed).__name__)
         raise LoraRefError(f"allowed in attention is of {got}, expected a NumPy array of bool")
     try:
-        mask = np.broadcast_to(allowed, scores.shape)
+        np.broadcast_to(allowed, shape)
     except ValueError:
         raise ShapeError(
             f"allowed in attention has shape {allowed.shape}, expected one that broadcasts to "
-            f"(..., n, m), here {scores.shape}"
+            f"(..., n, m), here {shape}"
         ) from None
     if not (some := allowed.any(axis=-1)).all():
         where = tuple(int(i) for i in np.argwhere(~some)[0])
         raise LoraRefError(
             f"allowed in attention allows nothing at {where}, expected a value for each query"
         )
-    return mask

@@ -46,9 +46,10 @@ def layer_norm(
     finite: it becomes `bias`.
     """
     rows, epsilon = _rows_to_norm("layer_norm", x, {"gain": gain, "bias": bias}, epsilon)
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    inverse_std = 1 / np.hypot(_root_mean_square(centred), math.sqrt(epsilon))
-    normed = (centred * inverse_std).astype(x.dtype, copy=False)
+    normed = rows - _mean(rows)
+    inverse_std = 1 / np.hypot(_root_mean_square(normed), math.sqrt(epsilon))
+    normed *= inverse_std
+    normed = normed.astype(x.dtype, copy=False)
     y = gain * normed
     y += bias
     return y.reshape(x.shape), LayerNormCache(x.shape[:-1], normed, inverse_std, gain)
@@ -64,10 +65,10 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
     leading, normed, inverse_std, gain = cache
     what = "grad_y in layer_norm_backward"
     g = check_rows(what, grad_y, gain.dtype, leading=leading, features=len(gain))
-    grads = {"gain": (g * normed).sum(axis=0), "bias": g.sum(axis=0)}
-    grad_normed = g * gain
-    along = (grad_normed * normed).mean(axis=1, keepdims=True)
-    grad_x = grad_normed - grad_normed.mean(axis=1, keepdims=True)
+    grads = {"gain": np.einsum("ij,ij->j", g, normed), "bias": g.sum(axis=0)}
+    grad_x = g * gain
+    along = np.vecdot(grad_x, normed)[:, None] / len(gain)
+    grad_x -= _mean(grad_x)
     grad_x -= normed * along
     grad_x *= inverse_std
     return grad_x.reshape(grad_y.shape), grads
@@ -120,13 +121,23 @@ def _rows_to_norm(where: str, x: Array, parameters: Params, epsilon: float) -> t
     return rows.astype(at_least_float32(x.dtype), copy=False), epsilon
 
 
+def _mean(rows: Array) -> Array:
+    """Return the mean of each row, as a column, from a product, which is faster than a sum."""
+    mean: Array = (rows @ np.ones((rows.shape[1], 1), rows.dtype)) / rows.shape[1]
+    return mean
+
+
 def _root_mean_square(rows: Array) -> Array:
     """Return the root of the mean square of each row, as a column."""
-    largest = np.abs(rows).max(axis=1, keepdims=True)
-    largest[largest == 0] = 1
-    rows = rows / largest  # squares of numbers up to 1 cannot overflow
-    squares = np.vecdot(rows, rows)[:, None]
-    root: Array = largest * np.sqrt(squares / rows.shape[1])
+    largest, bounds = 1.0, np.finfo(rows.dtype)
+    with np.errstate(over="ignore"):
+        squares = np.vecdot(rows, rows)
+    if not bounds.tiny / bounds.eps < squares.min(initial=1) <= squares.max(initial=1) < bounds.max:
+        largest = np.abs(rows).max(axis=1, keepdims=True)  # squares of numbers up to 1 are safe
+        largest[largest == 0] = 1
+        rows = rows / largest
+        squares = np.vecdot(rows, rows)
+    root: Array = largest * np.sqrt(squares[:, None] / rows.shape[1])
     return root
 
 

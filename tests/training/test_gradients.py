@@ -1,4 +1,4 @@
-"""A batch in one pass, in parts and on threads: the same gradients, and by threads the same bits."""
+"""A batch in one pass, in parts, and on threads: the same gradients, for threads the same bits."""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -29,6 +29,7 @@ TOPICS = {
     "adamw": training.updates,
     "step": training.steps,
     "gpt-step": transformer.steps,
+    "gpt-memory": transformer.memory,
     "gpt-text": transformer.text,
     "import": importing.rows,
 }

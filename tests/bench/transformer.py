@@ -4,8 +4,10 @@ The twin is written by hand on the same weights, with the functions that PyTorch
 among them one for attention.
 """
 
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -95,6 +97,18 @@ def torch_step(gpt: GPT, x: Any, labels: Any) -> Call:
         return loss.detach(), *(tensor.grad for tensor in trained)
 
     return step
+
+
+def growth(name: str, r: int) -> float:
+    """Return by how many MB the steps of one contender raise the peak memory of this process."""
+    import resource  # not on Windows
+
+    step = make_step(name, r)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(4):
+        step()
+    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * kilobyte / 1e6
 
 
 # ---------------------------------------------------------------------------------- text
@@ -187,6 +201,25 @@ def steps() -> Iterator[Row]:
             f"{BATCH} x {SIZES['context']} tokens, float32; trained: {what}"
         )
         yield row(name, measured, timings, OURS, (Target(f"{TWIN}, over {OURS}", ">=", 1),))
+
+
+def memory() -> Iterator[Row]:
+    """Yield the row of the memory of both kinds of step."""
+    if not find_spec("resource"):
+        return
+    fresh: Any = {"max_workers": 1, "mp_context": multiprocessing.get_context("spawn")}
+    figures = {}
+    for r, what in ((0, "all"), (R, "LoRA")):
+        for name in contenders():
+            with ProcessPoolExecutor(**fresh) as process:
+                figures[f"{what}, {name}"] = process.submit(growth, name, r).result()
+    measured = "MB by which training steps raise the peak memory of a fresh process, the same GPT"
+    targets = (
+        Target(f"{what}, {OURS}", "<", figures[f"{what}, {TWIN}"])
+        for what in ("all", "LoRA")
+        if f"{what}, {TWIN}" in figures
+    )
+    yield Row("gpt-memory", measured, figures, tuple(targets))
 
 
 def text() -> Iterator[Row]:

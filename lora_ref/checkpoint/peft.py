@@ -1,164 +1,338 @@
 """LoRA adapters in PEFT's layout: a folder with a configuration and the factors.
 
-``adapter_config.json`` names the rank, alpha and the layers. ``adapter_model.safetensors`` has
+``adapter_config.json`` says which layers are adapted, and by which rules
+(`lora_ref.checkpoint.adapter_config`). ``adapter_model.safetensors`` has
 ``base_model.model.<layer>.lora_A.weight`` of shape (r, in_features) and ``lora_B`` of shape
 (out_features, r), as here. As PEFT 0.21.2 reads and writes them.
 """
 
-import json
-import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lora_ref.atomic_write import write_whole
-from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
-from lora_ref.errors import LoraRefError, ShapeError
+from lora_ref.atomic_write import write_together
+from lora_ref.checkpoint.adapter_config import AdapterConfig
+from lora_ref.checkpoint.safetensors import as_safetensors, read_safetensors
+from lora_ref.checks import Array
+from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, without_training
-from lora_ref.layers.composite import Composite, layers_of
+from lora_ref.layers.composite import Composite
+from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
-from lora_ref.read_text import read_text
+from lora_ref.layers.low_rank import LowRankLayer
+from lora_ref.layers.multitask import MultiTaskLoRA
 
 Model = TypeVar("Model", bound=Composite)
+Tensors = dict[str, NDArray[Any]]
 
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-LARGEST_CONFIG = 1_000_000
+
+STORED_AS = {"W": "weight", "gain": "weight", "bias": "bias"}
+"""What the arrays of a layer are called in PyTorch."""
+
+
+# ---------------------------------------------------------------------------------- reading
+
+
+@overload
+def load_peft(folder: Path, base: Model, *, strict: bool = True) -> Model: ...
+@overload
+def load_peft(
+    folder: Path, base: Mapping[str, Array], *, strict: bool = True
+) -> dict[str, Layer]: ...
+def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
+    """Return the base with the adapter of a folder on it; the base is not modified.
+
+    Arrays get the dtype of their layer. What was trained can be trained on: the factors, and the
+    biases and whole layers that are stored with them. All else is frozen.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``adapter_config.json`` and ``adapter_model.safetensors`` lie.
+    base : Composite, or mapping of str to ndarray
+        A model, and a model comes back. Or arrays by name, ``"fc1.weight"`` and ``"fc1.bias"``:
+        then a layer comes back for each matrix, under the name ``"fc1"``. It is a `LoRALinear` or
+        `DoRALinear` where the adapter says so, and a `Linear` elsewhere.
+    strict : bool
+        Whether what is stored and not used, or asked for and not known, is an error; else it is a
+        warning. What is missing is always an error.
+
+    Raises
+    ------
+    CheckpointError
+        Where a file is missing or damaged, where an array is missing, surplus or not finite, and
+        where the configuration asks for what is not here.
+    ShapeError
+        Where an array has another shape than its layer asks for.
+    """
+    folder = Path(folder)
+    config, unknown = AdapterConfig.read(folder / CONFIG)
+    loader = _Loader(folder, config, _tensors(folder))
+    if isinstance(base, Composite):
+        result: Any = base.mapped(loader.changed)
+    else:
+        layers = _linear_layers(base, config)
+        result = {name: loader.changed(name, layer) for name, layer in layers.items()}
+    if not loader.adapted:
+        raise CheckpointError(folder, "adapts no layer of the base, expected one at least")
+    surplus = [f"{key} is stored and belongs to no layer of the base" for key in loader.tensors]
+    surplus += [f"{key} is asked for and not known here" for key in unknown]
+    if surplus and strict:
+        raise CheckpointError(folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+    for one in surplus:
+        warnings.warn(f"{folder}: {one}", stacklevel=2)
+    return result
+
+
+class _Loader:
+    """The stored arrays, which `changed` takes out one by one."""
+
+    def __init__(self, folder: Path, config: AdapterConfig, tensors: Tensors) -> None:
+        self.folder, self.config, self.tensors = folder, config, tensors
+        self.adapted: list[str] = []
+
+    def changed(self, name: str, layer: Layer) -> Layer:
+        """Return the layer of that name as the adapter has it."""
+        config = self.config
+        frozen: Any = without_training(name, layer)
+        if config.replaces(name):
+            return self._whole(name, frozen)
+        factor = f"{name}.lora_A.weight"
+        if config.adapts(name) and (config.targets != "all-linear" or factor in self.tensors):
+            if not isinstance(frozen, Linear):
+                self._fail(f"adapts {name}, which is {layer!r}, expected a Linear")
+            self.adapted.append(name)
+            return self._low_rank(name, frozen)
+        bias = getattr(frozen, "bias", None)
+        if config.bias == "all" and bias is not None:
+            bias = self._take(f"{name}.bias", bias.shape, bias.dtype)
+            return cast(Layer, replace(frozen, bias=bias, train=("bias",)))
+        return cast(Layer, frozen)
+
+    def _low_rank(self, name: str, layer: Linear) -> Layer:
+        config, dtype = self.config, layer.W.dtype
+        (out_features, in_features), r = layer.W.shape, config.rank(name)
+        A = self._take(f"{name}.lora_A.weight", (r, in_features), dtype)
+        B = self._take(f"{name}.lora_B.weight", (out_features, r), dtype)
+        bias, train = layer.bias, False
+        if config.bias != "none" and bias is not None:
+            bias, train = self._take(f"{name}.base_layer.bias", bias.shape, dtype), True
+        stabilized, strength = config.rank_stabilized, config.strength(name)
+        trains: tuple[str, ...] = ("A", "B", "bias") if train else ("A", "B")
+        lora = LoRALinear(layer.W, A, B, strength, bias, stabilized, trains)
+        if config.lora_bias:  # scaling * (B h + b) + bias: the two biases are one
+            of_B = lora.scaling * self._take(f"{name}.lora_B.bias", (out_features,), dtype)
+            trains = ("A", "B", "bias")
+            lora = replace(lora, bias=of_B if bias is None else bias + of_B, train=trains)
+        if not config.dora:
+            return lora
+        key = f"{name}.lora_magnitude_vector"
+        magnitude, trains = self._take(key, (out_features,), dtype), (*trains, "magnitude")
+        return DoRALinear(
+            layer.W, A, B, magnitude, strength, lora.bias, stabilized, "detached", trains
+        )
+
+    def _whole(self, name: str, layer: Any) -> Layer:
+        arrays = {
+            own: self._take(f"{name}.{STORED_AS[own]}", array.shape, array.dtype)
+            for own, array in arrays_of(layer).items()
+        }
+        if not arrays:
+            self._fail(f"stores {name} whole, which is {layer!r}, expected a layer with weights")
+        self.adapted.append(name)
+        return cast(Layer, replace(layer, **arrays, train=tuple(arrays)))
+
+    def _take(self, key: str, shape: tuple[int, ...], dtype: Any) -> Array:
+        array = self.tensors.pop(key, None)
+        if array is None:
+            self._fail(f"does not store {key}, expected it, of shape {shape}")
+        if array.shape != shape:
+            raise ShapeError(f"{self.folder}: {key} has shape {array.shape}, expected {shape}")
+        if array.dtype.kind != "f":
+            self._fail(f"stores {key} of dtype {array.dtype}, expected floating-point numbers")
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+        if not np.isfinite(array).all():
+            self._fail(f"stores {key} with an entry that is not finite in {array.dtype}")
+        return array
+
+    def _fail(self, sentence: str) -> NoReturn:
+        raise CheckpointError(self.folder, sentence)
+
+
+def _tensors(folder: Path) -> Tensors:
+    """Return what is stored, by the names that layers have in the base."""
+    if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
+        raise CheckpointError(
+            folder, f"holds a pickle, which is never opened here, expected {WEIGHTS}"
+        )
+    found = {}
+    for key, array in read_safetensors(folder / WEIGHTS).items():
+        if not key.startswith(PREFIX):
+            raise CheckpointError(folder, f"stores {key!r}, expected names after {PREFIX}")
+        found[key.removeprefix(PREFIX)] = array
+    return found
+
+
+def _linear_layers(base: Mapping[str, Array], config: AdapterConfig) -> dict[str, Layer]:
+    """Return a layer for each matrix of a base, frozen."""
+    given: object = base
+    if not isinstance(given, Mapping):
+        raise LoraRefError(
+            f"base in load_peft is a {type(given).__name__}, expected a model, or arrays by name"
+        )
+    layers: dict[str, Layer] = {}
+    for key, weight in base.items():
+        name = key.removesuffix(".weight")
+        if name == key or np.ndim(weight) != 2:
+            continue
+        if config.transposed and config.adapts(name):
+            weight = weight.T
+        bias = base.get(f"{name}.bias")
+        layers[name] = Linear(weight, bias, train=())
+    return layers
+
+
+# ---------------------------------------------------------------------------------- writing
 
 
 def save_peft(
-    folder: Path, model: Composite, *, dtype: DTypeLike | None = None, base: str | None = None
+    folder: Path,
+    layers: Composite | Mapping[str, Layer],
+    *,
+    dtype: DTypeLike | None = None,
+    base: str | None = None,
 ) -> None:
-    """Write the LoRA factors of a model to a folder, which is made if it is not there.
+    """Write an adapter to a folder, which is made if it is not there.
+
+    Both files are written, or neither: an error or an interruption leaves what was there before.
+    Equal adapters give equal bytes.
 
     Parameters
     ----------
     folder : Path
         Where the two files go.
-    model : Composite
-        Its `LoRALinear` layers are written; all have one rank, one alpha and one rule of scaling.
+    layers : Composite, or mapping of str to Layer
+        The layers of a whole model. Its `LoRALinear` or `DoRALinear` layers are written, and with
+        them the biases that train, and the other layers that train.
     dtype : dtype, optional
-        That of the factors in the file; as they are if omitted.
+        That of the arrays in the file; as they are if omitted.
     base : str, optional
         What the adapter belongs to, for the reader of the configuration.
-    """
-    innermost = layers_of(model).items()
-    layers = {name: layer for name, layer in innermost if isinstance(layer, LoRALinear)}
-    settings = {(layer.r, layer.alpha, layer.rank_stabilized) for layer in layers.values()}
-    if len(settings) != 1:
-        raise LoraRefError(
-            f"the model has {len(settings)} kinds of rank and alpha, expected one in all its "
-            "LoRALinear layers, and one such layer at least"
-        )
-    ((r, alpha, stabilized),) = settings
-    config = {
-        "base_model_name_or_path": base,
-        "bias": "none",
-        "fan_in_fan_out": False,
-        "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": int(alpha) if alpha == int(alpha) else alpha,
-        "lora_dropout": 0.0,
-        "modules_to_save": None,
-        "peft_type": "LORA",
-        "r": r,
-        "target_modules": sorted(layers),
-        "task_type": None,
-        "use_dora": False,
-        "use_rslora": stabilized,
-    }
-    arrays = {}
-    for name, layer in layers.items():
-        for factor in ("A", "B"):
-            array: Any = getattr(layer, factor)
-            array = array if dtype is None else array.astype(dtype)
-            if not np.isfinite(array).all():
-                raise LoraRefError(f"{name}.{factor} is not finite in {array.dtype}, so not saved")
-            arrays[f"{PREFIX}{name}.lora_{factor}.weight"] = array
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LoraRefError(f"{folder} cannot be made: {error.strerror or error}") from None
-    write_safetensors(folder / WEIGHTS, arrays, {"format": "pt"})
-    write_whole(folder / CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
-
-
-def load_peft(folder: Path, base: Model) -> Model:
-    """Return a model with the adapter of a folder on it; the base is not modified.
-
-    Factors get the dtype of their layer. What does not train in the base stays frozen.
 
     Raises
     ------
     LoraRefError
-        Where a file is missing or damaged, where a factor is missing, surplus, not finite or of
-        another shape, and where the configuration asks for what is not here.
+        Where a layer trains what this layout has no place for, and where a number is not finite.
     """
-    config = _config(folder / CONFIG)
-    r, alpha, stabilized = config["r"], config["lora_alpha"], config.get("use_rslora", False)
-    arrays = read_safetensors(folder / WEIGHTS)
-    factors: dict[str, dict[str, NDArray[Any]]] = {}
-    for key, array in arrays.items():
-        name, _, end = key.removeprefix(PREFIX).rpartition(".lora_")
-        if not key.startswith(PREFIX) or end not in ("A.weight", "B.weight") or not name:
-            _fail(folder, f"{key} is stored, expected {PREFIX}<layer>.lora_A.weight and lora_B")
-        factors.setdefault(name, {})[end[0]] = array
-    left = dict(factors)
-
-    def adapted(name: str, layer: Layer) -> Layer:
-        if name not in left:
-            return layer
-        pair = left.pop(name)
-        if not isinstance(layer, Linear):
-            _fail(folder, f"it adapts {name}, which is {layer!r}, expected a Linear")
-        if pair.keys() != {"A", "B"}:
-            _fail(folder, f"{name} has lora_{' and lora_'.join(pair)} alone, expected both factors")
-        out_features, in_features = layer.W.shape
-        for factor, expected in (("A", (r, in_features)), ("B", (out_features, r))):
-            got = pair[factor]
-            if got.shape != expected:
-                raise ShapeError(
-                    f"{folder}: lora_{factor} of {name} has shape {got.shape}, expected {expected}"
-                )
-            if got.dtype.kind != "f" or not np.isfinite(got).all():
-                _fail(folder, f"lora_{factor} of {name} holds what is no finite number")
-        A, B = (pair[factor].astype(layer.W.dtype) for factor in ("A", "B"))
-        return LoRALinear(layer.W, A, B, alpha, layer.bias, stabilized)
-
-    model = base.mapped(without_training).mapped(adapted)
-    if left:
-        _fail(folder, f"it adapts {', '.join(sorted(left))}, which the model does not have")
-    if not factors:
-        _fail(folder, "it holds no factors, expected lora_A and lora_B of one layer at least")
-    return model
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """Return the configuration, with what decides numbers checked."""
-    text = read_text(path, LARGEST_CONFIG, "the configuration of an adapter")
+    folder = Path(folder)
+    named = _named(layers)
+    config = _config_of(named, base)
+    arrays = {}
+    for name, array in _arrays_of(named, config).items():
+        with np.errstate(over="ignore"):
+            array = array if dtype is None else array.astype(dtype)
+        if not np.isfinite(array).all():
+            raise LoraRefError(f"{name} is not finite in {array.dtype}, so it is not saved")
+        arrays[f"{PREFIX}{name}"] = array
     try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        _fail(path, f"it is no JSON: {error}")
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        _fail(path, "it has no peft_type LORA, expected the configuration of a LoRA adapter")
-    r, alpha = config.get("r"), config.get("lora_alpha")
-    if type(r) is not int or r < 1:
-        _fail(path, f"r is {r!r}, expected a whole number of at least 1")
-    if type(alpha) not in (int, float) or not math.isfinite(float(alpha or 0)):
-        _fail(path, f"lora_alpha is {alpha!r}, expected a finite number")
-    if type(config.get("use_rslora", False)) is not bool:
-        _fail(path, f"use_rslora is {config['use_rslora']!r}, expected true or false")
-    for key in ("use_dora", "fan_in_fan_out", "modules_to_save", "rank_pattern", "alpha_pattern"):
-        if config.get(key):
-            _fail(path, f"{key} is {config[key]!r}, which is not supported, expected none")
-    if config.get("bias", "none") != "none" or config.get("lora_bias"):
-        _fail(path, "it has biases, which are not supported, expected bias none")
-    return config
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(folder, f"cannot be made: {reason}") from error
+    weights = as_safetensors(folder / WEIGHTS, arrays, {"format": "pt"})
+    write_together({folder / WEIGHTS: weights, folder / CONFIG: config.as_json().encode()})
 
 
-def _fail(path: Path, reason: str) -> NoReturn:
-    raise LoraRefError(f"{path} is no adapter that can be loaded: {reason}")
+def _config_of(layers: Mapping[str, Layer], base: str | None) -> AdapterConfig:
+    """Return the configuration that says what these layers are."""
+    adapted = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLayer)}
+    kinds = {(isinstance(one, DoRALinear), one.rank_stabilized) for one in adapted.values()}
+    if len(kinds) != 1:
+        listed = ", ".join(sorted({repr(one) for one in adapted.values()})[:2]) or "none"
+        raise LoraRefError(
+            f"the adapted layers are of {len(kinds)} kinds ({listed}), expected one kind of layer "
+            "and one rule of scaling, and one such layer at least"
+        )
+    ((dora, stabilized),) = kinds
+    ranks, alphas = ([getattr(one, n) for one in adapted.values()] for n in ("r", "alpha"))
+    r, alpha = max(ranks, key=ranks.count), max(alphas, key=alphas.count)
+    others = {name: set(layer.trainable) for name, layer in layers.items() if name not in adapted}
+    bias = "all" if {"bias"} in others.values() else "none"
+    if bias == "none" and any("bias" in one.trainable for one in adapted.values()):
+        bias = "lora_only"
+    whole = tuple(sorted(name for name, trained in others.items() if trained - {"bias"}))
+    return AdapterConfig(
+        targets=_targets_of(adapted, [name for name in layers if name not in whole]),
+        r=r,
+        alpha=alpha,
+        rank_pattern={_exactly(n): one.r for n, one in adapted.items() if one.r != r},
+        alpha_pattern={_exactly(n): one.alpha for n, one in adapted.items() if one.alpha != alpha},
+        rank_stabilized=stabilized,
+        dora=dora,
+        bias=bias,
+        whole=whole,
+        base=base,
+    )
+
+
+def _targets_of(adapted: Iterable[str], names: list[str]) -> tuple[str, ...] | str:
+    """Return what means the adapted layers and no other: their names, or an expression for them."""
+    listed = tuple(sorted(adapted))
+    ends = tuple(f".{name}" for name in listed)
+    if any(name.endswith(ends) for name in names if name not in listed):
+        return "|".join(re.escape(name) for name in listed)
+    return listed
+
+
+def _exactly(name: str) -> str:
+    """Return the expression that means this name, and not another one that ends in it."""
+    return f"^{re.escape(name)}"
+
+
+def _arrays_of(layers: Mapping[str, Layer], config: AdapterConfig) -> Tensors:
+    """Return what is stored, by name."""
+    found: dict[str, Any] = {}
+    for name, one in layers.items():
+        layer: Any = one
+        bias = getattr(layer, "bias", None)
+        if isinstance(layer, LowRankLayer):
+            found |= {f"{name}.lora_A.weight": layer.A, f"{name}.lora_B.weight": layer.B}
+            if isinstance(layer, DoRALinear):
+                found[f"{name}.lora_magnitude_vector"] = layer.magnitude
+            if config.bias != "none" and bias is not None:
+                found[f"{name}.base_layer.bias"] = bias
+        elif config.replaces(name):
+            found |= {f"{name}.{STORED_AS[own]}": a for own, a in arrays_of(layer).items()}
+        elif config.bias == "all" and bias is not None:
+            found[f"{name}.bias"] = bias
+    return found
+
+
+def arrays_of(layer: Layer) -> dict[str, Array]:
+    """Return the arrays of a layer that PyTorch stores, by the names that they have here."""
+    return {n: a for n, a in vars(layer).items() if n in STORED_AS and isinstance(a, np.ndarray)}
+
+
+def _named(layers: Composite | Mapping[str, Layer]) -> dict[str, Layer]:
+    """Return innermost layers by name, or say which of them this layout has no place for."""
+    children = layers.children if isinstance(layers, Composite) else dict(layers)
+    found: dict[str, Layer] = {}
+    for name, layer in children.items():
+        if isinstance(layer, MultiTaskLoRA):
+            raise LoraRefError(
+                f"{name} is {layer!r}, and a folder holds one adapter: save each task by itself, "
+                "or make one of all with concatenate_factors"
+            )
+        inner = _named(layer) if isinstance(layer, Composite) else {"": layer}
+        found |= {f"{name}.{path}".rstrip("."): one for path, one in inner.items()}
+    return found

@@ -3,13 +3,16 @@
 Eight bytes hold the length N of the header, little-endian. N bytes of JSON name each array with its
 dtype, shape and place: ``{"W": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}``. The
 bytes follow in that order, without a gap. Nothing in such a file is ever run.
+
+Strict to the format's own text, so stricter than safetensors 0.8.0: a name that stands twice, and a
+header that does not begin with its brace, are refused.
 """
 
 import json
 import math
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lora_ref.atomic_write import write_whole
-from lora_ref.errors import LoraRefError
+from lora_ref.checkpoint.strict_json import strict_json
+from lora_ref.errors import CheckpointError, LoraRefError
 
 DTYPES = {
     "F64": "<f8",
@@ -27,14 +31,23 @@ DTYPES = {
     "I32": "<i4",
     "I16": "<i2",
     "I8": "|i1",
+    "U64": "<u8",
+    "U32": "<u4",
+    "U16": "<u2",
     "U8": "|u1",
+    "BOOL": "|b1",
 }
 """The dtypes that are read and written, by the name that they have in a file."""
+
+BF16 = "BF16"
+"""A dtype that NumPy has not: the upper half of a float32. It is read as one, and not written."""
 
 LONGEST_HEADER = 100_000_000
 
 Arrays = dict[str, NDArray[Any]]
-Fail = Callable[[str], NoReturn]
+
+
+# ---------------------------------------------------------------------------------- writing
 
 
 def write_safetensors(
@@ -51,106 +64,131 @@ def write_safetensors(
     metadata : mapping of str to str, optional
         Texts that go into the header.
     """
-    names = {np.dtype(code): name for name, code in DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    write_whole(Path(path), as_safetensors(path, arrays, metadata))
+
+
+def as_safetensors(
+    path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
+) -> bytes:
+    """Return what `write_safetensors` writes; `path` is for the sentence of an error."""
+    codes = {np.dtype(code): name for name, code in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     chunks, end = [], 0
     for name in sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name)):
         array = arrays[name]
-        kind = names.get(array.dtype.newbyteorder("<"))
-        if kind is None or name == "__metadata__":
+        code = codes.get(array.dtype.newbyteorder("<"))
+        if code is None or name == "__metadata__":
             raise LoraRefError(
                 f"{name} of dtype {array.dtype} cannot be written to {path}, expected another name "
                 f"than __metadata__ and one of: {', '.join(DTYPES)}"
             )
-        chunks.append(array.astype(DTYPES[kind]).tobytes())  # row by row, whatever it was
+        chunks.append(array.astype(DTYPES[code]).tobytes())  # row by row, whatever it was
         start, end = end, end + len(chunks[-1])
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [start, end]}
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the data begins at a multiple of 8
-    write_whole(path, len(text).to_bytes(8, "little") + text + b"".join(chunks))
+    return len(text).to_bytes(8, "little") + text + b"".join(chunks)
+
+
+# ---------------------------------------------------------------------------------- reading
 
 
 def read_safetensors(path: Path) -> Arrays:
-    """Return the arrays of a file, by name.
+    """Return the arrays of a file, by name; they can be written to.
 
-    Sizes are checked before memory is taken; names that stand twice, gaps and overlaps are refused.
+    Sizes are checked before memory is taken, at most three times that of the file.
 
     Raises
     ------
-    LoraRefError
-        Where the file does not keep to the format, or has a dtype that NumPy has not.
+    CheckpointError
+        Where the file does not keep to the format, or has a dtype that is not in `DTYPES`.
     """
+    return read_with_metadata(path)[0]
 
-    def fail(reason: str) -> NoReturn:
-        raise LoraRefError(f"{path} is no safetensors file that can be read: {reason}")
 
+def read_with_metadata(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Return the arrays of a file as `read_safetensors` does, and the texts of its header."""
+    path = Path(path)
     data = _bytes_of(path)
     if len(data) < 8:
-        fail(f"it has {len(data)} bytes, expected 8 at least")
+        _fail(path, f"it has {len(data)} bytes, expected 8 at least")
     length = int.from_bytes(data[:8], "little")
     if length > min(LONGEST_HEADER, len(data) - 8):
-        fail(f"its header is {length} bytes long, expected what is in a file of {len(data)}")
-    header, body = _header(data[8 : 8 + length], fail), memoryview(data)[8 + length :]
-    header.pop("__metadata__", None)
+        _fail(path, f"its header is {length} bytes long, expected what is in a file of {len(data)}")
+    header, body = _header(path, data[8 : 8 + length]), memoryview(data)[8 + length :]
+    metadata = header.pop("__metadata__", {})
     arrays, end = {}, 0
-    entries = {name: _entry(name, entry, fail) for name, entry in header.items()}
+    entries = {name: _entry(path, name, entry) for name, entry in header.items()}
     for name, (code, shape, begin, stop) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        size = math.prod(shape) * np.dtype(code).itemsize
+        size = math.prod(shape) * (2 if code == BF16 else np.dtype(DTYPES[code]).itemsize)
         if begin != end or stop != begin + size or stop > len(body):
-            fail(
+            _fail(
+                path,
                 f"{name} lies at {begin} to {stop} of {len(body)} bytes, "
-                f"expected {end} to {end + size}"
+                f"expected {end} to {end + size}",
             )
-        arrays[name] = np.frombuffer(body[begin:stop], code).reshape(shape).copy()
+        arrays[name] = _array(path, name, code, body[begin:stop]).reshape(shape)
         end = stop
     if end != len(body):
-        fail(f"{len(body) - end} bytes follow the last array, expected none")
-    return arrays
+        _fail(path, f"{len(body) - end} bytes follow the last array, expected none")
+    return arrays, metadata
+
+
+def _array(path: Path, name: str, code: str, stored: memoryview) -> NDArray[Any]:
+    """Return the numbers of an array in a row, as a copy."""
+    if code == BF16:
+        halves = np.frombuffer(stored, "<u2").astype("<u4")
+        return (halves << 16).view("<f4")
+    if code == "BOOL" and max(stored, default=0) > 1:
+        _fail(path, f"{name} holds a byte above 1, expected 0 and 1 for BOOL")
+    return np.frombuffer(stored, DTYPES[code]).copy()
 
 
 def _bytes_of(path: Path) -> bytes:
     """Return what a regular file holds; a pipe would wait for ever, a folder has no bytes."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise LoraRefError(f"{path} is no regular file, expected a safetensors file")
+            raise CheckpointError(path, "is no regular file, expected a safetensors file")
         return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise LoraRefError(f"{path} cannot be read: {reason}") from None
-
-
-def _header(text: bytes, fail: Fail) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            fail(f"{max(names, key=names.count)!r} stands twice in an object of its header")
-        return dict(pairs)
-
-    try:
-        if not text.startswith(b"{"):
-            raise ValueError("it does not begin with a brace")
-        header = json.loads(text.decode(), object_pairs_hook=once)
-    except LoraRefError:
+    except CheckpointError:
         raise
-    except (ValueError, RecursionError) as error:
-        fail(f"its header is no JSON: {error}")
+    except (OSError, ValueError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or repr(error)
+        raise CheckpointError(path, f"cannot be read: {reason}") from error
+
+
+def _header(path: Path, text: bytes) -> dict[str, Any]:
+    if not text.startswith(b"{"):
+        _fail(path, "its header does not begin with a brace")
+    try:
+        header = strict_json(path, text.decode())
+    except CheckpointError as error:
+        _fail(path, f"its header {str(error).removeprefix(f'{path} ')}")
+    except UnicodeDecodeError as error:
+        _fail(path, f"its header is no UTF-8: {error}")
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        fail("its __metadata__ holds something else than texts")
-    return header  # type: ignore[no-any-return]
+        _fail(path, "its __metadata__ holds something else than texts")
+    return header
 
 
-def _entry(name: str, entry: Any, fail: Fail) -> tuple[str, tuple[int, ...], int, int]:
+def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """Return dtype, shape and place of an array, checked."""
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(entry, dict) or entry.keys() != keys:
-        fail(f"{name} is described by {entry!r}, expected {', '.join(sorted(keys))}")
-    code, shape, offsets = DTYPES.get(str(entry["dtype"])), entry["shape"], entry["data_offsets"]
-    if code is None:
-        fail(f"{name} has dtype {entry['dtype']!r}, expected one of: {', '.join(DTYPES)}")
+        _fail(path, f"{name} is described by {entry!r}, expected {', '.join(sorted(keys))}")
+    code, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if code not in (*DTYPES, BF16):
+        _fail(path, f"{name} has dtype {code!r}, expected one of: {', '.join(DTYPES)}, {BF16}")
     for numbers in (shape, offsets):
         if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
-            fail(f"{name} has shape {shape!r} at {offsets!r}, expected whole numbers")
+            _fail(path, f"{name} has shape {shape!r} at {offsets!r}, expected whole numbers")
     if len(offsets) != 2:
-        fail(f"{name} lies at {offsets}, expected where it begins and where it ends")
+        _fail(path, f"{name} lies at {offsets!r}, expected where it begins and where it ends")
+    if len(shape) > 64 or (0 in shape and math.prod(n or 1 for n in shape) > 2**60):
+        _fail(path, f"{name} has shape {shape!r}, which no array of NumPy can have")
     return code, tuple(shape), offsets[0], offsets[1]
+
+
+def _fail(path: Path, reason: str) -> NoReturn:
+    raise CheckpointError(path, f"is no safetensors file that can be read: {reason}")

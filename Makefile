@@ -3,8 +3,9 @@ PY ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
+INTEROP := .venv-interop/bin/python
 
-.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs pretrain test-recipe check bench clean
+.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs pretrain test-recipe check interop bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -46,7 +47,12 @@ test-recipe: $(STAMP)-test ## its first steps give the stored losses; downloads 
 		|| echo "THE RECIPE IS NOT TESTED: the texts cannot be downloaded"
 	$(RUN) pytest -q -m texts tests/transformer/test_recipe.py
 check: lint types test test-notebooks test-recipe ## all that CI runs
+interop: ## adapters here and in PEFT and PyTorch, in a virtual environment of their own
+	@$(INTEROP) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| $(PY) -m venv --clear .venv-interop
+	$(INTEROP) -m pip install -q -e '.[test,interop]'
+	$(INTEROP) -m pytest -q -o addopts= -p no:cacheprovider tests/interop
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench
 clean: ## remove the virtual environment and the caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-interop .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -149,6 +149,10 @@ class _Loader:
         if not arrays:
             self._fail(f"stores {name} whole, which is {layer!r}, expected a layer with weights")
         self.adapted.append(name)
+        self.tensors.pop(f"{name}.original_module.bias", None)  # with bias="all" PEFT also stores
+        copy = self.tensors.pop(f"{name}.modules_to_save.bias", None)  # the base's and a copy
+        if copy is not None and not np.array_equal(copy, arrays.get("bias", copy)):
+            self._fail(f"stores two biases of {name} that differ, expected one")
         return cast(Layer, replace(layer, **arrays, train=tuple(arrays)))
 
     def _take(self, key: str, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -1,0 +1,1 @@
+"""lora_ref beside PEFT and PyTorch themselves; `make interop` installs them and runs this."""

@@ -35,6 +35,8 @@ Tensors = dict[str, NDArray[Any]]
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
+NOT_USED = " is stored and belongs to no layer of the base"
+
 STORED_AS = {"W": "weight", "gain": "weight", "bias": "bias"}
 """What the arrays of a layer are called in PyTorch."""
 
@@ -84,7 +86,7 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
         result = {name: loader.changed(name, layer) for name, layer in layers.items()}
     if not loader.adapted:
         raise CheckpointError(folder, "adapts no layer of the base, expected one at least")
-    surplus = [f"{key} is stored and belongs to no layer of the base" for key in loader.tensors]
+    surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
     surplus += [f"{key} is asked for and not known here" for key in unknown]
     if surplus and strict:
         raise CheckpointError(folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")

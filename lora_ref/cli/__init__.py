@@ -13,11 +13,21 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from lora_ref import __version__
-from lora_ref.cli import adapt, count, exercises, figures, speak, study, verify, walkthrough
+from lora_ref.cli import (
+    adapt,
+    adapter,
+    count,
+    exercises,
+    figures,
+    speak,
+    study,
+    verify,
+    walkthrough,
+)
 from lora_ref.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
-COMMANDS = (verify, walkthrough, speak, adapt, count, study, figures, exercises)
+COMMANDS = (verify, walkthrough, speak, adapt, adapter, count, study, figures, exercises)
 """In the order of the help."""
 
 

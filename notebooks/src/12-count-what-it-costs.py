@@ -67,7 +67,7 @@ print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 # %% [markdown]
 # The whole count is a sum over a dictionary. `count_parameters` does the same with the modules of
 # [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that they have in the
-# file of published weights, the **checkpoint**. There you need not type the shapes.
+# file of published weights, the **checkpoint**.
 
 # %% exact
 gpt2 = get_model("gpt2")
@@ -119,9 +119,8 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
     print(f"{name:<20} {factors:>8,} {weight:>10,} {100 * factors / weight:7.3f} %")
 
 # %% [markdown]
-# The count doubles in both cases. It is linear in r *and* linear in d. What is quadratic in d is
-# W0, and the share of LoRA falls as a model gets wider: LoRA saves most where there is most to
-# save.
+# The count doubles in both cases. It is linear in r *and* in d. What is quadratic in d is
+# W0, and the share of LoRA falls as a model gets wider.
 #
 # The **break-even rank** is the rank at which A and B have as many numbers as W0. Above it LoRA
 # trains more than full fine-tuning.
@@ -438,9 +437,8 @@ print(
 print(f"the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 
 # %% [markdown]
-# The paper prints 350 GB, roughly 35 MB, and 10,000 times, which is the quotient of the two rounded
-# numbers. A printed size can also be read backwards: it tells you what is counted. Try it on a
-# number that is often found on the web.
+# The paper prints 350 GB, roughly 35 MB, and 10,000 times, the quotient of the two rounded numbers.
+# A printed size can also be read backwards: it tells you what is counted.
 #
 # **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
 # the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
@@ -509,7 +507,7 @@ print(f"of the memory, whole model, no activations:    {of_memory:.3f}")
 print(f"of the inputs above, not of all activations:   {of_lora / of_full:.3f}")
 
 # %% [markdown]
-# The lowest block saves a little more of the step, since nothing below it trains.
+# The lowest block saves a little more, since nothing below it trains.
 #
 # > **Remember.** With a small rank and few rows LoRA saves a larger share of the memory than of the
 # > computing, and beside an adapted weight with more than about 5 d rows it is the other way round.

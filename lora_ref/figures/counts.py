@@ -137,7 +137,7 @@ def memory(
             for row, total in enumerate(before):
                 axes.annotate(
                     f"{total:.1f} GB", (total, row), xytext=(6, 0), textcoords="offset points",
-                    va="center",
+                    va="center", bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
                 )  # fmt: skip
             if card is not None:
                 label = f"a card of {card:g} GB"

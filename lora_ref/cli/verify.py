@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--paper", metavar="P", help="with --literature: those of one source")
     parser.add_argument("--verdict", metavar="V", help="show the claims of one, such as slip")
     parser.add_argument(
+        "--fail-on",
+        metavar="V,V",
+        help="exit with 1 if a claim judged has one of these verdicts, such as slip,false",
+    )
+    parser.add_argument(
         "--order",
         choices=("worst", "article"),
         default="worst",
@@ -36,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="one JSON object on stdout")
     forms.add_argument("--markdown", action="store_true", help="a page, as in docs/")
-    # no choices for --verdict: reading them here would import the claims for every command
+    # no choices for verdicts: reading them here would import the claims for every command
     parser.set_defaults(wrong_usage=parser.error)
 
 
@@ -46,9 +51,12 @@ def run(options: argparse.Namespace) -> Outcome:
     from lora_ref.claims import report
 
     sources, command = _sources(options)
+    known = ", ".join(claims.VERDICTS)
     if options.verdict not in (None, *claims.VERDICTS):
-        known = ", ".join(claims.VERDICTS)
         options.wrong_usage(f"--verdict is {options.verdict!r}, expected one of: {known}")
+    unwanted = _names(options.fail_on)
+    for unknown in (name for name in unwanted if name not in claims.VERDICTS):
+        options.wrong_usage(f"--fail-on has {unknown!r}, expected some of: {known}")
     by_id = {claim.id: claim for source in sources for claim in source.claims}
     for unknown in (name for name in options.ids if name not in by_id):
         raise LoraRefError(f"no claim is called {unknown!r}{nearest(unknown, by_id)}")
@@ -64,6 +72,9 @@ def run(options: argparse.Namespace) -> Outcome:
         raise LoraRefError(f"none of the claims named is of the source {options.paper!r}")
     judgements = [claims.judge(claim) for claim in chosen]
     problems = tuple(problem for j in judgements for problem in j.problems)
+    problems += tuple(
+        f"{j.claim.id} is judged {j.verdict}" for j in judgements if j.verdict in unwanted
+    )
     if options.verdict:
         judgements = [j for j in judgements if j.verdict == options.verdict]
         if not judgements and not problems:
@@ -83,6 +94,11 @@ def run(options: argparse.Namespace) -> Outcome:
         colour=use_colour(),
     )
     return Outcome(text, status, problems)
+
+
+def _names(text: str | None) -> list[str]:
+    """Return the names of a list with commas."""
+    return [] if text is None else [name.strip() for name in text.split(",")]
 
 
 def _sources(options: argparse.Namespace) -> "tuple[Sequence[claims.Source], str]":

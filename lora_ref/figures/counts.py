@@ -20,7 +20,7 @@ from lora_ref.counting import (
 from lora_ref.counting.parameters import itemsize
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.style import blank, legend_above, panels, short, style
+from lora_ref.figures.style import blank, legend_above, listed, panels, short, style
 from lora_ref.quantize import bits_per_weight
 
 GB = 1e9
@@ -100,11 +100,16 @@ def memories(model: Model, r: int, targets: Sequence[str]) -> dict[str, Training
     return {"full": full, f"LoRA, r = {r}": lora, f"QLoRA, r = {r}": qlora}
 
 
-def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "light") -> Picture:
+def memory(
+    models: Mapping[str, Mapping[str, TrainingMemory]],
+    *,
+    card: float | None = None,
+    theme: str = "light",
+) -> Picture:
     """Draw the bytes of training as bars of weights, gradients and optimiser states.
 
     They are given by the title of the model, then by the way to train it: a panel for each of one
-    to three models.
+    to three models. `card` is the memory of a graphics card in GB, drawn as a line.
     """
     if not 1 <= len(models) <= 3 or not all(models.values()):
         raise LoraRefError(
@@ -118,27 +123,30 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
             strict=True,
         ):
             before = [0.0] * len(ways)
-            for part, colour, hatch in (
-                ("weights", ink.grey, ""),
-                ("gradients", ink.orange, "//"),
-                ("optimizer", ink.blue, "xx"),
+            for part, label, colour, hatch in (
+                ("weights", "weights", ink.grey, ""),
+                ("gradients", "gradients", ink.orange, "//"),
+                ("optimizer", "optimiser states", ink.blue, "xx"),
             ):
                 sizes = [getattr(held, part) / GB for held in ways.values()]
                 axes.barh(
-                    list(ways), sizes, left=before, label=part, hatch=hatch, edgecolor=colour,
+                    list(ways), sizes, left=before, label=label, hatch=hatch, edgecolor=colour,
                     color=ink.paper if hatch else colour, height=0.72,
                 )  # fmt: skip
                 before = [a + b for a, b in zip(before, sizes, strict=True)]
             for row, total in enumerate(before):
                 axes.annotate(
                     f"{total:.1f} GB", (total, row), xytext=(6, 0), textcoords="offset points",
-                    va="center",
+                    va="center", bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
                 )  # fmt: skip
+            if card is not None:
+                label = f"a card of {card:g} GB"
+                axes.axvline(card, color=ink.vermillion, ls="--", lw=2.4, label=label)
             axes.set(title=title, xlim=(0, 1.16 * max(before)))
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
         axes.set_xlabel("GB held while training, activations left out")
-        legend_above(figure, ncols=3)
+        legend_above(figure, ncols=3 + (card is not None))
     said = []
     for title, ways in models.items():
         sizes = [f"{way}: {held.total / GB:.1f} GB" for way, held in ways.items()]
@@ -147,6 +155,9 @@ def memory(models: Mapping[str, Mapping[str, TrainingMemory]], *, theme: str = "
         said.append(
             f"{title}, {'; '.join(sizes)}; in the first the weights are {share:.0f} % of it"
         )
+        if card is not None:
+            fitting = [way for way, held in ways.items() if held.total <= card * GB]
+            said[-1] += f", and {card:g} GB hold {listed(fitting) if fitting else 'none of them'}"
     return Picture(
         figure,
         f"Memory of training without activations. {'. '.join(said)}. LoRA saves gradients and "
@@ -213,48 +224,47 @@ def step_cost(width: int, *, theme: str = "light") -> Picture:
 
 
 def memory_by_rows(width: int, r: int, *, theme: str = "light") -> Picture:
-    """Draw the bytes of training one square weight against the rows of x, both axes logarithmic.
+    """Draw the bytes of training one square weight against the rows of x, up to 16 rows a feature.
 
     Everything is float32, the optimiser AdamW, as in `counting.lora_bytes`. A third line is the
     activations, which both ways keep.
     """
-    rows = [2**k for k in range(6, 19)]
+    width = as_count("width in figures.memory_by_rows", width)
+    rows = [1, *range(width, 16 * width + 1, width)]
     full = [full_bytes(width, width, n=n) for n in rows]
     lora = [lora_bytes(width, width, r, n=n) for n in rows]
+    shares = [100 * a.total / b.total for a, b in zip(lora, full, strict=True)]
+    saved = [(b.total - a.total) / MIB for a, b in zip(lora, full, strict=True)]
     with style(theme) as ink:
         figure = blank()
         (axes,) = panels(figure, 1, 1)
-        for held, colour, line, marker, label in (
-            ([one.total for one in full], ink.vermillion, "-", "s", "full fine-tuning"),
-            ([one.total for one in lora], ink.blue, "-", "o", f"LoRA, r = {r}"),
-            ([one.activations for one in full], ink.grey, "--", "", "activations of either"),
+        for held, colour, line, label in (
+            ([one.total for one in full], ink.vermillion, "-", "full fine-tuning"),
+            ([one.total for one in lora], ink.blue, "-.", f"LoRA, r = {r}"),
+            ([one.activations for one in full], ink.grey, "--", "activations of either"),
         ):
-            axes.plot(
-                rows, [size / MIB for size in held], color=colour, ls=line, marker=marker, lw=3,
-                label=label,
-            )  # fmt: skip
-        shares = [a.total / b.total for a, b in zip(lora, full, strict=True)]
-        for k, side, below in ((0, "left", 14), (len(rows) - 1, "right", 64)):
+            axes.plot(rows, [size / MIB for size in held], color=colour, ls=line, lw=3, label=label)
+        for k, place, side in ((1, (0.03, 0.62), "left"), (len(rows) - 2, (0.97, 0.42), "right")):
             axes.annotate(
-                f"LoRA takes {100 * shares[k]:.0f} %", (rows[k], lora[k].total / MIB),
-                xytext=(0, -below), textcoords="offset points", ha=side, va="top",
+                "", (rows[k], full[k].total / MIB), (rows[k], lora[k].total / MIB),
+                arrowprops={"arrowstyle": "<->", "color": ink.text, "lw": 1.6, "shrinkA": 0,
+                            "shrinkB": 0},
             )  # fmt: skip
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log", base=2)
-        axes.set_xticks(rows[::3], [f"{n:,}" for n in rows[::3]])
-        least, most = axes.get_ylim()
-        powers = [k for k in range(-10, 40, 2) if least <= 2.0**k <= most]
-        axes.set_yticks([2.0**k for k in powers], [f"{2.0**k:,.4g}" for k in powers])
-        axes.minorticks_off()
+            said = f"saves {saved[k]:.3g} MiB,\nLoRA takes {shares[k]:.0f} %"
+            axes.text(*place, said, transform=axes.transAxes, ha=side, va="center")
+        axes.set_xticks([0, *rows[4::4]])
+        axes.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
+        axes.set(xlim=(0, 1.02 * rows[-1]), ylim=(0, 1.05 * full[-1].total / MIB))
         axes.set_xlabel("rows of x (tokens in a batch)")
         axes.set_ylabel("MiB held in training")
         axes.set_title(f"A weight of {width} x {width}, float32 and AdamW")
         legend_above(figure, ncols=3)
     return Picture(
         figure,
-        f"Memory of training a weight of {width} x {width} against the rows of x. With {rows[0]} "
-        f"rows LoRA at r = {r} takes {100 * shares[0]:.0f} % of what full fine-tuning takes, with "
-        f"{rows[-1]:,} rows {100 * shares[-1]:.0f} %: the activations, which both keep, are then "
-        f"{100 * full[-1].activations / full[-1].total:.0f} % of the full total.",
+        f"Memory of training a weight of {width} x {width} against the rows of x: two lines side "
+        f"by side. With {rows[1]:,} rows LoRA at r = {r} saves {saved[1]:.3g} MiB and takes "
+        f"{shares[1]:.0f} % of what full fine-tuning takes, with {rows[-1]:,} rows it saves "
+        f"{saved[-1]:.3g} MiB and takes {shares[-1]:.0f} %: the activations, which both keep, are "
+        f"then {100 * full[-1].activations / full[-1].total:.0f} % of the full total.",
         theme,
     )

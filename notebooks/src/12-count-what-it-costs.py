@@ -2,8 +2,9 @@
 # # 12 · Count what it costs
 #
 # Before you rent a machine, you want to know whether a model fits on it, and how long a step
-# takes. The shapes of the weights answer both questions: you can count on paper, before a single
-# weight is loaded.
+# takes. The shapes of the weights and the number of rows answer most of the first question, and
+# give a first estimate for the second: you can count on paper, before a single weight is loaded.
+# What a count cannot tell is said where it happens.
 #
 # **You will** count what LoRA trains, computes and holds in memory: for GPT-2 from a dictionary of
 # shapes, for a training step written in NumPy, and for a model of 7 billion numbers.
@@ -11,14 +12,14 @@
 # **You will learn** what LoRA makes smaller and what it leaves as large as before, where the
 # backward pass may stop, and how to find out what an odd printed number counts.
 #
-# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and fifty
-# minutes.
+# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and seventy
+# minutes, twenty of them for the exercises.
 
 # %%
 import numpy as np
 
 from lora_ref import counting
-from lora_ref.counting import LoRA, count_parameters, get_model
+from lora_ref.counting import Full, LoRA, count_parameters, get_model, training_memory
 from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES, memories
 
@@ -65,8 +66,8 @@ print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 
 # %% [markdown]
 # The whole count is a sum over a dictionary. `count_parameters` does the same with the modules of
-# [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that a checkpoint gives
-# them. There you need not type the shapes.
+# [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that they have in the
+# file of published weights, the **checkpoint**.
 
 # %% exact
 gpt2 = get_model("gpt2")
@@ -92,10 +93,10 @@ print("and the same model:                      ", gpt2.total == total)
 # trained, total = model.get_nb_trainable_parameters()
 # ```
 #
-# In this checkpoint, the file of published weights, queries, keys and values are stacked into one
-# fused weight of 2304 x 768, `c_attn`. One pair of A and B goes on the whole of it, and has 8 ·
-# (2304 + 768) numbers: exactly as many as two pairs for q and v. Two equal counts do not show that
-# the same weights are adapted.
+# In this checkpoint queries, keys and values are stacked into one weight, `c_attn`, stored as (in,
+# out): hence `fan_in_fan_out`. One pair of A and B goes on the whole of it, and has 8 · (2304 +
+# 768) numbers: exactly as many as two pairs for q and v. Two equal counts do not show that the same
+# weights are adapted.
 #
 # > **Remember.** A count needs shapes and no weights, and LoRA adds r (out + in) numbers for each
 # > weight that it adapts.
@@ -118,30 +119,28 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
     print(f"{name:<20} {factors:>8,} {weight:>10,} {100 * factors / weight:7.3f} %")
 
 # %% [markdown]
-# The count doubles in both cases. It is linear in r *and* linear in d. What is quadratic in d is
-# W0, and the share of LoRA falls as a model gets wider: LoRA saves most where there is most to
-# save.
+# The count doubles in both cases. It is linear in r *and* in d. What is quadratic in d is
+# W0, and the share of LoRA falls as a model gets wider.
 #
 # The **break-even rank** is the rank at which A and B have as many numbers as W0. Above it LoRA
 # trains more than full fine-tuning.
 #
-# **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? And for the
-# head of a classifier, with 2 outputs and 768 inputs?
+# **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? The cell
+# tries ranks around one of these. And how many ranks save for the head of a classifier, with 2
+# outputs and 768 inputs?
 
 # %% exact
-print("out x in       equal at (exact)   LoRA saves up to r =   largest rank")
-for out_features, in_features in ((4, 4), (768, 768), (3072, 768), (32000, 4096), (2, 768)):
-    even = counting.break_even_rank(in_features, out_features)
-    last = -(-even.numerator // even.denominator) - 1  # the last whole rank below it
-    least, shape = min(out_features, in_features), f"{out_features:>5} x {in_features:<4}"
-    print(f"{shape} {float(even):18.2f} {last:>22} {least:>14}")
+print("out x in      r   A and B        W0")
+for out_features, in_features, ranks in ((768, 768, (383, 384, 385)), (2, 768, (1, 2))):
+    for r in ranks:
+        factors = r * in_features + out_features * r
+        shape, weight = f"{out_features:>3} x {in_features}", out_features * in_features
+        print(f"{shape:<9} {r:>5} {factors:>9,} {weight:>9,}  LoRA saves: {factors < weight}")
 
 # %% [markdown]
-# Half of the width for a square weight, and more than half of the smaller side for any other. A
-# rank is a whole number, and the last at which LoRA trains fewer numbers lies below the exact one.
-# The article's own example has d = 4 and r = 2. LoRA saves nothing there, and the article counts it
-# right. For the head of two outputs LoRA saves at r = 1 alone (770 numbers in place of 1,536):
-# train such a head whole.
+# The break-even rank of a square weight is half of its width, and there LoRA saves nothing any
+# more. The head of two outputs saves at r = 1 alone: train such a head whole. Where the break-even
+# rank of any other weight lies is one of the exercises.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -191,8 +190,8 @@ print("LoRA:", sorted(lora_log, reverse=True), "n d r =", n_rows * side * small)
 
 full_cost = counting.full_multiply_adds(side, side, n=n_rows)
 lora_cost = counting.lora_multiply_adds(side, side, small, n=n_rows)
-print("the package counts the same:", [full_cost.total, lora_cost.total])
-print(sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total)
+same = sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total
+print("the package counts the same:", same)
 
 # %% [markdown]
 # The gradient of W is left out, because nobody would use it. (It is not zero: notebook 04.) The
@@ -207,7 +206,7 @@ print(sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total)
 #
 # **Predict.** How cheap can such a step get? Take d = 768, and find from the formula the rank at
 # which a step of LoRA costs as much as one of full fine-tuning, and the rank at which the forward
-# pass costs twice as much. Why is the first so much smaller than the break-even rank?
+# pass costs twice as much.
 
 # %% exact
 d = 768
@@ -219,41 +218,34 @@ for r in (1, 8, 64, 128, 256, 384):
 FIGURES["step-cost"].picture(width=d)
 
 # %% [markdown]
-# - **A step** through such a weight never costs less than two thirds. It is cheaper than a full one
-#   below r = d/6, a third of the break-even rank: what one large product saves is used up by six
-#   thin ones.
+# - **A step** through such a weight always costs more than two thirds of a full one. It is the
+#   cheaper one below r = d/6 only: what one large product saves is used up by six thin ones.
 # - **From d/6 to d/2** LoRA trains fewer numbers and computes more.
 # - **The forward pass** always costs more, until A and B are merged into W0. Then it costs what it
 #   did before, whatever r is.
 #
-# All this holds where B (A x) is computed in two thin products. Code that forms `B @ A` in every
-# pass pays r · d · d for it.
-#
-# **Predict.** For which batches does the forming cost more: for one row, or for thousands of rows?
-# Automatic differentiation of `x @ (W0 + s * B @ A).T` goes back through `B @ A` as well. Which
-# gradient does it compute and hold on the way?
+# All this holds where B (A x) is computed in two thin products. Some code forms `B @ A` in every
+# pass, and automatic differentiation of `x @ (W0 + s * B @ A).T` goes back through it: first the
+# gradient of `B @ A` (apart from s, it is the gradient of W0 that LoRA had left out), then those of
+# A and B.
 
 # %% exact
 d, r = 768, 8
-print("         forward, formed / LoRA   a step, formed / full   a step, LoRA / full")
 for n in (1, 64, 4096):
-    lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
-    forming = counting.forming_multiply_adds(d, d, r)
-    forward = forming + n * d * d
-    backward = 2 * n * d * d + 2 * forming  # the gradients of x and B A, then those of A and B
-    shares = f"{(forward + backward) / full.total:23.3f} {lora.total / full.total:21.3f}"
-    print(f"{n:>5} rows {forward / lora.forward:22.2f} {shares}")
+    full = counting.full_multiply_adds(d, d, n=n).total
+    large = 3 * n * d * d  # y, and the gradients of x and of B A
+    forming = 3 * counting.forming_multiply_adds(d, d, r)  # B A, and the gradients of A and B
+    print(f"{n:>5} rows: formed / full {(large + forming) / full:.3f}, 1 + r/n = {1 + r / n:.3f}")
 print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d * r:,}")
 
 # %% [markdown]
-# For many rows the forward pass looks like a bargain. But the gradient of `B @ A` is, apart from
-# the factor s, the gradient of W0 that LoRA had left out. A step then costs more than a full one,
-# and the large gradient is held in memory.
+# Forming adds 3 r d² to the 3 n d² of a full step, whatever n is. A step divided by a full one is
+# 1 + r/n, and never below 1. The large gradient is held in memory besides.
 #
-# > **Remember.** For a weight with trained layers below it, a step of LoRA costs at least two
-# > thirds of a full one, and as much where r is d/6.
+# > **Remember.** For a square weight with trained layers below it, a step of LoRA costs more than
+# > two thirds of a full one, and exactly as much as a full one at r = d/6.
 # >
-# > 如果权重下方还有可训练的层，LoRA 的一步至少要完整微调的三分之二，r = d/6 时两者相等。
+# > 方阵权重下方还有可训练的层时，LoRA 的一步总要超过完整微调的三分之二，在 r = d/6 时恰好相等。
 
 # %% [markdown]
 # ## Twelve weights, one above the other
@@ -289,28 +281,20 @@ for name, chosen in (
 ):
     share = step_of_stack(layers, chosen, d, r) / full_stack
     print(f"{name:<18} trains {len(chosen) * 2 * d * r:>7,} numbers, a step is {share:.3f}")
-lowest = step_of_stack(1, range(1), d, r) / (2 * d * d)
-print(f"of that lowest weight by itself, {lowest:.3f}: neither way needs its gradient of x")
-one = counting.lora_multiply_adds(d, d, r, n=1).total
-no_grad_x = d * d + d * r  # what the lowest leaves out
-same = step_of_stack(layers, range(layers), d, r) == layers * one - no_grad_x
-print("every weight: as the package counts, less the gradient of x of the lowest:", same)
 
 # %% [markdown]
 # Below the lowest adapter nothing waits for a gradient, and the backward pass stops. With LoRA on
 # the highest weight alone, a step is a forward pass and little more, and a forward pass is a third
-# of a step. With LoRA on the lowest alone, the gradient has to come all the way down. "At least two
-# thirds" is a sentence about one weight, and no bound for a model.
+# of a step. With LoRA on the lowest alone, the gradient has to come all the way down. "More than
+# two thirds" is a sentence about one weight, and no bound for a model.
 #
 # Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
-# the LoRA paper reports 43.1 tokens a second and GPU in place of 32.5 ([the
-# figures](../docs/literature.md)).
-#
-# **Predict.** Which share of the time is that? Is it more or less than the count says, with r = 8
-# beside every weight of width 12,288?
+# the LoRA paper reports 43.1 tokens per second per GPU in place of 32.5 ([the
+# figures](../docs/literature.md)). Take r = 8 beside every weight for the count. The paper's run
+# may adapt fewer, but at this width that hardly changes the result.
 
 # %% exact
-before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens a second and GPU
+before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens per second per GPU
 print(f"reported: {before / after:.3f} of the time")
 print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
 
@@ -332,7 +316,8 @@ print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
 #
 # **Predict.** One weight of 4096 x 4096, all in float32. Which of the four does LoRA make smaller?
 # With 512 rows (tokens) in the batch, does LoRA at r = 8 take a hundredth, a quarter or two thirds
-# of the memory of full fine-tuning? And with 65,536 rows?
+# of the memory of full fine-tuning? And with 65,536 rows? (A MiB is 2^20 bytes, and a GB, below,
+# is 10^9.)
 
 # %% exact
 d, r, size = 4096, 8, 4  # a float32 has 4 bytes
@@ -347,11 +332,8 @@ for n in (512, 65_536):
         print(f"{n:>6} {name:<6}", *(f"{part / 2**20:11.1f}" for part in parts))
     same = counting.lora_bytes(d, d, r, n=n).total == lora_parts.sum()
     saved = (full_parts.sum() - lora_parts.sum()) / 2**20
-    print(
-        f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB",
-        end="",
-    )
-    print(f"; as the package counts: {same}")
+    print(f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB")
+    print("   as the package counts:", same)
 
 # %% exact
 FIGURES["memory-by-rows"].picture(width=4096, r=8)
@@ -359,9 +341,9 @@ FIGURES["memory-by-rows"].picture(width=4096, r=8)
 # %% [markdown]
 # Gradients and states are nearly gone. The weight is all there, and A and B besides. Beside an
 # adapted weight the activations are all there too: the gradient of A needs x, just as that of W
-# did. With few rows LoRA takes little more than a quarter, the weight itself out of weight,
-# gradient, mean and square. With many rows LoRA saves about as many bytes as before, out of many
-# more: the saving stands still while the bill grows.
+# did. With few rows LoRA takes little more than a quarter: of the four arrays of full fine-tuning
+# (weight, gradient, mean, square) only the weight is left. With many rows LoRA saves about as many
+# bytes as before, out of many more: the saving stands still while the bill grows.
 #
 # **Predict.** In a block of GPT-2 the weights read four inputs: q, k and v share one, and o, up and
 # down have one each. Full fine-tuning keeps all four for the gradients of the weights. LoRA on q
@@ -369,6 +351,7 @@ FIGURES["memory-by-rows"].picture(width=4096, r=8)
 # Which of the four inputs does LoRA have to keep, and how many numbers is that for each token?
 
 # %% exact
+rank, adapted, width = 8, ("q", "v"), 768
 inputs = {
     "q, k and v": (("q", "k", "v"), width),
     "o": (("o",), width),
@@ -385,11 +368,9 @@ for name, (readers, features) in inputs.items():
 print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
 
 # %% [markdown]
-# A frozen weight without an A needs no x, and PyTorch drops it. (This package's layers keep x all
-# the same, which makes their code shorter.) Full fine-tuning and LoRA both keep more than the
-# inputs of weights: the queries, keys and values, the weights of attention, what GELU and the
-# layer norms read. The less of the model you adapt, the more of the inputs goes, and where you
-# adapt every weight, none does.
+# A frozen weight without an A needs no x, and PyTorch drops it. Full fine-tuning and LoRA both keep
+# more than the inputs of weights: the queries, keys and values, the weights of attention, what GELU
+# and the layer norms read. Where you adapt every weight, you keep every input.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
 # (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
@@ -403,10 +384,10 @@ print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
 # %% [markdown]
 # ## A model of 7 billion numbers, and a card of 24 GB
 #
-# LLaMA 7B is held in bfloat16 (2 bytes a number), its gradients too, and AdamW's two numbers are
-# float32 (4 bytes each). QLoRA stores the linear weights of the blocks in half a byte each, with
-# the scales of notebook 11: 8 bits for every 64 weights, and 32 bits for every 256 of those.
-# Activations are left out.
+# LLaMA 7B is held in bfloat16, a float32 without its last 2 bytes (so 2 bytes a number), and so are
+# its gradients. AdamW's two numbers are float32 (4 bytes each). QLoRA stores the linear weights of
+# the blocks in half a byte each, with the scales of notebook 11: 8 bits for every 64 weights, and
+# 32 bits for every 256 of those. Activations are left out.
 #
 # **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA? How many
 # gigabytes is each?
@@ -427,15 +408,15 @@ for name, held in by_hand.items():
 print(f"full, and a float32 copy of the weights: {(2 + 2 + 4 + 4 + 4) * llama.total / 1e9:.1f} GB")
 
 # %% exact
-FIGURES["memory"].picture()
+FIGURES["memory"].picture(card=24)
 
 # %% [markdown]
-# The last line is what training in mixed precision usually holds: beside each number of 2 bytes
-# a copy of 4 bytes, which small steps do not round away (16 bytes a number; the ZeRO paper below
-# has the table). LoRA needs that copy for A and B alone.
+# The last line printed above the picture, 107.8 GB, is usual in mixed precision, where one computes
+# in 2 bytes and keeps a second copy of every weight in 4 bytes (16 bytes a number; the ZeRO paper
+# below has the table). A small step added to a number of 2 bytes would be lost in rounding; in the
+# copy it survives. LoRA needs that copy for A and B alone.
 #
 # LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
-# What is left of LoRA's memory is the weights, and QLoRA makes those smaller.
 #
 # > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
 # > number of the model, and LoRA little more than the frozen weights.
@@ -453,12 +434,11 @@ file = 2 * count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])).trainable
 print(
     f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {2 * gpt3.total // file:,} times smaller"
 )
-print(f"the task in MiB: {file / 2**20:.1f}; the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
+print(f"the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 
 # %% [markdown]
-# The paper prints 350 GB, roughly 35 MB, and 10,000 times, which is the quotient of the two rounded
-# numbers. A printed size can also be read backwards: it tells you what is counted. Try it on a
-# number that is often found on the web.
+# The paper prints 350 GB, roughly 35 MB, and 10,000 times, the quotient of the two rounded numbers.
+# A printed size can also be read backwards: it tells you what is counted.
 #
 # **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
 # the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
@@ -488,44 +468,51 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # %% [markdown]
 # ## One weight, every cost
 #
-# **Predict.** One last weight: d = 4096, with trained layers below it, 512 rows, float32 and AdamW,
-# at r = 1024. What is LoRA divided by full fine-tuning for the trained numbers, a step, the memory,
-# the forward pass, and the forward pass once merged? Which of the five are above 1?
+# Which does LoRA save more of, the memory or the time? Take multiply-adds for the time, and a
+# square weight with trained layers below it, in float32, with AdamW. The share of a step that LoRA
+# saves does not depend on the number of rows. The share of the memory does.
+#
+# **Predict.** With few rows LoRA saves a larger share of the memory than of the step. At how many
+# rows does that turn round: at d/5, at d, at 5 d, or never?
 
 # %% exact
-d, r, n = 4096, 1024, 512
-lora, full = counting.lora_multiply_adds(d, d, r, n=n), counting.full_multiply_adds(d, d, n=n)
-print(f"trained  {counting.lora_params(d, d, r) / counting.full_params(d, d):.3f}")
-print(f"a step   {lora.total / full.total:.3f}")
-held = counting.lora_bytes(d, d, r, n=n).total / counting.full_bytes(d, d, n=n).total
-print(f"memory   {held:.3f}")
-print(f"forward  {lora.forward / full.forward:.3f}")
-print(f"merged   {counting.merged_multiply_adds(d, d, n=n).forward / full.forward:.3f}")
+r, some = 8, 512
+print(f"    d   of a step   of the memory at {some} rows   smaller from   that is")
+for d in (768, 4096, 12_288):
+    of_step = 1 - (2 * d * d + 6 * d * r) / (3 * d * d)
+    n = np.arange(1, max(some, 16 * d) + 1)
+    full, lora = 4 * d * d + n * d, d * d + 4 * 2 * d * r + n * (d + r)  # numbers that are held
+    of_memory = 1 - lora / full
+    turned = n[of_memory < of_step]
+    said = f"{turned[0]:>6} rows {turned[0] / d:9.2f} d" if turned.size else "nowhere here"
+    print(f"{d:>5} {of_step:>11.3f} {of_memory[some - 1]:>27.3f} {said:>26}")
+held = counting.lora_bytes(d, d, r, n=some).total, counting.full_bytes(d, d, n=some).total
+print("the package counts the same bytes:", held == (4 * lora[some - 1], 4 * full[some - 1]))
 
 # %% [markdown]
-# Half as many numbers train, in about three quarters of the memory, and a step costs more than a
-# full one.
-# "Does LoRA save?" has an answer only after "what?", "at which rank?" and "with how many rows?".
+# It turns round at about 5 d rows. A batch of 32 texts of 1,024 tokens each has 32,768: more than
+# 5 d at a width of 4096. "Does LoRA save?" has an answer only after "what?", "at which rank?" and
+# "with how many rows?".
 #
-# **Predict.** Go back to GPT-2 with r = 8 on q and v. All its linear weights count now, and only
-# two of the six in a block have an A. Which share of a full step is left, which share of the
-# memory without activations, and which share of the inputs that the weights have to keep?
+# Last, GPT-2 with r = 8 on q and v: what is left of each cost? All weights of the blocks count now.
+# Attention's own products and the output layer are left out: both ways pay for their forward pass
+# and their gradient of x.
 
 # %% exact
 linear = blocks * sum(out_features * in_features for out_features, in_features in shapes.values())
 thin = 3 * trained  # A and B: forward, for the gradient of x, and for their own gradients
-of_memory = (4 * (total + trained) + 12 * trained) / (16 * total)
-print(f"a step                      {(2 * linear + thin) / (3 * linear):.3f}")
-print(f"memory without activations  {of_memory:.3f}")
-print(f"inputs of weights           {of_lora / of_full:.3f}")
+print(f"of a step, in the weights of the blocks:       {(2 * linear + thin) / (3 * linear):.3f}")
+of_memory = training_memory(counted).total / training_memory(count_parameters(gpt2, Full())).total
+print(f"of the memory, whole model, no activations:    {of_memory:.3f}")
+print(f"of the inputs above, not of all activations:   {of_lora / of_full:.3f}")
 
 # %% [markdown]
-# The lowest block saves a little more of the step, since nothing below it trains.
+# The lowest block saves a little more, since nothing below it trains.
 #
-# > **Remember.** LoRA saves the largest share with a small rank and few rows, and more of the
-# > memory than of the time.
+# > **Remember.** With a small rank and few rows LoRA saves a larger share of the memory than of the
+# > computing, and beside an adapted weight with more than about 5 d rows it is the other way round.
 # >
-# > 秩小、行数少时 LoRA 省下的比例最大，而且省内存多于省时间。
+# > 秩小、行数少时 LoRA 省下的内存比例大于计算比例；在被适配的权重旁，行数超过约 5d 时则相反。
 
 # %% [markdown]
 # ## Exercises
@@ -603,9 +590,8 @@ check("training-bytes", training_bytes)
 #
 # - Count before training, and compare with what the library prints. A misspelt target, a layer that
 #   is trained by mistake, a head that is not: all of them show there.
-# - Out of memory: ask which part it is. Weights: fewer bits. Activations: recompute them, take
-#   fewer or shorter texts, or adapt fewer weights. Gradients and states: LoRA. A smaller rank
-#   seldom helps.
+# - Out of memory: ask which part it is, and pull the lever of that part. For activations you can
+#   also take fewer or shorter texts, or adapt fewer weights. A smaller rank seldom helps.
 # - Too slow: look for code that forms `B @ A`, adapt the upper blocks alone, and merge before use.
 # - To compare methods, say what is counted: with or without the head, and out of which total.
 # - For a model of your own, write names and shapes into a JSON file and call

@@ -343,6 +343,43 @@ def test_a_correction_that_raises_exits_1_too(plant, capsys):
     assert "ab-11" in capsys.readouterr().err
 
 
+# ---------------------------------------------------------------------- --fail-on
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--markdown"]])
+def test_a_verdict_that_one_fails_on_exits_1_and_its_claims_are_named(capsys, form):
+    assert cli.main(["verify", "ab-11", "count-4x4", *form]) == 0
+    without = capsys.readouterr()
+    assert without.err == ""
+    assert cli.main(["verify", "ab-11", "count-4x4", "--fail-on", "false, slip", *form]) == 1
+    out, err = capsys.readouterr()
+    assert out == without.out, "the report is the same"
+    assert err == "lora-ref: ab-11 is judged slip\n"
+
+
+def test_it_exits_0_where_no_claim_has_such_a_verdict(capsys):
+    assert cli.main(["verify", "ab-11", "count-4x4", "--fail-on", "false"]) == 0
+    assert cli.main(["verify", "count-4x4", "--fail-on", "slip"]) == 0, "of the claims judged"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_verdict_that_one_fails_on_is_not_hidden_by_a_selection(capsys):
+    chosen = ["verify", "ab-11", "count-4x4", "--verdict", "confirmed"]
+    assert cli.main([*chosen, "--fail-on", "slip"]) == 1
+    assert cli.main(["verify", "ab-11", "--verdict", "confirmed", "--fail-on", "slip"]) == 1
+
+
+@pytest.mark.parametrize("names", ["illustrated", "slip,illustrated", "", "slip,"])
+def test_an_unknown_verdict_to_fail_on_is_told_with_those_that_there_are(capsys, names):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", "ab-11", "--fail-on", names])
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"--fail-on has {names.split(',')[-1]!r}, expected some of: " in err
+    assert ", ".join(VERDICTS) in err
+
+
 # ---------------------------------------------------------------------- terminals
 
 

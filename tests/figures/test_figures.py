@@ -466,10 +466,21 @@ def test_bars_of_memory_are_as_long_as_what_they_hold():
     picture = draw("memory", models={"M": ways})
     axes = picture.figure.axes[0]
     bars = {box.get_label(): (box[0].get_x(), box[0].get_width()) for box in axes.containers}
-    assert bars == {"weights": (0, 2), "gradients": (2, 3), "optimizer": (5, 5)}
+    assert bars == {"weights": (0, 2), "gradients": (2, 3), "optimiser states": (5, 5)}
     assert len({box[0].get_hatch() for box in axes.containers}) == 3
     assert "10.0 GB" in words(picture.figure)
     assert "full: 10.0 GB; in the first the weights are 20 %" in picture.alt
+
+
+def test_a_card_is_a_line_and_what_it_holds_is_said():
+    ways = {"full": TrainingMemory(10**10, 0, 0), "less": TrainingMemory(10**9, 0, 0)}
+    picture = draw("memory", models={"M": ways}, card=10)
+    lines = {line.get_label(): line.get_xdata() for line in picture.figure.axes[0].lines}
+    assert lines == {"a card of 10 GB": [10, 10]}
+    assert "and 10 GB hold full and less" in picture.alt
+    assert "and 9.5 GB hold less." in draw("memory", models={"M": ways}, card=9.5).alt
+    assert "and 0.5 GB hold none of them" in draw("memory", models={"M": ways}, card=0.5).alt
+    assert "hold" not in draw("memory", models={"M": ways}).alt
 
 
 def test_memories_of_a_small_model_are_those_one_counts_by_hand():
@@ -509,7 +520,10 @@ def test_memory_by_rows_is_what_the_package_counts():
     assert_allclose(lines["activations of either"][1], [one.activations / 2**20 for one in held])
     lora = [counting.lora_bytes(64, 64, 3, n=int(n)).total / 2**20 for n in rows]
     assert_allclose(lines["LoRA, r = 3"][1], lora)
-    assert f"takes {100 * lora[0] / full[0]:.0f} % of what full" in picture.alt
+    saved = full[1] - lora[1]
+    assert rows[1] == 64
+    assert f"saves {saved:.3g} MiB and takes {100 * lora[1] / full[1]:.0f} % of what" in picture.alt
+    assert f"saves {full[-1] - lora[-1]:.3g} MiB and takes" in picture.alt
 
 
 def test_numbers_are_written_short():

@@ -52,6 +52,7 @@ interop: ## adapters here and in PEFT and PyTorch, in a virtual environment of t
 		|| $(PY) -m venv --clear .venv-interop
 	$(INTEROP) -m pip install -q -e '.[test,interop]'
 	$(INTEROP) -m pytest -q -o addopts= -p no:cacheprovider tests/interop
+	$(INTEROP) docs/outgrow_page.py
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib
 	$(RUN) tests.bench
 clean: ## remove the virtual environment and the caches

@@ -956,6 +956,10 @@ WRONG_ANSWERS = {
             best_of_two_right(A, B)[0][:-1],
             best_of_two_right(A, B)[1][:, :-1],
         ),
+        "number-for-rank": lambda A, B: (
+            best_of_two_right(A, B)[0][: len(B)],
+            best_of_two_right(A, B)[1][:, : len(B)],
+        ),
         "sigma-forgotten": lambda A, B: (
             np.linalg.svd(B[0] @ A[0] + B[1] @ A[1])[2][: len(A[0])],
             best_of_two_right(A, B)[1],

@@ -428,6 +428,11 @@ BEST_OF_TWO = Exercise(
             "this is the nearest matrix of rank r + 1.",
             lambda A, B: balanced_factors(_sum(A, B), len(A[0]) + 1),
         ),
+        "number-for-rank": WrongAnswer(
+            "the rank of this answer is 2, the number of adapters; r is the rank of each of them, "
+            "which len(A) does not say.",
+            lambda A, B: balanced_factors(_sum(A, B), len(A)),
+        ),
         "one-term": WrongAnswer(
             "this is the strongest term alone; there is room for r of them.",
             lambda A, B: balanced_factors(_sum(A, B), 1),

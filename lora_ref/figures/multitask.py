@@ -78,7 +78,7 @@ def _averaged(axes: "Axes", y: float, ink: Ink, r: int, off: float) -> None:
         _box(axes, place, (SIDE, SIDE), f"$B_{i} A_{j}$", colour, stranger=i != j)
         if k:
             _sign(axes, 3.1 + 1.9 * k, y, "+")
-    text = f"averaged: rank {r}, a quarter of all four, off by {100 * off:.0f} %"
+    text = f"averaged: rank {r}, a quarter of each, off by {100 * off:.0f} %"
     axes.text(3.4, y + SIDE + 0.32, text, fontsize=14, va="center")
 
 

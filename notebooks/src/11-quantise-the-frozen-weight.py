@@ -6,15 +6,15 @@
 # coarsely, in 4 bits, with A and B in 16 or 32 bits on top: that is **QLoRA**.
 #
 # **You will** round weights to 4 bits by hand, derive the sixteen levels of NF4, compare it fairly
-# with plain integers, and put LoRA on top of a weight that is stored in codes.
+# with plain integers, train LoRA on top of a weight that is stored in codes, and merge it.
 #
 # **You will learn** what an absmax and a block are for, what a weight really takes, where the
 # rounding error sits, whether alpha can balance it, and which of three merges is the model that
 # was trained.
 #
-# **You need** notebooks 03 and 04, the normal distribution by sight, the voices of notebook 10, and
-# fifty minutes, seventy with the exercises. (A good place for a break is before "LoRA over frozen
-# codes".)
+# **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
+# notebook 10, and seventy-five minutes, ninety with the exercises. (A good place for a break is
+# before "LoRA over frozen codes".)
 
 # %%
 from dataclasses import replace
@@ -25,9 +25,11 @@ import numpy as np
 from lora_ref.counting import get_model
 from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES
-from lora_ref.layers import Linear, QLoRALinear
+from lora_ref.layers import Linear, LoRALinear, QLoRALinear
 from lora_ref.layers.composite import layers_of
 from lora_ref.quantize import nf4_levels, quantize
+from lora_ref.transformer.adapt import with_lora
+from lora_ref.transformer.language_model import Schedule
 from lora_ref.transformer.voices import base_model, with_voices
 
 # %% [markdown]
@@ -125,8 +127,10 @@ for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
 
 # %% [markdown]
 # At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
-# zero. Of 16 bins of equal probability the outermost has its middle at 31/32, of 15 bins at
-# 29/30. The authors took the number halfway between, 0.9677083.
+# zero. Where does 0.9677083 come from? The side with eight levels is half of a set of 16, the side
+# with seven (and zero) half of a set of 15. Cut the normal curve into 16 bins of equal probability:
+# the last bin runs from 15/16 to 1, with its middle at 31/32. With 15 bins it is 29/30. The authors
+# took the mean of both, for both sides.
 #
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
@@ -134,22 +138,94 @@ for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
 # > NF4 的等级是正态分布的分位数除以最大者：零附近密，两端疏。
 
 # %% [markdown]
+# ## What a weight really takes
+#
+# "Four bits" is not all: each block has its constant, a float32.
+#
+# **Predict.** Codes of 4 bits, and 32 bits for every 64 weights. How many bits does a weight take?
+
+# %% exact
+W0 = np.random.default_rng(0).standard_normal((256, 512))
+stored = quantize(W0)
+print(f"{W0.size:,} codes, two in a byte: {stored.codes.nbytes:,} bytes")
+print(f"{stored.absmax.size:,} constants: {stored.absmax.nbytes:,} bytes")
+print(f"{8 * (stored.codes.nbytes + stored.absmax.nbytes) / W0.size} bits a weight")
+
+# %% [markdown]
+# **Double quantisation** makes the constants cheaper: they are numbers in blocks like any others,
+# so quantise them too. Take their mean off, and store what is left in 8 bits, in blocks of 256
+# with one float32 each:
+
+# %% to 1e-9
+absmax = stored.absmax.astype(np.float64)
+mean = np.float64(np.float32(absmax.mean()))
+rest = absmax - mean
+again = np.zeros_like(rest)
+for start in range(0, len(rest), 256):
+    part = rest[start : start + 256]
+    step = np.float32(np.abs(part).max()) / 127
+    again[start : start + 256] = np.rint(part / step) * step
+twice = quantize(W0, double=True)
+print("the same as the package's:", np.allclose(again + mean, twice.block_absmax, rtol=1e-5))
+print(f"the constants are off by {np.linalg.norm(again - rest) / np.linalg.norm(absmax):.1e}")
+parts = {
+    "codes": 4,
+    "a constant in 8 bits, for 64 weights": 8 / 64,
+    "a float32, for 256 constants": 32 / (256 * 64),
+    "the mean, once": 32 / W0.size,
+}
+for name, bits in parts.items():
+    print(f"{bits:8.5f}  {name}")
+print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
+
+# %% [markdown]
+# The QLoRA paper's count ends before the mean, at 4.12695. One float32 for a whole matrix is
+# nothing in a large one and visible in a small one: the fewer the weights, the more the last two
+# lines count. (The layer below prints 4.128. [quantize/array.py](../lora_ref/quantize/array.py)
+# stores all of it. The paper uses 8-bit floats for the constants, this package 8-bit integers; they
+# take the same.)
+#
+# What does that make of the 65 billion weights? The embedding and the output head are usually left
+# in 16 bits, so they are not counted here.
+
+# %% exact
+llama = get_model("llama-65b")
+weights = sum(
+    module.copies * int(np.prod(module.shape))
+    for module in llama.modules
+    if module.kind == "linear" and module.name != "lm_head"
+)
+for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4.127)):
+    print(f"{weights:,} weights in linear layers, {name:<19}: {weights * bits / 8e9:6.1f} GB")
+
+# %% [markdown]
+# > **Remember.** Four bits are 4.5 with a float32 for every 64 weights, and about 4.127 when the
+# > constants are quantised too.
+# >
+# > 每 64 个权重配一个 float32 常数时，四比特实为 4.5 比特；常数再量化一次，约为 4.127 比特。
+
+# %% [markdown]
 # ## Is NF4 better than integers?
 #
 # It is often said so. Better than which integers, on which weights, at how many bits? Three ways
 # to use four bits for even steps:
 #
-# - **15 levels**: -7 to 7 times absmax / 7, as above. One of the sixteen codes is never used.
-# - **signed, 16 levels**: -8 to 7. The largest weight, whatever its sign, becomes -8, and the
+# - **fifteen levels**: -7 to 7 times absmax / 7, as above. One of the sixteen codes is never used.
+# - **signed, sixteen levels**: -8 to 7. The largest weight, whatever its sign, becomes -8, and the
 #   step its eighth.
-# - **min-max, 16 levels**: even steps from the smallest weight of the block to the largest. It
+# - **min-max, sixteen levels**: even steps from the smallest weight of the block to the largest. It
 #   needs *two* constants a block, and zero is no level.
 
 
 # %%
-def fifteen(blocks):
-    step = np.abs(blocks).max(axis=1, keepdims=True) / 7
+def even(blocks, bits):
+    """Return the blocks rounded to even steps on both sides of zero, 15 levels for 4 bits."""
+    step = np.abs(blocks).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1)
     return np.rint(blocks / step) * step
+
+
+def fifteen(blocks):
+    return even(blocks, 4)
 
 
 def signed(blocks):
@@ -189,64 +265,62 @@ for way in (fifteen, signed, min_max, nf4):
 
 # %% [markdown]
 # NF4 beats the fifteen levels by about a seventh, and the signed integers too. But min-max
-# integers beat NF4, on every draw here, on the very weights that NF4 is made for: a block of 64
-# reaches less far on one side than on the other, and min-max uses that.
+# integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A block of
+# 64 reaches less far on one side than on the other, and min-max uses that; it also has 15 steps
+# for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
+# least squared error.
 #
-# It also pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
-# weight against 4.5. For a fair comparison give both the same bits. A smaller block costs NF4
-# more constants, a larger one saves min-max some. And do it on real weights too: the 24 matrices
-# of the small language model of this package.
+# Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
+# weight against 4.5. In practice the second one is often a whole number of 4 bits, the code that
+# stands for zero: then it is 4.56 bits, and the steps move a little so that zero is a level. For a
+# fair comparison give both the same bits: a smaller block costs NF4 more constants, a larger one
+# saves min-max some. And do it on real weights too: the 24 matrices of the small language model.
 #
 # **Predict.** At equal bits, who wins on normal weights? And on trained ones?
 
+
 # %% depends on the seed
+def zero_point(blocks):
+    low = np.minimum(blocks.min(axis=1, keepdims=True), 0)
+    step = (np.maximum(blocks.max(axis=1, keepdims=True), 0) - low) / 15
+    zero = np.rint(-low / step)  # the code that stands for 0
+    return (np.clip(np.rint(blocks / step) + zero, 0, 15) - zero) * step
+
+
 base = base_model()
 real = [one.W for one in layers_of(base.gpt).values() if isinstance(one, Linear)]
 reference = [error(nf4, W, 64) for W in real]
-print(f"{'':<17}{'bits':>6}{'normal':>9}{'trained':>9}   beats NF4 in 64s, trained")
-for way, size, constants in (
-    (fifteen, 64, 1),
-    (signed, 64, 1),
-    (nf4, 64, 1),
-    (min_max, 128, 2),
-    (min_max, 64, 2),
-    (nf4, 32, 1),
+print("the last column: trained matrices with less error than nf4 in 64s")
+print(f"{'':<18}{'bits':>6}{'normal':>9}{'trained':>9}{'better':>12}")
+for way, size, constant in (  # the bits of what is stored for each block
+    (fifteen, 64, 32),
+    (signed, 64, 32),
+    (nf4, 64, 32),
+    (min_max, 128, 64),
+    (zero_point, 64, 36),
+    (nf4, 57, 32),
+    (min_max, 64, 64),
+    (nf4, 32, 32),
 ):
     drawn, trained = ([error(way, W, size) for W in group] for group in (normal, real))
-    # two constants for 128 weights cost as much as one for 64
-    bits = quantize(normal[0], block_size=max(1, size // constants)).bits_per_weight
     wins = sum(a < b for a, b in zip(trained, reference, strict=True))
-    line = f"{f'{way.__name__} in {size}s':<17}{bits:>6.2f}{np.mean(drawn):>9.4f}"
-    print(f"{line}{np.mean(trained):>9.4f}{wins:>8} of {len(real)}")
+    line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>6.2f}{np.mean(drawn):>9.4f}"
+    print(f"{line}{np.mean(trained):>9.4f}{wins:>6} of {len(real)}")
 
 # %% [markdown]
-# At 4.5 bits NF4 has the least error, and at 5 bits too, with the smaller block. In blocks of 64
-# min-max has less error in most of the trained matrices, and hardly less on average. Where does it
-# lose? Look at the tails: how many standard deviations is the largest weight of a matrix from zero?
-
-# %% depends on the seed
-tails = {True: [], False: []}
-for W in real:
-    tails[bool(error(min_max, W, 64) < error(nf4, W, 64))].append(np.abs(W).max() / W.std())
-for better, found in tails.items():
-    if found:
-        who = "min-max" if better else "NF4"
-        print(
-            f"{who:<7} better in {len(found):>2}: median largest {np.median(found):.1f} deviations"
-        )
-
-# %% [markdown]
-# Where the tails are heavy, NF4 is better: one far weight stretches every step of min-max alike,
-# and the others crowd near zero, where NF4 has its levels close together. So a sentence like "NF4
-# is a seventh better than int4" needs the levels, the weights and the bits with it. (On evenly
-# spread weights even steps win: try `uniform(-1, 1, shape)` in the place of
-# `standard_normal(shape)`.)
+# Of these, each with its plain absmax or range, NF4 has the least error at 4.5 bits and at 5. At
+# 4.56 bits, against a whole-number zero, it is about a tie on normal weights, and NF4 has less on
+# trained ones. In blocks of 64, min-max has less error in most of the trained matrices, and pays
+# half a bit for it. So a sentence like "NF4 is a seventh better than int4" needs the levels, the
+# weights and the bits with it. (On evenly spread weights even steps win: try `uniform(-1, 1,
+# shape)` in the place of `standard_normal(shape)`.)
 #
-# What does an error of nine per cent in *every* weight do to the model? Quantise all 24 matrices
-# and measure the loss on two passages that no training has seen.
+# What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
+# come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
+# passages that no training has seen.
 #
-# **Predict.** The loss on the Bible's passage is 2.82 in full. In 4 bits: 2.9, 4, or near 6.24,
-# which is guessing?
+# **Predict.** The loss on the Bible's passage is 2.82 in full, and 6.24 would be guessing. What is
+# it in 4 bits: 2.9, 4, near 6? And in 3, and in 2?
 
 # %% depends on the seed
 passages = {
@@ -272,112 +346,37 @@ Through Eden took their solitary way.
 }
 
 
-def rounded(kind, **options):
-    def change(path, one):
-        if not isinstance(one, Linear):
-            return one
-        return replace(one, W=quantize(one.W, kind, **options).dequantize())
+def rounded(change):
+    """Return the model with another weight in each of its linear layers."""
 
-    return base.with_gpt(base.gpt.mapped(change))
+    def layer_of(path, one):
+        return replace(one, W=change(one.W)) if isinstance(one, Linear) else one
+
+    return base.with_gpt(base.gpt.mapped(layer_of))
 
 
-models = {"in full": base, "NF4": rounded("nf4"), "int4, 15 levels": rounded("int4")}
-models["int4, no blocks"] = rounded("int4", block_size=None)
+def even_in_blocks(bits):
+    return lambda W: even(W.reshape(-1, 64), bits).reshape(W.shape).astype(W.dtype)
+
+
+models = {"in full": base, "NF4": rounded(lambda W: quantize(W).dequantize())}
+for bits in (4, 3, 2):
+    models[f"even steps, {bits} bits"] = rounded(even_in_blocks(bits))
+models["even, 4 bits, no blocks"] = rounded(lambda W: even(W.reshape(1, -1), 4).reshape(W.shape))
 for title, model in models.items():
     losses = ", ".join(f"{name} {model.loss(text):.2f}" for name, text in passages.items())
-    print(f"{title:<16} {losses}")
+    print(f"{title:<24} {losses}")
 
 # %% [markdown]
-# Hardly anything happens: a few hundredths. Then why all the care? This model is small and has few
-# outliers; with fewer bits, or with the outliers of a large model, the same differences decide. The
-# errors of many weights partly cancel in a sum,
-# and what is learnt is spread over many weights. On two windows of text the order of such small
-# differences is luck (int4 may come out *better* than the full weight). Larger models have been
-# measured on far more: see the paper.
+# At 4 bits this small model does not mind: a few hundredths, and which way they go is luck on two
+# windows of text. At 3 bits it begins to mind, and at 2 bits it does. The errors of many weights
+# partly cancel in a sum, and what is learnt is spread over many weights. (Larger models have been
+# measured on far more text: see the paper.)
 #
 # > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
 # > of its constants, here float32: compare at equal bits, over many weights.
 # >
 # > 哪种四比特格式最好，取决于等级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
-
-# %% [markdown]
-# ## What a weight really takes
-#
-# "Four bits" is not all: each block has its constant, a float32.
-#
-# **Predict.** Codes of 4 bits, and 32 bits for every 64 weights. How many bits does a weight take?
-
-# %% exact
-W0 = np.random.default_rng(0).standard_normal((256, 512))
-stored = quantize(W0)
-print(
-    f"codes {stored.codes.nbytes:,} bytes (two in a byte), constants {stored.absmax.nbytes:,} bytes"
-)
-print(f"{8 * (stored.codes.nbytes + stored.absmax.nbytes) / W0.size} bits a weight")
-
-# %% [markdown]
-# **Double quantisation** makes the constants cheaper: they are numbers in blocks like any others,
-# so quantise them too. Take their mean off, and store what is left in 8 bits, in blocks of 256
-# with one float32 each:
-
-# %% to 1e-9
-absmax = stored.absmax.astype(np.float64)
-mean = np.float64(np.float32(absmax.mean()))
-rest = absmax - mean
-again = np.zeros_like(rest)
-for start in range(0, len(rest), 256):
-    part = rest[start : start + 256]
-    step = np.float32(np.abs(part).max()) / 127
-    again[start : start + 256] = np.rint(part / step) * step
-twice = quantize(W0, double=True)
-print("the same as the package's:", np.allclose(again + mean, twice.block_absmax, rtol=1e-5))
-print(f"the constants are off by {np.linalg.norm(again - rest) / np.linalg.norm(absmax):.1e}")
-parts = {
-    "codes": 4,
-    "a constant in 8 bits, for 64 weights": 8 / 64,
-    "a float32, for 256 constants": 32 / (256 * 64),
-    "the mean, once": 32 / W0.size,
-}
-for name, bits in parts.items():
-    print(f"{bits:8.5f}  {name}")
-print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
-
-# %% [markdown]
-# The QLoRA paper's count ends before the mean, at 4.12695. One float32 for a whole matrix is
-# nothing in a large one, and visible in a small one: hence 4.1272 in one place and 4.1270 in
-# another. ([quantize/array.py](../lora_ref/quantize/array.py) stores all of it. The paper uses
-# 8-bit floats for the constants, this package 8-bit integers; they take the same.)
-#
-# What does that make of the 65 billion weights?
-
-# %% exact
-llama = get_model("llama-65b")
-weights = sum(
-    module.copies * int(np.prod(module.shape))
-    for module in llama.modules
-    if module.kind == "linear"
-)
-for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4.127)):
-    print(f"{weights:,} weights of linear layers, {name:<19}: {weights * bits / 8e9:6.1f} GB")
-
-# %% [markdown]
-# The block size is a trade. **Predict.** Larger blocks have fewer constants. What do they cost,
-# if one weight in a thousand is twenty times as large as the others?
-
-# %% depends on the seed
-rng = np.random.default_rng(0)
-outliers = W0 * np.where(rng.random(W0.shape) < 0.001, 20, 1)
-print("block   bits a weight   error, normal   error, outliers")
-for size in (16, 64, 256, 4096):
-    kept = [quantize(weights, block_size=size) for weights in (W0, outliers)]
-    line = f"{size:>5} {kept[0].bits_per_weight:15.3f}"
-    print(line + "".join(f"{error(nf4, weights, size):16.4f}" for weights in (W0, outliers)))
-
-# %% [markdown]
-# > **Remember.** Four bits are 4.5 with a float32 for every 64 weights, and about 4.127 when the
-# > constants are quantised too.
-# >
-# > 每 64 个权重配一个 float32 常数时，四比特实为 4.5 比特；常数再量化一次，约为 4.127 比特。
 
 # %% [markdown]
 # ## LoRA over frozen codes
@@ -387,10 +386,11 @@ for size in (16, 64, 256, 4096):
 # the package's layer ([layers/qlora.py](../lora_ref/layers/qlora.py)):
 
 # %% exact
+# block 1, the first matrix of its MLP (notebook 08), with the voice on it
 voiced = with_voices(base, ["verse"], [1.0]).gpt.blocks["1"].mlp.children["fc1"].tasks[0]
 layer = QLoRALinear.from_lora(voiced)
 A, B, s, bias = layer.A, layer.B, layer.scaling, layer.bias
-codes, absmax = layer.W0.indices, layer.W0.block_absmax
+codes, absmax = layer.W0.indices, layer.W0.block_absmax  # the codes, no longer two in a byte
 
 
 def dequantised():
@@ -420,17 +420,49 @@ print("trained:", " and ".join(sorted(grads)))
 for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
     by_hand = grad_y @ W + s * (grad_y @ B) @ A
     gap = np.linalg.norm(grad_x - by_hand) / np.linalg.norm(grad_x)
-    print(f"grad_x against g {name} + s g B A: off by {round(float(gap), 4)}")
+    print(f"grad_x against grad_y {name} + s grad_y B A: off by {round(float(gap), 4)}")
 
 # %% [markdown]
 # The rounding happened once, before training. In training W0_hat is a constant, y is a smooth
 # function of x, A and B, and no gradient goes into the codes. So the gradients are exact, *of the
 # rounded model*: the layers below learn about the weight that is used, and not about the one that
-# was pretrained. (Where the rounded weights themselves are trained, one pretends that the
-# staircase is a straight line, a "straight-through estimator". Nothing of the kind is needed
-# here.)
+# was pretrained.
 #
-# The price is time: every pass reads the codes back before it multiplies.
+# The price is time: every pass reads the codes back before it multiplies. Now train. Ten lines of
+# Python write weather reports, and LoRA learns them over W0, QLoRA over the codes: the same A to
+# start from, the same excerpts, thirty steps.
+#
+# **Predict.** All 24 frozen weights are off by nine per cent. Will the loss after training be much
+# worse?
+
+
+# %% depends on the seed, slow
+def reports(number, rng):
+    skies, towns = ("Rain", "Snow", "Fog", "Sun"), ("London", "York", "Dover", "Leeds")
+    return "\n".join(
+        f"{rng.choice(skies)} in {rng.choice(towns)} at {rng.integers(1, 13)} o'clock, "
+        f"{rng.integers(30)} degrees."
+        for _ in range(number)
+    )
+
+
+def over_codes(path, one):
+    return QLoRALinear.from_lora(one) if isinstance(one, LoRALinear) else one
+
+
+text, unseen = (reports(number, np.random.default_rng(number)) for number in (400, 60))
+plain = with_lora(base.gpt, np.random.default_rng(0), targets="all-linear", r=8, alpha=16)
+schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)
+finished = {}
+for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
+    before = base.with_gpt(start)
+    finished[name], _ = before.trained(text, schedule, np.random.default_rng(1))
+    losses = [model.loss(unseen) for model in (before, finished[name])]
+    print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
+
+# %% [markdown]
+# Hardly. The gradients are those of the rounded model, so A and B are trained for the weight that
+# they run with. (One training each, on an easy task: no ranking.)
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -440,11 +472,12 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # %% [markdown]
 # ## Can alpha balance the error?
 #
-# At the start B = 0. Plain LoRA then begins exactly at W0, QLoRA at W0_hat: its y is off by the
-# rounding error from the first step. One often reads that in QLoRA alpha is tuned to balance this
-# error against the fit to the task.
+# Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
+# the rounding error. You may meet the claim that in QLoRA alpha is tuned to balance this error
+# against the fit to the task.
 #
-# **Predict.** Turn alpha from 1 to 256. Which of the two columns changes?
+# **Predict.** Turn alpha from 1 to 256. One column says how far y is off before the first step, the
+# other how large the trained update is beside W0. Which of them changes?
 
 # %% depends on the seed
 exact = x @ voiced.W0.T + bias
@@ -456,9 +489,9 @@ for alpha in (1, 16, 256):
     print(f"{alpha:>5} {off:23.4f} {np.linalg.norm(update) / np.linalg.norm(voiced.W0):33.4f}")
 
 # %% [markdown]
-# Two lines of algebra say it, and the table shows it: alpha stands before B A, and the error is in
-# W0_hat. At the start no alpha makes it smaller. (What alpha does for the result of a training is
-# another question, and not answered here.)
+# The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
+# and the second is zero at the start, where B = 0. So no alpha makes the error smaller there. (What
+# alpha does for the result of a training is another question, and not answered here.)
 #
 # A trained A and B might make up for some of it. How much could they, at best?
 #
@@ -470,13 +503,15 @@ E = dequantised() - voiced.W0
 sigma = np.linalg.svd(E, compute_uv=False)
 for r in (1, 8, 32):
     left = np.sqrt((sigma[r:] ** 2).sum() / (sigma**2).sum())
-    print(f"rank {r:>2}: {left:.0%} of the norm of E is left")
+    wide = np.sqrt(max(0, 1 - 4 * r / 4096))
+    print(f"rank {r:>2}: {left:.0%} of the norm of E is left; at width 4096 about {wide:.2%}")
 
 # %% [markdown]
-# Rounding errors look like noise, and noise is spread evenly over all directions. LoftQ (Li et al.,
+# Rounding errors look like noise, and noise is spread evenly over all directions. (The last column
+# is for pure noise: no singular value of n x n independent draws is much above 2 sqrt(n) of their
+# standard deviations, so r of them hold about 4 r / n of the squared norm.) LoftQ (Li et al.,
 # 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes the few per cent
-# that rank r can. Training may do better than these numbers say, because it counts only what
-# matters to the loss.
+# that rank r can. Training may do better, because it counts only what matters to the loss.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -486,44 +521,88 @@ for r in (1, 8, 32):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# In QLoRA, W0_hat is what runs while A and B are trained. Our voice was trained over W0; for the
-# arithmetic of this section, suppose that it had been trained over W0_hat, since the rounding is
-# the same. There are three weights to fold A and B into:
+# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. (Our voice was trained over W0.
+# That does not matter at first: we only ask what each merge does to a given A and B.) There are
+# three weights to fold A and B into:
 #
 # - **W0_hat**: `W0_hat + s B A` is the same function, and no longer in 4 bits.
 # - **W0_hat, and quantise again**: 4 bits, with a second rounding.
 # - **the original W0**: another function, by the whole rounding error.
 #
-# **Predict.** An update is small beside the steps between levels. If you add it and round again,
-# which codes change? What is left of the update?
+# **Predict.** Suppose the voice were trained only a little, and its update were 0.4 % of W0. You
+# add it and round again: what share of the codes changes? And for the voice as it is, at 43 %?
 
 # %% depends on the seed
-print("strength   update / W0   codes that stay   quantised again, off by   into W0, off by")
+print("strength   update / W0   codes that change   lost by rounding again, in updates")
 for strength in (0.01, 0.1, 0.3, 1.0):
     trained = replace(layer, alpha=strength * layer.alpha)
-    W = dequantised() + trained.delta_w  # suppose: the function that was trained
-    size = np.linalg.norm(trained.delta_w)
+    W, size = dequantised() + trained.delta_w, np.linalg.norm(trained.delta_w)
     again = trained.merge_quantized()
     lost = np.linalg.norm(again.dequantize() - W) / size
-    other = np.linalg.norm(voiced.W0 + trained.delta_w - W) / size
-    stay = np.mean(again.indices == codes)
-    line = f"{strength:>8} {size / np.linalg.norm(voiced.W0):13.3f} {stay:17.1%}"
-    print(f"{line} {lost:19.2f} updates {other:10.2f} updates")
+    change = np.mean(again.indices != codes)
+    print(f"{strength:>8} {size / np.linalg.norm(voiced.W0):13.3f} {change:19.1%} {lost:32.2f}")
 
 # %% [markdown]
-# Errors are counted in sizes of the update here. At a hundredth of the strength no code changes:
-# the merge has lost the whole update (an error of one update, and a little more, since the
-# constants, which are quantised too, are rounded again). At full strength, where this voice's
-# update is large, most codes change and a quarter of the update's size is rounded away. Into the
-# original W0 the error is that of the first rounding, whatever the update is; it looks enormous
-# against a small update. It is the error that cost the model a few hundredths of loss above.
+# Where no code changes, the whole update is lost (and a little more: the constants, which are
+# quantised too, are rounded again). At full strength, where this voice's update is large, a quarter
+# of it is rounded away.
 #
-# That error may be a gain, for W0 is the weight that was pretrained. But it is not the model that
-# was trained: evaluate it, or merge into W0_hat ([question 9](../docs/questions.md)).
+# What does that mean in losses? Put verse on all 24 matrices, at three strengths, and merge it in
+# each way. Beside it stand the reports, whose A and B were really trained over W0_hat.
+#
+# **Predict.** Where is the merge that is quantised again as good as the trained function? Where is
+# it no better than no adapter at all? And does W0 give less loss than W0_hat, or more?
+
+# %% depends on the seed
+found = layers_of(with_voices(base, ["verse"], [1.0]).gpt)
+verse = {path: found[f"{path}.0"] for path in layers_of(base.gpt) if f"{path}.0" in found}
+learnt = {path: one for path, one in layers_of(finished["QLoRA"].gpt).items() if path in verse}
+
+
+def at(strength):
+    quantised = {path: QLoRALinear.from_lora(one) for path, one in verse.items()}
+    return {path: replace(one, alpha=strength * one.alpha) for path, one in quantised.items()}
+
+
+def with_layers(make, adapted):
+    def change(path, one):
+        return make(adapted[path], one.W) if path in adapted else one
+
+    return base.with_gpt(base.gpt.mapped(change))
+
+
+ways = {
+    "no adapter, W0": lambda one, W0: Linear(W0, one.bias),
+    "no adapter, W0_hat": lambda one, W0: Linear(one.W0.dequantize(), one.bias),
+    "trained, not merged": lambda one, W0: one,
+    "into W0_hat": lambda one, W0: one.merge(),
+    "quantised again": lambda one, W0: Linear(one.merge_quantized().dequantize(), one.bias),
+    "into W0": lambda one, W0: one.merge_into(W0),
+}
+cases = {"Bible, 1": (at(1), passages["Bible"])}
+for strength in (1, 0.1, 0.01):
+    cases[f"Milton, {strength}"] = at(strength), passages["Milton"]
+cases["reports"] = learnt, unseen
+print(f"{'':<20}" + "".join(f"{title:>14}" for title in cases))
+for title, make in ways.items():
+    losses = [with_layers(make, adapted).loss(text) for adapted, text in cases.values()]
+    print(f"{title:<20}" + "".join(f"{loss:14.3f}" for loss in losses))
+
+# %% [markdown]
+# Merged into W0_hat, nothing changes. Quantised again, the voice at full strength costs a few
+# hundredths; at a tenth most of what it gained on Milton is gone, and at a hundredth all of it. The
+# smaller the update, the more of it the second rounding takes.
+#
+# Merged into W0, verse at full strength is better by the few hundredths that rounding had cost: it
+# was trained over W0. The reports, trained over W0_hat, lose a little. W0 is the weight that was
+# pretrained, and still W0 + s B A is not the model that was trained: evaluate it, or merge into
+# W0_hat ([question 9](../docs/questions.md)).
 #
 # ### The same in PEFT
 #
-# Not run here: bitsandbytes does the rounding, and wants a graphics card for speed.
+# Not run here: bitsandbytes does the rounding, and wants a graphics card for speed. On a 4-bit
+# layer `model.merge_and_unload()` is the second of the three merges: it reads the codes back,
+# adds, quantises again, and warns of rounding errors.
 #
 # ```python
 # import torch
@@ -587,7 +666,9 @@ check("bits-per-weight", bits_per_weight)
 #    above come out the same?
 # 3. You quantise a weight that was quantised and read back. Do the codes change? And with double
 #    quantisation?
-# 4. How could you choose sixteen levels for *your* weights, normal or not?
+# 4. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
+#    the mean of its weights, repeat, and keep -1, 0 and 1. How near to min-max do you get on
+#    normal weights? Why must you measure on other weights than you have fitted?
 
 # %% [markdown]
 # ## In practice

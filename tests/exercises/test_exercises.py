@@ -160,6 +160,12 @@ def combine_otherwise(A, B, weights):  # another pair with the same product
     return 2 * A[::-1], B[:, ::-1] / 2
 
 
+def best_of_two_right(A, B):
+    U, sigma, Vh = np.linalg.svd(sum(map(np.matmul, B, A)), full_matrices=False)
+    r = len(A[0])
+    return sigma[:r, None] * Vh[:r], U[:, :r]
+
+
 def added(weights, arrays):
     return sum(w * array for w, array in zip(weights, arrays, strict=True))
 
@@ -311,6 +317,7 @@ RIGHT_ANSWERS = {
     "verdict": decided,
     "mixed-batch": mixed_batch_right,
     "combine": combine_right,
+    "best-of-two": best_of_two_right,
     "nf4-codes": codes_right,
     "bits-per-weight": lambda bits, block_size: bits + 32 / block_size,
     "count": lambda shapes, r: r * sum(map(sum, shapes)),
@@ -937,6 +944,32 @@ WRONG_ANSWERS = {
             np.concatenate(A, axis=1),
             np.concatenate([v * b for v, b in zip(w, B, strict=True)]),
         ),
+    },
+    "best-of-two": {
+        "stacked": lambda A, B: (np.concatenate(A), np.concatenate(B, axis=1)),
+        "factors-added": lambda A, B: (sum(A), sum(B)),
+        "factors-averaged": lambda A, B: (sum(A), sum(B) / 2),
+        "both-averaged": lambda A, B: (sum(A) / 2, sum(B) / 2),
+        "first-alone": lambda A, B: (A[0], B[0]),
+        "second-alone": lambda A, B: (A[-1], B[-1]),
+        "one-too-few": lambda A, B: (
+            best_of_two_right(A, B)[0][:-1],
+            best_of_two_right(A, B)[1][:, :-1],
+        ),
+        "number-for-rank": lambda A, B: (
+            best_of_two_right(A, B)[0][: len(B)],
+            best_of_two_right(A, B)[1][:, : len(B)],
+        ),
+        "sigma-forgotten": lambda A, B: (
+            np.linalg.svd(B[0] @ A[0] + B[1] @ A[1])[2][: len(A[0])],
+            best_of_two_right(A, B)[1],
+        ),
+        "A-alone-cut": lambda A, B: (
+            np.linalg.svd(np.vstack(A))[2][: len(A[0])],
+            (B[0] @ A[0] + B[1] @ A[1]) @ np.linalg.svd(np.vstack(A))[2][: len(A[0])].T,
+        ),
+        "kind": lambda A, B: B[0] @ A[0] + B[1] @ A[1],
+        "over-2": lambda A, B: (best_of_two_right(A, B)[0] / 2, best_of_two_right(A, B)[1]),
     },
     "nf4-codes": {
         "absmax-forgotten": lambda block, levels: np.searchsorted(

@@ -8,8 +8,9 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.attempt import type_name
-from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import sizes
+from lora_ref.lowrank import balanced_factors, truncated_svd
 
 
 def _mixed_batch(
@@ -313,4 +314,164 @@ COMBINE = Exercise(
     ),
 )
 
-ALL = (MIXED_BATCH, COMBINE)
+
+def _best_of_two(A: list[Array], B: list[Array]) -> tuple[Array, Array]:
+    rows: list[Array] = []
+    columns: list[Array] = []
+    rest = B[0] @ A[0] + B[1] @ A[1]
+    for _ in range(len(A[0])):
+        row = rest[0]
+        for _ in range(60):
+            column = rest @ row / (row @ row)  # the best column for this row
+            row = column @ rest / (column @ column)  # the best row for this column
+        rows.append(row)
+        columns.append(column)
+        rest = rest - np.outer(column, row)
+    return np.array(rows), np.array(columns).T
+
+
+def _draw_two(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw two adapters whose sum has singular values far apart, each half of the one before."""
+    out_features, in_features, _ = sizes(rng)
+    r = 3 if n % 2 else 2  # twice this is less than either side
+    U, V = (
+        np.linalg.qr(rng.standard_normal((side, 2 * r)))[0] for side in (out_features, in_features)
+    )
+    root = 2 * 0.5 ** (np.arange(2 * r) / 2)
+    mixed = rng.standard_normal((2 * r, 2 * r))  # no rotation, so neither factor tells the sum's
+    wide_B, long_A = U * root @ mixed, np.linalg.inv(mixed) @ (root[:, None] * V.T)
+    return {"A": np.split(long_A, 2), "B": np.split(wide_B, 2, axis=1)}
+
+
+def _sum(A: list[Array], B: list[Array]) -> Array:
+    return B[0] @ A[0] + B[1] @ A[1]
+
+
+def _cut_first(A: list[Array], B: list[Array]) -> tuple[Array, Array]:
+    """Return the pair of both adapters, each cut to half of the rank before they are stacked."""
+    half = len(A[0]) // 2
+    first, second = balanced_factors(B[0] @ A[0], half), balanced_factors(B[1] @ A[1], half)
+    return np.vstack([first[0], second[0]]), np.hstack([first[1], second[1]])
+
+
+def _cut_A(A: list[Array], B: list[Array]) -> tuple[Array, Array]:
+    directions = truncated_svd(np.vstack(A), len(A[0]))[2]
+    return directions, _sum(A, B) @ directions.T
+
+
+def _cut_B(A: list[Array], B: list[Array]) -> tuple[Array, Array]:
+    directions = truncated_svd(np.hstack(B), len(A[0]))[0]
+    return directions.T @ _sum(A, B), directions
+
+
+def _with_sigma(power: float) -> Answer:
+    """Return an answer in which the singular values have a power other than 1."""
+
+    def answer(A: list[Array], B: list[Array]) -> tuple[Array, Array]:
+        U, sigma, Vh = truncated_svd(_sum(A, B), len(A[0]))
+        return Vh, U * sigma**power
+
+    return answer
+
+
+BEST_OF_TWO = Exercise(
+    "10",
+    "the best adapter of rank r for the sum of two",
+    "A and B are lists of two adapters, each of rank r, with their scaling in B. Their sum\n"
+    "B[0] A[0] + B[1] A[1] has rank 2 r in general, and there is room for one adapter of rank r.\n"
+    "Return the pair A, B of rank r, as `return A, B`, for which B A is nearest to the sum in the\n"
+    "Frobenius norm.",
+    _best_of_two,
+    _draw_two,
+    {
+        "stacked": WrongAnswer(
+            "this pair is exact, and too large: it has the ranks of both together, and r is asked.",
+            lambda A, B: (np.vstack(A), np.hstack(B)),
+        ),
+        "factors-added": WrongAnswer(
+            "the factors are added. The rank is right; the product has the terms B[0] A[1] and "
+            "B[1] A[0], which are no part of the sum.",
+            lambda A, B: (A[0] + A[1], B[0] + B[1]),
+        ),
+        "factors-averaged": WrongAnswer(
+            "one factor is averaged and the other added. The rank is right; the product has the "
+            "terms B[0] A[1] and B[1] A[0], which are no part of the sum.",
+            lambda A, B: ((A[0] + A[1]) / 2, B[0] + B[1]),
+        ),
+        "both-averaged": WrongAnswer(
+            "both factors are averaged. The rank is right; the product has the terms B[0] A[1] and "
+            "B[1] A[0], and the sum of the updates is asked, not their mean.",
+            lambda A, B: ((A[0] + A[1]) / 2, (B[0] + B[1]) / 2),
+        ),
+        "first-alone": WrongAnswer("this is the first adapter alone.", lambda A, B: (A[0], B[0])),
+        "second-alone": WrongAnswer("this is the second adapter alone.", lambda A, B: (A[1], B[1])),
+        "cut-before-the-sum": WrongAnswer(
+            "each adapter is cut to half of the rank by itself, and then they are stacked. What is "
+            "strong in one alone need not be what is strong in the sum.",
+            _cut_first,
+        ),
+        "A-alone-cut": WrongAnswer(
+            "the rows are the strongest directions of the two A. A direction may be strong in A "
+            "and meet a small column of B: look at the product.",
+            _cut_A,
+        ),
+        "B-alone-cut": WrongAnswer(
+            "the columns are the strongest directions of the two B. A direction may be strong in B "
+            "and meet a small row of A: look at the product.",
+            _cut_B,
+        ),
+        "one-too-few": WrongAnswer(
+            "this is the nearest matrix of rank r - 1.",
+            lambda A, B: balanced_factors(_sum(A, B), len(A[0]) - 1),
+        ),
+        "one-too-many": WrongAnswer(
+            "this is the nearest matrix of rank r + 1.",
+            lambda A, B: balanced_factors(_sum(A, B), len(A[0]) + 1),
+        ),
+        "number-for-rank": WrongAnswer(
+            "the rank of this answer is 2, the number of adapters; r is the rank of each of them, "
+            "which len(A) does not say.",
+            lambda A, B: balanced_factors(_sum(A, B), len(A)),
+        ),
+        "one-term": WrongAnswer(
+            "this is the strongest term alone; there is room for r of them.",
+            lambda A, B: balanced_factors(_sum(A, B), 1),
+        ),
+        "sigma-forgotten": WrongAnswer(
+            "the directions are right, and the singular values are missing.", _with_sigma(0)
+        ),
+        "sigma-in-both": WrongAnswer(
+            "the singular values are in A and in B, so they are squared in the product.",
+            _with_sigma(2),
+        ),
+        "one-root": WrongAnswer(
+            "the product has the roots of the singular values; it needs the values themselves.",
+            _with_sigma(0.5),
+        ),
+        "columns-of-Vh": WrongAnswer(
+            "A is made of columns of the third array of numpy.linalg.svd, which is Vh: the vectors "
+            "are its rows.",
+            lambda A, B: (
+                np.linalg.svd(_sum(A, B))[2][:, : len(A[0])].T,
+                np.multiply(*truncated_svd(_sum(A, B), len(A[0]))[:2]),
+            ),
+        ),
+    },
+    canonical=_product,
+    canonical_name="B A: ",
+    question=(
+        "the sum of two updates of rank 2 has the singular values 8, 4, 2, 1. What\n"
+        "is the least error of a pair of rank 2, in the Frobenius norm?"
+    ),
+    hints=(
+        "The four factors matter only through one matrix. What does notebook 02 say about a matrix "
+        "that has more rank than there is room for?",
+        "A matrix is a sum of terms, each a number times a column times a row. Which of them do "
+        "you keep, and how many?",
+        "One sum, one decomposition, two cuts: the columns go to B, the rows to A, and each number "
+        "has to be in the product once.",
+    ),
+    without=LOOPS,
+)
+
+ALL = (MIXED_BATCH, COMBINE, BEST_OF_TWO)

@@ -439,8 +439,8 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 #
 # Let every score of row i change a little, by $\delta S_{ij}$, and write $\delta$ before anything
 # for the small change that follows. An attention weight is a quotient. Relative to itself, the
-# numerator $\exp(S_{ij})$ changes by $\delta S_{ij}$. Relative to itself, the denominator changes
-# by the mean of the row's $\delta S$, weighted by P:
+# numerator, the exponential of $S_{ij}$, changes by $\delta S_{ij}$. Relative to itself, the
+# denominator changes by the mean of the row's $\delta S$, weighted by P:
 #
 # $$
 # \frac{\delta P_{ij}}{P_{ij}} = \delta S_{ij} - \sum_l P_{il}\, \delta S_{il}
@@ -669,9 +669,9 @@ for level in (3.8, 3.6, 3.4):
 # ## Exercises
 #
 # They ask for more than the cells above printed: a text of which only the end asks, many attention
-# heads at once, a temperature. The specifications of the gradients use a trick. For a tiny t, `f(x
-# + i t)` is `f(x) + i t f'(x)`, where i is the imaginary unit. So the imaginary part divided by t
-# is `f'(x)`, and nothing is subtracted that could cost digits. You get the right numbers to compare
+# heads at once, a temperature. The specifications of the gradients use a trick. For a tiny t, and
+# the imaginary unit i, `f(x + it)` is `f(x) + it f'(x)`. So the imaginary part divided by t is
+# `f'(x)`, and nothing is subtracted that could cost digits. You get the right numbers to compare
 # with, but the formula is yours to find. Each exercise has three hints, none of which is the
 # answer:
 

@@ -31,7 +31,7 @@ ROWS: Mapping[str, str] = {
     **{f"lora-{r}": f"LoRA, r = {r}" for r in RANKS},
     "dora": "DoRA, r = 8",
     "adapter-16": "adapter, m = 16",
-    "weights": "all weights",
+    "weights": "weights, biases frozen",
 }
 """The methods of `learned_and_kept`, from the top, and what they are called there."""
 
@@ -302,13 +302,13 @@ def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "lig
         (axis,) = panels(figure, 1, 1)
         height = {method: len(shown) - 1 - k for k, method in enumerate(shown)}
         before = ways["source_on"]["untouched"][0]
-        axis.axvline(before, color=ink.vermillion, lw=1.5, ls=":")
+        axis.axvline(before, color=ink.vermillion, lw=1.5, ls=":", label="old task, before")
         for method, y in height.items():
             ends = [ways[key][method][0] for key in ways]
             axis.plot(ends, (y, y), color=ink.grid, lw=5, solid_capstyle="round", zorder=1)
         for key, name, colour, marker in (
             ("target", "new task", ink.blue, "o"),
-            ("source_on", "old task, after adapting", ink.vermillion, "s"),
+            ("source_on", "old task, after", ink.vermillion, "s"),
         ):
             means, errors = zip(*ways[key].values(), strict=True)
             axis.errorbar(
@@ -317,9 +317,9 @@ def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "lig
             )  # fmt: skip
         axis.set_yticks(list(height.values()), [ROWS[method] for method in shown])
         axis.grid(False, axis="y")
-        axis.set(xlim=(-3, 103), xlabel="accuracy (%); dotted: the old task before adapting")
+        axis.set(xlim=(-3, 103), xlabel="accuracy (%), mean over seeds ± standard error")
         axis.set_title(f"{shift}: what is learned, and what is kept", fontsize=LETTERS + 4)
-        figure.legend(loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=3)
     best = max(shown, key=lambda m: ways["target"][m][0])
     said = "; ".join(
         f"{method} {ways['target'][method][0]:.1f} and {ways['source_on'][method][0]:.1f} %"

@@ -13,8 +13,9 @@
 # rows of a batch are tokens, and how places for LoRA are compared fairly.
 #
 # **You need** notebooks [01](01-adapt-a-model.ipynb) and
-# [04](04-derive-and-check-the-gradients.ipynb), and fifty minutes. The first four exercises take
-# an hour more, and the fifth, a harder one, another half.
+# [04](04-derive-and-check-the-gradients.ipynb), and sixty-five minutes; a good place for a break is
+# before "Where LoRA goes". The first four exercises take an hour more, and the fifth, a harder one,
+# another half.
 
 # %%
 import numpy as np
@@ -57,6 +58,8 @@ print("numbers:", tokens)
 print("together they are the sentence:", "".join(pieces) == sentence)
 
 # %% [markdown]
+# "LORD" is one piece and "Moses" is three. The blank belongs to the word after it.
+#
 # Each token then becomes a row of numbers. A table, the *embedding*, has a row for each of the
 # 512 pieces, and the number of a token says which row to take. A second table has a row for each
 # place in the text. The two rows are added, so that the model knows what stands where.
@@ -115,8 +118,8 @@ print("the same as the package's layer norm:", same(rows, block.norm1.forward(x)
 
 # %% [markdown]
 # q, k and v are three linear layers, with a matrix of 96 x 96 each. Their columns are cut into
-# four parts of 24: four *attention heads*, which do the same side by side, each with columns of its
-# own. We look at the last one.
+# four parts of 24: four *attention heads*, numbered 0 to 3, which do the same side by side, each
+# with columns of its own. We look at the last one, head 3.
 
 # %% exact
 attention = block.attention
@@ -200,10 +203,10 @@ FIGURES["attention-weights"].picture(
 )
 
 # %% [markdown]
-# Head 3 gathers words that were cut: `ake` takes most from ` sp`, and both `os` and `es` take most
-# from ` M`, where the word begins. Head 2 differs at `es`: it takes most from `os`, the piece just
-# before. Nobody told them to: training found it. Be careful with such pictures. They show from
-# where a row takes, on one sentence, and not what for.
+# In cut words, head 3 takes from the beginning: `ake` takes most from ` sp`, and both `os` and `es`
+# take most from ` M`. Head 2 differs at `es`: it takes most from `os`, the piece just before.
+# Nobody told them to: training found it. Be careful with such pictures. They show from where a row
+# takes, on one sentence, and not what for.
 #
 # > **Remember.** Queries and keys decide from where each token takes, and values are what it gets.
 # >
@@ -213,11 +216,12 @@ FIGURES["attention-weights"].picture(
 # ## A block, and the next piece
 #
 # What is left is quickly built. What the four attention heads bring is put side by side and goes
-# through one more matrix, **o**. The result is *added* to x. Then the *MLP* works on each row by
-# itself: a layer **fc1** that makes it four times as wide, a curve called GELU, and a layer **fc2**
-# back to the width. (Without the curve the two would be one matrix.) Its result is added too. So x
-# passes from block to block as one *residual stream*, to which each block adds: what the embedding
-# put there is still one of the summands at the end.
+# through one more matrix, **o**. The result is *added* to x. Then the *MLP* (multilayer perceptron:
+# two linear layers with a curve between them) works on each row by itself: **fc1** makes the row
+# four times as wide, the curve is called GELU, and **fc2** brings it back to the width. (Without
+# the curve, fc2 after fc1 is one matrix product, and the detour is wasted.) The result is added
+# too. So x passes from block to block as one *residual stream*, to which each block adds: what the
+# embedding put there is still one of the summands at the end.
 
 
 # %%
@@ -254,9 +258,9 @@ print("the same as the package's block:", same(through(x, block), block.forward(
 # `layer.forward(rows)` is `rows @ layer.W.T + layer.bias`, as above; we call it so that other
 # layers can stand there too.
 #
-# The model is four blocks in a row. At the end each row goes through a last layer norm, and is
-# multiplied with the row of each of the 512 pieces in the embedding. The 512 products are the
-# *logits*, the scores of the pieces, and their softmax is the probability of each to come next.
+# The model is four blocks in a row. At the end each row goes through a last layer norm. Its dot
+# product with each of the 512 rows of the embedding table (the same table as at the start) is a
+# number for each piece: the *logits*. Their softmax is the probability of each piece to come next.
 #
 # **Predict.** What will the model say after "And the LORD spake unto Moses,"?
 
@@ -340,10 +344,10 @@ for name in ("blocks.0.attention.q", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"):
 # No: A and B have r (out + in) numbers, so they grow with the sum of the sides and not with the
 # product.
 #
-# q and v do different things. In the next cell LoRA is put on one of them, in all blocks, or in the
-# last block alone. Each update is random, and a tenth as large as its W0, so that none is loud only
-# because its matrix is. We look at how much of the attention weights moves: the share of a row that
-# has gone from some tokens to others.
+# In the next cell LoRA is put on some of the layers, in all blocks, or in the last block alone.
+# Each update is random, and a tenth as large as its W0, so that none is loud only because its
+# matrix is. We look at how far the attention weights move: 5 % means that in a mean row, 5 % of its
+# weight has gone to other tokens.
 #
 # **Predict.** With LoRA on v alone, do the attention weights of the *first* block move? Those of
 # the *last*? And with LoRA on the v of the last block alone?
@@ -413,7 +417,7 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # everywhere = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear")
 # in_the_mlp = r".*\.mlp\.(gate|up|down)_proj"
 # mlp_alone = LoraConfig(r=8, lora_alpha=16, target_modules=in_the_mlp)
-# model = get_peft_model(base_model, config)
+# model = get_peft_model(hf_model, config)  # a model of the transformers library
 # print(model.targeted_module_names)  # look at it: a wrong name may match too little
 # ```
 #
@@ -428,14 +432,15 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # %% [markdown]
 # ## Back through the softmax
 #
-# To train A and B of q, a gradient has to come back from y to q. Three of the four steps are
-# products, as in notebook 04. The new one is the softmax. From the loss L we know `grad_P`, its
+# To train A and B of q, a gradient has to come back to them. From y back to q there are three
+# steps: y = P v, P = softmax(scores), scores = q k^T / sqrt(d). A fourth goes from q to A and B.
+# All but the softmax are products, as in notebook 04. From the loss L we know `grad_P`, its
 # gradient with respect to the attention weights, and want the one with respect to the scores.
 #
 # Let every score of row i change a little, by $\delta S_{ij}$, and write $\delta$ before anything
-# for the small change that follows. An attention weight is a quotient, so we look at its relative
-# change. The numerator changes by the change of its own score. The denominator changes by a mean of
-# the changes of the whole row, weighted by P:
+# for the small change that follows. An attention weight is a quotient. Relative to itself, the
+# numerator, the exponential of $S_{ij}$, changes by $\delta S_{ij}$. Relative to itself, the
+# denominator changes by the mean of the row's $\delta S$, weighted by P:
 #
 # $$
 # \frac{\delta P_{ij}}{P_{ij}} = \delta S_{ij} - \sum_l P_{il}\, \delta S_{il}
@@ -510,63 +515,15 @@ print("first row of grad_q:", np.unique(abs(grad_q[0]).round(12)))
 # `lora-on-q` asks you for it. ([Derivations](../docs/derivations.md) has all of this, and the layer
 # norm.)
 #
+# The way back used P, so the forward pass has to keep it: what is kept for the way back is called
+# the *activations*. Each head keeps an attention weight for each pair of tokens: these grow with T
+# squared, and all else that is kept grows with T. Notebook [12](12-count-what-it-costs.ipynb)
+# counts what training needs.
+#
 # > **Remember.** The attention weights of a row share a divisor, so the way back subtracts a row
 # > sum.
 # >
 # > 同一行的注意力权重共用一个分母，所以 softmax 的梯度要减去一个行和。
-
-# %% [markdown]
-# ## What T tokens cost
-#
-# A forward pass keeps arrays for the way back: the *activations*. We count them for one block that
-# stands behind others, from the shapes that you know by now.
-#
-# A linear layer needs its input for the gradient of its weight, and for that alone: the gradient
-# that it passes on is g W0, without x. So a frozen layer that is no target needs no input at all.
-# PyTorch drops it then. (This package does not, as the next cell shows:
-# [layers/linear.py](../lora_ref/layers/linear.py) keeps x all the same.) The other arrays are
-# needed so that a gradient gets through.
-#
-# **Predict.** With LoRA on q and v, which of the six matrices need no input? And which of the
-# arrays grows faster than the number of tokens?
-
-# %% exact
-r = 8
-through_it = {"two normed rows": 2 * width, "q, k and v": 3 * width, "input of GELU": 4 * width}
-inputs = {"q, k, v": width, "o": width, "fc1": width, "fc2": 4 * width}
-passed = sum(through_it.values())
-full = passed + sum(inputs.values())  # with LoRA on all six, there are the thin rows h beside it
-on_q_and_v = passed + inputs["q, k, v"] + 2 * r
-print("numbers for each token, in one block")
-print("   T   attention weights   the rest: all train   LoRA on q and v   saved in all")
-for length in (24, 48, 96, 384, 1536):
-    square = heads * length  # each token has an attention weight for each token, in each head
-    saved = 1 - (on_q_and_v + square) / (full + square)
-    print(f"{length:>4} {square:>19,} {full:>21,} {on_q_and_v:>17,} {saved:>14.0%}")
-print(f"the attention weights pass the rest of full fine-tuning at T = {full // heads}")
-
-_, kept = block.mlp["fc1"].forward(rows)
-print("fc1 of this package is frozen, and keeps its input all the same:", kept.x.shape)
-matrices, in_A_and_B = 12 * width**2, 2 * r * (width + width)
-print(f"gradients and Adam, one block: {3 * matrices:,} numbers; LoRA: {3 * in_A_and_B:,}")
-held = 32 * 32 * 32768**2 * 2 / 1e9
-print(f"32,768 tokens, 32 blocks of 32 heads: attention weights of {held:,.0f} GB, at 2 bytes each")
-
-# %% [markdown]
-# All else grows like T. The attention weights grow like T squared, and for long texts they are most
-# of it. (This model reads 96 tokens at most.) At 32,768 tokens nobody can hold them:
-# FlashAttention (Dao et al., 2022) computes them in tiles, keeps none, and computes them again on
-# the way back.
-#
-# LoRA on q and v saves the inputs of o, fc1 and fc2, where a library drops them. LoRA on all six
-# saves nothing here: A needs the row x, just as W0 would. What it always saves is the gradients
-# and the *optimiser states*, the two numbers that Adam keeps for each number that trains. Notebook
-# [12](12-count-what-it-costs.ipynb) counts the rest.
-#
-# > **Remember.** LoRA saves gradients and optimiser states; of the activations it saves at most
-# > those of layers that are no target.
-# >
-# > LoRA 省下的是梯度和优化器状态；至于激活值，它最多只省下非目标层的那一部分。
 
 # %% [markdown]
 # ## Choose the targets
@@ -616,23 +573,24 @@ for targets, r in choices.items():
     print(f"{' and '.join(targets):<11} r = {r:>2}: {count:,} numbers")
 
 # %% [markdown]
-# Fifteen steps each from three seeds, all with one learning rate and one scaling. After every third
-# step both losses are noted.
+# Twelve steps each from five seeds, all with one learning rate and one scaling. Before the first
+# step and after each, both losses are noted. A seed fixes the texts of each step for both places,
+# so we compare them *within* a seed. We call a difference decided if it has the same sign with
+# every seed. (Five coins all show the same side in one throw of 16, so this is a weak rule.)
 #
-# **Predict.** After fifteen steps, which knows the three stanzas better? And will the same one be
+# **Predict.** After twelve steps, which knows the three stanzas better? And will the same one be
 # better on the fourth?
 
 
 # %% depends on the seed, slow
-def curve(gpt, seed, steps=15, every=3, lr=0.01):
+def curve(gpt, seed, steps=12, lr=0.01):
     """Train what is trainable on the three stanzas; return rows of (three, fourth) losses."""
     rng, optimizer = np.random.default_rng(seed), AdamW(lr, weight_decay=0.0)
     windows = np.lib.stride_tricks.sliding_window_view(tokenizer.encode(stanzas), 33)
     state, losses = optimizer.init_state(gpt.trainable), []
-    for step in range(steps + 1):
-        if step % every == 0:
-            model = base.with_gpt(gpt)
-            losses.append((model.loss(stanzas), model.loss(fourth)))
+    for _ in range(steps + 1):
+        model = base.with_gpt(gpt)
+        losses.append((model.loss(stanzas), model.loss(fourth)))
         texts = windows[rng.integers(len(windows), size=4)]  # 32 tokens, and each one's next
         logits, cache = gpt.forward(texts[:, :-1])
         grad_logits = softmax_cross_entropy_backward(softmax_cross_entropy(logits, texts[:, 1:])[1])
@@ -641,25 +599,35 @@ def curve(gpt, seed, steps=15, every=3, lr=0.01):
     return np.array(losses)
 
 
-curves = {}
-for targets, r in choices.items():
-    for seed in (0, 1, 2):
+def verdict(differences):
+    """Return in a word whether all seeds agree; a minus means that the MLP has the lower loss."""
+    d = np.array(differences)
+    return "MLP" if (d < 0).all() else "attention" if (d > 0).all() else "undecided"
+
+
+places = {"attention": ("q", "v"), "MLP": ("fc1", "fc2")}
+seeds = (0, 1, 2, 3, 4)
+curves = {place: [] for place in places}
+for place, targets in places.items():
+    r = choices[targets]
+    for seed in seeds:
         start = with_lora(gpt, np.random.default_rng(seed), targets=targets, r=r, alpha=2 * r)
-        curves[targets, seed] = curve(start, seed)
-print("at the end          three stanzas   the fourth")
-print(f"{'untrained':<19} {base.loss(stanzas):>13.2f} {base.loss(fourth):>12.2f}")
-for (targets, seed), losses in curves.items():
-    name = f"{' and '.join(targets)}, seed {seed}"
-    print(f"{name:<19} {losses[-1, 0]:>13.2f} {losses[-1, 1]:>12.2f}")
+        curves[place].append(curve(start, seed))
+print(f"untrained: three stanzas {base.loss(stanzas):.2f}, the fourth {base.loss(fourth):.2f}")
+print("at the end    attention    MLP   difference by seed                    lower")
+for column, what in enumerate(("three stanzas", "the fourth")):
+    one, other = (np.array([losses[-1, column] for losses in curves[place]]) for place in places)
+    by_seed = " ".join(f"{value:+.2f}" for value in other - one)
+    means = f"{what:<13} {one.mean():>9.2f} {other.mean():>6.2f}"
+    print(f"{means}   {by_seed}   {verdict(other - one)}")
 
 # %% [markdown]
-# The MLP has learnt far more of the three stanzas, and with every seed it is the worse on the
-# fourth. Has it learnt these stanzas, and not verse? So it seems. But the two are not equally far:
-# at one rate and fifteen steps, the MLP is simply further along its curve. To tell the two apart,
-# compare them at an *equal training loss*: go along each curve until the loss on the three stanzas
-# has fallen to a level, and read the loss on the fourth there.
+# On the three stanzas the MLP is far ahead, with every seed. On the fourth nothing is decided. Has
+# the MLP learnt these stanzas, and not verse? Or is it only further along its curve, at this one
+# rate? To tell the two apart, compare them at an *equal training loss*: go along each curve until
+# the loss on the three stanzas has fallen to a level, and read the loss on the fourth there.
 #
-# **Predict.** At an equal loss on the three stanzas, is the MLP still worse on the fourth?
+# **Predict.** At an equal loss on the three stanzas, which of the two is better on the fourth?
 
 
 # %% depends on the seed
@@ -672,43 +640,40 @@ def read_at(losses, level):
     return start + (a - level) / (a - b) * (end - start)
 
 
-print("loss on the fourth stanza, where the loss on the three is")
-levels = (3.6, 3.4, 3.2)
-print(" " * 19 + "".join(f"{level:>8.1f}" for level in levels))
-for (targets, seed), losses in curves.items():
-    name = f"{' and '.join(targets)}, seed {seed}"
-    print(f"{name:<19}" + "".join(f"{read_at(losses, level):>8.2f}" for level in levels))
-for targets in choices:
-    ours = [losses for (those, _), losses in curves.items() if those == targets]
-    means = [np.mean([read_at(losses, level) for losses in ours]) for level in levels]
-    print(f"{' and '.join(targets) + ', mean':<19}" + "".join(f"{one:>8.2f}" for one in means))
+print("loss on the fourth, where the loss on the three is at a level")
+print("level         attention    MLP   difference by seed                    lower")
+for level in (3.8, 3.6, 3.4):
+    one, other = (np.array([read_at(losses, level) for losses in curves[p]]) for p in places)
+    by_seed = " ".join(f"{value:+.2f}" for value in other - one)
+    means = f"{level:<13} {one.mean():>9.2f} {other.mean():>6.2f}"
+    print(f"{means}   {by_seed}   {verdict(other - one)}")
 
 # %% [markdown]
-# No. At an equal training loss neither place is better throughout: the means differ by less than
-# the seeds of one place do. The first table showed how far the two had come, and not what they had
-# learnt on the way.
+# By this table nothing is decided. These seeds give no sign that the MLP's lead on the three
+# stanzas is anything but more training.
 #
-# Do not carry this further than it goes: one poem of some 400 tokens, one small model, one
-# learning rate, three seeds. (Two or three seeds cannot put q alone, v alone and both in an order:
-# try it, question 4 below.) The package's own [study on text](../docs/text-study.md) compares
-# attention with the MLP at an equal count, and with a learning rate of its own for each. On GPT-3,
-# at an equal number of trained numbers, q with v was better than q with k on one task and equal on
-# the other, and all four of attention at r = 2 were at least as good as q with v (Hu et al., 2021,
-# table 5).
+# To decide more, you would choose a rate and a stopping point for each place on one text, and judge
+# on another. And do not carry this further than it goes: one poem of some 400 tokens, one small
+# model. The package's own [study on text](../docs/text-study.md) compares attention with the MLP at
+# an equal count, and with a learning rate of its own for each. On GPT-3, at an equal number of
+# trained numbers, q with v was better than q with k on one task and equal on the other, and all
+# four of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table 5).
 #
-# > **Remember.** Compare targets at an equal count and an equal training loss, on text that was not
-# > trained on.
+# > **Remember.** Compare targets at an equal count, each with its own rate, on a text that neither
+# > training nor choosing has seen; an equal training loss shows whether a lead is only more
+# > training.
 # >
-# > 比较目标时，要让训练的参数个数和训练损失都相等，并用没有训练过的文字来评判。
+# > 比较目标：个数相等，学习率各自选定，用全新的文字评判；再看训练损失相等时，领先是否还在。
 
 # %% [markdown]
 # ## Exercises
 #
 # They ask for more than the cells above printed: a text of which only the end asks, many attention
-# heads at once, a temperature. The specifications of the gradients use a trick: they move one
-# entry by a tiny *imaginary* step. The imaginary part of the loss is then the derivative times the
-# step, and no difference costs digits. So they give you numbers to compare with, and no formula.
-# Each exercise has three hints, none of which is the answer:
+# heads at once, a temperature. The specifications of the gradients use a trick. For a tiny t, and
+# the imaginary unit i, `f(x + it)` is `f(x) + it f'(x)`. So the imaginary part divided by t is
+# `f'(x)`, and nothing is subtracted that could cost digits. You get the right numbers to compare
+# with, but the formula is yours to find. Each exercise has three hints, none of which is the
+# answer:
 
 # %% exact
 print(hint("causal-mask", 1))
@@ -792,10 +757,10 @@ check("layer-norm-backward", layer_norm_backward)
 #    product.
 # 2. The same number added to every key (a bias of k) adds one number to a whole row of scores.
 #    What is the gradient of the bias of k, and what would a check of relative errors say about it?
-# 3. In GPT-2 q, k and v are one matrix, `c_attn`, of 3 x 96 rows for a width of 96. LoRA of rank r
-#    on it has one A. What do q, k and v share then, and how many numbers train?
-# 4. Add `("q",): 20` and `("v",): 20` to `choices`. How many seeds would you need to say which of
-#    q, v and both is best on the fourth stanza, at an equal training loss?
+# 3. In GPT-2 q, k and v are one matrix, `c_attn`. At our width it would have 3 x 96 outputs. LoRA
+#    of rank r on it has one A. What do q, k and v share then, and how many numbers train?
+# 4. Put `("q",): 20` and `("v",): 20` into `choices` and compare them in `places`. How many seeds
+#    would you need to say which is better on the fourth stanza, at an equal training loss?
 # 5. Find a learning rate at which q and v get lower on the fourth stanza than here. You have now
 #    chosen by looking at it; what would you need for an honest number?
 
@@ -809,16 +774,14 @@ check("layer-norm-backward", layer_norm_backward)
 # - Long texts cost activations, and a smaller r does not help. Shorter texts, smaller batches and
 #   recomputing (gradient checkpointing) do.
 # - A causal mask that lets each token see the next one makes the loss *better*: the model sees what
-#   it has to predict. (Off by one in the other direction, the loss is worse.) Test that a changed
-#   last token changes no earlier row.
+#   it has to predict. Test that a changed last token changes no earlier row.
 
 # %% [markdown]
 # ## Further reading
 #
 # - A. Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762. A. Radford et al.,
 #   "Language Models are Unsupervised Multitask Learners", 2019 (GPT-2, which our model follows).
-# - J. Ba, J. Kiros, G. Hinton, "Layer Normalization", 2016, arXiv 1607.06450. T. Dao et al.,
-#   "FlashAttention", 2022, arXiv 2205.14135.
+# - J. Ba, J. Kiros, G. Hinton, "Layer Normalization", 2016, arXiv 1607.06450.
 # - E. Hu et al., "LoRA", 2021, arXiv 2106.09685, section 7.1 on the targets.
 # - [Derivations](../docs/derivations.md): "Softmax", "Layer norm", "Attention".
 # - Next: [09 · Compare the ways to adapt](09-compare-the-ways-to-adapt.ipynb).

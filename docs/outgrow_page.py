@@ -29,8 +29,8 @@ TEXT = """# When you outgrow NumPy
 Written by `python docs/outgrow_page.py`, which `make interop` runs; the outputs are real. Here they
 come from PEFT {peft} and PyTorch {torch}.
 
-This package is for reading and for checking. A model of a billion parameters wants a graphics card,
-or several machines. Then your adapter goes on in PEFT, and nothing has to be converted: adapters are
+This package is for reading and for checking. A model of a billion parameters wants a graphics
+card, or several machines. Then your adapter goes on in PEFT, and nothing has to be converted: it is
 stored in PEFT's layout from the start ([checkpoint/peft.py](../lora_ref/checkpoint/peft.py)). This
 page takes one there, trains it on, and brings it back.
 

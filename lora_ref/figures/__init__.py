@@ -18,6 +18,7 @@ from lora_ref.figures.training import (
     first_steps,
     kept_by_rank,
     learning_order,
+    loss_by_rate,
     losses_by_rank,
     start_up,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "first_steps",
     "kept_by_rank",
     "learning_order",
+    "loss_by_rate",
     "losses_by_rank",
     "memories",
     "save",

@@ -138,10 +138,10 @@ def _kept() -> Numbers:
     out_features, in_features, n, alpha, seeds = 64, 256, 128, 16.0, range(5)
     optimizer = AdamW(1e-4, weight_decay=0)
     rules = {"alpha alone": 0.0, "alpha / sqrt(r)": 0.5, "alpha / r": 1.0}
-    found = {}
+    found, ranks = {}, (4, 8, 16, 32, 64)
     for name, power in rules.items():
-        fall, size = {}, {}
-        for r in (4, 8, 16, 32, 64):
+        fall, size = [], []
+        for r in ranks:
             falls, sizes = [], []
             for seed in seeds:
                 rng = np.random.default_rng(seed)
@@ -155,9 +155,10 @@ def _kept() -> Numbers:
                 update = layer.with_params(moved).delta_w
                 falls.append(-np.sum(g * (x @ update.T)))
                 sizes.append(np.linalg.norm(update))
-            fall[r], size[r] = float(np.mean(falls)), float(np.mean(sizes))
+            fall.append(float(np.mean(falls)))
+            size.append(float(np.mean(sizes)))
         found[name] = training.FirstStep(fall, size)
-    return {"first": found, "optimizer": "Adam"}
+    return {"ranks": ranks, "first": found, "optimizer": "Adam"}
 
 
 @cache
@@ -301,7 +302,15 @@ def _text_runs() -> Numbers:
 
 @cache
 def _rates() -> Numbers:
-    return {"rates": text_findings.committed()["rates"]}
+    tried = text_findings.committed()["rates"]
+    named = {"lora-8": "LoRA, r = 8", "maps": "the same maps whole", "full": "everything"}
+    return {
+        "curves": {
+            name: {float(lr): loss for lr, loss in tried[method].items()}
+            for method, name in named.items()
+        },
+        "ylabel": "validation loss (nats a token)",
+    }
 
 
 @cache
@@ -414,7 +423,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "learned-and-forgotten": Entry(
             "Learned and forgotten, by strength", text_study.learned_and_forgotten, _text_runs
         ),
-        "learning-rates": Entry("Which learning rate", text_study.rates, _rates),
+        "learning-rates": Entry("Which learning rate", training.loss_by_rate, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
         "transformer-block": Entry(
             "One block of a transformer, and where LoRA is",

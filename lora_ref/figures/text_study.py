@@ -1,6 +1,6 @@
 """Pictures of the study on text: strength, learning rate, rank, and intruder directions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -132,33 +132,6 @@ def learned_and_forgotten(records: Sequence[Record], *, theme: str = "light") ->
         "Loss on the new text, and on old text, while the strength of an update is turned from 0 "
         f"to 1.5; a ring is strength 1. {'; '.join(said)}.",
         theme,
-    )
-
-
-def rates(rates: Mapping[str, Mapping[str, float]], *, theme: str = "light") -> Picture:
-    """Draw the validation loss against the learning rate, for LoRA and for whole matrices."""
-    with style(theme) as ink:
-        figure = blank()
-        (axes,) = panels(figure, 1, 1)
-        said = []
-        for method, name, colour, marks in (
-            ("lora-8", "LoRA, r = 8", ink.blue, "-o"),
-            ("maps", "the same maps whole", ink.vermillion, "--s"),
-            ("full", "everything", ink.green, "-.^"),
-        ):
-            tried = {float(lr): loss for lr, loss in rates[method].items()}
-            axes.semilogx(tried.keys(), tried.values(), marks, color=colour, label=name)
-            best = min(tried, key=tried.__getitem__)
-            axes.plot(best, tried[best], marks[-1], color=colour, ms=14, mfc="none", mew=2)
-            said.append(f"{name} {best:g} with {tried[best]:.2f}")
-        axes.set(xlabel="learning rate", ylabel="validation loss (nats a token)")
-        least = min(loss for tried in rates.values() for loss in tried.values())
-        axes.set_ylim(
-            least - 0.05, least + 0.6
-        )  # where training goes astray, the loss leaves the top
-        legend_above(figure, ncols=3)
-    return Picture(
-        figure, f"Validation loss by learning rate. The best are: {'; '.join(said)}.", theme
     )
 
 

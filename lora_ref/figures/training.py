@@ -302,28 +302,92 @@ def _times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
+def loss_by_rate(
+    curves: Mapping[str, Mapping[float, float]],
+    *,
+    title: str = "",
+    ylabel: str = "loss",
+    kept: float | None = None,
+    shown: float = 0.6,
+    theme: str = "light",
+) -> Picture:
+    """Draw the loss after training against the learning rate, and mark the best rate of each curve.
+
+    `curves` holds by name one to four mappings from rates to losses; a loss that is no finite
+    number is left out. The panel ends `shown` above the least loss. `kept` is a rate of all curves
+    whose losses the alt text states.
+    """
+    if not 1 <= len(curves) <= 4:
+        raise LoraRefError(f"curves in figures.loss_by_rate are {len(curves)}, expected 1 to 4")
+    finite = {
+        name: {rate: loss for rate, loss in sorted(tried.items()) if np.isfinite(loss)}
+        for name, tried in curves.items()
+    }
+    for name, tried in finite.items():
+        if not tried or min(tried) <= 0:
+            raise LoraRefError(
+                f"{name!r} in figures.loss_by_rate has no finite loss, or a rate not above 0"
+            )
+    said, at_kept = [], []
+    with style(theme) as ink:
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+        looks = ((ink.blue, "-o"), (ink.vermillion, "--s"), (ink.green, "-.^"), (ink.purple, ":D"))
+        for (name, tried), (colour, marks) in zip(finite.items(), looks, strict=False):
+            axes.semilogx(tried.keys(), tried.values(), marks, color=colour, label=name)
+            best = min(tried, key=tried.__getitem__)
+            axes.plot(best, tried[best], marks[-1], color=colour, ms=14, mfc="none", mew=2)
+            said.append(f"{name} {best:.3g} with {tried[best]:.2f}")
+            if kept in tried:
+                at_kept.append(f"{name} has {tried[kept]:.2f}")
+        if kept is not None:
+            axes.axvline(kept, color=ink.grey, lw=1.4, ls=":")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set(title=title, xlabel="learning rate", ylabel=ylabel)
+        least = min(min(tried.values()) for tried in finite.values())
+        axes.set_ylim(least - shown / 12, least + shown)  # where training goes astray, it leaves
+        legend_above(figure, ncols=len(curves) if len(curves) < 4 else 2)
+    what = ylabel.partition(" (")[0].capitalize()
+    ending = f" At the rate {kept:.3g} {listed(at_kept)}." if kept is not None and at_kept else ""
+    return Picture(
+        figure, f"{what} by learning rate. The best are: {'; '.join(said)}.{ending}", theme
+    )
+
+
 class FirstStep(NamedTuple):
     """What a first step from B = 0 does, for each rank."""
 
-    fall: Mapping[int, float]  # of the loss
-    size: Mapping[int, float]  # of the update
+    fall: Sequence[float]  # of the loss
+    size: Sequence[float]  # of the update
 
 
 def kept_by_rank(
-    first: Mapping[str, FirstStep], *, optimizer: str = "Adam", theme: str = "light"
+    ranks: Sequence[int],
+    first: Mapping[str, FirstStep],
+    *,
+    optimizer: str = "Adam",
+    theme: str = "light",
 ) -> Picture:
-    """Draw what a first step does as the rank grows, relative to the smallest rank.
+    """Draw what a first step does as the rank grows, relative to the first of two or more ranks.
 
-    `first` holds by name one to three rules for the scaling; each has the same ranks, two or more.
+    `first` holds by name one to three rules for the scaling, each measured at these ranks.
     """
+    if len(ranks) < 2 or min(ranks) < 1:
+        raise LoraRefError(
+            f"ranks in figures.kept_by_rank are {list(ranks)}, expected two or more, all above 0"
+        )
     if not 1 <= len(first) <= 3:
         raise LoraRefError(f"first in figures.kept_by_rank has {len(first)} rules, expected 1 to 3")
     for name, measured in first.items():
         for values in measured:
-            if len(values) < 2 or not min(values.values()) > 0 or min(values) < 1:
+            if len(values) != len(ranks) or not min(values) > 0:
                 raise LoraRefError(
-                    f"{name!r} in figures.kept_by_rank has fewer than two ranks, a rank below 1, "
-                    "or a value that is not above 0"
+                    f"{name!r} in figures.kept_by_rank has {len(values)} values at {len(ranks)} "
+                    "ranks, or one that is not above 0"
                 )
     said = []
     with style(theme) as ink:
@@ -337,8 +401,7 @@ def kept_by_rank(
             growth = []
             for (name, measured), (colour, line) in zip(first.items(), looks, strict=False):
                 values = getattr(measured, part)
-                ranks = sorted(values)
-                shown = [values[r] / values[ranks[0]] for r in ranks]
+                shown = [value / values[0] for value in values]
                 axes.plot(ranks, shown, line, color=colour, label=name)
                 growth.append(f"{shown[-1]:.2g} times as large under {name}")
             axes.set_xscale("log", base=2)

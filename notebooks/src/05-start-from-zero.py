@@ -2,17 +2,16 @@
 # # 05 · Start from zero
 #
 # A pretrained model has cost somebody a lot. An update that you add to it should first of all leave
-# it as it is, and then be able to learn. How A and B start decides both, and in half of the
-# possible ways one of the two fails.
+# it as it is, and then be able to learn. How A and B start decides both.
 #
-# **You will** start a layer in four ways, watch which factor moves first, and trap a training by
-# giving A equal rows.
+# **You will** start a layer in four ways, watch which factor moves first, and train from an A whose
+# rows are equal.
 #
-# **You will learn** why B is zero and A is not, why A is random, what alpha does at the start and
-# what it does not, and how wide to draw A.
+# **You will learn** why LoRA begins with one factor at zero, what the other one has to be like,
+# what alpha does at the start, and how wide to draw A.
 #
-# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), and
-# twenty-five minutes.
+# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), and thirty
+# minutes.
 
 # %%
 import numpy as np
@@ -26,20 +25,20 @@ from lora_ref.lowrank import best_update
 # %% [markdown]
 # ## What moves first
 #
-# A frozen weight W0 has 16 inputs and 12 outputs. For 64 rows x we know the outputs that we would
-# like to have. Another weight has made them, W0 plus a shift of rank 2, and a little noise was
-# added. The loss L is half the squared distance from these targets, in the mean over rows. G is its
-# gradient with respect to the whole weight. Both stay the same in this notebook and in the next.
+# A frozen weight W0 has 16 inputs and 12 outputs. We have 64 inputs, the rows of x, and a target
+# for each: the output of W0 plus a shift of rank 2, plus a little noise. The loss L is half the
+# squared distance to the target, averaged over the rows. G is its gradient with respect to the
+# whole weight. L and G mean the same in the next notebook.
 
 # %%
 in_features, out_features, n, shift_rank, noise = 16, 12, 64, 2, 0.1
 
 
-def draw_task(seed):
+def draw_task(seed, size=1.0):
     draws = np.random.default_rng(seed)
     W0 = draws.standard_normal((out_features, in_features)) / 4
     shift = draws.standard_normal((out_features, shift_rank)) / 4
-    shift = shift @ draws.standard_normal((shift_rank, in_features))
+    shift = size * shift @ draws.standard_normal((shift_rank, in_features))
     x = draws.standard_normal((n, in_features))
     target = x @ (W0 + shift).T + noise * draws.standard_normal((n, out_features))
     return W0, x, target
@@ -71,14 +70,16 @@ r, alpha, lr = 4, 8, 0.02
 bound = in_features**-0.5
 A_drawn = np.random.default_rng(1).uniform(-bound, bound, (r, in_features))
 A, B, s = A_drawn, np.zeros((out_features, r)), alpha / r
+grads_of_A = []
 for step in range(4):
     loss, G = loss_and_G(s * B @ A, task)
     grad_A, grad_B = s * B.T @ G, s * G @ A.T
+    grads_of_A.append(grad_A)
     sizes = [np.linalg.norm(M) for M in (grad_A, grad_B, s * B @ A)]
     print("step {}: grad_A {:.3f}, grad_B {:.3f}, update {:.3f}".format(step, *sizes))
     A, B = A - lr * grad_A, B - lr * grad_B
 yours = s * B @ A
-print("grad_A of step 0 is exactly zero:", not np.any(s * np.zeros_like(B).T @ G))
+print("grad_A of step 0 is exactly zero:", not grads_of_A[0].any())
 
 # %% [markdown]
 # Each gradient contains the other factor. B is zero, so the gradient of A is zero, whatever G may
@@ -104,9 +105,11 @@ print("after four steps the same as yours:", np.allclose(layer.delta_w, yours))
 # ## Four ways to begin
 #
 # Each factor can be zero or random, which makes four starts. We ask two things of each. Does the
-# model begin as it was? And can it learn?
+# model begin as it was? And can it learn? A pretrained weight is nearly right for its new task, so
+# here the shift is a tenth of the one above.
 #
-# **Predict.** Which of the four starts pass both tests?
+# **Predict.** Which of the four starts pass both tests? What does a start cost that fails the
+# first: the first steps, or the end as well?
 
 
 # %% depends on the seed
@@ -121,27 +124,31 @@ def descend(A, B, s, task, lr, steps):
 
 draws = np.random.default_rng(2)
 B_drawn = draws.uniform(-bound, bound, (out_features, r))
-y = x @ W0.T
-print("start         y changes by   loss before   after 200 steps")
+near, y = draw_task(seed=0, size=0.1), x @ W0.T
+untouched, _ = loss_and_G(0 * W0, near)
+print("start         y changes by   loss before   after 10   after 200   steps worse than W0")
 for name, a, b in (("B = 0", 1, 0), ("A = 0", 0, 1), ("both zero", 0, 0), ("both random", 1, 1)):
     A, B = a * A_drawn, b * B_drawn
     changed = np.linalg.norm(s * x @ A.T @ B.T) / np.linalg.norm(y)
-    _, _, losses = descend(A, B, s, task, lr, steps=201)
-    print(f"{name:<13} {changed:>11.1%} {losses[0]:>13.4f} {losses[-1]:>17.4f}")
+    _, _, losses = descend(A, B, s, near, lr, steps=201)
+    worse = sum(loss > untouched for loss in losses)
+    before, soon, late = losses[0], losses[min(10, len(losses) - 1)], losses[-1]
+    print(f"{name:<13} {changed:>12.1%} {before:>13.4f} {soon:>10.4f} {late:>11.4f} {worse:>12}")
 
 # %% [markdown]
 # Two starts pass: one factor zero, and the other one random. Two zeros are a trap. Each gradient
 # contains the other factor, so both gradients are zero, in this step and in every later one. Two
 # random factors can learn, but they change y before anything has been learnt.
 #
-# On this task the disturbed start ends as well as the others. A pretrained model has more to lose
-# than a random W0, though how much a small disturbance harms is a question for measurements; Li et
-# al. (2025) study such starts.
+# The disturbance costs the first steps: for a while the model is worse than the one that you were
+# given. It does not cost the end here. Li et al. (2025) find this of language models as well, and
+# that two random factors of a suitable size make a learning rate that is too small less harmful.
 #
-# Look closely at the first three steps. The grey line is the size of the update.
+# Now the first three steps from a start at which something moves, on the larger shift. The grey
+# line is the size of the update.
 
 # %% to 1e-6
-starts = {"B = 0, A random": (1, 0), "both random": (1, 1), "both zero": (0, 0)}
+starts = {"B = 0, A random": (1, 0), "A = 0, B random": (0, 1), "both random": (1, 1)}
 norms = {}
 for name, (a, b) in starts.items():
     layer = LoRALinear(W0, a * A_drawn, b * B_drawn, alpha)
@@ -179,7 +186,7 @@ for alpha_now in (1, 16, 256):
     grad_B = s_now * G @ A_drawn.T
     update = s_now * (-small * grad_B) @ A_drawn
     sizes = [np.linalg.norm(M) for M in (at_zero, at_random, grad_B, update)]
-    print("{:>5} {:>7g} {:>13.1f} {:>16.2f} {:>21.3g}".format(alpha_now, *sizes))
+    print("{:>5} {:>7g} {:>13.3f} {:>16.4f} {:>21.3e}".format(alpha_now, *sizes))
 
 # %% [markdown]
 # At B = 0 the change is not small but exactly 0, for every alpha. There is nothing to guard. With
@@ -194,17 +201,16 @@ for alpha_now in (1, 16, 256):
 # s B A = -\eta s^2 G A^\top A
 # $$
 #
-# Notebook 06 takes this formula apart.
+# In notebook 06 the s² returns: with gradient descent alpha counts twice.
 #
 # > **Remember.** alpha does not change the model at B = 0; it sets how far the first step goes.
 # >
 # > 当 B 为零时，alpha 不改变模型，只决定第一步走多远。
 
 # %% [markdown]
-# ## Equal rows stay equal
+# ## Does A have to be random?
 #
-# A is not zero, good. But does it have to be random? Let all rows of A be the same random row, with
-# r = 2.
+# A is not zero, good. But why random? Let all rows of A be the same random row, with r = 2.
 #
 # **Predict.** The shift has rank 2, and so may the update. What rank does the update have after 200
 # steps, if the rows of A begin equal? And if they differ by a millionth?
@@ -239,33 +245,29 @@ descent(curves, floors, title="Equal rows of A are a trap; a millionth is a way 
 
 # %% [markdown]
 # Equal rows find the best update of rank 1 and stop there. The dashed curve stops at the same place
-# for a while, and then leaves. A millionth was enough: the difference between the rows grows from
-# step to step. So the plateau is a saddle, flat with a way down, and not a minimum.
+# for a while, and then leaves. So the plateau is a saddle, flat with a way down, and not a minimum.
+# A millionth was enough, because the difference between the two rows a1 and a2 grows, which the
+# first lines below show.
 #
 # Is that an accident of this draw? Train the same three A on five other tasks. Each final loss is
 # divided by the least that rank 1 allows (equal rows) or rank 2 (the others).
 
 # %% depends on the seed
-ends, left = {name: [] for name in curves}, []
-for seed in (1, 2, 3, 4, 5):
-    other = draw_task(seed)
-    least = []
-    for rank in (1, pair):
+for step in (0, 40, 50, 60):
+    A, _, _ = descend(nearly, np.zeros((out_features, pair)), 2.0, task, 0.03, step)
+    print(f"nearly equal, step {step:>2}: the norm of a1 - a2 is {np.linalg.norm(A[0] - A[1]):.2g}")
+for name, A, rank in zip(curves, (equal, nearly, rows), (1, pair, pair), strict=True):
+    found = []
+    for other in map(draw_task, (1, 2, 3, 4, 5)):
         best_A, best_B = best_update(other[1], other[2], other[0], rank)
-        least.append(loss_and_G(best_B @ best_A, other)[0])
-    for name, A, floor in zip(curves, (equal, nearly, rows), (0, 1, 1), strict=True):
+        least, _ = loss_and_G(best_B @ best_A, other)
         *_, losses = descend(A, np.zeros((out_features, pair)), 2.0, other, 0.02, 2 * steps)
-        ends[name].append(losses[-1] / least[floor])
-        if name == "nearly equal":
-            left.append(sum(loss > least[0] for loss in losses))
-for name, found in ends.items():
+        found.append(losses[-1] / least)
     print(f"{name:<12}  {min(found):.3f} to {max(found):.3f} times the least loss")
-print(f"nearly equal rows get below the least loss of rank 1 at step {min(left)} to {max(left)}")
 
 # %% [markdown]
-# In exact arithmetic equal rows stay equal for ever. In floats a rounding may in time be the first
-# difference. A random A does not have to wait for it: this is what the randomness is for. It breaks
-# a symmetry.
+# In exact arithmetic equal rows stay equal for ever. The rows of a random A differ from the
+# beginning: this is what the randomness is for. It breaks a symmetry.
 #
 # > **Remember.** Equal rows of A stay equal and give an update of rank 1; a random A breaks this
 # > symmetry.
@@ -275,10 +277,10 @@ print(f"nearly equal rows get below the least loss of rank 1 at step {min(left)}
 # %% [markdown]
 # ## How wide to draw A
 #
-# A textbook may say "A from N(0, 0.02²)". LoRA's paper says Gaussian and names no width. Its
-# library and PEFT draw uniformly between plus and minus 1/sqrt(in_features), a rule named after
-# Kaiming He. A uniform draw between -b and b has the standard deviation b/sqrt(3), so theirs is
-# 1/sqrt(3 in_features).
+# Many write-ups draw A from N(0, 0.02²). LoRA's paper says Gaussian and names no width. Its library
+# and PEFT draw uniformly between plus and minus 1/sqrt(in_features), and call that Kaiming's rule.
+# A uniform draw between -b and b has the standard deviation b/sqrt(3), so theirs is 1/sqrt(3
+# in_features).
 #
 # **Predict.** The rows x have entries of size 1. A has a fixed width of 0.02, or follows Kaiming's
 # rule. How does the size of h = x Aᵀ change when the layer becomes 16 times as wide?
@@ -298,8 +300,10 @@ for width in (256, 1024, 4096):
 print(f"the two widths agree where in_features is 1 / (3 std^2) = {1 / (3 * std**2):.0f}")
 
 # %% [markdown]
-# With a fixed width, h grows as the root of the number of inputs. Kaiming's rule keeps it at
-# 1/sqrt(3) in every layer. In a layer of some 800 inputs nobody would notice the difference.
+# With a fixed width, h grows as the root of the number of inputs. PEFT's rule keeps it at 1/sqrt(3)
+# in every layer. In a layer of some 800 inputs nobody would notice the difference. (He et al.
+# derive the standard deviation sqrt(2/in_features), for layers with a ReLU. PyTorch's
+# `kaiming_uniform_` with `a=sqrt(5)`, which PEFT calls, gives one that is smaller by sqrt(6).)
 #
 # Does the width matter, if training moves A anyway? It does, because A sets the size of the first
 # gradient of B. Notebook 06 shows with which learning rates another width can be made up for.
@@ -347,17 +351,18 @@ check("start", start)
 #    `descend`.
 # 2. A colleague starts with both factors random, and takes s B A out of W0 before the training, so
 #    that y is unchanged. What is gained and what is lost, compared with B = 0?
-# 3. At B = 0 the gradient of A is zero. Would you see a wrong formula for it there, in the gradient
-#    check of notebook 04?
 
 # %% [markdown]
 # ## In practice
 #
-# - Before training, compare the output of the adapted model with that of the base, in evaluation
-#   mode. They must be equal. Where they are not, B is not zero, or the base was rounded on loading.
-# - Check gradients away from B = 0. There a wrong gradient of A is zero as well.
-# - If B has not moved after one step, it is not in the optimiser or gets no gradient. If A has not
-#   moved after two, the same holds for A.
+# - Before training, and with dropout off, compare the output of the adapted model with that of the
+#   base. They must be equal. Where they are not, B is not zero, or the frozen weights are not those
+#   of the base: somebody loaded them in fewer bits, say.
+# - Do not check gradients at B = 0 only. At B = 0 the right gradient of A is zero, and a wrong
+#   formula such as -s Bᵀ G gives zero too. Take a random B.
+# - If B has not moved after the first step with a learning rate above 0 (a warm-up often starts at
+#   0), it is not in the optimiser or gets no gradient. If A has not moved after the second such
+#   step, the same holds for A.
 # - An A that is stored as `(in_features, r)` and drawn by PyTorch's Kaiming rule gets another
 #   width: the rule takes the second axis, here r, for the number of inputs.
 # - PiSSA (Meng et al., 2024) starts with neither factor at zero. It moves the r largest singular

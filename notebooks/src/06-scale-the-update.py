@@ -1,26 +1,25 @@
 # %% [markdown]
 # # 06 · Scale the update
 #
-# You raise the rank of a LoRA that trains well, and suddenly it learns too slowly. Or you copy
+# You raise the rank of a LoRA that trains well. Does your learning rate still fit? Or you copy
 # somebody's learning rate together with another alpha, and it diverges. Four numbers set how far an
 # update moves: alpha, r and the learning rates of A and B. They are not four separate knobs.
 #
 # **You will** change the rank under three scalings and measure what stays the same, exchange one
-# number for another one without changing a single bit of a training, and look for the best learning
-# rate of LoRA beside that of full training.
+# number for another one without changing a single bit of a training run, and look for the best
+# learning rate of LoRA beside that of full training.
 #
 # **You will learn** what alpha/r and alpha/sqrt(r) keep, in which sense alpha is a learning rate,
-# what LoRA+ changes, and why no single factor leads from the learning rate of full training to that
-# of LoRA.
+# what LoRA+ changes, and how the best learning rates of LoRA and of full training compare.
 #
-# **You need** notebook [05](05-start-from-zero.ipynb), and thirty minutes. You need not know Adam:
-# it is written down below.
+# **You need** notebook [05](05-start-from-zero.ipynb), and an hour; the end of the second section
+# is a good place for a break. You need not know Adam: it is written down below.
 
 # %%
 import numpy as np
 
 from lora_ref.exercises import check, show
-from lora_ref.figures import FirstStep, kept_by_rank
+from lora_ref.figures import FirstStep, kept_by_rank, loss_by_rate
 from lora_ref.layers import LoRALinear
 from lora_ref.training import AdamW, Loss, Network, train
 
@@ -28,8 +27,7 @@ from lora_ref.training import AdamW, Loss, Network, train
 # ## The same alpha at another rank
 #
 # The task is that of notebook 05 with a wider layer: rows x, and targets that W0 plus a shift of
-# rank 4 has made, with a little noise. The loss is again half the squared distance in the mean over
-# rows, and G its gradient for the whole weight.
+# rank 4 has made, with a little noise. L and G are what they were.
 
 # %%
 in_features, out_features, n, shift_rank, noise = 96, 32, 64, 4, 0.1
@@ -57,13 +55,15 @@ def draw_start(r, seed):
 
 
 # %% [markdown]
-# From B = 0 a first step moves B alone, against its gradient s G Aᵀ. **Adam** divides every entry
-# of a gradient by its own running size. In the first step that leaves the sign: every entry of B
-# moves by exactly the learning rate.
+# From B = 0 a first step moves B alone, against its gradient s G Aᵀ. **Adam** keeps, for every
+# entry, a running mean of the gradient and one of its square, and steps by the first over the root
+# of the second. At the first step both hold one gradient g, so the step is g/|g|, its sign: every
+# entry of B moves by exactly the learning rate.
 #
 # Let the rank grow with the same alpha. Either alpha is not divided at all, or by sqrt(r) as in
-# rsLoRA (Kalajdzievski, 2023), or by r as in LoRA. We measure how far the loss falls (to first
-# order, so -⟨G, update⟩), and how large the update is, in the mean over twenty tasks.
+# rsLoRA (Kalajdzievski, 2023), or by r as in LoRA. We measure how large the update is, and how far
+# it lowers the loss to first order: multiply G and the update entry by entry, add up, and change
+# the sign. Both are averaged over twenty tasks.
 #
 # **Predict.** Under alpha/r, does Adam's first step at r = 32 lower the loss less far than at
 # r = 2, just as far, or further? And is its update as large?
@@ -96,38 +96,43 @@ for name, found in adam_first.items():
     print(f"{name:<16}", *(f"{v:7.2f}" for v in fall), "  ", *(f"{v:7.2f}" for v in size))
 
 # %% to 1e-6
-kept_by_rank(
-    {
-        name: FirstStep(*(dict(zip(ranks, column, strict=True)) for column in found.T[1:]))
-        for name, found in adam_first.items()
-    }
-)
+kept_by_rank(ranks, {name: FirstStep(*found.T[1:]) for name, found in adam_first.items()})
 
 # %% [markdown]
 # Under alpha/r the fall of the loss stays. Under alpha/sqrt(r) the size of the update stays. Why
-# are these two different things? B A is a sum of r terms, and each of them goes a little down the
-# loss. Their falls add up: r times as many terms give r times the fall. Their sizes do not. As long
-# as r is far below the width, the r rows of A point in nearly perpendicular directions, and the
-# length of a sum of r perpendicular arrows grows as sqrt(r).
+# are these two different things? B A is a sum of r terms. Row k of A is A_k, and with the learning
+# rate η term k of the update is
 #
-# So neither divisor is *the* right one. Each keeps something. Now the same for gradient descent,
-# where the step of B is the gradient itself.
+# $$
+# -s \, \eta \, \mathrm{sign}(G A_k^\top) \, A_k, \quad
+# \text{which lowers the loss, to first order, by} \quad s \, \eta \sum |G A_k^\top|
+# $$
 #
-# **Predict.** The gradient of B contains the scaling, and so does the update. Which divisor keeps
-# the norm of the gradient, which the fall of the loss, and which the size?
+# A sum of absolute values is never below 0, so every term goes down the loss, and the falls add up.
+# The sizes do not. As long as r is far below the width, the r rows of A point in nearly
+# perpendicular directions, and the length of a sum of r perpendicular arrows grows as sqrt(r).
+#
+# So neither divisor is *the* right one. Now gradient descent, where the step of B is the gradient
+# itself.
+#
+# **Predict.** The gradient of B contains the scaling, and so does the update. Which of the three
+# divisors keeps the norm of the gradient, and which the fall of the loss? Does one of them keep the
+# size, or would you need a fourth?
 
 # %% depends on the seed
 print(f"r = {ranks}: times what it is at the first of them")
 print("descent            norm of grad_B      fall of the loss    size of the update")
-for name, power in rules.items():
+for name, power in {**rules, "alpha / r^(1/4)": 1 / 4}.items():
     found = np.array(over_ranks(power, lambda grad: grad))
     columns = (" ".join(f"{v:5.2f}" for v in column) for column in (found / found[0]).T)
     print(f"{name:<16}  ", "   ".join(columns))
 
 # %% [markdown]
 # alpha/sqrt(r) keeps the gradient. It also keeps the fall, which is the learning rate times the
-# square of the gradient. It does not keep the size, and alpha/r keeps none of the three. You may
-# read that alpha/r balances the size of the gradient. It is alpha/sqrt(r) that does.
+# squared norm of the gradient. alpha/r keeps none of the three: you may read that it balances the
+# size of the gradient, and it is alpha/sqrt(r) that does. None of the three keeps the size. The
+# update is -η s² G AᵀA, and with a fixed s it grows roughly as sqrt(r). So s would have to fall as
+# 1/r^(1/4).
 #
 # > **Remember.** With Adam, alpha/r keeps how far the first step lowers the loss, and alpha/sqrt(r)
 # > keeps how large the update is.
@@ -137,8 +142,9 @@ for name, power in rules.items():
 # %% [markdown]
 # ## After the first step
 #
-# A first step is not a training. Here is all of it: Adam, gradient descent, and a loop. Leave
-# `eps`, `decay` and `max_norm` aside for now.
+# A first step is not a whole training run. `learn` is one: it begins with A and B, gives each its
+# own learning rate, and returns the update s B A at the end. Its `rule` is `adam` or `descent`;
+# `memory` holds Adam's two running means. The next section needs the last three arguments.
 
 
 # %%
@@ -179,7 +185,7 @@ update = learn(task, A, B, alpha / len(A), lr, lr, adam, steps=20)
 W0, x, target = task
 half = Loss(
     lambda y, target: (np.sum((y - target) ** 2) / (2 * len(y)), (y - target) / len(y)),
-    lambda grad_y: grad_y,
+    lambda grad_y: grad_y,  # the backward pass: the line above has the gradient already
 )
 network, _ = train(
     Network({"layer": LoRALinear(W0, A, B, alpha)}), x, target, loss=half, steps=20, batch=len(x),
@@ -188,43 +194,57 @@ network, _ = train(
 print("the same as the package's:", np.allclose(update, network["layer"].delta_w))
 
 # %% [markdown]
-# Now train for thirty steps, at r = 2 and at r = 32, and look for the best learning rate: the one
-# of seven that leaves the least loss. The three scalings are equal at r = 2.
+# Now train for thirty steps at r = 8 and at r = 32, with eleven learning rates, each 1.26 times the
+# one before, on eight tasks. (The shift has rank 4, so r = 8 can hold it. From a rank that cannot,
+# you would see mostly what more rank is worth.) The three scalings are equal at r = 8, and averages
+# are geometric means.
 #
-# **Predict.** Under which scaling can you keep the learning rate when the rank grows 16-fold? Where
-# does it have to fall, and where to rise?
+# **Predict.** You keep the learning rate that was best at r = 8. Under which scaling does it fit
+# r = 32 worst? Is it too large there, or too small?
 
 
 # %% depends on the seed
-def best_rates(train_with, grid, seeds):
-    best = []
-    for seed in range(seeds):
+def losses_by_rate(train_with, grid, tasks):
+    found = []
+    for seed in range(tasks):
         here = draw_task(seed)
         with np.errstate(all="ignore"):  # a rate that is too large diverges
-            ends = [loss_and_G(train_with(here, lr, seed), here)[0] for lr in grid]
-        best.append(grid[int(np.argmin(np.nan_to_num(ends, nan=np.inf)))])
-    return np.array(best)
+            found.append([loss_and_G(train_with(here, lr, seed), here)[0] for lr in grid])
+    return np.nan_to_num(found, nan=np.inf, posinf=np.inf)
 
 
 def lora_with(r, s, rule, steps):
     return lambda here, lr, seed: learn(here, *draw_start(r, seed), s, lr, lr, rule, steps)
 
 
-low, high, tasks, grid = 2, 32, 3, 2.0 ** np.arange(-6, -2.5, 0.5)
-shown = best_rates(lora_with(low, 4.0, adam, steps=30), grid, tasks)
-print(f"r = {low:<2}                  best rates", *(f"{lr:.3f}" for lr in shown))
+def average(values):
+    return np.exp(np.mean(np.log(values), axis=0))
+
+
+low, high, tasks, grid = 8, 32, 8, 2.0 ** (np.arange(-20, -9) / 3)
+at_low = losses_by_rate(lora_with(low, alpha / low, adam, steps=30), grid, tasks)
+best, curves = at_low.argmin(axis=1), {f"r = {low}": at_low}
+print(f"r = {low}: best rate {average(grid[best]):.3f}, loss {average(at_low.min(axis=1)):.2f}")
+print(f"r = {high}             best rate, over the old one   loss at the old rate   least loss")
 for name, power in rules.items():
-    s_high = 4.0 * (low / high) ** power
-    rates = best_rates(lora_with(high, s_high, adam, steps=30), grid, tasks)
-    change = np.exp(np.mean(np.log(rates / shown)))
-    print(f"r = {high:<2} {name:<17} best rates", *(f"{lr:.3f}" for lr in rates), end="")
-    print(f", {change:.2f} times those at r = {low}")
+    s_high = alpha / low * (low / high) ** power
+    found = losses_by_rate(lora_with(high, s_high, adam, steps=30), grid, tasks)
+    change, at_old = grid[found.argmin(axis=1)] / grid[best], found[np.arange(tasks), best]
+    said = f"{average(change):.2f} ({change.min():.2f} to {change.max():.2f})"
+    print(f"{name:<18} {said:<29} {average(at_old):.2f} {average(found.min(axis=1)):>22.2f}")
+    curves[f"r = {high}, {name}"] = found
+
+# %% depends on the seed
+lines = {name: dict(zip(grid, average(found), strict=True)) for name, found in curves.items()}
+old = min(lines[f"r = {low}"], key=lines[f"r = {low}"].get)
+loss_by_rate(lines, kept=old, title="A larger rank at the old learning rate (dotted)")
 
 # %% [markdown]
-# On this task, with thirty steps of Adam, no scaling keeps the learning rate exactly. With alpha
-# alone it has to fall. Under alpha/r it has to rise: as r grows, the updates get smaller than they
-# need be. alpha/sqrt(r) comes nearest. Other tasks, ranks and lengths of training may say
-# otherwise, for a training is more than its first step: A moves too, and a larger rank can do more.
+# With alpha alone the old rate is too large: the larger rank ends no better with it than the
+# smaller one did. Under alpha/sqrt(r) the best rate falls a little, under alpha/r it rises a
+# little, and both lose little at the old one. Which of the two comes nearer differs from task to
+# task, and with the ranks and the number of steps: try others. With the best rate of its own each
+# scaling ends at nearly the same loss.
 #
 # > **Remember.** After a change of r, tune the learning rate again: a divisor keeps one property of
 # > the step and not the whole training.
@@ -282,12 +302,11 @@ print("the rates are left as they were      ", verdict(twin(p, q, 1, 1), plain))
 print("p = 3 and q = 0.7 instead            ", verdict(twin(3, 0.7, 3, 0.7), plain))
 
 # %% [markdown]
-# The first line agrees in every bit after forty steps. The second and the third are controls: they
-# do not. With p = 3 and q = 0.7 only the rounding differs.
+# The second and the third line are controls.
 #
-# Real trainings have three more numbers that know about sizes. Adam's epsilon is added to the size
-# of a gradient. Weight decay pulls A and B towards zero. Clipping shortens both gradients if their
-# joint norm is too large.
+# Real training runs have three more numbers that know about sizes. Adam's epsilon is added to the
+# size of a gradient. Weight decay pulls A and B towards zero. Clipping shortens both gradients if
+# their joint norm is too large.
 #
 # **Predict.** Which of the three can be made up for, and how?
 
@@ -301,21 +320,27 @@ extras = {
     "clipping of the joint norm": ({"max_norm": limit}, {"max_norm": limit}),
 }
 for name, (new, old) in extras.items():
-    print(f"{name:<28}", verdict(twin(p, q, p, q, **new), twin(1, 1, 1, 1, **old)))
+    print(f"{name:<30}", verdict(twin(p, q, p, q, **new), twin(1, 1, 1, 1, **old)))
+clipped = twin(p, p, p, p, max_norm=limit / p), twin(1, 1, 1, 1, max_norm=limit)
+print("clipping, q = p, limit over p ", verdict(*clipped))
 
 # %% [markdown]
 # The gradient of A is 1/p of what it was, so its epsilon has to be 1/p as well. (The usual 1e-8
 # matters only where gradients are about as small as that.) The decay is multiplied by a learning
 # rate that has grown by p, so it has to shrink by p. The joint norm mixes two gradients that have
-# changed by different factors, and nothing makes up for that, unless p and q are equal.
+# changed by different factors, and nothing makes up for that, unless p and q are equal: then divide
+# the limit by p.
 #
-# > **Remember.** With Adam, five numbers (alpha, two widths, two learning rates) make only three
-# > settings: p and q are free.
+# So alpha, two widths and two learning rates are five numbers with only three degrees of freedom.
+# With B = 0 its width is no number at all, and the other four have only two.
+#
+# > **Remember.** With Adam, five numbers (alpha, two widths, two learning rates) have only three
+# > degrees of freedom: p and q are free.
 # >
 # > 用 Adam 时，alpha、两个初始宽度和两个学习率这五个数只有三个自由度：p 与 q 可以任取。
 
 # %% [markdown]
-# ## alpha is the learning rate of B
+# ## Is alpha a learning rate?
 #
 # You often read that alpha is just another learning rate. LoRA's paper says, more carefully, that
 # with Adam tuning alpha is roughly the same as tuning the learning rate, if the start is scaled
@@ -375,13 +400,13 @@ print(verdict(other_alpha(ratio, 1, 1), plus))
 # )
 # ```
 #
-# > **Remember.** From B = 0 with Adam, c times the alpha is c times the learning rate of B, and
-# > nothing else.
+# > **Remember.** From B = 0 with Adam, and without clipping or weight decay, c times the alpha is c
+# > times the learning rate of B, and nothing else.
 # >
-# > 从 B 为零开始，用 Adam 训练时，alpha 乘以 c 就等于 B 的学习率乘以 c，仅此而已。
+# > 从 B 为零开始，用 Adam 且不裁剪、不做权重衰减时，alpha 乘以 c 就等于 B 的学习率乘以 c。
 
 # %% [markdown]
-# ## Gradient descent needs the squares
+# ## And with gradient descent?
 #
 # Does the same rule hold for plain gradient descent? Its step is as long as the gradient.
 #
@@ -403,11 +428,9 @@ print("4 alpha, lr_B over 4     ", verdict(descent_twin(1, 1 / c, 1, 1 / c), onc
 print("4 alpha, lr_B over 16    ", verdict(descent_twin(1, 1 / c, 1, 1 / c**2), once))
 
 # %% [markdown]
-# By p², and for B by q². Clipping breaks this rule too, and decay has to be divided by p² and q²
-# here. There is no epsilon.
-#
-# So alpha weighs more with gradient descent than with Adam: c times the alpha is c² times the
-# learning rate of B. A setting that was tuned with one optimiser says little about the other one.
+# By p², and for B by q². So alpha weighs more with gradient descent than with Adam: c times the
+# alpha is c² times the learning rate of B. A setting that was tuned with one optimiser says little
+# about the other one.
 #
 # > **Remember.** Gradient descent needs p² and q² where Adam needs p and q, because its steps
 # > shrink with the gradients.
@@ -425,6 +448,10 @@ print("4 alpha, lr_B over 16    ", verdict(descent_twin(1, 1 / c, 1, 1 / c**2), 
 
 
 # %% depends on the seed
+def best_rates(train_with, grid):
+    return grid[losses_by_rate(train_with, grid, few).argmin(axis=1)]
+
+
 def full_with(rule, steps):
     def train_whole(here, lr, seed):
         update, memory = np.zeros_like(here[0]), (0, 0)
@@ -437,19 +464,21 @@ def full_with(rule, steps):
     return train_whole
 
 
-short = 20
+few, short = 3, 20
 for rule, grid in ((adam, 2.0 ** np.arange(-8, -1)), (descent, 2.0 ** np.arange(-9, 1))):
-    whole = best_rates(full_with(rule, short), grid, tasks)
+    whole = best_rates(full_with(rule, short), grid)
     print(f"{rule.__name__}: the best rate of full training is {whole.min():g} to {whole.max():g}")
     for r, s_now in ((4, 1), (4, 16), (16, 1)):
-        quotient = best_rates(lora_with(r, s_now, rule, short), grid, tasks) / whole
+        quotient = best_rates(lora_with(r, s_now, rule, short), grid) / whole
         said = f"{quotient.min():g} to {quotient.max():g} times that"
         print(f"  LoRA with r = {r}, alpha = {s_now * r}: {said}")
 
 # %% [markdown]
 # What is printed is true of this small task, over three draws of it. There the best rate of LoRA is
 # above that of full training in some lines and far below it in others. It depends on alpha, because
-# alpha is hidden in the pace of B; on the optimiser; and somewhat on the rank. A factor such as
+# alpha is hidden in the pace of B; on the optimiser; and somewhat on the rank. Yet 16 times the
+# alpha does not make the best rate a sixteenth with Adam, nor a 256th with gradient descent: one
+# rate serves A and B, alpha speeds up B alone, and the best rate is a compromise. A factor such as
 # ten is a report about certain models with a certain alpha. It is a place to begin a search.
 #
 # > **Remember.** How the best learning rate of LoRA compares with that of full training depends on
@@ -491,11 +520,11 @@ check("compensating-rates", compensating_rates)
 # %% [markdown]
 # ### To think about
 #
-# 1. Adam's first step under alpha/r keeps the fall of the loss because r falls add up. In which
-#    case would they not add up? Think of r directions of which only a few matter.
+# 1. When would r times as many rows of A not give r times the fall of the loss? Think of rows of
+#    which only a few meet G.
 # 2. PEFT's `"gaussian"` draws A with the standard deviation 1/r, and its default with
-#    1/sqrt(3 in_features). You switch from one to the other with Adam. What do you change to keep
-#    the pace of A in proportion, and what else does that require?
+#    1/sqrt(3 in_features). You switch from one to the other with Adam. Which numbers do you change
+#    so that the training stays the same, but for the draw?
 # 3. Gradient descent with momentum: does it follow the rule of Adam or that of gradient descent?
 #    Change `descent` and see.
 
@@ -507,9 +536,8 @@ check("compensating-rates", compensating_rates)
 # - Write down the multiplier in front of B A, and not alpha alone: programs differ in what they
 #   divide by ([notation](../docs/notation.md)). An adapter that is loaded with the other divisor is
 #   too weak by sqrt(r), and no error says so ([question 14](../docs/questions.md)).
-# - One of alpha and the learning rate of B can stay fixed. Many people fix alpha (at r, at 2 r, at
-#   16) and tune the learning rate. That moves A and B together.
-# - Give A and B weight decay only if you mean it, and remember that its strength depends on alpha.
+# - Decay is multiplied by the learning rate. If you trade alpha against the learning rate of B, the
+#   strength of its decay changes too.
 
 # %% [markdown]
 # ## Further reading

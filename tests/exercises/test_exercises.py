@@ -176,11 +176,17 @@ def codes_right(block, levels):
 
 
 def start_right(out_features, in_features, r, rng):
-    return rng.normal(0, 0.02, (r, in_features)), np.zeros((out_features, r))
+    bound = in_features**-0.5
+    return rng.uniform(-bound, bound, (r, in_features)), np.zeros((out_features, r))
 
 
 def start_by_columns(out_features, in_features, r, rng):
-    return rng.normal(0, 0.02, (in_features, r)).T, np.zeros((out_features, r))
+    draws = 2 * rng.random((in_features, r)).T - 1
+    return draws / sqrt(in_features), np.zeros((out_features, r))
+
+
+def start_within(bound):
+    return lambda m, n, r, rng: (bound(m, n, r) * (2 * rng.random((r, n)) - 1), np.zeros((m, r)))
 
 
 def compensated(alpha, lr_A, lr_B, p, q, optimizer):
@@ -554,40 +560,41 @@ WRONG_ANSWERS = {
     },
     "start": {
         "both-zero": lambda m, n, r, rng: (np.zeros((r, n)), np.zeros((m, r))),
-        "both-random": lambda m, n, r, rng: (
-            rng.normal(0, 0.02, (r, n)),
-            rng.normal(0, 0.02, (m, r)),
+        "both-random": lambda m, n, r, rng: tuple(
+            rng.uniform(-1, 1, shape) / sqrt(n) for shape in ((r, n), (m, r))
         ),
         "order": lambda m, n, r, rng: start_right(m, n, r, rng)[::-1],
-        "variance": lambda m, n, r, rng: (rng.normal(0, sqrt(0.02), (r, n)), np.zeros((m, r))),
-        "kind": lambda m, n, r, rng: rng.normal(0, 0.02, (r, n)),
-        "not-repeatable": lambda m, n, r, rng: (
-            np.random.default_rng().normal(0, 0.02, (r, n)),
-            np.zeros((m, r)),
-        ),
-        "value": lambda m, n, r, rng: (
-            np.random.default_rng(7).normal(0, 0.02, (r, n)),
-            np.zeros((m, r)),
-        ),
+        "kind": lambda m, n, r, rng: rng.uniform(-1, 1, (r, n)) / sqrt(n),
+        "not-repeatable": lambda m, n, r, rng: start_right(m, n, r, np.random.default_rng()),
+        "value": lambda m, n, r, rng: start_right(m, n, r, np.random.default_rng(7)),
         "seed-0": lambda m, n, r, rng: start_right(m, n, r, np.random.default_rng(0)),
         "equal-rows": lambda m, n, r, rng: (
-            np.vstack([rng.normal(0, 0.02, (1, n))] * r),
+            np.vstack([rng.uniform(-1, 1, (1, n)) / sqrt(n)] * r),
             np.zeros((m, r)),
         ),
         "one-number": lambda m, n, r, rng: (
-            np.ones((r, n)) * rng.normal(0, 0.02),
+            np.ones((r, n)) * rng.uniform(-1, 1) / sqrt(n),
             np.zeros((m, r)),
         ),
-        "deviation-squared": lambda m, n, r, rng: (
-            0.02**2 * rng.standard_normal((r, n)),
+        "root-forgotten": start_within(lambda m, n, r: 1 / n),
+        "by-out-features": start_within(lambda m, n, r: 1 / sqrt(m)),
+        "by-rank": start_within(lambda m, n, r: 1 / sqrt(r)),
+        "deviation-for-bound": start_within(lambda m, n, r: 1 / sqrt(3 * n)),
+        "width-forgotten": start_within(lambda m, n, r: 1),
+        "fixed-normal": lambda m, n, r, rng: (
+            0.02 * rng.standard_normal((r, n)),
             np.zeros((m, r)),
         ),
-        "uniform": lambda m, n, r, rng: (
-            0.04 * rng.random((r, n)) - 0.02,
+        "normal": lambda m, n, r, rng: (rng.standard_normal((r, n)) / sqrt(n), np.zeros((m, r))),
+        "uniform-above-0": lambda m, n, r, rng: (rng.random((r, n)) / sqrt(n), np.zeros((m, r))),
+        "A-transposed": lambda m, n, r, rng: (
+            rng.uniform(-1, 1, (n, r)) / sqrt(n),
             np.zeros((m, r)),
         ),
-        "A-transposed": lambda m, n, r, rng: (rng.normal(0, 0.02, (n, r)), np.zeros((m, r))),
-        "both-transposed": lambda m, n, r, rng: (rng.normal(0, 0.02, (n, r)), np.zeros((r, m))),
+        "both-transposed": lambda m, n, r, rng: (
+            rng.uniform(-1, 1, (n, r)) / sqrt(n),
+            np.zeros((r, m)),
+        ),
     },
     "scaling": {
         "never-stabilized": lambda alpha, r, stabilized: alpha / r,
@@ -1208,7 +1215,9 @@ def test_what_compensates_makes_the_same_training():
 
 
 def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():
-    said = check("start", lambda m, n, r, rng: (rng.normal(0, 0.02, (r, n)), np.full((m, r), 1e-9)))
+    said = check(
+        "start", lambda m, n, r, rng: (start_right(m, n, r, rng)[0], np.full((m, r), 1e-9))
+    )
     assert said.result == "value"
     assert "you have 1e-09, the specification 0" in said.message
 
@@ -1624,7 +1633,7 @@ def test_numbers_that_overflow_are_no_crash_under_any_settings(size):
 
 def test_what_should_be_zero_has_to_be_zero():
     said = check(
-        "start", lambda m, n, r, rng: (rng.normal(0, 0.02, (r, n)), np.full((m, r), 1e-12))
+        "start", lambda m, n, r, rng: (start_right(m, n, r, rng)[0], np.full((m, r), 1e-12))
     )
     assert said.result == "value"
 

@@ -305,13 +305,34 @@ def test_each_divisor_keeps_one_thing_of_adam_s_first_step():
     assert ends["size of the update", "alpha / r"] == pytest.approx(1 / 4, rel=0.15)
     shown = f"{ends['fall of the loss', 'alpha / r']:.2g} times as large under alpha / r"
     assert shown in picture.alt
-    one = figures.FirstStep({2: 1.0, 4: 3.0}, {2: 2.0, 4: 1.0})
-    picture = draw("kept-by-rank", first={"mine": one}, optimizer="SGD")
+    one = figures.FirstStep([1.0, 3.0], [2.0, 1.0])
+    picture = draw("kept-by-rank", ranks=(2, 4), first={"mine": one}, optimizer="SGD")
     assert [data(axes.lines[1])[1].tolist() for axes in picture.figure.axes] == [[1, 3], [1, 0.5]]
     assert picture.alt.startswith("SGD's first step, from r = 2 to r = 4")
-    for wrong in ({}, {"mine": figures.FirstStep({2: 1.0}, {2: 1.0})}):
+    for ranks, wrong in (((2, 4), {}), ((2, 4, 8), {"mine": one}), ((2,), {"mine": one})):
         with pytest.raises(LoraRefError, match="in figures"):
-            draw("kept-by-rank", first=wrong, optimizer="SGD")
+            draw("kept-by-rank", ranks=ranks, first=wrong, optimizer="SGD")
+
+
+def test_the_best_rate_of_each_curve_is_marked_and_what_a_kept_rate_would_lose_is_said():
+    curves = {
+        "small": {0.1: 0.5, 0.2: 0.3, 0.4: 0.6},
+        "large": {0.4: np.inf, 0.2: 0.4, 0.1: 0.25},
+    }
+    picture = figures.loss_by_rate(curves, kept=0.2)
+    (axes,) = picture.figure.axes
+    small, ring, large, other, kept = map(data, axes.lines)
+    assert small[1].tolist() == [0.5, 0.3, 0.6]
+    assert large[1].tolist() == [0.25, 0.4], "a run that diverged is left out"
+    assert [(float(x[0]), float(y[0])) for x, y in (ring, other)] == [(0.2, 0.3), (0.1, 0.25)]
+    assert kept[0].tolist() == [0.2, 0.2]
+    assert picture.alt == (
+        "Loss by learning rate. The best are: small 0.2 with 0.30; large 0.1 with 0.25. "
+        "At the rate 0.2 small has 0.30 and large has 0.40."
+    )
+    for wrong in ({}, {"mine": {0.1: np.nan}}, {"mine": {0.0: 1.0}}):
+        with pytest.raises(LoraRefError, match=r"figures\.loss_by_rate"):
+            figures.loss_by_rate(wrong)
 
 
 # ---------------------------------------------------------------------- quantisation, palette

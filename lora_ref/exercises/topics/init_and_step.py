@@ -1,6 +1,6 @@
 """The exercise of notebook 05: initial values."""
 
-from math import sqrt
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ def _start(
     out_features: int, in_features: int, r: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     A, B = np.zeros((r, in_features)), np.zeros((out_features, r))
+    bound = 1 / np.sqrt(in_features)
     for k in range(r):
         for j in range(in_features):
-            A[k, j] = 0.02 * rng.standard_normal()
+            A[k, j] = rng.uniform(-bound, bound)
     return A, B
 
 
@@ -36,13 +37,22 @@ def _in_any_order(answer: Any) -> Any:
     return np.sort(A, axis=None).reshape(A.shape), B
 
 
-def _start_with(width: float) -> Answer:
-    """Return the answer whose A is the right one times `width` / 0.02."""
+Draw = Callable[[np.random.Generator, int, int, int], Array]
 
-    def answer(out: int, in_: int, r: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        return rng.normal(0, width, (r, in_)), np.zeros((out, r))
 
-    return answer
+def _with(draw: Draw) -> Answer:
+    """Return an answer with B at zero and an A drawn from rng, out_features, in_features and r."""
+    return lambda out, in_, r, rng: (draw(rng, out, in_, r), np.zeros((out, r)))
+
+
+def _within(bound: Callable[[int, int, int], float]) -> Answer:
+    """Return an answer whose A is uniform within a bound of out_features, in_features and r."""
+
+    def draw(rng: np.random.Generator, out: int, in_: int, r: int) -> Array:
+        limit = bound(out, in_, r)
+        return rng.uniform(-limit, limit, (r, in_))
+
+    return _with(draw)
 
 
 def _start_from(seed: int) -> Answer:
@@ -59,26 +69,29 @@ START = Exercise(
     "05",
     "where training begins",
     "Return A (r, in_features) and B (out_features, r) as `return A, B`. The entries of A are\n"
-    "independent draws from a normal distribution of mean 0 and standard deviation 0.02. They are\n"
-    "the first that the generator rng draws; in which order they fill A does not matter. Training\n"
-    "must begin exactly at W0.",
+    "independent draws, uniform between -1/sqrt(in_features) and 1/sqrt(in_features). They are\n"
+    "the first that the generator rng draws; in which order they fill A does not matter.\n"
+    "Training must begin exactly at W0.",
     _start,
     _draw_start,
     {
         "both-zero": WrongAnswer(
             "both are zero: each gradient contains the other factor, so neither ever moves.",
-            lambda out, in_, r, rng: (np.zeros((r, in_)), np.zeros((out, r))),
+            _with(lambda rng, out, in_, r: np.zeros((r, in_))),
         ),
         "both-random": WrongAnswer(
             "both are random: the model is disturbed before it has learnt anything.",
             lambda out, in_, r, rng: (
-                0.02 * rng.standard_normal((r, in_)),
-                0.02 * rng.standard_normal((out, r)),
+                rng.uniform(-(in_**-0.5), in_**-0.5, (r, in_)),
+                rng.uniform(-(in_**-0.5), in_**-0.5, (out, r)),
             ),
         ),
         "exchanged": WrongAnswer(
             "here B is random and A is zero. It would train, but it is the other way round.",
-            lambda out, in_, r, rng: (np.zeros((r, in_)), 0.02 * rng.standard_normal((out, r))),
+            lambda out, in_, r, rng: (
+                np.zeros((r, in_)),
+                rng.uniform(-(in_**-0.5), in_**-0.5, (out, r)),
+            ),
         ),
         "order": WrongAnswer(
             "this returns B, A; expected A, B.",
@@ -93,52 +106,71 @@ START = Exercise(
             "axes the other way round than its weight has them.",
             lambda out, in_, r, rng: (_start(out, in_, r, rng)[0].T, np.zeros((r, out))),
         ),
-        "variance": WrongAnswer(
-            "0.02 is the standard deviation; here it is the variance.", _start_with(sqrt(0.02))
+        "root-forgotten": WrongAnswer(
+            "A is uniform, but its bound is 1/in_features: the root is missing.",
+            _within(lambda out, in_, r: 1 / in_),
         ),
-        "deviation-squared": WrongAnswer(
-            "the standard deviation is squared here: NumPy's `scale` is not a variance.",
-            _start_with(0.02**2),
+        "upside-down": WrongAnswer(
+            "A is uniform, but its bound is upside down: a wider layer would get a wider A.",
+            _within(lambda out, in_, r: in_**0.5),
         ),
-        "mean-for-width": WrongAnswer(
-            "0.02 is the mean here, and the standard deviation is 1: the first argument of "
-            "`normal` is loc.",
-            lambda out, in_, r, rng: (rng.normal(0.02, size=(r, in_)), np.zeros((out, r))),
+        "by-out-features": WrongAnswer(
+            "the bound follows out_features; h is a sum over the inputs.",
+            _within(lambda out, in_, r: out**-0.5),
+        ),
+        "by-rank": WrongAnswer(
+            "the bound follows r, as where PyTorch's rule is given an A with its axes exchanged.",
+            _within(lambda out, in_, r: r**-0.5),
+        ),
+        "deviation-for-bound": WrongAnswer(
+            "1/sqrt(3 in_features) is the bound here; it should be the standard deviation.",
+            _within(lambda out, in_, r: (3 * in_) ** -0.5),
         ),
         "width-forgotten": WrongAnswer(
-            "the standard deviation of A is 1 here; that of the task is missing.", _start_with(1.0)
+            "A is uniform between -1 and 1; the width of the task is missing.",
+            _within(lambda out, in_, r: 1.0),
         ),
-        "kaiming": WrongAnswer(
-            "this is the uniform rule of loralib and PEFT, which follows in_features. The task "
-            "asks for a normal distribution.",
-            lambda out, in_, r, rng: (
-                rng.uniform(-(in_**-0.5), in_**-0.5, (r, in_)),
-                np.zeros((out, r)),
-            ),
+        "fixed-width": WrongAnswer(
+            "A is uniform between -0.02 and 0.02 in every layer; the task asks for a width that "
+            "follows in_features.",
+            _within(lambda out, in_, r: 0.02),
         ),
-        "uniform": WrongAnswer(
-            "A is uniform between -0.02 and 0.02, expected a normal distribution.",
-            lambda out, in_, r, rng: (rng.uniform(-0.02, 0.02, (r, in_)), np.zeros((out, r))),
+        "fixed-normal": WrongAnswer(
+            "A is normal with the standard deviation 0.02 in every layer; the task asks for a "
+            "uniform draw, and for a width that follows in_features.",
+            _with(lambda rng, out, in_, r: rng.normal(0, 0.02, (r, in_))),
+        ),
+        "normal": WrongAnswer(
+            "A is normal, with the bound as its standard deviation; the task asks for a uniform "
+            "draw.",
+            _with(lambda rng, out, in_, r: rng.normal(0, in_**-0.5, (r, in_))),
+        ),
+        "normal-of-this-width": WrongAnswer(
+            "A is normal, of the right standard deviation; the task asks for a uniform draw.",
+            _with(lambda rng, out, in_, r: rng.normal(0, (3 * in_) ** -0.5, (r, in_))),
+        ),
+        "he-normal": WrongAnswer(
+            "A is normal with the standard deviation sqrt(2/in_features), which is made for layers "
+            "with a ReLU; the task asks for a uniform draw.",
+            _with(lambda rng, out, in_, r: rng.normal(0, (2 / in_) ** 0.5, (r, in_))),
         ),
         "uniform-above-0": WrongAnswer(
-            "A is uniform between 0 and 0.02: `rng.random` knows no other distribution, and its "
-            "mean is not 0.",
-            lambda out, in_, r, rng: (0.02 * rng.random((r, in_)), np.zeros((out, r))),
+            "A is uniform between 0 and the bound, so its mean is not 0.",
+            _with(lambda rng, out, in_, r: rng.uniform(0, in_**-0.5, (r, in_))),
         ),
         "equal-rows": WrongAnswer(
             f"one row is drawn and repeated: {ONE_DIRECTION}",
-            lambda out, in_, r, rng: (
-                np.tile(rng.normal(0, 0.02, in_), (r, 1)),
-                np.zeros((out, r)),
+            _with(
+                lambda rng, out, in_, r: np.tile(rng.uniform(-(in_**-0.5), in_**-0.5, in_), (r, 1))
             ),
         ),
         "one-number": WrongAnswer(
             f"one number is drawn for all entries: {ONE_DIRECTION}",
-            lambda out, in_, r, rng: (np.full((r, in_), rng.normal(0, 0.02)), np.zeros((out, r))),
+            _with(lambda rng, out, in_, r: np.full((r, in_), rng.uniform(-(in_**-0.5), in_**-0.5))),
         ),
         "constant": WrongAnswer(
-            f"nothing is drawn, all entries of A are 0.02: {ONE_DIRECTION}",
-            lambda out, in_, r, rng: (np.full((r, in_), 0.02), np.zeros((out, r))),
+            f"nothing is drawn, all entries of A are the bound: {ONE_DIRECTION}",
+            _with(lambda rng, out, in_, r: np.full((r, in_), in_**-0.5)),
         ),
         **{
             f"seed-{seed}": WrongAnswer(
@@ -158,7 +190,7 @@ START = Exercise(
         "something.",
         "The update is a product, so one of its factors can be zero. A gradient contains the other "
         "factor, which therefore may not be zero. The task says which is which.",
-        "Two lines: one call of rng with a width and a shape, and one call of np.zeros with a "
+        "Two lines: one call of rng with two bounds and a shape, and one call of np.zeros with a "
         "shape. Mind which axis of each factor is r.",
     ),
 )

@@ -444,8 +444,8 @@ for title, make in ways.items():
 # model.load_adapter("voices/play", adapter_name="play")
 # model.set_adapter("play")  # switch
 # both = {"adapters": ["verse", "play"], "weights": [0.5, 0.5]}
-# model.add_weighted_adapter(**both, adapter_name="half", combination_type="cat")
-# model.set_adapter("half")
+# model.add_weighted_adapter(**both, adapter_name="blend", combination_type="cat")
+# model.set_adapter("blend")
 # model.eval()
 # model.generate(**inputs, adapter_names=["__base__", "verse", "play"])  # a mixed batch of three
 # ```

@@ -200,17 +200,18 @@ def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Pictu
     of its layer. The control is a random update of the rank, with the singular values of the cut
     one. Points are means over seeds, with their standard error.
     """
+    names = ("trained", "whitened", "cut", "random")
     by_shift: dict[str, dict[str, dict[int, list[float]]]] = {}
     for record in records:
         shift, method = record["shift"], record["method"]
-        ways = by_shift.setdefault(shift, {way: {} for way in ("trained", "whitened", "cut", "random")})
+        ways = by_shift.setdefault(shift, {way: {} for way in names})
         for r in RANKS:
             if method == f"lora-{r}":
                 ways["trained"].setdefault(r, []).append(record["target"])
             if method == "weights":
-                for way in ("whitened", "cut", "random"):
-                    part = "truncated" if way == "cut" else way
-                    ways[way].setdefault(r, []).append(record[part][str(r)])
+                ways["whitened"].setdefault(r, []).append(record["whitened"][str(r)])
+                ways["cut"].setdefault(r, []).append(record["truncated"][str(r)])
+                ways["random"].setdefault(r, []).append(record["random"][str(r)])
     by_shift = {shift: ways for shift, ways in by_shift.items() if all(ways.values())}
     if not by_shift:
         raise LoraRefError(

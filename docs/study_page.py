@@ -124,7 +124,9 @@ def as_page(records: Iterable[Record]) -> str:
         _pictures(records),
         "## Trained at a rank, or truncated to it\n",
         "Target accuracy of LoRA trained at rank r; of whole matrices trained and their update "
-        "truncated to rank r, layer by layer, biases kept; and of the control, a random update of "
+        "truncated to rank r, layer by layer, biases kept; of the same with each update whitened "
+        "first, by the inputs that its layer has on the target training images; and of the "
+        "control, a random update of "
         "the same rank and singular values instead, with the same biases, one draw a seed. The "
         "last column is the whole update; from r = 10 on that of the last layer is whole. "
         "Each method "
@@ -304,10 +306,13 @@ def _truncations(records: list[Record], shifts: list[str]) -> str:
                     *(percent(*mean_error([r["truncated"][str(k)] for r in runs])) for k in RANKS),
                     percent(*mean_error([r["target"] for r in runs])),
                 ),
-                (
-                    "random",
-                    *(percent(*mean_error([r["random"][str(k)] for r in runs])) for k in RANKS),
-                    "",
+                *(
+                    (
+                        label,
+                        *(percent(*mean_error([r[part][str(k)] for r in runs])) for k in RANKS),
+                        "",
+                    )
+                    for label, part in (("whitened, truncated", "whitened"), ("random", "random"))
                 ),
             ]
     return _text(table(("shift", *(f"r = {r}" for r in RANKS), "whole"), body))

@@ -22,6 +22,9 @@ GAP = 1.2
 CLOSE = 0.25
 """Cells between a product and its factors."""
 
+ROOM = 0.56
+"""Inches of a cell at least, so that its number does not touch the border."""
+
 LARGEST = 6
 """Rows and columns of a matrix whose numbers are still readable."""
 
@@ -43,7 +46,7 @@ def matrices(W0: Array, A: Array, B: Array, alpha: float, *, theme: str = "light
     limit = float(max(np.abs(M).max() for M in (W0, A, B, layer.delta_w, merged)))
     width = 3 * n + r + 2 * GAP + CLOSE
     with style(theme) as ink:
-        figure, axes = _sheet(width, r + CLOSE + m + 2.4)
+        figure, axes = _sheet(width, r + CLOSE + m + 2.4, cell=ROOM)
         at_B = n + GAP
         at_update = at_B + r + CLOSE
         at_W = at_update + n + GAP
@@ -137,7 +140,7 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> Picture:
     each = 1 + CLOSE + n
     width = r * (each + GAP) + n
     with style(theme) as ink:
-        figure, axes = _sheet(width, m + 3.5)
+        figure, axes = _sheet(width, m + 3.5, cell=ROOM)
         for k, term in enumerate(terms):
             x = k * (each + GAP)
             draw_matrix(axes, B[:, k : k + 1], (x, 0), ink, limit, name=f"b{k + 1}")
@@ -164,9 +167,15 @@ def outer_product_sum(B: Array, A: Array, *, theme: str = "light") -> Picture:
     )
 
 
-def _sheet(width: float, height: float, margin: float = 0.2) -> "tuple[Figure, Axes]":
-    """Return a figure for so many units, filled by one panel, a unit as wide as it is high."""
-    figure = blank(height=max(2.6, height * WIDTH / (width + 2 * margin)))
+def _sheet(
+    width: float, height: float, margin: float = 0.2, cell: float = 0.0
+) -> "tuple[Figure, Axes]":
+    """Return a figure for so many units, filled by one panel, a unit as wide as it is high.
+
+    A unit has at least `cell` inches.
+    """
+    inches = max(WIDTH, cell * (width + 2 * margin))
+    figure = blank(inches, max(2.6, height * inches / (width + 2 * margin)))
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_aspect("equal")

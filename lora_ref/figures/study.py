@@ -196,17 +196,20 @@ def spectrum(records: Sequence[Record], *, theme: str = "light") -> Picture:
 def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Picture:
     """Draw target accuracy by rank, trained at the rank and cut to it: a panel for each shift.
 
-    Biases are frozen. The control is a random update of the rank, with the singular values of the
-    cut one. Points are means over seeds, with their standard error.
+    Biases are frozen. The cut is shown as it is, and with each update whitened first by the inputs
+    of its layer. The control is a random update of the rank, with the singular values of the cut
+    one. Points are means over seeds, with their standard error.
     """
+    names = ("trained", "whitened", "cut", "random")
     by_shift: dict[str, dict[str, dict[int, list[float]]]] = {}
     for record in records:
         shift, method = record["shift"], record["method"]
-        ways = by_shift.setdefault(shift, {"trained": {}, "cut": {}, "random": {}})
+        ways = by_shift.setdefault(shift, {way: {} for way in names})
         for r in RANKS:
             if method == f"lora-{r}":
                 ways["trained"].setdefault(r, []).append(record["target"])
             if method == "weights":
+                ways["whitened"].setdefault(r, []).append(record["whitened"][str(r)])
                 ways["cut"].setdefault(r, []).append(record["truncated"][str(r)])
                 ways["random"].setdefault(r, []).append(record["random"][str(r)])
     by_shift = {shift: ways for shift, ways in by_shift.items() if all(ways.values())}
@@ -218,6 +221,7 @@ def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Pictu
         figure, axes = _panels(list(by_shift), "rank r", "accuracy on the target (%)")
         looks = (
             ("trained", "trained at rank r", ink.blue, "o", "-"),
+            ("whitened", "whitened, then cut", ink.green, "^", "-."),
             ("cut", "cut to rank r", ink.vermillion, "s", "--"),
             ("random", "random, rank r", ink.grey, "x", ":"),
         )
@@ -233,7 +237,7 @@ def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Pictu
             axis.set_ylim(-3, 103)
         _legend(axes, list(by_shift))
         figure.suptitle("Trained at a rank, or cut to it", fontsize=SMALLER + 2)
-    said = []
+    said, middle = [], RANKS[len(RANKS) // 2]
     for shift, ways in by_shift.items():
         both = sorted(ways["trained"].keys() & ways["cut"].keys())
         ends = " and ".join(
@@ -241,10 +245,13 @@ def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Pictu
             f"r = {r}"
             for r in (both[0], both[-1])
         )
-        said.append(f"{shift}: {ends}")
+        cuts = (100 * fmean(ways[way][middle]) for way in ("cut", "whitened"))
+        at = " and ".join(f"{share:.0f} %" for share in cuts)
+        said.append(f"{shift}: {ends}, and at r = {middle} the cut has {at}")
     return Picture(
         figure,
-        "Target accuracy by rank, trained at the rank against cut to it, mean over seeds. "
+        "Target accuracy by rank, mean over seeds, trained at the rank against cut to it, and the "
+        "cut without and with whitening. "
         f"{'; '.join(said)}.",
         theme,
     )

@@ -198,10 +198,11 @@ def descent(
 
 
 def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Picture:
-    """Draw how the singular values of an update grow in training, and where they have to go.
+    """Draw how much an update has of each direction of its goal while it is trained.
 
-    They are those of M C, where M is the update and C C^T the mean square of its inputs.
-    sizes has shape (steps, k), the largest value first in each row, and goals (k,); k is at most 4.
+    The goals, of shape (k,), are singular values of F C, where F is the full update and C C^T the
+    mean square of its inputs; k is at most 4. The sizes, of shape (steps, k), are the entries
+    ``u_k @ M @ C @ v_k`` of the update M after each step, for the singular vectors of F C.
     """
     check_array("sizes in figures.learning_order", sizes, steps=None, directions=None)
     directions = sizes.shape[1]
@@ -229,11 +230,12 @@ def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Pictu
                 axes.plot(step, sizes[step - 1, k], "o", color=colour, ms=9)
                 axes.annotate(
                     f"half at step {step}", (step, sizes[step - 1, k]), xytext=(12, -8),
-                    textcoords="offset points",
+                    textcoords="offset points", bbox={"fc": ink.paper, "ec": "none", "pad": 1},
                 )  # fmt: skip
+        top = max(goals.max(), sizes.max())
         axes.set(
-            xlabel="step", ylabel="singular value of M C", xlim=(0, len(sizes)),
-            ylim=(0, 1.08 * max(goals.max(), sizes.max())),
+            xlabel="step", ylabel="how much of it M C has", xlim=(0, len(sizes)),
+            ylim=(min(-0.05 * top, 1.08 * sizes.min()), 1.08 * top),
             title="Directions are learned one after the other",
         )  # fmt: skip
         legend_above(figure, ncols=directions)
@@ -243,7 +245,7 @@ def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Pictu
     ]
     return Picture(
         figure,
-        f"The {directions} largest singular values of an update while it is trained for "
+        f"What an update has of its {directions} strongest directions while it is trained for "
         f"{len(sizes)} steps. Half of what each has to reach is there at different steps: of "
         f"{', of '.join(said)}.",
         theme,
@@ -253,47 +255,56 @@ def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Pictu
 def losses_by_rank(
     tasks: Mapping[str, Mapping[str, Mapping[int, float]]], *, theme: str = "light"
 ) -> Picture:
-    """Draw the loss that ways to a low-rank update leave above the full one, a panel for each task.
+    """Draw what ways to a low-rank update lose, as multiples of the first, a panel for each task.
 
-    `tasks` holds by name one or two tasks, each with the losses by rank of up to four ways, all
-    above 0. The second way and those after it are compared with the first.
+    `tasks` holds by name one or two tasks, each with the losses by rank of two to four ways, all
+    above 0. The first way is the unit, and has every rank of the others.
     """
     every = [losses for ways in tasks.values() for losses in ways.values()]
-    if not 1 <= len(tasks) <= 2 or not all(1 <= len(ways) <= 4 for ways in tasks.values()):
-        raise LoraRefError("tasks in figures.losses_by_rank are not 1 or 2, of 1 to 4 ways each")
+    if not 1 <= len(tasks) <= 2 or not all(2 <= len(ways) <= 4 for ways in tasks.values()):
+        raise LoraRefError("tasks in figures.losses_by_rank are not 1 or 2, of 2 to 4 ways each")
     if not all(losses and min(losses.values()) > 0 for losses in every):
         raise LoraRefError(
-            "a loss in figures.losses_by_rank is missing, or not above 0 and has no logarithm"
+            "a loss in figures.losses_by_rank is missing, or not above 0 and cannot be compared"
         )
+    ratios: dict[str, dict[str, dict[int, float]]] = {}
+    for name, ways in tasks.items():
+        first, *others = ways.values()
+        if any(losses.keys() - first.keys() for losses in others):
+            raise LoraRefError(
+                f"{name!r} in figures.losses_by_rank has ranks without a loss of its first way"
+            )
+        ratios[name] = {
+            way: {r: loss / first[r] for r, loss in losses.items()}
+            for way, losses in list(ways.items())[1:]
+        }
     with style(theme) as ink:
         figure = blank()
-        looks = (
-            (ink.blue, "-", "o"), (ink.vermillion, "--", "s"), (ink.green, "-.", "^"),
-            (ink.purple, ":", "x"),
-        )  # fmt: skip
+        looks = ((ink.vermillion, "--", "s"), (ink.blue, "-", "o"), (ink.green, "-.", "^"))
         axes = panels(figure, 1, len(tasks), sharey=True)
-        for axis, (name, ways) in zip(axes, tasks.items(), strict=True):
-            for (way, losses), (colour, line, marker) in zip(ways.items(), looks, strict=False):
-                shown = {"color": colour, "label": way, "markersize": 8, "markeredgewidth": 2}
-                full = {} if marker == "x" else {"markerfacecolor": "none"}
-                axis.semilogy(
-                    list(losses), list(losses.values()), f"{marker}{line}", **shown, **full
-                )
+        for axis, (name, compared) in zip(axes, ratios.items(), strict=True):
+            unit = next(iter(tasks[name]))
+            axis.axhline(1, color=ink.grey, lw=2, label=unit)
+            for (way, values), (colour, line, marker) in zip(compared.items(), looks, strict=False):
+                axis.plot(
+                    list(values), list(values.values()), f"{marker}{line}", color=colour, label=way,
+                    markersize=8,
+                )  # fmt: skip
             axis.set(title=name, xlabel="rank r")
-            axis.set_xticks(sorted({r for losses in ways.values() for r in losses}))
-        axes[0].set_ylabel("loss above the full update's")
-        figure.suptitle("What a rank costs: the best update, and the full one cut")
-        axes[0].legend(loc="lower left")
+            axis.set_xticks(sorted({r for values in compared.values() for r in values}))
+        axes[0].set_ylabel(f"loss above F, over that of the {unit}")
+        figure.suptitle("What it costs not to look at the inputs")
+        axes[0].legend(loc="upper center")
     said = []
-    for name, ways in tasks.items():
-        first, *others = ways
-        compared = []
-        for other in others:
-            ratios = [ways[other][r] / ways[first][r] for r in ways[first] if r in ways[other]]
-            compared.append(f"{other} {_times(min(ratios))} to {_times(max(ratios))}")
+    for name, compared in ratios.items():
+        ranges = [
+            f"{way} {_times(min(values.values()))} to {_times(max(values.values()))}"
+            for way, values in compared.items()
+        ]
+        unit, ranks = next(iter(tasks[name].items()))
         said.append(
-            f"{name}, ranks {min(ways[first])} to {max(ways[first])}, as multiples of what {first} "
-            f"loses above the full update: {', '.join(compared)}"
+            f"{name}, ranks {min(ranks)} to {max(ranks)}, as multiples of what {unit} "
+            f"loses above the full update: {', '.join(ranges)}"
         )
     return Picture(figure, "; ".join(said) + ".", theme)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.layers.linear import Linear
-from lora_ref.lowrank import truncated_svd
+from lora_ref.lowrank import best_update, truncated_svd
 from lora_ref.study.methods import LINEARS, RANKS, SIZES, delta_w
 from lora_ref.training import Network
 
@@ -45,7 +45,35 @@ def truncate_update(adapted: Network, pretrained: Network) -> dict[int, Network]
     The biases keep their trained values. A rank beyond a layer's smaller side keeps its whole
     update.
     """
-    return _with_updates(adapted, pretrained, lambda U, s, Vh: (U * s) @ Vh)
+    parts = _parts(adapted, pretrained)
+
+    def truncated(name: str, r: int) -> Array:
+        U, s, Vh = parts[name]
+        update: Array = (U[:, :r] * s[:r]) @ Vh[:r]
+        return update
+
+    return _with_updates(adapted, pretrained, truncated)
+
+
+def whiten_update(adapted: Network, pretrained: Network, x: Array) -> dict[int, Network]:
+    """Return the same networks with each update whitened by its inputs before it is truncated.
+
+    The inputs of a layer are what reaches it in the adapted network from images x (n, 64). The
+    truncated update is the one of rank r that changes the layer's output there most like the whole
+    update; see `lora_ref.lowrank.best_update`. It is zero along directions that no input has.
+    """
+    updates, factors = delta_w(adapted, pretrained), {}
+    for name, layer in adapted.layers.items():
+        if name in updates:
+            rows, M = x.astype(np.float64), updates[name].astype(np.float64)
+            factors[name] = best_update(rows, rows @ M.T, np.zeros_like(M), min(M.shape))
+        x, _ = layer.forward(x)
+
+    def truncated(name: str, r: int) -> Array:
+        A, B = factors[name]
+        return (B[:, :r] @ A[:r]).astype(adapted.linears[name].W.dtype)
+
+    return _with_updates(adapted, pretrained, truncated)
 
 
 def randomize_update(
@@ -56,27 +84,32 @@ def randomize_update(
     It has the same rank and the same singular values, in directions drawn uniformly: the control,
     which says how much of a truncated update is its size alone.
     """
+    parts = _parts(adapted, pretrained)
 
-    def drawn(U: Array, s: Array, Vh: Array) -> Array:
-        left, right = (np.linalg.qr(rng.standard_normal(M.shape))[0] for M in (U, Vh.T))
-        control: Array = ((left * s) @ right.T).astype(U.dtype)
+    def drawn(name: str, r: int) -> Array:
+        U, s, Vh = parts[name]
+        shapes = U[:, :r].shape, Vh[:r].T.shape
+        left, right = (np.linalg.qr(rng.standard_normal(shape))[0] for shape in shapes)
+        control: Array = ((left * s[:r]) @ right.T).astype(U.dtype)
         return control
 
     return _with_updates(adapted, pretrained, drawn)
 
 
+def _parts(adapted: Network, pretrained: Network) -> dict[str, tuple[Array, Array, Array]]:
+    updates = delta_w(adapted, pretrained)
+    return {name: truncated_svd(M, min(M.shape)) for name, M in updates.items()}
+
+
 def _with_updates(
-    adapted: Network, pretrained: Network, update: Callable[[Array, Array, Array], Array]
+    adapted: Network, pretrained: Network, update: Callable[[str, int], Array]
 ) -> dict[int, Network]:
-    """Return a network for each rank, with an update made of the r largest singular triplets."""
-    parts = {
-        name: truncated_svd(M, min(M.shape)) for name, M in delta_w(adapted, pretrained).items()
-    }
+    """Return a network for each rank, with the update of that rank on each layer."""
     networks = {}
     for r in RANKS:
         layers = {}
-        for name, (U, s, Vh) in parts.items():
-            W = pretrained.linears[name].W + update(U[:, :r], s[:r], Vh[:r])
+        for name in LINEARS:
+            W = pretrained.linears[name].W + update(name, r)
             layers[name] = Linear(W, adapted.linears[name].bias)
         networks[r] = adapted.replaced(layers)
     return networks

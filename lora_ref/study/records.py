@@ -26,7 +26,7 @@ TRUNCATED = {"weights": "lora-{r}", "full": "lora-{r}-bias"}
 FURTHER = {
     SWEPT: {"scaling_sweep"},
     "untouched": {"solution", "first_layer", "changes"},
-    **{method: {"spectrum", "truncated", "random"} for method in TRUNCATED},
+    **{method: {"spectrum", "truncated", "whitened", "random"} for method in TRUNCATED},
 }
 """What the record of a method has besides."""
 
@@ -53,6 +53,7 @@ class Record(TypedDict):
     scaling_sweep: NotRequired[list[list[float]]]  # share of the scaling, target, source
     spectrum: NotRequired[dict[str, list[float]]]  # of the full update, a list a layer
     truncated: NotRequired[dict[str, float]]  # target of the update truncated to rank r
+    whitened: NotRequired[dict[str, float]]  # of the update whitened by its inputs, then truncated
     random: NotRequired[dict[str, float]]  # of a random update of that rank and norm
 
 
@@ -186,6 +187,7 @@ FIELDS: Mapping[str, tuple[Fits, str]] = {
         f"two whole numbers for each of {', '.join(LINEARS)}",
     ),
     "truncated": _BY_RANK,
+    "whitened": _BY_RANK,
     "random": _BY_RANK,
 }
 """What may stand in a record that is read, beside what names the run."""

@@ -21,7 +21,13 @@ from lora_ref.study.methods import (
     learning_rates,
 )
 from lora_ref.study.parallel import map_unordered, workers
-from lora_ref.study.probes import randomize_update, scaling_sweep, spectrum, truncate_update
+from lora_ref.study.probes import (
+    randomize_update,
+    scaling_sweep,
+    spectrum,
+    truncate_update,
+    whiten_update,
+)
 from lora_ref.study.records import SCHEMA, SWEPT, TRUNCATED, Record, path_of, read, write
 from lora_ref.study.shifts import DEFAULT_SHIFT, SHIFTS
 from lora_ref.study.solutions import SOLUTIONS, best_first_layer, changes
@@ -151,10 +157,10 @@ def run_one(shift: str, method: str, seed: int, lr: float | None, before: Networ
         ]
     if method in TRUNCATED:
         rng = np.random.default_rng([seed, 4])
-        truncated, drawn = truncate_update(adapted, before), randomize_update(adapted, before, rng)
         record["spectrum"] = spectrum(adapted, before)
-        record["truncated"] = {str(r): _accuracy(n, test) for r, n in truncated.items()}
-        record["random"] = {str(r): _accuracy(n, test) for r, n in drawn.items()}
+        record["truncated"] = _by_rank(truncate_update(adapted, before), test)
+        record["whitened"] = _by_rank(whiten_update(adapted, before, target(parts.target).x), test)
+        record["random"] = _by_rank(randomize_update(adapted, before, rng), test)
     return record
 
 
@@ -201,6 +207,10 @@ def pretrain(seed: int) -> tuple[int, Network]:
 
 def _accuracy(network: Network, images: Images) -> float:
     return round(accuracy(network, images.x, images.labels), 6)
+
+
+def _by_rank(networks: Mapping[int, Network], images: Images) -> dict[str, float]:
+    return {str(r): _accuracy(network, images) for r, network in networks.items()}
 
 
 def known(what: str, names: Iterable[str], among: Iterable[str]) -> list[str]:

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 03 · Walk through the 4x4 example
 #
-# A model has weights with millions of entries, and nobody can follow them. Here is a weight with
-# 16, small enough to do by hand, and you can see on it what LoRA does to an input.
+# LoRA leaves a large weight W0 alone and adds a product of two thin matrices, B A. In a real model
+# nobody can follow the numbers. Here W0 has 16 of them, and you can do every step with a pencil.
 #
 # **You will** multiply B A by hand and in NumPy, send an input through the layer in two ways, fold
-# the update into the weight, and settle four questions about a text that uses these numbers.
+# the update into the weight, and judge four lines of an article that uses these numbers.
 #
-# **You will learn** why the update is B A and not A B, what a merge is and what it costs, and
-# which questions find a slip in a page of matrices.
+# **You will learn** in which order the two factors stand and how a shape tells you, what a merge is
+# and what it costs, and which questions find a slip in a page of matrices.
 #
 # **You need** matrix products, the rank of a matrix (notebook [02](02-find-the-rank.ipynb)),
-# twenty minutes, and ten more for the exercises.
+# half an hour, and twenty minutes more for the exercises.
 
 # %%
 import numpy as np
@@ -24,12 +24,15 @@ from lora_ref.layers import LoRALinear
 # %% [markdown]
 # ## The layer, written down
 #
-# W0 is the frozen weight, A and B are the factors after some training, and alpha says how strong
-# the update is. (At the start of training B is zero, and the layer is W0: notebook
-# [05](05-start-from-zero.ipynb).) The input x is one row. Change any number here, run the notebook
-# again, and all of it follows.
+# W0 is the weight of a model that was trained before. It is *frozen*: nothing changes it. A and B,
+# the two *factors*, are what LoRA trains, and here they are as after some training. (At the start B
+# is zero, and the layer is W0: notebook [05](05-start-from-zero.ipynb).) The update of W0 is s B A,
+# and its *scaling* s = alpha / r says how strong it is. The input x is one row. Change any number
+# here and run the notebook again: the cells up to the merge follow. The sentences, and the
+# article's matrix, do not.
 #
-# **Predict.** How many numbers does W0 have, and how many do A and B have together?
+# **Predict.** How many numbers does W0 have, and how many do A and B have together? And for a W0 of
+# 4096 x 4096 with r = 8, how many per cent of it are they?
 
 # %% exact
 W0 = np.array(
@@ -47,19 +50,14 @@ x = np.array([[2.0, -1.0, 1.0, 0.5]])
 
 r = len(A)
 s = alpha / r
+d, rank = 4096, 8
 print(f"W0 {W0.shape}, A {A.shape}, B {B.shape}, r = {r}, scaling s = alpha / r = {s}")
 print(f"numbers: W0 has {W0.size}, A and B have {A.size + B.size}")
-
-# %% [markdown]
-# So the example saves nothing. It shows how LoRA works, and not what it saves.
-#
-# **Predict.** How many per cent of W0 are A and B if W0 is 4096 x 4096, and r is 8?
-
-# %% exact
-d, rank = 4096, 8
 print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d) / d**2:.2%}")
 
 # %% [markdown]
+# So the small example shows how LoRA works, and not what it saves.
+#
 # > **Remember.** The cost of A and B grows with the width, and that of W0 with its square.
 # >
 # > A 和 B 的参数量随宽度线性增长，W0 的参数量随宽度的平方增长。
@@ -78,35 +76,31 @@ print(f"by hand: {by_hand} = {B[0] @ A[:, 0]:.2f}")
 print((B @ A).round(4))
 
 # %% [markdown]
-# The same matrix is a sum, as in notebook 02: the first column of B times the first row of A, plus
-# the second column of B times the second row of A.
-#
-# **Predict.** Each term has a size, its Frobenius norm. That of the sum could be anything from the
-# difference of the two sizes, if the terms work against each other, up to their sum. Where between
-# the two is it here?
-
-# %% exact
-terms = [np.outer(B[:, k], A[k]) for k in range(r)]
-print("the same as B @ A:", np.allclose(sum(terms), B @ A))
-norms = [np.linalg.norm(term) for term in terms]
-print("norms of the terms:", *(f"{norm:.4f}" for norm in norms), f"together {sum(norms):.4f}")
-print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
+# The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
+# number, added up.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
 
+# %% exact
+terms = [np.outer(B[:, k], A[k]) for k in range(r)]
+norms = [np.linalg.norm(term) for term in terms]
+print("Frobenius norms of the terms:", *(f"{norm:.3f}" for norm in norms))
+print(f"norm of the sum: at least {max(0, 2 * max(norms) - sum(norms)):.3f} (against each other)")
+print(f"                 at most  {sum(norms):.3f} (they agree)")
+
 # %% [markdown]
-# The numbers in A and B count upwards, which is good for reading. It has a price: the two terms
-# nearly agree in direction, so their sizes nearly add up.
-#
-# **Predict.** What does that say about the two singular values of B A?
+# **Predict.** Guess: near which end does the norm of the sum lie? What would that say about the two
+# singular values of B A?
 
 # %% to 1e-6
+print("the same as B @ A:", np.allclose(sum(terms), B @ A))
+print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
 print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
 
 # %% [markdown]
-# The rank is 2, and nearly 1: a cut to the first term of the singular value decomposition would
-# hardly change this update.
+# The numbers in A and B count upwards, which is good for reading. So the two terms point nearly the
+# same way: the rank of this update is 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -132,7 +126,8 @@ print("through W:   ", one_weight)
 print("the same:", np.allclose(two_paths, one_weight))
 
 # %% [markdown]
-# The package's layer takes the two paths: [layers/lora.py](../lora_ref/layers/lora.py).
+# The layer of lora_ref, the package that these notebooks belong to, takes the two paths:
+# [layers/lora.py](../lora_ref/layers/lora.py).
 
 # %% exact
 layer = LoRALinear(W0, A, B, alpha)
@@ -144,8 +139,9 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # %% [markdown]
 # (The multiplications by s are left out.) For one row the two paths are cheaper; for many rows it
 # turns: question 4 at the end. In training, A and B change at every step, so B A would have to be
-# formed anew each time. The gradients by the two paths need h, which is small, and not a gradient
-# of the size of W0. So libraries take the two paths there.
+# formed anew each time. And on the two paths the gradients of A and B can be computed from h, which
+# is small; no matrix of the size of W0 has to be formed (notebook
+# [04](04-derive-and-check-the-gradients.ipynb)). So libraries train on the two paths.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -155,8 +151,14 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # ## Fold it in
 #
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
-# is called a *merge*. A merged layer costs what the layer cost before LoRA: one product with x,
-# and no A and no B.
+# is called a *merge*.
+#
+# **Predict.** How many multiplications does a merged layer need for one row? How many did the layer
+# need before LoRA, and how many on two paths?
+
+# %% exact
+print("the package's merge is the same:", np.allclose(layer.merge().W, W))
+print(f"merged {W.size}, before LoRA {W0.size}, on two paths {W0.size + A.size + B.size}")
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
@@ -168,18 +170,18 @@ FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% order of magnitude
 back = W - s * (B @ A)
-print("the package's merge is the same:", np.allclose(layer.merge().W, W))
-print("W0 is back to the last bit:", np.array_equal(back, W0))
-print("entries that are not:", np.count_nonzero(back != W0), "of", W0.size)
-print(f"largest difference: {np.abs(back - W0).max():.0e}")
+halved, update = W0.astype(np.float16), (s * (B @ A)).astype(np.float16)
+for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + update - update)):
+    changed, largest = np.count_nonzero(end != start), np.abs(end - start).max()
+    print(f"in {name}: {changed} of {W0.size} entries differ, by up to {largest:.0e}")
 
 # %% [markdown]
-# Each sum was rounded to 53 binary digits, and here that is harmless. Weights in 16 bits have 11
-# such digits (float16) or 8 (bfloat16), and there it need not be. So keep W0.
+# Each sum was rounded: to 53 binary digits in 64 bits, which is harmless here, and to 11 in 16 bits
+# (float16; bfloat16 has 8), which need not be. Models are often kept in 16 bits. So keep W0.
 #
 # ### The same in PEFT
 #
-# The same numbers, as a layer of PyTorch. (Not run here: it needs PyTorch.)
+# PEFT is a library for LoRA on PyTorch. The same numbers there (not run here):
 #
 # ```python
 # import torch
@@ -194,18 +196,33 @@ print(f"largest difference: {np.abs(back - W0).max():.0e}")
 # merged = model.merge_and_unload()  # merged[0].weight is W0 + (alpha/r) B A
 # ```
 #
-# > **Remember.** A merge makes one plain weight W0 + s B A, and can be undone to rounding only.
+# > **Remember.** A merge makes one plain weight W0 + s B A; taking the update out again gives W0
+# > back only up to rounding.
 # >
-# > 合并得到一个普通权重 W0 + s B A，再拆开时只能恢复到舍入误差以内。
+# > 合并得到一个普通权重 W0 + s B A，再减去更新量时，只能在舍入误差以内恢复 W0。
 
 # %% [markdown]
 # ## Four lines of an article
 #
-# The numbers above come from [an article](../docs/article.md) on the core formulas of LoRA. Here
-# are four of its statements, in our words. Decide about each before you run the cell: is it right,
-# and what would you run to know?
+# The numbers above come from an article on the core formulas of LoRA. Here is what it says, in four
+# lines, and its 4 x 2 matrix:
 #
-# ### 1. The update is A B, and it has the size of W0
+# 1. The update is A B, and it has the size of W0.
+# 2. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
+# 3. W = W0 + A B, where A B is the matrix below, with its two columns written twice, side by side.
+# 4. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
+#
+# ```text
+# 0.59  0.74
+# 1.39  1.74
+# 2.19  2.74
+# 2.99  3.74
+# ```
+#
+# Mark each line right or wrong, and write down the one line of NumPy that would convince you. Then
+# read on: the next four parts take them in turn.
+#
+# ### Line 1: which product, and its size
 #
 # **Predict.** Which shape has `A @ B` here? Which shapes have A B and B A in a layer with 7 inputs
 # and 5 outputs?
@@ -223,14 +240,14 @@ A_wide, B_tall = np.zeros((r, 7)), np.zeros((5, r))
 print("7 in, 5 out: A @ B", shape_of(A_wide, B_tall), "  B @ A", shape_of(B_tall, A_wide))
 
 # %% [markdown]
-# A B is r x r, and it exists only because W0 is square. x meets A first, so A stands next to x:
-# B (A x), and its matrix is B A.
+# Line 1 is wrong. A B is r x r, and it exists only because W0 is square. x meets A first, so A
+# stands next to x: B (A x), and its matrix is B A.
 #
-# ### 2. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59
+# ### Line 2: the first entry
 #
 # Take A B as it is written, a row of A times a column of B.
 #
-# **Predict.** One of the four products is not what it should be. Which one?
+# **Predict.** Check this line with pencil and paper before you read on. Is it right?
 
 # %% exact
 row, column = A[0], B[:, 0]
@@ -239,14 +256,12 @@ for one, other, claimed in zip(row, column, (0.10, 0.06, 0.15, 0.28), strict=Fal
 print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=False)):.2f}")
 
 # %% [markdown]
-# 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly between 0 and 1 is
-# smaller than both of them, so 0.10 cannot be right: that alone would have caught it.
+# Line 2 is wrong: 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly
+# between 0 and 1 is smaller than both of them, so 0.10 cannot be right: that alone would have
+# caught it.
 
 # %% [markdown]
-# ### 3. W = W0 + A B, with two columns written twice
-#
-# The article goes on with an A B of 4 rows and 2 columns. To add it to W0, it writes the two
-# columns twice, side by side.
+# ### Line 3: the 4 x 2 matrix, and its columns twice
 #
 # **Predict.** A B is 2 x 2 here, and B A 4 x 4. How many of the article's eight entries do you
 # expect to find in one of them?
@@ -255,29 +270,29 @@ print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=Fa
 as_printed = np.array([[0.59, 0.74], [1.39, 1.74], [2.19, 2.74], [2.99, 3.74]])
 print("A B:", *(A @ B).round(4).tolist())
 for name, product in {"A B": A @ B, "B A": B @ A}.items():
-    found = np.isclose(as_printed[:, :, None, None], product, rtol=0, atol=0.005).any(axis=(2, 3))
-    print(f"entries of the article's matrix that are in {name}: {found.sum()} of {found.size}")
+    found = [any(abs(e - p) < 0.005 for p in product.flat) for e in as_printed.flat]
+    print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# So the article's matrix does not follow from its A and B in either order, and where its numbers
-# come from cannot be told. Take them as they are.
+# So the article's matrix does not follow from its A and B in either order. Its columns rise in
+# equal steps, 0.80 and 1.00; we found no product of the given numbers that makes them. Take them as
+# they are, and write the columns twice: call that the tiled matrix.
 #
-# **Predict.** Two inputs, (1, 0, 0, 0) and (0, 0, 1, 0), go through that update. How do its two
-# answers differ? And those of B A?
+# **Predict.** Two inputs, (1, 0, 0, 0) and (0, 0, 1, 0), go through the tiled matrix. How do its
+# two answers differ? And those of B A?
 
 # %% exact
 tiled = np.hstack([as_printed, as_printed])
-print("the tiled update:")
-print(np.eye(4)[[0, 2]] @ tiled.T)
-print("B A:")
-print((np.eye(A.shape[1])[[0, 2]] @ (B @ A).T).round(4))
+for name, update in {"the tiled matrix": tiled, "B A": B @ A}.items():
+    print(f"{name}, for the first and for the third input alone:")
+    print(update[:, [0, 2]].T.round(4))  # x @ update.T picks a column
 
 # %% [markdown]
-# The tiled update cannot tell input 1 from input 3. Every update of rank 2 misses some differences
-# between inputs, and the rows of A, which are learnt, decide which ones. Here the layout of a page
-# decided.
+# Line 3 is wrong twice: the matrix is not A B, and a 4 x 2 matrix cannot be added to W0. Written
+# twice, it cannot tell input 1 from input 3. Every update of rank 2 misses some differences between
+# inputs, and the rows of A, which are learnt, decide which ones. Here the layout of a page decided.
 #
-# ### 4. The norm of W - W0 is 8.97: the error of the approximation, smaller for larger r
+# ### Line 4: a norm, and its name
 #
 # The Frobenius norm is meant, and W - W0 is the update.
 #
@@ -288,20 +303,16 @@ print((np.eye(A.shape[1])[[0, 2]] @ (B @ A).T).round(4))
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
 for k in range(1, r + 1):
-    first = np.linalg.norm(B[:, :k] @ A[:k])  # of the first k terms
-    one, other = f"{s * first:.4f} if s is {s:g}", f"{alpha / k * first:.4f} if alpha is {alpha:g}"
-    print(f"r = {k}: {one}, {other}")
+    print(f"the first {k} of the terms of W - W0: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
 
 # %% [markdown]
-# It is of neither: W - W0 has 1.93, and the article's own matrix 9.06. The name is wrong as well.
+# Line 4 is wrong: W - W0 has 1.93, and the article's own matrix 9.06. The name is wrong as well.
 # The norm of W - W0 is zero where nothing was learnt, so it is the **size of the update**. It need
-# not fall as r grows. With the same s it must rise here, because all entries of A and B are
-# positive, and a further term makes every entry of the update larger. With the same alpha, s is
-# halved, and it rises still.
+# not fall as r grows: here it rises, because a further term makes every entry larger.
 #
 # An *error of approximation* is a distance to something that is approximated, such as the distance
-# from W0 to the nearest matrix of a rank. That distance falls as the rank grows, and it says
-# nothing about LoRA, which leaves W0 as it is:
+# from W0 to the nearest matrix of a rank. That falls as the rank grows, and it says nothing about
+# LoRA, which leaves W0 as it is:
 
 # %% to 1e-6
 for k in range(min(W0.shape) + 1):
@@ -309,12 +320,12 @@ for k in range(min(W0.shape) + 1):
     print(f"from W0 to the nearest matrix of rank {k}: {distance:.4f}")
 
 # %% [markdown]
-# `(A @ B).shape` would have asked the first question of this page at once. Read B A wherever the
-# article writes A B, and the shapes fit. The page behind the link judges the whole article, line
-# by line, and notebook [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
+# Read B A wherever the article writes A B, and the shapes fit.
+# [This page](../docs/article.md) judges the whole article, line by line, and notebook
+# [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
 #
-# > **Remember.** Ask for the shape of a product, one entry by hand, and what a norm is the norm
-# of.
+# > **Remember.** Ask for the shape of a product, do one entry by hand, and say what a norm is the
+# > norm of.
 # >
 # > 先问乘积的形状，再手算一个元素，最后问清范数是谁的范数。
 
@@ -372,16 +383,12 @@ check("merge", merge)
 #    there? Does W0 see them?
 # 4. For how many rows of x does forming B A first take fewer multiplications than the two paths:
 #    here, and in a square layer of width d with rank r?
-# 5. The article calls the rows of A "a basis", and A x the "coordinates" of x. For which A is that
-#    so?
 
 # %% [markdown]
 # ## In practice
 #
 # - **Test shapes with no two sides equal.** Choose in_features, out_features and r all different.
 #   Then A B does not exist, and a transposed factor does not fit.
-# - **Do one entry by hand**, with every product of it.
-# - **Say what a norm is the norm of**, and when it would be zero.
 # - Serve merged, train on two paths. Several tasks on one base stay unmerged: notebook
 #   [10](10-serve-several-tasks.ipynb).
 # - `lora-ref walkthrough --exact` prints all steps of this example in fractions, with gradients.

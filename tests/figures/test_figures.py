@@ -884,13 +884,19 @@ def test_losses_by_rank_are_compared_with_the_first_way():
     ways = {"best": {1: 2.0, 2: 1.0}, "cut": {1: 3.0, 2: 1.1}, "drawn": {1: 400.0, 2: 5.0}}
     picture = draw("losses-by-rank", tasks={"rows": ways})
     (axes,) = picture.figure.axes
-    for line in axes.lines:
+    unit, *others = axes.lines
+    assert unit.get_label() == "best"
+    assert set(data(unit)[1]) == {1}
+    for line in others:
         x, y = data(line)
         assert_allclose(x, [1, 2])
-        assert_allclose(y, list(ways[line.get_label()].values()))
+        assert_allclose(y, [ways[line.get_label()][r] / ways["best"][r] for r in (1, 2)])
     assert "rows, ranks 1 to 2, as multiples of what best loses" in picture.alt
     assert picture.alt.endswith(": cut 1.10 to 1.50, drawn 5.00 to 200.")
-    for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 0.0}}}, {"rows": {"best": {}}}):
+    for best, cut in (({1: 0.0}, {1: 1.0}), ({}, {}), ({1: 1.0}, {2: 1.0})):
+        with pytest.raises(LoraRefError, match="in figures"):
+            draw("losses-by-rank", tasks={"rows": {"best": best, "cut": cut}})
+    for wrong in ({}, {"rows": {}}, {"rows": {"best": {1: 1.0}}}):
         with pytest.raises(LoraRefError, match="in figures"):
             draw("losses-by-rank", tasks=wrong)
 
@@ -901,7 +907,6 @@ def test_on_white_rows_the_cut_is_the_best_and_on_others_it_is_not():
     assert_allclose(list(white["cut"].values()), list(white["best"].values()), rtol=1e-9)
     for r, least in as_they_are["best"].items():
         assert as_they_are["cut"][r] > 1.01 * least
-        assert as_they_are["random A"][r] > 2 * least
 
 
 def test_trained_and_cut_are_the_means_of_the_study():
@@ -911,11 +916,12 @@ def test_trained_and_cut_are_the_means_of_the_study():
         chosen = [one for one in SOME if one["shift"] == "near"]
         trained = [one["target"] for one in chosen if one["method"] == f"lora-{r}"]
         whole = [one for one in chosen if one["method"] == "weights"]
-        for part, curve in (("truncated", 1), ("random", 2)):
+        for part, curve in (("whitened", 1), ("truncated", 2), ("random", 3)):
             mean = np.mean([one[part][str(r)] for one in whole])
             assert_allclose(data(near.containers[curve][0])[1][k], 100 * mean)
         assert_allclose(data(near.containers[0][0])[1][k], 100 * np.mean(trained))
     assert "near: 93 % to 86 % at r = 1" in picture.alt
+    assert "and at r = 4 the cut has 92 % and 94 %" in picture.alt
     with pytest.raises(LoraRefError, match=r"no shift with runs of lora-r and of weights"):
         draw("trained-and-cut", records=[one for one in SOME if one["method"] != "weights"])
 

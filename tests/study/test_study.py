@@ -191,6 +191,24 @@ def test_the_control_has_the_rank_and_the_size_of_what_it_stands_in_for(short):
             assert abs(np.vdot(one, other)) < 0.5 * np.vdot(one, one)
 
 
+def test_a_whitened_cut_changes_the_outputs_of_a_layer_most_like_the_whole_update(short):
+    images, (_, before) = digits.split(0).target, runs.pretrain(0)
+    _, adapted, _ = runs.adapt(METHODS["weights"], before, images, 0, 0.01)
+    whitened = probes.whiten_update(adapted, before, images.x)
+    truncated = probes.truncate_update(adapted, before)
+    rows = images.x
+    for name, layer in adapted.layers.items():
+        if name in adapted.linears:
+            for r in whitened.keys() & truncated.keys():
+                away, further = (
+                    np.linalg.norm(rows @ (networks[r].linears[name].W - layer.W).T)
+                    for networks in (whitened, truncated)
+                )
+                whole = name == "fc3" and r > 9  # ten outputs
+                assert away < (1e-4 if whole else further), (name, r)
+        rows, _ = layer.forward(rows)
+
+
 def test_at_full_rank_truncating_would_lose_nothing_and_shares_grow_to_one(records):
     for r in (r for r in records if "spectrum" in r):
         for shares in r["spectrum"].values():
@@ -295,6 +313,7 @@ DAMAGE = {
     },
     "full": {
         "spectrum": [None, [], {}, {"fc1": [1.0]}, {"fc1": 1, "fc2": 1, "fc3": 1}, "spectrum"],
+        "whitened": [None, {"1": 0.5}],
         "truncated": [None, [0.5], {}, {"1": 0.5}, dict.fromkeys(("1", "2", "4", "8", "16"), NAN)],
     },
 }
@@ -319,6 +338,7 @@ def test_a_record_without_what_its_method_adds_is_a_sentence(records, tmp_path):
         ("lora-8", "scaling_sweep"),
         ("full", "spectrum"),
         ("weights", "truncated"),
+        ("weights", "whitened"),
     ):
         one = next(r for r in records if (r["shift"], r["method"]) == ("near", method))
         left = {key: value for key, value in one.items() if key != name}

@@ -1,7 +1,5 @@
 """What lora_ref raises: sentences that name the thing, what was got and what was expected."""
 
-from os import PathLike
-
 
 class LoraRefError(ValueError):
     """A value that lora_ref cannot work with; every error of the package is one of these."""
@@ -14,7 +12,7 @@ class ShapeError(LoraRefError):
 class CheckpointError(LoraRefError):
     """A file or folder of weights that cannot be used; `path` names it."""
 
-    def __init__(self, path: str | PathLike[str], sentence: str) -> None:
+    def __init__(self, path: object, sentence: str) -> None:
         if len(sentence) > 1000:  # a damaged file may hold a name of a megabyte
             sentence = f"{sentence[:500]} ... {sentence[-300:]}"
         super().__init__(f"{path} {sentence}")

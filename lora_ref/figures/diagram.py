@@ -6,12 +6,11 @@ from lora_ref.checks import as_count, as_finite
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.shapes import Point, arrow, circle
 from lora_ref.figures.style import LETTERS, Ink, blank, readable_on, style, whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Point = tuple[float, float]
 
 SIDE = 1.95
 """Inches of the longest side of a matrix; all matrices and vectors are on this scale."""
@@ -24,9 +23,6 @@ AT_X, AT_W0, AT_B, AT_S, AT_SUM, AT_Y = 0.5, 1.2, 3.95, 6.2, 6.85, 7.5
 
 CIRCLE = 0.2
 """Inches, the radius of the circles around the two signs."""
-
-BEHIND = 0.9
-"""The layer of the arrows, below that of matrices and vectors, which hide their ends."""
 
 
 def two_paths(
@@ -75,9 +71,9 @@ def two_paths(
             ((AT_S + CIRCLE, LOW), (AT_SUM, LOW), (AT_SUM, middle - CIRCLE)),
             ((AT_SUM + CIRCLE, middle), (AT_Y, middle)),
         ):
-            _arrow(axes, path, ink)
-        _circle(axes, (AT_S, LOW), "× $s$", ink)
-        _circle(axes, (AT_SUM, middle), "+", ink)
+            arrow(axes, path, ink.grey)
+        circle(axes, (AT_S, LOW), CIRCLE, "× $s$", ink)
+        circle(axes, (AT_SUM, middle), CIRCLE, "+", ink)
         centre, above, below = AT_W0 + wide / 2, LOW + 0.09, LOW - 0.09
         size_W0 = f"$W_0$ frozen\nout × in\n{m} × {n}\n{whole(m * n)}"
         size_A = f"$r$ × in = {r} × {n}\n{whole(r * n)} numbers"
@@ -168,8 +164,8 @@ def gradient_paths(
             (AT_B_BOX + wide / 2, BAR_Y, ROW_AB, "$s\\,h\\,B^T$", "$s\\,g$"),
         ):
             middle, gap = (left + right) / 2, 0.06
-            _arrow(axes, ((left + gap, y + TRACK), (right - gap, y + TRACK)), ink)
-            _arrow(axes, ((right - gap, y - TRACK), (left + gap, y - TRACK)), ink, back=True)
+            arrow(axes, ((left + gap, y + TRACK), (right - gap, y + TRACK)), ink.grey)
+            _back(axes, ((right - gap, y - TRACK), (left + gap, y - TRACK)), ink)
             for words, at, va, colour in (
                 (forward, y + TRACK + 0.06, "bottom", ink.text),
                 (back, y - TRACK - 0.08, "top", ink.blue),
@@ -180,7 +176,7 @@ def gradient_paths(
             (AT_A_BOX, "A", "$s\\,(g\\,B)^T x$"),
             (AT_B_BOX, "B", "$s\\,g^T h$"),
         ):
-            _arrow(axes, ((x, bottom - 0.05), (x, bottom - 0.46)), ink, back=True)
+            _back(axes, ((x, bottom - 0.05), (x, bottom - 0.46)), ink)
             label = f"gradient of ${name}$\n{product}"
             axes.text(
                 x, bottom - 0.52, label, ha="center", va="top", linespacing=1.3, color=ink.blue,
@@ -209,24 +205,6 @@ def gradient_paths(
     )
 
 
-def _arrow(axes: "Axes", path: tuple[Point, ...], ink: Ink, *, back: bool = False) -> None:
-    """Draw a line through all points with a head at the last; dashed and blue on the way back."""
-    *_, last, end = path
-    colour, line = (ink.blue, "--") if back else (ink.grey, "-")
-    axes.annotate(
-        "", end, last, annotation_clip=False, zorder=BEHIND,
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 14, "lw": 1.3,
-            "color": colour, "ls": line, "shrinkA": 0, "shrinkB": 0,
-        },
-    )  # fmt: skip
-    if len(path) > 2:
-        x, y = zip(*path[:-1], strict=True)
-        axes.plot(x, y, color=colour, lw=1.3, ls=line, zorder=BEHIND)
-
-
-def _circle(axes: "Axes", centre: Point, label: str, ink: Ink) -> None:
-    from matplotlib.patches import Circle
-
-    axes.add_patch(Circle(centre, CIRCLE, facecolor="none", edgecolor=ink.text, lw=1.3))
-    axes.text(*centre, label, ha="center", va="center")
+def _back(axes: "Axes", path: tuple[Point, ...], ink: Ink) -> None:
+    """Draw an arrow of the way back: dashed and blue."""
+    arrow(axes, path, ink.blue, line="--")

@@ -8,6 +8,7 @@ import numpy as np
 from lora_ref.checks import Array, as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.shapes import Point, arrow
 from lora_ref.figures.style import LETTERS, Ink, blank, listed, readable_on, style, whole
 
 if TYPE_CHECKING:
@@ -148,17 +149,8 @@ def _lines(axes: "Axes", ink: Ink) -> None:
         axes.text(x, STREAM, "+", ha="center", va="center", zorder=3)
 
 
-def _arrow(axes: "Axes", path: Sequence[tuple[float, float]], ink: Ink) -> None:
-    """Draw a line through all points with a head at the last."""
-    axes.annotate(
-        "", path[-1], path[-2], annotation_clip=False, zorder=0.9,
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 13, "lw": 1.3,
-            "color": ink.grey, "shrinkA": 0, "shrinkB": 0,
-        },
-    )  # fmt: skip
-    x, y = zip(*path[:-1], strict=True)
-    axes.plot(x, y, color=ink.grey, lw=1.3, zorder=0.9)
+def _arrow(axes: "Axes", path: Sequence[Point], ink: Ink) -> None:
+    arrow(axes, path, ink.grey, head=13)
 
 
 def _size(name: str) -> tuple[float, float]:

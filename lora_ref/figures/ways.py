@@ -9,6 +9,7 @@ import numpy as np
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
+from lora_ref.figures.shapes import BEHIND, Point, arrow, circle
 from lora_ref.figures.style import LETTERS, Ink, blank, listed, panels, readable_on, style, whole
 from lora_ref.study import SHIFTS, Record
 from lora_ref.study.digits import SIZE, Images
@@ -18,8 +19,6 @@ from lora_ref.study.records import grouped, mean_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Point = tuple[float, float]
 
 MOST_IMAGES = 4
 """Rows of images that fit a slide."""
@@ -46,9 +45,6 @@ WIDE, HIGH = 1.14, 0.44
 
 CIRCLE = 0.18
 """Inches, the radius of the circles around signs."""
-
-BEHIND = 0.9
-"""The layer of the arrows, below that of the boxes, which hide their ends."""
 
 
 def shifts(images: Images, *, theme: str = "light") -> Picture:
@@ -169,7 +165,7 @@ def _lora(axes: "Axes", middle: float, top: float, sizes: tuple[str, str], ink: 
     _box(axes, (left, (at_A + at_B) / 2), "$W_0$", ink.grid)
     _box(axes, (right, at_A), f"$A$  {sizes[0]}", ink.orange)
     _box(axes, (right, at_B), f"$B$  {sizes[1]}", ink.sky)
-    _circle(axes, (middle, top), "+", ink)
+    circle(axes, (middle, top), CIRCLE, "+", ink)
     axes.text(right + 0.12, (at_B + HIGH / 2 + top) / 2, "× $s$", ha="left", va="center")
 
 
@@ -193,7 +189,7 @@ def _adapter(axes: "Axes", middle: float, sizes: tuple[str, str], ink: Ink) -> N
     for y, (words, colour) in zip(heights, boxes, strict=True):
         edge = ink.grey if words == "ReLU" else None
         _box(axes, (right, y), words, colour, edge=edge, wide=1.3 * WIDE)
-    _circle(axes, (left, TOP), "+", ink)
+    circle(axes, (left, TOP), CIRCLE, "+", ink)
     _end(axes, left, TOP + CIRCLE, ink)
 
 
@@ -221,7 +217,7 @@ def _one_row(axes: "Axes", middle: float, ink: Ink) -> None:
     arc.set_edgecolor(ink.grey)
     axes.add_patch(arc)
     for tip, colour in ((row, ink.grey), (turned, ink.vermillion), (final, ink.green)):
-        _arrow(axes, (tuple(origin), tuple(origin + tip)), ink, colour)
+        arrow(axes, (tuple(origin), tuple(origin + tip)), colour, width=2.6)
     for tip, (right, up), words, ha, colour in (
         (row, (-0.45, -0.32), "row of $W_0$", "center", ink.text),
         (turned, (0.0, 0.15), "row of $V$ (LoRA)", "center", ink.vermillion),
@@ -252,32 +248,6 @@ def _box(
     corner, width = (at[0] - wide / 2, at[1] - HIGH / 2), 1.2 if edge else 0
     axes.add_patch(Rectangle(corner, wide, HIGH, facecolor=colour, edgecolor=edge, lw=width))
     axes.text(*at, words, ha="center", va="center", color=readable_on(colour))
-
-
-def _circle(axes: "Axes", at: Point, sign: str, ink: Ink) -> None:
-    from matplotlib.patches import Circle
-
-    axes.add_patch(Circle(at, CIRCLE, facecolor="none", edgecolor=ink.text, lw=1.3))
-    axes.text(*at, sign, ha="center", va="center")
-
-
-def _arrow(axes: "Axes", path: Sequence[Point], ink: Ink, colour: str | None = None) -> None:
-    """Draw a line through all points with a head at the last; in a colour it is thicker."""
-    *_, last, end = path
-    colour, width = (ink.grey, 1.4) if colour is None else (colour, 2.6)
-    axes.annotate(
-        "", end, last, annotation_clip=False, zorder=BEHIND,
-        arrowprops={
-            "arrowstyle": "-|>,head_length=0.42,head_width=0.2", "mutation_scale": 14, "lw": width,
-            "color": colour, "shrinkA": 0, "shrinkB": 0,
-        },
-    )  # fmt: skip
-    if len(path) > 2:
-        x, y = zip(*path[:-1], strict=True)
-        axes.plot(x, y, color=colour, lw=width, zorder=BEHIND)
-
-
-# ---------------------------------------------------------------------- methods compared
 
 
 def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "light") -> Picture:
@@ -381,3 +351,7 @@ def paired(records: Sequence[Record], better: str, worse: str, *, theme: str = "
         f"{worse} on {lost}, and {len(pairs) - won - lost} are undecided.",
         theme,
     )
+
+
+def _arrow(axes: "Axes", path: Sequence[Point], ink: Ink) -> None:
+    arrow(axes, path, ink.grey, width=1.4)

@@ -1,6 +1,6 @@
 """Transformers: blocks, a decoder and an encoder, LoRA on their layers, and text from them."""
 
-from lora_ref.transformer.adapt import merged, with_lora, with_strength
+from lora_ref.transformer.adapt import merged, with_lora
 from lora_ref.transformer.block import Block, BlockCache
 from lora_ref.transformer.encoder import Encoder, EncoderCache
 from lora_ref.transformer.generation import generate
@@ -16,5 +16,4 @@ __all__ = [
     "generate",
     "merged",
     "with_lora",
-    "with_strength",
 ]

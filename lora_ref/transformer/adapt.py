@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -75,17 +74,6 @@ def merged(model: Model) -> Model:
         return layer.merge() if hasattr(layer, "merge") else layer
 
     return model.with_children({name: plain(child) for name, child in model.children.items()})
-
-
-def with_strength(model: Model, strength: float) -> Model:
-    """Return the model with every update multiplied by a number: 0 is off, 1 as trained."""
-
-    def change(_: str, layer: Layer) -> Layer:
-        return (
-            replace(layer, alpha=strength * layer.alpha) if isinstance(layer, LoRALinear) else layer
-        )
-
-    return model.mapped(change)
 
 
 def _chosen(linears: list[str], targets: Iterable[str] | str) -> set[str]:

@@ -8,7 +8,7 @@ from lora_ref.errors import LoraRefError
 from lora_ref.layers import LoRALinear
 from lora_ref.layers.composite import layers_of
 from lora_ref.training import Network
-from lora_ref.transformer import GPT, Encoder, merged, with_lora, with_strength
+from lora_ref.transformer import GPT, Encoder, merged, with_lora
 
 SIZES = {"vocabulary": 11, "context": 7, "features": 6, "heads": 2, "blocks": 2}
 X = np.array([[3, 1, 4, 1, 5]])
@@ -84,14 +84,6 @@ def test_merged_it_gives_the_same_logits(gpt, rng):
     plain = merged(adapted)
     assert not adapted_in(plain)
     assert_allclose(plain.forward(X)[0], adapted.forward(X)[0], rtol=1e-9)
-
-
-def test_strength_goes_from_off_to_as_trained(gpt, rng):
-    adapted = moved(gpt, rng)
-    assert_array_equal(with_strength(adapted, 0).forward(X)[0], gpt.forward(X)[0])
-    assert_array_equal(with_strength(adapted, 1).forward(X)[0], adapted.forward(X)[0])
-    half = layers_of(with_strength(adapted, 0.5))["blocks.0.mlp.fc1"]
-    assert_allclose(half.delta_w, 0.5 * layers_of(adapted)["blocks.0.mlp.fc1"].delta_w)
 
 
 def test_dropout_on_a_path_travels_by_its_dotted_name(gpt, rng):

@@ -139,6 +139,9 @@ NUMBERS = {
     "pytest tests/mistakes/test_mistakes.py": lambda: (len(MISTAKES),),
     "make verify": numbers_of_the_article,
     "lora-ref verify --literature": numbers_of_the_literature,
+    "pytest tests/checkpoint/test_peft_files.py tests/checkpoint/test_fuzz.py": lambda: (
+        sum(path.is_dir() for path in (ROOT / "tests" / "fixtures" / "peft").iterdir()),
+    ),
     "pytest tests/notebooks/test_notebooks.py": lambda: (
         len(list((ROOT / "notebooks").glob("*.ipynb"))),
     ),

@@ -37,6 +37,7 @@ types: $(STAMP)-dev ## mypy --strict
 docs: $(STAMP)-base ## write the generated pages and the notebooks anew
 	$(VENV)/bin/python notebooks/build.py
 	$(VENV)/bin/python docs/build.py
+	$(VENV)/bin/python docs/golden.py
 	$(VENV)/bin/python docs/study_page.py
 	$(VENV)/bin/python docs/text_study_page.py
 	$(RUN) lora_ref figures --out docs/figures --only two-paths --theme both --format png > /dev/null

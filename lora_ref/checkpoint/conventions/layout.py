@@ -244,11 +244,11 @@ class Layout:
         return float((number or r if self.zero_means_r else number) / r**self.power)
 
     def _check_magnitude(self, update: Update) -> None:
+        kinds = {axis: f"a magnitude for each {axis}put" for axis in ("out", "in")}
         got = None if update.magnitude is None else update.axis
         if got != self.axis:
-            kinds = {None: "no magnitude", "out": "one for each output", "in": "one for each input"}
-            hint = "; Update.as_dora finds it" if got is None else ""
             raise LoraRefError(
-                f"the magnitude of the update is {kinds[got]}, expected {kinds[self.axis]} for "
-                f"{self.name}{hint}"
+                f"the update has {kinds.get(got or '', 'no magnitude')}, and {self.name} keeps "
+                f"{kinds.get(self.axis or '', 'none')}"
+                + ("; Update.as_dora finds it" if got is None else "")
             )

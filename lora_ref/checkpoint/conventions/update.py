@@ -102,7 +102,7 @@ class Update:
         if self.axis == "in":
             raise LoraRefError(
                 "the update has a magnitude for each input, expected one for each output, as "
-                "DoRALinear has them: merge it, no factors of this rank make the same weight"
+                "DoRALinear has them: merge it, in general no such layer makes the same weight"
             )
         return DoRALinear(W0, self.A, self.B, self.magnitude, alpha, bias)
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import conventions_page
 import exercises_page
 import summary_page
 
@@ -80,6 +81,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "add-a-source.md": of_vocabulary,
     "exercises.md": of_exercises,
     "summary.md": summary_page.as_markdown,
+    "conventions.md": conventions_page.as_markdown,
 }
 """Every page that is written here, and what it is to hold."""
 

@@ -66,6 +66,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "checkpoint.safetensors",
         "checkpoint.adapter_config",
         "checkpoint.peft",
+        "checkpoint.conventions.*",
         "checkpoint.inspection",
         "checkpoint.operations",
         "checkpoint",

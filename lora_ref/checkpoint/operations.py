@@ -1,4 +1,4 @@
-"""What is done with adapters on disk: merged into a base, extracted from two models, combined."""
+"""What is done with adapters on disk: merged, extracted, combined, converted."""
 
 from collections.abc import Sequence
 from math import hypot
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lora_ref.checkpoint.adapter_config import AdapterConfig
+from lora_ref.checkpoint.conventions import LAYOUTS, Layout, Update
 from lora_ref.checkpoint.inspection import stored_layers
 from lora_ref.checkpoint.peft import CONFIG, load_peft
 from lora_ref.checkpoint.safetensors import Arrays, read_safetensors
@@ -18,6 +19,7 @@ from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.lowrank import balanced_factors, truncation_error
+from lora_ref.suggestions import nearest_or_all
 
 # ---------------------------------------------------------------------------------- merged
 
@@ -164,3 +166,60 @@ def combine(
             A, B = small_A @ Qa.T, Qb @ small_B
         layers[name] = LoRALinear(np.zeros((len(B), A.shape[1])), A, B, alpha=float(len(A)))
     return layers, lost / total if total else 0.0
+
+
+# ---------------------------------------------------------------------------------- converted
+
+
+def convert_to(folder: Path, layout: str) -> Arrays:
+    """Return what another library keeps of an adapter: arrays and numbers, by layer and name.
+
+    Parameters
+    ----------
+    folder : Path
+        An adapter in PEFT's layout, of factors and magnitudes alone.
+    layout : str
+        One of `lora_ref.checkpoint.conventions.LAYOUTS`.
+    """
+    kept, found = _layout(layout), {}
+    for name, layer in stored_layers(folder).items():
+        if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
+            raise CheckpointError(folder, f"has more than factors in {name}: {layer!r}")
+        for key, value in kept.write(Update.of(layer)).items():
+            found[f"{name}.{key}"] = np.asarray(value)
+    return found
+
+
+def convert_from(arrays: Arrays, layout: str, number: float | None = None) -> dict[str, Layer]:
+    """Return layers for `save_peft` from what another library keeps.
+
+    `number` is the one beside the factors, such as alpha, where the arrays do not have it.
+    """
+    kept = _layout(layout)
+    found: dict[str, dict[str, Any]] = {}
+    for key, array in arrays.items():
+        end = max((n for n in kept.names if key.endswith(f".{n}")), key=len, default="")
+        if not end:
+            raise LoraRefError(
+                f"{key} is none of what {layout} keeps, expected ends: {', '.join(kept.names)}"
+            )
+        found.setdefault(key[: -len(end) - 1], {})[end] = array
+    for name, stored in found.items():
+        if kept.number is not None and kept.number not in stored:
+            if number is None:
+                raise LoraRefError(
+                    f"{name} has no {kept.number}, which {layout} keeps in {kept.kept}: "
+                    "expected it as the number"
+                )
+            stored[kept.number] = number
+    updates = {name: kept.read(stored) for name, stored in found.items()}
+    return {
+        name: update.layer(np.zeros((len(update.B), update.A.shape[1]), update.A.dtype))
+        for name, update in updates.items()
+    }
+
+
+def _layout(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise LoraRefError(f"there is no layout {name!r}{nearest_or_all(name, LAYOUTS)}")
+    return LAYOUTS[name]

@@ -44,6 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sub.add_argument("--weights", default="", metavar="LIST", help="one for each (1,1,...)")
     sub.add_argument("--rank", metavar="R", help="cut the sum to this rank (exact, if left out)")
     sub.add_argument("--out", required=True, metavar="DIR", help="folder for the adapter")
+    sub = action("convert", "to the layout of another library, or from it", _convert)
+    sub.add_argument("path", metavar="DIR|FILE", help="an adapter, or with --from a file of arrays")
+    ways = sub.add_mutually_exclusive_group(required=True)
+    ways.add_argument("--to", metavar="LAYOUT", help="such as mlx-lm, loralib, Keras, LitGPT")
+    ways.add_argument("--from", dest="origin", metavar="LAYOUT", help="the layout of the file")
+    sub.add_argument(
+        "--number", metavar="X", help="with --from: alpha or scale, if not in the file"
+    )
+    sub.add_argument("--out", required=True, metavar="FILE|DIR", help="what to write")
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -132,3 +141,28 @@ def _combine(options: argparse.Namespace) -> Outcome:
         return Outcome(as_json({**body, "out": options.out}))
     how = "exactly" if not lost else f"with {lost:.2%} of its norm left out"
     return Outcome(f"written: {options.out}, {len(layers)} layers, the sum {how}")
+
+
+def _convert(options: argparse.Namespace) -> Outcome:
+    from lora_ref.checkpoint import (
+        convert_from,
+        convert_to,
+        read_safetensors,
+        save_peft,
+        write_safetensors,
+    )
+
+    path, out = Path(options.path), Path(options.out)
+    if options.to is not None:
+        arrays = convert_to(path, options.to)
+        write_safetensors(out, arrays)
+        names = list(arrays)
+    else:
+        number_ = None if options.number is None else number("--number", options.number, -1e6, 1e6)
+        layers = convert_from(read_safetensors(path), options.origin, number_)
+        save_peft(out, layers)
+        names = list(layers)
+    if options.json:
+        return Outcome(as_json({"schema": 1, "written": names, "out": options.out}))
+    what = "arrays and numbers" if options.to is not None else "layers"
+    return Outcome(f"written: {options.out}, {len(names)} {what}, such as {names[0]}")

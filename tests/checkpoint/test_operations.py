@@ -8,13 +8,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.checkpoint import (
     combine,
+    convert_from,
+    convert_to,
     extract,
     inspect,
     load_peft,
     merge,
+    read_safetensors,
     save_peft,
     write_safetensors,
 )
+from lora_ref.checkpoint.conventions import LAYOUTS, Update
 from lora_ref.checkpoint.operations import read_base
 from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear
@@ -195,3 +199,40 @@ def test_what_does_not_add_up_is_named(rng, tmp_path):
         combine([tmp_path / "lora", tmp_path / "wide"])
     with pytest.raises(LoraRefError, match="there are 1 weights for 2 adapters"):
         combine([tmp_path / "lora", tmp_path / "lora"], [1.0])
+
+
+# ---------------------------------------------------------------------------------- converted
+
+SINGLE = [n for n, one in LAYOUTS.items() if len(one.enable) == 1 and one.axis != "in"]
+
+
+@pytest.mark.parametrize("layout", SINGLE)
+def test_an_adapter_goes_into_every_layout_and_comes_back(layout, rng, tmp_path):
+    kind = DoRALinear if LAYOUTS[layout].magnitude else LoRALinear
+    layers = {"a.fc": lora(rng, kind=kind), "b": lora(rng, 3, 6, 1, kind=kind)}
+    save_peft(tmp_path / "one", layers)
+    write_safetensors(tmp_path / "file", convert_to(tmp_path / "one", layout))
+    back = convert_from(read_safetensors(tmp_path / "file"), layout)
+    assert back.keys() == layers.keys()
+    for name, layer in layers.items():
+        got, expected = Update.of(back[name]), Update.of(layer)
+        assert_allclose(got.delta_w, expected.delta_w, rtol=1e-12)
+        if kind is DoRALinear:
+            assert_array_equal(back[name].magnitude, layer.magnitude)
+
+
+def test_a_number_that_is_not_in_the_file_is_asked_for(rng, tmp_path):
+    layer = lora(rng)
+    save_peft(tmp_path / "one", {"fc": layer})
+    arrays = convert_to(tmp_path / "one", "loralib")
+    del arrays["fc.lora_alpha"]
+    with pytest.raises(LoraRefError, match="fc has no lora_alpha, which loralib keeps in the cons"):
+        convert_from(arrays, "loralib")
+    assert_allclose(convert_from(arrays, "loralib", 3.0)["fc"].delta_w, layer.delta_w)
+    with pytest.raises(LoraRefError, match=r"there is no layout 'loralip'.*loralib"):
+        convert_to(tmp_path / "one", "loralip")
+    with pytest.raises(LoraRefError, match=r"fc.other is none of what loralib keeps"):
+        convert_from({"fc.other": np.ones(2)}, "loralib")
+    save_peft(tmp_path / "biased", {"fc": lora(rng, bias=np.ones(5), train=("A", "B", "bias"))})
+    with pytest.raises(CheckpointError, match="has more than factors in fc: LoRALinear"):
+        convert_to(tmp_path / "biased", "loralib")

@@ -86,6 +86,17 @@ def test_combine_adds_up_and_says_what_a_cut_leaves_out(files, layer, capsys):
     assert json.loads(out)["left out"] == pytest.approx(sigma[1] / np.linalg.norm(sigma))
 
 
+def test_convert_goes_to_another_layout_and_back(files, layer, capsys):
+    there, back = files / "mlx.safetensors", files / "back"
+    status, out, _ = said(capsys, "convert", files / "adapter", "--to", "mlx-lm", "--out", there)
+    assert (status, "3 arrays and numbers, such as fc.lora_a" in out) == (0, True)
+    assert read_safetensors(there)["fc.lora_a"].shape == (4, 2)
+    status, out, _ = said(capsys, "convert", there, "--from", "mlx-lm", "--out", back, "--json")
+    assert (status, json.loads(out)["written"]) == (0, ["fc"])
+    loaded = load_peft(back, {"fc.weight": layer.W0})["fc"]
+    assert_allclose(loaded.delta_w, layer.delta_w)
+
+
 def test_what_cannot_be_done_is_a_sentence_and_writes_nothing(files, capsys):
     for arguments, sentence in (
         (("inspect", files / "nothing"), "cannot be read: No such file"),

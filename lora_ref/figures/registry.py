@@ -407,7 +407,7 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
             lambda: {**_records(), "shift": "middle"},
         ),
         "paired": Entry(
-            "One method less another, seed by seed",
+            "One method minus another, seed by seed",
             ways.paired,
             lambda: {**_records(), "better": "lora-8", "worse": "head"},
         ),

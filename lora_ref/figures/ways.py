@@ -339,16 +339,16 @@ def paired(records: Sequence[Record], better: str, worse: str, *, theme: str = "
         axis.set_ylim(-0.6, len(pairs) - 0.5)
         axis.grid(False, axis="y")
         axis.set_xlabel("points on the new task; diamond and bar: mean ± 2 standard errors")
-        axis.set_title(f"{names[0]}, less {names[1]}", fontsize=LETTERS + 4)
+        axis.set_title(f"{names[0]}, minus {names[1]}", fontsize=LETTERS + 4)
     said = "; ".join(
         f"{shift} {100 * pair.mean:+.1f} +- {100 * pair.error:.1f}" for shift, pair in pairs.items()
     )
     won, lost = (sum(getattr(p, way) for p in pairs.values()) for way in ("holds", "opposes"))
     return Picture(
         figure,
-        f"Accuracy of {better} less that of {worse} on the new task, in points, mean over seeds +- "
-        f"one standard error: {said}. By two standard errors {better} is better on {won} shifts, "
-        f"{worse} on {lost}, and {len(pairs) - won - lost} are undecided.",
+        f"Accuracy of {better} minus that of {worse} on the new task, in points, mean over seeds "
+        f"+- one standard error: {said}. By two standard errors {better} is better on {won} "
+        f"shifts, {worse} on {lost}, and {len(pairs) - won - lost} are undecided.",
         theme,
     )
 

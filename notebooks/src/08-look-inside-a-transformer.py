@@ -7,15 +7,16 @@
 #
 # **You will** take the small language model of this package apart in NumPy, from the letters of
 # a sentence to the probability of the next piece. Then you will put LoRA on its q and v, follow
-# a gradient back through a softmax, and compare two places for LoRA on three stanzas of a poem.
+# a gradient back through a softmax, teach the model three stanzas of a poem with LoRA in two
+# different places, and see what it writes.
 #
 # **You will learn** what tokens, queries, keys, values, attention heads and targets are, why the
 # rows of a batch are tokens, and how places for LoRA are compared fairly.
 #
 # **You need** notebooks [01](01-adapt-a-model.ipynb) and
-# [04](04-derive-and-check-the-gradients.ipynb), and sixty-five minutes; a good place for a break is
-# before "Where LoRA goes". The first four exercises take an hour more, and the fifth, a harder one,
-# another half.
+# [04](04-derive-and-check-the-gradients.ipynb), and seventy-five minutes; a good place for a break
+# is before "Where LoRA goes". The first four exercises take an hour more, and the fifth, a harder
+# one, another half.
 
 # %%
 import numpy as np
@@ -40,11 +41,12 @@ def same(ours, theirs):
 # ## Tokens are rows
 #
 # A language model does not read letters. A *tokenizer* cuts the text into pieces, the *tokens*,
-# and each piece has a number. This model knows 512 pieces: the frequent words and syllables of the
-# old texts it was trained on, and single letters for everything else.
+# and each piece has a number. This model knows 512 pieces. 256 are single bytes, of which any text
+# can be made: letters, marks, the space. The others are frequent sequences of them in the old
+# texts that it was trained on, the King James Bible among them.
 #
-# **Predict.** In the King James Bible "LORD" and "Moses" are frequent. Will each be one piece? And
-# to which word does the blank between two words belong?
+# **Predict.** Will "LORD" be one piece? Will "Moses"? And to which word does the space between two
+# words belong?
 
 # %% exact
 sentence = "And the LORD spake unto Moses,"
@@ -58,7 +60,8 @@ print("numbers:", tokens)
 print("together they are the sentence:", "".join(pieces) == sentence)
 
 # %% [markdown]
-# "LORD" is one piece and "Moses" is three. The blank belongs to the word after it.
+# "LORD" is one piece and "Moses" is three: in 256 sequences there is room for the most frequent
+# words only. The space belongs to the word after it.
 #
 # Each token then becomes a row of numbers. A table, the *embedding*, has a row for each of the
 # 512 pieces, and the number of a token says which row to take. A second table has a row for each
@@ -75,8 +78,7 @@ print("the same as the package's embeddings:", same(x, rows_of_the_package))
 # In notebooks 02 to 07 a batch x had n rows, and the rows had nothing to do with each other. Here
 # n is **T**, the number of tokens, and all rows are of one text. A linear layer does not know the
 # difference: `x @ W0.T` treats each row by itself. Everything that you know about LoRA holds for
-# rows that are tokens. (The width of this model is 96, and the longest text that it reads has 96
-# tokens too. That is chance: one has nothing to do with the other.)
+# rows that are tokens.
 #
 # > **Remember.** A text of T tokens is a matrix with T rows, and a layer treats each row by itself.
 # >
@@ -127,9 +129,9 @@ q, k, v = (rows @ layer.W.T + layer.bias for layer in (attention.q, attention.k,
 
 heads = attention.heads
 d = width // heads  # the width of one attention head
-q1, k1, v1 = q[:, -d:], k[:, -d:], v[:, -d:]
-print("q, k and v of this attention head have the shape", q1.shape)
-products = q1 @ k1.T  # entry (i, j): how well the query of i fits the key of j
+q_head, k_head, v_head = q[:, -d:], k[:, -d:], v[:, -d:]
+print("q, k and v of this attention head have the shape", q_head.shape)
+products = q_head @ k_head.T  # entry (i, j): how well the query of i fits the key of j
 print("each query with each key:", products.shape)
 
 # %% [markdown]
@@ -160,10 +162,10 @@ for wide in (6, 24, 96, 384):
     print(f"{wide:>4} {sums.std():>20.1f} {plain:>11.2f} {scaled:>20.2f}")
 
 # %% [markdown]
-# A product is a sum of d independent terms with the standard deviation 1, so its own is sqrt(d).
-# Undivided, wide heads give nearly everything to one token. There a small change of a score
-# changes hardly any attention weight, so hardly any gradient passes. That is why the products are
-# divided by sqrt(d). The quotients are the *scores*.
+# A product is a sum of d independent terms of variance 1. Variances add, so the sum has the
+# variance d and the standard deviation sqrt(d). Undivided, wide heads give nearly everything to one
+# token. There a small change of a score changes hardly any attention weight, so hardly any gradient
+# passes. That is why the products are divided by sqrt(d). The quotients are the *scores*.
 #
 # Now the *mask*. The model is trained to predict the next token, so no row may see a later one:
 # its attention weight has to be 0. The mask is applied to the scores, before the softmax.
@@ -181,12 +183,12 @@ for wide in (6, 24, 96, 384):
 allowed = np.tri(T, dtype=bool)  # row i may take from 0, 1, ..., i
 scores = np.where(allowed, products / d**0.5, -np.inf)
 P = softmax(scores)  # the attention weights
-y1 = P @ v1  # for each row a mean of the values
+y_head = P @ v_head  # for each row a mean of the values
 print("attention weights of the first row:", P[0].round(2))
 print("attention weights of the last row: ", P[-1].round(2))
 print("each row adds up to 1:", same(P.sum(axis=1), np.ones(T)))
-theirs, _ = attention_of_the_package(q1, k1, v1, allowed=allowed)
-print("the same as the package's attention:", same(y1, theirs))
+theirs, _ = attention_of_the_package(q_head, k_head, v_head, allowed=allowed)
+print("the same as the package's attention:", same(y_head, theirs))
 
 # %% [markdown]
 # The package's version is [ops/attention.py](../lora_ref/ops/attention.py).
@@ -195,18 +197,18 @@ print("the same as the package's attention:", same(y1, theirs))
 # take, if you were `es` and had to find out what you are the end of?
 
 # %% depends on the seed
-q4, k4 = (rows_of.reshape(T, heads, d).swapaxes(0, 1) for rows_of in (q, k))  # (heads, T, d)
-P_all = softmax(np.where(allowed, q4 @ k4.swapaxes(1, 2) / d**0.5, -np.inf))
+q_heads, k_heads = (M.reshape(T, heads, d).swapaxes(0, 1) for M in (q, k))  # (heads, T, d)
+P_all = softmax(np.where(allowed, q_heads @ k_heads.swapaxes(1, 2) / d**0.5, -np.inf))
 print("the last of them is the one above:", same(P_all[-1], P))
 FIGURES["attention-weights"].picture(
     weights=P_all[[2, 3]], tokens=pieces, titles=("head 2", "head 3")
 )
 
 # %% [markdown]
-# In cut words, head 3 takes from the beginning: `ake` takes most from ` sp`, and both `os` and `es`
-# take most from ` M`. Head 2 differs at `es`: it takes most from `os`, the piece just before.
-# Nobody told them to: training found it. Be careful with such pictures. They show from where a row
-# takes, on one sentence, and not what for.
+# At `es` the two heads differ: head 3 takes most from ` M`, the beginning of the word, and head 2
+# from `os`, the piece just before. (At `ake` and `os` the beginning *is* the piece before, so these
+# rows cannot tell the two apart.) Nobody told the heads to: training found it. Be careful with such
+# pictures. They show from where a row takes, on one sentence, and not what for.
 #
 # > **Remember.** Queries and keys decide from where each token takes, and values are what it gets.
 # >
@@ -220,8 +222,7 @@ FIGURES["attention-weights"].picture(
 # two linear layers with a curve between them) works on each row by itself: **fc1** makes the row
 # four times as wide, the curve is called GELU, and **fc2** brings it back to the width. (Without
 # the curve, fc2 after fc1 is one matrix product, and the detour is wasted.) The result is added
-# too. So x passes from block to block as one *residual stream*, to which each block adds: what the
-# embedding put there is still one of the summands at the end.
+# too. So x passes from block to block as one *residual stream*, to which each block adds.
 
 
 # %%
@@ -402,7 +403,8 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # not the v of that block: alone it moves nothing. It is the rows that arrive there. LoRA on v
 # changes the rows of which q, k and v of every later block are made, and the last column shows
 # that it changes them by far more than LoRA on q does. (Measured on random updates and one
-# sentence.)
+# sentence. "fc1 and fc2" are two matrices and two updates: do not rank that row against the
+# others.)
 #
 # ### The same in PEFT
 #
@@ -438,15 +440,18 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # gradient with respect to the attention weights, and want the one with respect to the scores.
 #
 # Let every score of row i change a little, by $\delta S_{ij}$, and write $\delta$ before anything
-# for the small change that follows. An attention weight is a quotient. Relative to itself, the
-# numerator, the exponential of $S_{ij}$, changes by $\delta S_{ij}$. Relative to itself, the
-# denominator changes by the mean of the row's $\delta S$, weighted by P:
+# for the small change that follows. An attention weight is a quotient:
+# $P_{ij} = \mathrm{exp}(S_{ij}) / \sum_l \mathrm{exp}(S_{il})$. The numerator changes by
+# $\mathrm{exp}(S_{ij})\, \delta S_{ij}$, which is $\delta S_{ij}$ relative to itself. The
+# denominator changes by $\sum_l \mathrm{exp}(S_{il})\, \delta S_{il}$; divided by the denominator
+# that is $\sum_l P_{il}\, \delta S_{il}$. Relative changes of a quotient subtract:
 #
 # $$
 # \frac{\delta P_{ij}}{P_{ij}} = \delta S_{ij} - \sum_l P_{il}\, \delta S_{il}
 # $$
 #
-# The loss changes by each $\delta P_{ij}$ times its gradient. Put the line above in:
+# The loss changes by each $\delta P_{ij}$ times its gradient. Put the line above in ($\nabla_P$ is
+# `grad_P`, and $\nabla_S$ is `grad_S`):
 #
 # $$
 # \delta L = \sum_j (\nabla_P)_{ij}\, \delta P_{ij}
@@ -478,7 +483,7 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # </details>
 
 # %% order of magnitude
-q64, k64, v64 = (M.astype(np.float64) for M in (q1, k1, v1))
+q64, k64, v64 = (M.astype(np.float64) for M in (q_head, k_head, v_head))
 grad_y = np.random.default_rng(0).standard_normal((T, d))  # as if it came from layers above
 P64 = softmax(np.where(allowed, q64 @ k64.T / d**0.5, -np.inf))
 grad_P = grad_y @ v64.T
@@ -512,13 +517,13 @@ print("first row of grad_q:", np.unique(abs(grad_q[0]).round(12)))
 
 # %% [markdown]
 # `grad_q` is what LoRA on q gets as its `grad_y`. The rest is notebook 04, and the exercise
-# `lora-on-q` asks you for it. ([Derivations](../docs/derivations.md) has all of this, and the layer
-# norm.)
+# `lora-on-q` asks you for it.
 #
 # The way back used P, so the forward pass has to keep it: what is kept for the way back is called
 # the *activations*. Each head keeps an attention weight for each pair of tokens: these grow with T
-# squared, and all else that is kept grows with T. Notebook [12](12-count-what-it-costs.ipynb)
-# counts what training needs.
+# squared, and all else that is kept grows with T. (FlashAttention keeps none of these weights: it
+# computes them again on the way back.) Notebook [12](12-count-what-it-costs.ipynb) counts what
+# training needs.
 #
 # > **Remember.** The attention weights of a row share a divisor, so the way back subtracts a row
 # > sum.
@@ -575,105 +580,116 @@ for targets, r in choices.items():
 # %% [markdown]
 # Twelve steps each from five seeds, all with one learning rate and one scaling. Before the first
 # step and after each, both losses are noted. A seed fixes the texts of each step for both places,
-# so we compare them *within* a seed. We call a difference decided if it has the same sign with
-# every seed. (Five coins all show the same side in one throw of 16, so this is a weak rule.)
+# so we compare them *within* a seed.
 #
-# **Predict.** After twelve steps, which knows the three stanzas better? And will the same one be
-# better on the fourth?
+# **Predict.** Give the model half a line of the third stanza, "The waves beside them danced". How
+# will it go on without training, and how after twelve steps? And will attention or the MLP know the
+# three stanzas better?
 
 
 # %% depends on the seed, slow
-def curve(gpt, seed, steps=12, lr=0.01):
-    """Train what is trainable on the three stanzas; return rows of (three, fourth) losses."""
+def losses_of(gpt):
+    """Return the loss on the three stanzas, and on the fourth."""
+    return [base.with_gpt(gpt).loss(text) for text in (stanzas, fourth)]
+
+
+def trained(gpt, seed, steps=12, lr=0.01):
+    """Train what is trainable on the three stanzas; return the model and both losses by step."""
     rng, optimizer = np.random.default_rng(seed), AdamW(lr, weight_decay=0.0)
     windows = np.lib.stride_tricks.sliding_window_view(tokenizer.encode(stanzas), 33)
-    state, losses = optimizer.init_state(gpt.trainable), []
-    for _ in range(steps + 1):
-        model = base.with_gpt(gpt)
-        losses.append((model.loss(stanzas), model.loss(fourth)))
+    state, curve = optimizer.init_state(gpt.trainable), [losses_of(gpt)]
+    for _ in range(steps):
         texts = windows[rng.integers(len(windows), size=4)]  # 32 tokens, and each one's next
         logits, cache = gpt.forward(texts[:, :-1])
         grad_logits = softmax_cross_entropy_backward(softmax_cross_entropy(logits, texts[:, 1:])[1])
         params, state = optimizer.step(gpt.trainable, gpt.backward(grad_logits, cache)[1], state)
         gpt = gpt.with_params(params)
-    return np.array(losses)
+        curve.append(losses_of(gpt))
+    return gpt, np.array(curve)
 
 
-def verdict(differences):
-    """Return in a word whether all seeds agree; a minus means that the MLP has the lower loss."""
-    d = np.array(differences)
-    return "MLP" if (d < 0).all() else "attention" if (d > 0).all() else "undecided"
+def show_lines(who, gpt, prompt="The waves beside them danced", seed=3):
+    """Print the losses of a model, and four lines that it writes."""
+    three, fourth = losses_of(gpt)
+    print(f"--- {who}: loss {three:.2f} on the three stanzas, {fourth:.2f} on the fourth")
+    text = base.with_gpt(gpt).write(prompt, 90, np.random.default_rng(seed), temperature=0.6)
+    print("\n".join((prompt + text).split("\n")[:4]))
 
 
 places = {"attention": ("q", "v"), "MLP": ("fc1", "fc2")}
 seeds = (0, 1, 2, 3, 4)
-curves = {place: [] for place in places}
+runs = {place: [] for place in places}
 for place, targets in places.items():
     r = choices[targets]
     for seed in seeds:
         start = with_lora(gpt, np.random.default_rng(seed), targets=targets, r=r, alpha=2 * r)
-        curves[place].append(curve(start, seed))
-print(f"untrained: three stanzas {base.loss(stanzas):.2f}, the fourth {base.loss(fourth):.2f}")
-print("at the end    attention    MLP   difference by seed                    lower")
-for column, what in enumerate(("three stanzas", "the fourth")):
-    one, other = (np.array([losses[-1, column] for losses in curves[place]]) for place in places)
-    by_seed = " ".join(f"{value:+.2f}" for value in other - one)
-    means = f"{what:<13} {one.mean():>9.2f} {other.mean():>6.2f}"
-    print(f"{means}   {by_seed}   {verdict(other - one)}")
+        runs[place].append(trained(start, seed))
+show_lines("untrained", gpt)
+for place in places:
+    show_lines(f"with LoRA, {place}", runs[place][0][0])
+ends = [np.array([curve[-1] for _, curve in runs[place]]) for place in places]
+print("--- the MLP's loss minus attention's, by seed")
+for what, by_seed in zip(("three stanzas", "the fourth"), (ends[1] - ends[0]).T, strict=True):
+    print(f"{what:<13}", " ".join(f"{value:+.2f}" for value in by_seed))
 
 # %% [markdown]
-# On the three stanzas the MLP is far ahead, with every seed. On the fourth nothing is decided. Has
-# the MLP learnt these stanzas, and not verse? Or is it only further along its curve, at this one
-# rate? To tell the two apart, compare them at an *equal training loss*: go along each curve until
-# the loss on the three stanzas has fallen to a level, and read the loss on the fourth there.
+# The untrained model writes Bible verses, each a sentence. After twelve steps the lines break off
+# inside a sentence and end with a comma, as the poem's do, with LoRA at either place. Neither model
+# recites the poem, but the MLP's borrows `glance` and `a cloud` from it. (This is one draw: give
+# `show_lines` another seed.)
+#
+# On the three stanzas the MLP's loss is lower by far, with every seed. On the fourth, seeds
+# disagree. Has the MLP learnt these stanzas, and not verse? Or is it only further along its curve,
+# at this one rate? To tell the two apart, compare them at an *equal training loss*: go along each
+# curve until the loss on the three stanzas has fallen to a level, and read the loss on the fourth
+# there. We call a difference decided if it has the same sign with every seed. (Five coins all show
+# the same side in one throw of 16, so this is a weak rule.)
 #
 # **Predict.** At an equal loss on the three stanzas, which of the two is better on the fourth?
 
 
 # %% depends on the seed
-def read_at(losses, level):
+def read_at(curve, level):
     """Return the loss on the fourth stanza where the one on the three first falls to a level."""
-    after = int(np.argmax(losses[:, 0] <= level))
+    after = int(np.argmax(curve[:, 0] <= level))
     if after == 0:
         return np.nan  # never, or from the beginning
-    (a, start), (b, end) = losses[after - 1 : after + 1]
+    (a, start), (b, end) = curve[after - 1 : after + 1]
     return start + (a - level) / (a - b) * (end - start)
 
 
 print("loss on the fourth, where the loss on the three is at a level")
 print("level         attention    MLP   difference by seed                    lower")
 for level in (3.8, 3.6, 3.4):
-    one, other = (np.array([read_at(losses, level) for losses in curves[p]]) for p in places)
-    by_seed = " ".join(f"{value:+.2f}" for value in other - one)
-    means = f"{level:<13} {one.mean():>9.2f} {other.mean():>6.2f}"
-    print(f"{means}   {by_seed}   {verdict(other - one)}")
+    one, other = (np.array([read_at(curve, level) for _, curve in runs[p]]) for p in places)
+    more = other - one
+    lower = "MLP" if (more < 0).all() else "attention" if (more > 0).all() else "undecided"
+    by_seed = " ".join(f"{value:+.2f}" for value in more)
+    print(f"{level:<13} {one.mean():>9.2f} {other.mean():>6.2f}   {by_seed}   {lower}")
 
 # %% [markdown]
 # By this table nothing is decided. These seeds give no sign that the MLP's lead on the three
 # stanzas is anything but more training.
 #
-# To decide more, you would choose a rate and a stopping point for each place on one text, and judge
-# on another. And do not carry this further than it goes: one poem of some 400 tokens, one small
-# model. The package's own [study on text](../docs/text-study.md) compares attention with the MLP at
-# an equal count, and with a learning rate of its own for each. On GPT-3, at an equal number of
-# trained numbers, q with v was better than q with k on one task and equal on the other, and all
-# four of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table 5).
+# Do not carry this further than it goes: one poem of some 400 tokens, one small model, and one rate
+# for both places; for a verdict, give each its own. The package's [study on
+# text](../docs/text-study.md) does, at an equal count. On GPT-3, at an equal count, all four
+# matrices of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table 5).
 #
-# > **Remember.** Compare targets at an equal count, each with its own rate, on a text that neither
-# > training nor choosing has seen; an equal training loss shows whether a lead is only more
-# > training.
+# > **Remember.** Compare targets at an equal count, each at a rate of its own, on a text that
+# > neither training nor choosing has seen; a lead that is gone at an equal training loss may be
+# > only more training.
 # >
-# > 比较目标：个数相等，学习率各自选定，用全新的文字评判；再看训练损失相等时，领先是否还在。
+# > 比较目标：个数相等，学习率各自选定，用全新的文字评判；训练损失相等时不再领先，可能只是练得更多。
 
 # %% [markdown]
 # ## Exercises
 #
-# They ask for more than the cells above printed: a text of which only the end asks, many attention
-# heads at once, a temperature. The specifications of the gradients use a trick. For a tiny t, and
-# the imaginary unit i, `f(x + it)` is `f(x) + it f'(x)`. So the imaginary part divided by t is
-# `f'(x)`, and nothing is subtracted that could cost digits. You get the right numbers to compare
-# with, but the formula is yours to find. Each exercise has three hints, none of which is the
-# answer:
+# They ask for more than the cells above printed. The specifications of the gradients use a trick.
+# For a tiny t, and the imaginary unit i, `f(x + it)` is `f(x) + it f'(x)`. So the imaginary part
+# divided by t is `f'(x)`, and nothing is subtracted that could cost digits. You get the right
+# numbers to compare with, but the formula is yours to find. Each exercise has three hints, none of
+# which is the answer:
 
 # %% exact
 print(hint("causal-mask", 1))

@@ -418,8 +418,8 @@ FIGURES["memory"].picture(card=24)
 # copy it survives. LoRA needs that copy for A and B alone.
 #
 # LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
-# On the right is LLaMA 65B: there even the frozen weights in 2 bytes are too large, and so is QLoRA
-# for one such card.
+# In the lower panel, LLaMA 65B, the frozen weights alone are too large for the card, in 2 bytes and
+# in 4 bits.
 #
 # > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
 # > number of the model, and LoRA little more than the frozen weights.

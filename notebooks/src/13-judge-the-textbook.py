@@ -553,8 +553,9 @@ for id, text in slide.items():
 # | `four` | confirmed | 524,288 |
 #
 # 0.1953 rounds to 0.20, and to 0.19 only where it is cut. 0.39 % is the share of A alone, or of
-# rank 8: two explanations, and neither is established. Without its last line `always` would be
-# `false`: that there is a case in which it holds is something that *you* have to know.
+# rank 8: two explanations, and neither is established. In `always` any rank up to 20 will do for
+# the case. Without that line the verdict would be `false`: that there is a case in which the
+# sentence holds is something that *you* have to know.
 #
 # </details>
 #

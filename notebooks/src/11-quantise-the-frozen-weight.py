@@ -314,8 +314,7 @@ for way, size, constant in (  # the bits of what is stored for each block
 # 4.56 bits, against a whole-number zero, it is about a tie on normal weights, and NF4 has less on
 # most of the trained ones. Min-max was ahead above because it had half a bit more: at 5 bits it has
 # less error in hardly any of the matrices. So a sentence like "NF4 is a seventh better than int4"
-# needs the levels, the weights and the bits with it. (On evenly spread weights even steps win: try
-# `uniform(-1, 1, shape)` in the place of `standard_normal(shape)`.)
+# needs the levels, the weights and the bits with it.
 #
 # What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
 # come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
@@ -466,8 +465,8 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
     print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
 
 # %% [markdown]
-# Hardly. The gradients are those of the rounded model, so A and B are trained for the weight that
-# they run with. (One training each, on an easy task: no ranking.)
+# Hardly: A and B are trained for the weight that they run with. (One training each, on an easy
+# task: no ranking.)
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -499,8 +498,7 @@ for alpha in (1, 16, 256, best):
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
 # and the second is zero at the start, so there no alpha makes the error smaller. Later alpha can
 # only lengthen or turn round an update that was trained for something else: the best alpha of all,
-# the last row, takes next to nothing from the error. (What alpha does for the result of a training
-# is another question.)
+# the last row, takes next to nothing from the error.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #

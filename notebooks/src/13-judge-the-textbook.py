@@ -294,20 +294,14 @@ for verdict in VERDICTS:
         print(f"{verdict:<12} {verdicts[verdict]:>2}")
 recomputed = sum(one.verdict not in NOT_COMPUTED for one in judgements)
 print(f"{'all':<12} {verdicts.total()}, {recomputed} of them recomputed")
-by_section = {}
-for one in judgements:
-    by_section.setdefault(one.claim.section.english, []).append(one.verdict == "confirmed")
-for name, right in by_section.items():
-    if all(right) or len(right) > 4:
-        print(f"   {name}: {sum(right)} of {len(right)} confirmed")
 
 # %% exact
 FIGURES["verdicts"].picture()
 
 # %% [markdown]
-# A row of the picture is a section of the article. Printed above are the longest, and the one that
-# is right throughout: it counts. The largest group is `conditional`: B = 0 keeps the output as it
-# was *before the first step*, a share holds *at one width and rank*.
+# A row of the picture is a section of the article; the one that is right throughout, *Parameter
+# efficiency*, counts. The largest group is `conditional`: B = 0 keeps the output as it was *before
+# the first step*, a share holds *at one width and rank*.
 #
 # Papers, libraries and teaching material are judged by the same judge.
 #
@@ -357,12 +351,11 @@ for r, printed in table.items():
     print(f"{r:>4} {printed:>8}  ", *(f"{one:>19}" for one in said))
 
 # %% [markdown]
-# None of the three columns gives every row. The first gives all but rank 16. The other two give
-# rank 16, and each fails elsewhere. So the slip is established, and its cause is not: a way that
-# explains one row is a guess. A second witness makes more of it: the LoRA paper's 4.7M for DeBERTa
-# XXL at r = 8 is the count of r = 16, and r = 16 stands in its own scripts (`lora-deberta-xxl`, a
-# `conflict`). All verdicts with their reasons: [the article](../docs/article.md), [the
-# literature](../docs/literature.md).
+# The first column gives all but rank 16. The other two give rank 16, and each fails elsewhere. So
+# the slip is established, and its cause is not. A second witness makes more of it: the LoRA paper's
+# 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in its own scripts
+# (`lora-deberta-xxl`, a `conflict`). All verdicts with their reasons: [the
+# article](../docs/article.md), [the literature](../docs/literature.md).
 #
 # > **Remember.** A claim that is right, one that lacks a condition and one that is wrong are three
 # > things, and the cause of a wrong number is a claim of its own.

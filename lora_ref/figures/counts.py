@@ -227,10 +227,10 @@ def memory_by_rows(width: int, r: int, *, theme: str = "light") -> Picture:
     """Draw the bytes of training one square weight against the rows of x, up to 16 rows a feature.
 
     Everything is float32, the optimiser AdamW, as in `counting.lora_bytes`. A third line is the
-    activations, which both ways keep.
+    activations, which both ways keep. Arrows stand at one row for eight features and at the end.
     """
     width = as_count("width in figures.memory_by_rows", width)
-    rows = [1, *range(width, 16 * width + 1, width)]
+    rows = [1, -(-width // 8), *range(width, 16 * width + 1, width)]
     full = [full_bytes(width, width, n=n) for n in rows]
     lora = [lora_bytes(width, width, r, n=n) for n in rows]
     shares = [100 * a.total / b.total for a, b in zip(lora, full, strict=True)]
@@ -244,17 +244,17 @@ def memory_by_rows(width: int, r: int, *, theme: str = "light") -> Picture:
             ([one.activations for one in full], ink.grey, "--", "activations of either"),
         ):
             axes.plot(rows, [size / MIB for size in held], color=colour, ls=line, lw=3, label=label)
-        for k, place, side in ((1, (0.03, 0.62), "left"), (len(rows) - 2, (0.97, 0.42), "right")):
+        for k, place, side in ((1, (0.06, 0.55), "left"), (len(rows) - 1, (0.95, 0.42), "right")):
             axes.annotate(
                 "", (rows[k], full[k].total / MIB), (rows[k], lora[k].total / MIB),
                 arrowprops={"arrowstyle": "<->", "color": ink.text, "lw": 1.6, "shrinkA": 0,
                             "shrinkB": 0},
             )  # fmt: skip
-            said = f"saves {saved[k]:.3g} MiB,\nLoRA takes {shares[k]:.0f} %"
+            said = f"{rows[k]:,} rows: saves\n{saved[k]:.3g} MiB, takes {shares[k]:.0f} %"
             axes.text(*place, said, transform=axes.transAxes, ha=side, va="center")
-        axes.set_xticks([0, *rows[4::4]])
+        axes.set_xticks(range(0, 16 * width + 1, 4 * width))
         axes.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
-        axes.set(xlim=(0, 1.02 * rows[-1]), ylim=(0, 1.05 * full[-1].total / MIB))
+        axes.set(xlim=(-0.02 * rows[-1], 1.02 * rows[-1]), ylim=(0, 1.05 * full[-1].total / MIB))
         axes.set_xlabel("rows of x (tokens in a batch)")
         axes.set_ylabel("MiB held in training")
         axes.set_title(f"A weight of {width} x {width}, float32 and AdamW")

@@ -27,6 +27,7 @@ from lora_ref.layers import BASE, Linear, MultiTaskLoRA
 from lora_ref.layers.composite import layers_of
 from lora_ref.lowrank import truncate
 from lora_ref.ops import softmax_cross_entropy
+from lora_ref.study.records import committed
 from lora_ref.transformer.voices import WEIGHTS, base_model, with_voices
 
 # %% [markdown]
@@ -57,9 +58,9 @@ for title, strengths in {"no voice": (0, 0), "verse": (1, 0), "play": (0, 1)}.it
 # and some favourite words. The sense does not come at this size. One sample proves little: try
 # other seeds.
 #
-# Here is what was switched. Take one of the 24 matrices and rows that it really sees. It is the
-# first matrix of the first block, and makes the *queries* (notebook 08). Its rows are the tokens of
-# a text, looked up in a table and rescaled by a *norm*.
+# Here is what was switched. Take one of the 24 matrices, the first of the first block (it makes the
+# *queries*, notebook 08), and an x that it really sees. Each row of x is a token of a text, looked
+# up in a table and rescaled by a *norm*.
 
 # %% exact
 both = with_voices(base, names, (1.0, 1.0))
@@ -101,10 +102,11 @@ whole = sum(array.size for array in arrays if isinstance(array, np.ndarray))
 r, d = len(A[0]), 4096
 voice = sum(r * sum(one.W.shape) for one in linears.values())
 print(f"the model {whole:,} numbers, a voice of rank {r} {voice:,}: {voice / whole:.1%}")
-print(f"numbers of T full copies / of one base and T voices      a {d} x {d} matrix")
+print("T full copies have so many times the numbers of one base and T voices:")
+print(f"{'this model':>37}   a {d} x {d} matrix")
 for T in (2, 10, 100, 10_000):
     small, wide = (T * W / (W + T * AB) for W, AB in ((whole, voice), (d * d, 2 * d * r)))
-    print(f"T = {T:>6,}: {small:24.1f} times {wide:28.1f} times")
+    print(f"T = {T:>6,}: {small:20.1f} times {wide:16.1f} times")
 
 # %% [markdown]
 # This model is tiny, so a voice is a large part of it. At width d an adapter has 2 d r numbers
@@ -129,9 +131,9 @@ print("the same as the package's sum:", np.allclose(summed, layer.forward(x)[0],
 
 # %% [markdown]
 # To see what a sum is good for, measure. These passages come from the ends of the three texts,
-# which no training has seen. `model.loss` is the mean of -log(probability) of each next token,
-# over two windows of 96 tokens here. Lower is better; 6.24 would be guessing among the 512
-# tokens.
+# which no training has seen. `model.loss` is the mean of -log(probability) of each next token. It
+# reads *windows* of 96 tokens, as many as the model sees at once: two of each passage. Lower is
+# better; 6.24 would be guessing among the 512 tokens.
 
 # %%
 bible = """Blessed are they that do his commandments, that they may have right to the tree of \
@@ -206,9 +208,6 @@ for name in names:
         print(f"{text:<12} without {name:<5} {without:.2f}, with it {trained:.2f}")
 
 # %% [markdown]
-# To *switch*, keep one term and leave the others out. Nothing is written, so there is nothing to
-# take back.
-#
 # > **Remember.** A sum has all tasks on at once and is a model that nobody trained; to serve one
 # > task, keep its term alone, and to serve two, try half of each.
 # >
@@ -234,27 +233,27 @@ for strength in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2):
 # first quarter costs next to nothing, and then the price rises faster and faster. The update
 # grows in proportion to the strength; what the model does with it does not.
 #
-# The same dial was turned in a study: a small network has learnt to read digits (*source*), and
-# LoRA of rank 8 adapts it to changed ones (*target*). There are five changes. *Near* has less
-# contrast on a grey ground, *middle* is turned by 30 degrees besides, *far* is turned by 90
-# degrees, *inverted* has black for white, and *relabelled* has the old pictures with every label
-# moved on by one. Points are means over five runs, and a bar is one standard error of that mean.
+# The same dial was turned in the study of notebook 09, where LoRA of rank 8 adapts a small reader
+# of digits (*source*) to changed digits (*target*). Two of the five changes matter here: *near* has
+# less contrast on a grey ground, and *inverted* has black for white. Points are means over five
+# runs, and a bar is one standard error of that mean.
 #
 # **Predict.** Do the two lines cross before 1, at 1 or beyond? And how high up?
 
 # %% to 1e-6
-FIGURES["scaling-sweep"].picture()
+changes = ("near", "inverted")
+FIGURES["scaling-sweep"].picture(records=[one for one in committed() if one["shift"] in changes])
 
 # %% [markdown]
-# Always before 1. On *near* the lines meet at 0.75 with both above 90 %, and the target is as good
-# there as at 1: the middle is a real compromise. On *inverted* they meet near 25 %: halfway, the
-# network can do neither task. A crossing is not yet a good setting; read its height too, on data
-# that is neither trained on nor reported.
+# Before 1, both times. On *near* the lines meet at 0.75 with both above 90 %, and the target is as
+# good there as at 1: the middle is a real compromise. On *inverted* they meet near 25 %: halfway,
+# the network can do neither task. A crossing is not yet a good setting; read its height too, on
+# data that is neither trained on nor reported.
 #
-# > **Remember.** The strength of an adapter is a dial that you may turn after training: turned up,
-# > it gives to the new task and takes from the old one.
+# > **Remember.** The strength of an adapter is a dial that you may turn after training: up to about
+# > 1 it gives to the new task and takes from the old one; far beyond, both get worse.
 # >
-# > 适配器的强度是训练之后仍可转动的旋钮：调大时新任务得益，旧任务受损。
+# > 适配器的强度在训练之后仍可转动：调到 1 左右，新任务得益，旧任务受损；再大许多，两者都变差。
 
 # %% [markdown]
 # ## A batch in which each row has its own voice
@@ -326,8 +325,21 @@ for i, (name, strengths) in enumerate(zip(passages, ((0, 0), (1, 0), (0, 1)), st
     print(f"{name:<12} in the batch {losses[0]:.3f}, alone {losses[1]:.3f}")
 
 # %% [markdown]
-# (These are the first 96 tokens of each passage; the table above used two windows of each.)
+# (These are the first 96 tokens of each passage; the table above used two windows of each.) Let the
+# same batch write: one prompt, three voices, and in every step the likeliest token of each.
 #
+# **Predict.** Twenty tokens a line: by what will you know the Bible, Milton and the play?
+
+# %% depends on the seed
+tokens = np.tile(base.tokenizer.encode("And"), (3, 1))
+for _ in range(20):
+    voices = np.repeat([[BASE], [0], [1]], tokens.shape[1], axis=1)
+    logits, _ = both.gpt.forward(tokens, keywords={f"{path}.task": voices for path in linears})
+    tokens = np.column_stack([tokens, logits[:, -1].argmax(axis=-1)])
+for name, line in zip(passages, tokens, strict=True):
+    print(f"{name:<12} {base.tokenizer.decode(line)!r}")
+
+# %% [markdown]
 # > **Remember.** In a mixed batch the large product runs once over all rows, and each small one
 # > over its own rows; the answers go back to the order of the requests.
 # >
@@ -374,9 +386,9 @@ print(f"averaged, two random pairs of these shapes: off by {unrelated:.2f}")
 
 # %% [markdown]
 # How to stack a pair is the exercise `combine`. The average of our voices is off by half of what
-# was asked for (to serve nothing would be off by 1). That is a lucky case: both began at the same
-# random A, and unrelated pairs do worse. With one A for both, the average is exact, since
-# B1 A + B2 A = (B1 + B2) A.
+# was asked for (to serve nothing would be off by 1). That is a lucky case, probably because both
+# began at the same random A: unrelated pairs do worse. With one A for both, the average is exact,
+# since B1 A + B2 A = (B1 + B2) A.
 #
 # Stacking costs rank: the pair grows with every voice. Say there is room for rank 8 only. Then you
 # may average the factors, or take the matrix of rank 8 that is nearest to the wanted update
@@ -424,11 +436,11 @@ for title, make in ways.items():
     print(f"{title:<18} {min(offs):9.2f} to {max(offs):.2f} {line}")
 
 # %% [markdown]
-# In every layer the nearest matrix is nearer than the average, and yet it is not better on every
-# text: better on Shakespeare, worse on Milton and on the Bible. The norm counts all errors alike;
-# the loss asks what the model makes of them. Two windows of text do not rank two such models. They
-# do show that an average of factors need not be a bad *model*. It is another one than you asked
-# for: measure it.
+# In every layer the nearest matrix is nearer than the average (it has to be: both have rank 8, and
+# notebook 02 proved that none is nearer), and yet it is not better on every text: better on
+# Shakespeare, worse on Milton and on the Bible. The norm counts all errors alike; the loss asks
+# what the model makes of them. Two windows of text do not rank two such models. They do show that
+# an average of factors need not be a bad *model*. It is another one than you asked for: measure it.
 #
 # ### The same in PEFT
 #
@@ -557,8 +569,8 @@ check("best-of-two", best_of_two)
 # - One task for all requests: merge a copy, and pay nothing for the adapter. Several in a batch:
 #   leave them unmerged. Servers for many adapters run W0 once over all rows, and all the small
 #   products in one program on the graphics card, a *kernel* (Punica, S-LoRA).
-# - An adapter belongs to one W0. On another it is another model, and no shape says so. Store beside
-#   it which base it was trained on.
+# - An adapter belongs to one W0. On another base of the same shapes it loads without an error and
+#   computes nonsense. Store beside it which base it was trained on.
 # - In PyTorch an optimiser skips a parameter whose `grad` is `None`, and not one whose gradient is
 #   zero. Clear gradients to `None`, or AdamW moves tasks that are absent.
 # - Before you combine, look whether the weights go into the products or into the factors

@@ -13,7 +13,7 @@
 # was trained.
 #
 # **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and seventy-five minutes, ninety with the exercises. (A good place for a break is
+# notebook 10, and eighty-five minutes, a hundred with the exercises. (A good place for a break is
 # before "LoRA over frozen codes".)
 
 # %%
@@ -98,9 +98,10 @@ FIGURES["number-lines"].picture(block=sixty_four)
 # ends, where a weight may be far from its level.
 #
 # Now derive them. `Q` is the inverse of the normal distribution function: `Q(0.9)` is the number
-# that 90 % of normal draws are below. Go from p down to 1/2 in eight even steps and drop the 1/2
-# itself: eight levels above zero. Seven steps give seven levels below it, with a minus sign. Add a
-# zero, and divide by the largest, which both sides begin with. (`p` is explained below.)
+# that 90 % of normal draws are below, the **quantile** of 0.9. Go from p down to 1/2 in eight even
+# steps and drop the 1/2 itself: eight levels above zero. Seven steps give seven levels below it,
+# with a minus sign. Add a zero, and divide by the largest, which both sides begin with. (`p` is
+# explained below.)
 
 # %% to 1e-6
 Q = NormalDist().inv_cdf
@@ -115,7 +116,8 @@ print("the same as the package's:", np.allclose(levels, nf4_levels(), atol=1e-6)
 # %% [markdown]
 # Zero is a level, so a weight of zero stays zero. It takes one of sixteen places, so one side has
 # eight levels and the other seven. ([quantize/levels.py](../lora_ref/quantize/levels.py) goes the
-# same way in float32, and gives the values that bitsandbytes prints, bit for bit.)
+# same way in float32, and gives the values of *bitsandbytes*, the library that quantises for
+# PyTorch, bit for bit.)
 #
 # **Predict.** Why not begin at p = 1, so that the last level is the largest weight there is?
 
@@ -211,8 +213,8 @@ for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4
 # to use four bits for even steps:
 #
 # - **fifteen levels**: -7 to 7 times absmax / 7, as above. One of the sixteen codes is never used.
-# - **signed, sixteen levels**: -8 to 7. The largest weight, whatever its sign, becomes -8, and the
-#   step its eighth.
+# - **signed, sixteen levels**: -8 to 7. The weight with the largest absolute value always gets the
+#   code -8, so the step is that weight divided by -8: a negative step where the weight is positive.
 # - **min-max, sixteen levels**: even steps from the smallest weight of the block to the largest. It
 #   needs *two* constants a block, and zero is no level.
 
@@ -264,10 +266,10 @@ for way in (fifteen, signed, min_max, nf4):
     )
 
 # %% [markdown]
-# NF4 beats the fifteen levels by about a seventh, and the signed integers too. But min-max
-# integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A block of
-# 64 reaches less far on one side than on the other, and min-max uses that; it also has 15 steps
-# for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
+# NF4 has a seventh less error than the fifteen levels, and 3 % less than the signed ones. But
+# min-max integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A
+# block of 64 reaches less far on one side than on the other, and min-max uses that; it also has 15
+# steps for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
 # least squared error.
 #
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
@@ -289,8 +291,7 @@ def zero_point(blocks):
 
 base = base_model()
 real = [one.W for one in layers_of(base.gpt).values() if isinstance(one, Linear)]
-reference = [error(nf4, W, 64) for W in real]
-print("the last column: trained matrices with less error than nf4 in 64s")
+print("the last column: trained matrices with less error than nf4 at the same bits")
 print(f"{'':<18}{'bits':>6}{'normal':>9}{'trained':>9}{'better':>12}")
 for way, size, constant in (  # the bits of what is stored for each block
     (fifteen, 64, 32),
@@ -303,17 +304,17 @@ for way, size, constant in (  # the bits of what is stored for each block
     (nf4, 32, 32),
 ):
     drawn, trained = ([error(way, W, size) for W in group] for group in (normal, real))
-    wins = sum(a < b for a, b in zip(trained, reference, strict=True))
+    same = round(32 / (constant / size))  # the block in which nf4 has as many bits
+    wins = sum(a < error(nf4, W, same) for a, W in zip(trained, real, strict=True))
     line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>6.2f}{np.mean(drawn):>9.4f}"
     print(f"{line}{np.mean(trained):>9.4f}{wins:>6} of {len(real)}")
 
 # %% [markdown]
 # Of these, each with its plain absmax or range, NF4 has the least error at 4.5 bits and at 5. At
 # 4.56 bits, against a whole-number zero, it is about a tie on normal weights, and NF4 has less on
-# trained ones. In blocks of 64, min-max has less error in most of the trained matrices, and pays
-# half a bit for it. So a sentence like "NF4 is a seventh better than int4" needs the levels, the
-# weights and the bits with it. (On evenly spread weights even steps win: try `uniform(-1, 1,
-# shape)` in the place of `standard_normal(shape)`.)
+# most of the trained ones. Min-max was ahead above because it had half a bit more: at 5 bits it has
+# less error in hardly any of the matrices. So a sentence like "NF4 is a seventh better than int4"
+# needs the levels, the weights and the bits with it.
 #
 # What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
 # come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
@@ -366,12 +367,15 @@ models["even, 4 bits, no blocks"] = rounded(lambda W: even(W.reshape(1, -1), 4).
 for title, model in models.items():
     losses = ", ".join(f"{name} {model.loss(text):.2f}" for name, text in passages.items())
     print(f"{title:<24} {losses}")
+in_blocks, at_once = (np.mean([error(fifteen, W, n or W.size) for W in real]) for n in (64, None))
+print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f} without blocks")
 
 # %% [markdown]
 # At 4 bits this small model does not mind: a few hundredths, and which way they go is luck on two
 # windows of text. At 3 bits it begins to mind, and at 2 bits it does. The errors of many weights
-# partly cancel in a sum, and what is learnt is spread over many weights. (Larger models have been
-# measured on far more text: see the paper.)
+# partly cancel in a sum, and what is learnt is spread over many weights. Without blocks the error
+# is about twice as large, and the loss moves little: these matrices have no outlier as bad as our
+# -14. Blocks are insurance. (Larger models have been measured on far more text: see the paper.)
 #
 # > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
 # > of its constants, here float32: compare at equal bits, over many weights.
@@ -461,8 +465,8 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
     print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
 
 # %% [markdown]
-# Hardly. The gradients are those of the rounded model, so A and B are trained for the weight that
-# they run with. (One training each, on an easy task: no ranking.)
+# Hardly: A and B are trained for the weight that they run with. (One training each, on an easy
+# task: no ranking.)
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -476,24 +480,27 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
 # the rounding error. You may meet the claim that in QLoRA alpha is tuned to balance this error
 # against the fit to the task.
 #
-# **Predict.** Turn alpha from 1 to 256. One column says how far y is off before the first step, the
-# other how large the trained update is beside W0. Which of them changes?
+# **Predict.** Does alpha change y at the start, where B = 0? And can any alpha, with a *trained* B,
+# make y nearer to the y of W0?
 
 # %% depends on the seed
 exact = x @ voiced.W0.T + bias
-print("alpha   y at the start off by   norm of the update / norm of W0")
-for alpha in (1, 16, 256):
-    start = replace(layer, alpha=alpha, B=np.zeros_like(B))
-    off = np.linalg.norm(start.forward(x)[0] - exact) / np.linalg.norm(exact)
-    update = replace(layer, alpha=alpha).delta_w
-    print(f"{alpha:>5} {off:23.4f} {np.linalg.norm(update) / np.linalg.norm(voiced.W0):33.4f}")
+gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0
+moved = (x @ A.T) @ B.T  # what the voice adds, but for alpha / r
+best = -len(A) * np.sum(gap * moved) / np.sum(moved**2)  # by least squares
+print("   alpha   y off by, B = 0   y off by, B trained")
+for alpha in (1, 16, 256, best):
+    trained = gap + alpha / len(A) * moved
+    offs = [np.linalg.norm(part) / np.linalg.norm(exact) for part in (gap, trained)]
+    print(f"{alpha:>8.3f} {offs[0]:17.4f} {offs[1]:21.4f}")
 
 # %% [markdown]
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
-# and the second is zero at the start, where B = 0. So no alpha makes the error smaller there. (What
-# alpha does for the result of a training is another question, and not answered here.)
+# and the second is zero at the start, so there no alpha makes the error smaller. Later alpha can
+# only lengthen or turn round an update that was trained for something else: the best alpha of all,
+# the last row, takes next to nothing from the error.
 #
-# A trained A and B might make up for some of it. How much could they, at best?
+# An A and a B made for this purpose can do more. How much, at best?
 #
 # **Predict.** The error `E = W0_hat - W0` is a matrix. If you subtract the best matrix of rank 8
 # from it (notebook 02), how much of its norm is left?
@@ -509,9 +516,10 @@ for r in (1, 8, 32):
 # %% [markdown]
 # Rounding errors look like noise, and noise is spread evenly over all directions. (The last column
 # is for pure noise: no singular value of n x n independent draws is much above 2 sqrt(n) of their
-# standard deviations, so r of them hold about 4 r / n of the squared norm.) LoftQ (Li et al.,
-# 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes the few per cent
-# that rank r can. Training may do better, because it counts only what matters to the loss.
+# standard deviations, so r of them hold about 4 r / n of the squared norm.) LoftQ (Li et al., 2023)
+# begins A and B, roughly, at the best matrix of rank r for -E: it removes what rank r can, here 9 %
+# of the norm at r = 8, at width 4096 less than half a per cent. Training may do better, because it
+# counts only what matters to the loss.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -589,14 +597,15 @@ for title, make in ways.items():
     print(f"{title:<20}" + "".join(f"{loss:14.3f}" for loss in losses))
 
 # %% [markdown]
-# Merged into W0_hat, nothing changes. Quantised again, the voice at full strength costs a few
-# hundredths; at a tenth most of what it gained on Milton is gone, and at a hundredth all of it. The
-# smaller the update, the more of it the second rounding takes.
+# The smaller the update, the more of it the second rounding takes: at a tenth most of what verse
+# had gained on Milton is gone, at a hundredth all of it. W0 is better for verse at full strength,
+# which was trained over W0, and a little worse for the reports, trained over W0_hat. What you need
+# decides ([question 9](../docs/questions.md)):
 #
-# Merged into W0, verse at full strength is better by the few hundredths that rounding had cost: it
-# was trained over W0. The reports, trained over W0_hat, lose a little. W0 is the weight that was
-# pretrained, and still W0 + s B A is not the model that was trained: evaluate it, or merge into
-# W0_hat ([question 9](../docs/questions.md)).
+# - **The function that was trained**, in 16 bits: into W0_hat. It costs nothing here.
+# - **4 bits**: quantise again. It costs 0.01 to 0.12 here, and of a small update nothing is left.
+# - **16 bits, and another function will do**: into W0. It costs 0.01 at most, and is up to 0.05
+#   better. In all five columns W0 has less loss than quantising again. Evaluate it all the same.
 #
 # ### The same in PEFT
 #

@@ -12,8 +12,8 @@
 # **You will learn** what LoRA makes smaller and what it leaves as large as before, where the
 # backward pass may stop, and how to find out what an odd printed number counts.
 #
-# **You need** notebook 04 for the backward pass, notebook 11 for numbers of 4 bits, and seventy
-# minutes, twenty of them for the exercises.
+# **You need** notebook 04 for the backward pass, notebook 08 for GELU and layer norms, notebook 11
+# for numbers of 4 bits, and seventy-five minutes, twenty of them for the exercises.
 
 # %%
 import numpy as np
@@ -122,7 +122,7 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # The count doubles in both cases. It is linear in r *and* in d. What is quadratic in d is
 # W0, and the share of LoRA falls as a model gets wider.
 #
-# The **break-even rank** is the rank at which A and B have as many numbers as W0. Above it LoRA
+# At the **break-even rank** A and B have as many numbers as W0; it need not be whole. Above it LoRA
 # trains more than full fine-tuning.
 #
 # **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? The cell
@@ -139,8 +139,8 @@ for out_features, in_features, ranks in ((768, 768, (383, 384, 385)), (2, 768, (
 
 # %% [markdown]
 # The break-even rank of a square weight is half of its width, and there LoRA saves nothing any
-# more. The head of two outputs saves at r = 1 alone: train such a head whole. Where the break-even
-# rank of any other weight lies is one of the exercises.
+# more. The head of two outputs saves at r = 1 alone: train such a head whole. The exercise
+# `break-even` asks for the largest whole rank below it, for any weight.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -291,7 +291,8 @@ for name, chosen in (
 # Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
 # the LoRA paper reports 43.1 tokens per second per GPU in place of 32.5 ([the
 # figures](../docs/literature.md)). Take r = 8 beside every weight for the count. The paper's run
-# may adapt fewer, but at this width that hardly changes the result.
+# may adapt fewer. A frozen weight without A and B leaves out its third product all the same, as
+# long as something below it trains, so two thirds stay; only the small 2 r / d shrinks.
 
 # %% exact
 before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens per second per GPU
@@ -316,8 +317,8 @@ print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
 #
 # **Predict.** One weight of 4096 x 4096, all in float32. Which of the four does LoRA make smaller?
 # With 512 rows (tokens) in the batch, does LoRA at r = 8 take a hundredth, a quarter or two thirds
-# of the memory of full fine-tuning? And with 65,536 rows? (A MiB is 2^20 bytes, and a GB, below,
-# is 10^9.)
+# of the memory of full fine-tuning? And with 65,536 rows: less than that share, as much, or more?
+# (A MiB is 2^20 bytes, and a GB, below, is 10^9.)
 
 # %% exact
 d, r, size = 4096, 8, 4  # a float32 has 4 bytes
@@ -417,6 +418,8 @@ FIGURES["memory"].picture(card=24)
 # copy it survives. LoRA needs that copy for A and B alone.
 #
 # LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
+# In the lower panel, LLaMA 65B, the frozen weights alone are too large for the card, in 2 bytes and
+# in 4 bits.
 #
 # > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
 # > number of the model, and LoRA little more than the frozen weights.
@@ -431,9 +434,8 @@ FIGURES["memory"].picture(card=24)
 # %% exact
 gpt3 = get_model("gpt3-175b")
 file = 2 * count_parameters(gpt3, LoRA(4, ["c_attn.q", "c_attn.v"])).trainable
-print(
-    f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {2 * gpt3.total // file:,} times smaller"
-)
+times_smaller = 2 * gpt3.total / file
+print(f"the model {2 * gpt3.total:,}, a task {file:,} bytes: {times_smaller:,.0f} times smaller")
 print(f"the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 
 # %% [markdown]
@@ -449,13 +451,15 @@ printed = 3_504_607_232
 print(f"the linear weights of the blocks: {inner:,}, and half as many are {inner // 2:,}")
 found = llama.total - inner // 2 + low_rank
 print(f"with half as many the program counts {found:,}; as printed: {found == printed}")
+for name, counted_as in (("printed", found), ("true", llama.total + low_rank)):
+    print(f"the {name} share of trained numbers: {100 * low_rank / counted_as:.3f} %")
 for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
     for name in one.rules:
         print(f"explain() finds the rule {name}: {counting.RULES[name]}")
 
 # %% [markdown]
 # No number is gone: the program counts entries of arrays, an entry is a byte of 8 bits, and two
-# numbers of 4 bits share it. A share of trained parameters that is printed beside it is nearly
+# numbers of 4 bits share it. So the share of trained parameters that is printed beside it is nearly
 # twice too large. `counting.explain` tries such rules for you, one, two or three at a time. One
 # number that agrees under three rules together is weak evidence, because there are many such sums.
 # [Questions](../docs/questions.md) 1 and 12 have more odd numbers.
@@ -472,8 +476,8 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # square weight with trained layers below it, in float32, with AdamW. The share of a step that LoRA
 # saves does not depend on the number of rows. The share of the memory does.
 #
-# **Predict.** With few rows LoRA saves a larger share of the memory than of the step. At how many
-# rows does that turn round: at d/5, at d, at 5 d, or never?
+# **Predict.** At 512 rows, which share is larger? Does that ever turn round, and if so at how many
+# rows: d/5, d, or 5 d?
 
 # %% exact
 r, some = 8, 512
@@ -592,7 +596,8 @@ check("training-bytes", training_bytes)
 #   is trained by mistake, a head that is not: all of them show there.
 # - Out of memory: ask which part it is, and pull the lever of that part. For activations you can
 #   also take fewer or shorter texts, or adapt fewer weights. A smaller rank seldom helps.
-# - Too slow: look for code that forms `B @ A`, adapt the upper blocks alone, and merge before use.
+# - Too slow: look for code that forms `B @ A`; adapt the upper blocks alone, if the result on your
+#   task stays good enough (no count can tell); merge before use.
 # - To compare methods, say what is counted: with or without the head, and out of which total.
 # - For a model of your own, write names and shapes into a JSON file and call
 #   `lora-ref count --spec mine.json --rank 4 --targets q v`. An

@@ -79,7 +79,8 @@ def _of_value(name: str, value: Any) -> Iterator[Said]:
                 True,
             )
     elif isinstance(value, str):
-        yield f"{name} begins with {value[:1]!r}", True
+        is_word = value.isalpha()
+        yield f"{name} {f'is {value!r}' if is_word else f'begins with {value[:1]!r}'}", True
     elif isinstance(value, list):
         number = "1 entry" if len(value) == 1 else f"{len(value)} entries"
         yield f"{name} has {number}", len(value) > 2

@@ -93,7 +93,7 @@ def fault_of_type(got: Any, expected: Any) -> str:
     if isinstance(expected, np.ndarray):
         if type(got) is not np.ndarray:
             what = _type_and_shape(got)
-            if isinstance(got, list | tuple):
+            if isinstance(got, list) and not any(isinstance(one, np.ndarray) for one in got):
                 what += f" that is no array of numbers, {str(got)[:30]} ..."
             return f"it returns {what}, expected an array of shape {expected.shape}"
         is_float = expected.dtype.kind == "f"

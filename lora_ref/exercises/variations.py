@@ -276,8 +276,7 @@ def in_words(attempts: Sequence[Attempt], ratios: Any) -> str:
         for form, values in {"{:.6g} times {}": q, "{:.6g} times sqrt({})": q**0.5,
                              "{:.6g}/{}": 1 / q, "{:.6g}/sqrt({})": q**-0.5}.items():  # fmt: skip
             constant = ratios / values
-            if np.allclose(constant, constant[0], rtol=1e-7, atol=0) and not np.allclose(
-                values, values[0]
-            ):
+            enough = len(np.unique(values)) > 2  # two sizes may go with anything
+            if enough and np.allclose(constant, constant[0], rtol=1e-7, atol=0):
                 return form.format(constant[0], name)
     return ""

@@ -2,8 +2,9 @@
 
 ``check("grad-A", my_function)`` calls a function with random arguments, no two sides of which are
 equal, and compares the result with a specification in plain loops. The feedback names the mistake:
-a missing factor, a transpose, a changed input, or a wrong answer that the exercise knows. The right
-answers are in the tests, where students do not see them.
+a missing factor, a transpose, a changed input, or a wrong answer that the exercise knows. In a
+script it takes ``print(check(...))`` to see it. The right answers are in the tests, where students
+do not see them.
 """
 
 from collections.abc import Mapping

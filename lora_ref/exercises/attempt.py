@@ -4,10 +4,9 @@ import copy
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,13 +14,10 @@ import numpy as np
 
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Answer, Arguments, Exercise
+from lora_ref.exercises.forms import FLOAT32, close, fault_of_type, in_float32, in_form, type_name
 
 LONGEST_MESSAGE = 160
 """Characters of a student's error message that are quoted."""
-
-
-FLOAT32 = 1e-6
-"""To what a single number in float32 can be trusted, a few roundings included."""
 
 
 class Part(NamedTuple):
@@ -49,6 +45,7 @@ class Attempt:
     got: Any  # None where it raised
     error: BaseException | None
     changed: tuple[str, ...]  # the arguments that it wrote to
+    specified: Any  # what the specification returns
 
     @property
     def where(self) -> str:
@@ -56,29 +53,37 @@ class Attempt:
         return ", ".join(f"{name} {_describe(value)}" for name, value in self.arguments.items())
 
     @cached_property
+    def _in_form(self) -> Any:
+        return in_form(self.got, self.specified)
+
+    @cached_property
     def value(self) -> Any:
         """The answer in its canonical form; LoraRefError where it has none."""
-        return self.exercise.canonical(self.got)
+        return self.exercise.canonical(self._in_form)
+
+    @cached_property
+    def tolerance(self) -> float:
+        """How far the answer may be off: further in float32."""
+        least = FLOAT32 if in_float32(self._in_form) else 0.0
+        return max(self.exercise.tolerance, least)
 
     @cached_property
     def _parts_and_fault(self) -> tuple[tuple[Part, ...], str]:
-        expected = self.exercise.canonical(call(self.exercise.spec, self.arguments)[0])
+        expected = self.exercise.canonical(self.specified)
         try:
             got = self.value
         except LoraRefError as error:
             return (), str(error)
-        prefixes = [self.exercise.canonical_name]
+        names: Sequence[str] = self.exercise.values or [self.exercise.canonical_name]
         if not isinstance(expected, tuple):
             got, expected = (got,), (expected,)
         elif not isinstance(got, tuple) or len(got) != len(expected):
-            number = f" of {len(got)}" if isinstance(got, tuple) else ""
+            number = f" of {len(got)}" if isinstance(got, tuple | list) else ""
             fault = f"it returns {type_name(got)}{number}, expected {len(expected)} values"
-            return (), f"{fault}: return one, other"
-        else:
-            prefixes = [f"value {i} of {len(expected)}: " for i in range(1, len(expected) + 1)]
+            return (), f"{fault}: return {', '.join(names)}"
         parts = tuple(
-            Part(*values, self.exercise.tolerance)
-            for values in zip(prefixes, got, expected, strict=True)
+            Part(f"{name}: " if name else "", mine, right, self.tolerance)
+            for name, mine, right in zip(names, got, expected, strict=True)
         )
         faults = (fault_of_type(part.got, part.expected) for part in parts)
         return parts, next((fault for fault in faults if fault), "")
@@ -107,6 +112,8 @@ class Attempt:
         arrays = [v for v in self.arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
         if not arrays or self.n == 1 or "r" in self.arguments:
             return None
+        if all(array.shape == (2, 2) for array in arrays):
+            return None  # it is one of these calls itself
         cut = map_arrays(self.arguments, lambda array: array[(slice(2),) * array.ndim])
         return attempt(self.exercise, self.function, cut, self.n)
 
@@ -121,16 +128,27 @@ def attempts(exercise: Exercise, function: Answer, seed: int) -> list[Attempt]:
 
 
 def attempt(
-    exercise: Exercise, function: Answer, arguments: Arguments, n: int, *, quiet: bool = True
+    exercise: Exercise,
+    function: Answer,
+    arguments: Arguments,
+    n: int,
+    *,
+    quiet: bool = True,
+    specified: Any = None,
 ) -> Attempt:
-    """Call a function once, and find out which of its arguments it has written to."""
+    """Call a function once, and find out which of its arguments it has written to.
+
+    What the specification returns for these arguments is computed where it is not given.
+    """
     got, error, given = call(function, arguments, quiet=quiet)
     changed = tuple(
         name
         for name, value in arguments.items()
         if not isinstance(value, np.random.Generator) and not _same(value, given[name])
     )
-    return Attempt(exercise, function, arguments, n, got, error, changed)
+    if specified is None:
+        specified = call(exercise.spec, arguments)[0]
+    return Attempt(exercise, function, arguments, n, got, error, changed, specified)
 
 
 def call(
@@ -138,7 +156,6 @@ def call(
 ) -> tuple[Any, BaseException | None, Mapping[str, Any]]:
     """Return what a function returns or raises for copies of arguments, and those copies.
 
-    A Fraction that it returns is an int here, or a float where it is not whole.
     What it prints is lost where `quiet` is true: a student wants to see one call, not all of them.
     """
     given = copy.deepcopy(arguments)
@@ -146,7 +163,7 @@ def call(
     with warnings.catch_warnings(), np.errstate(all="ignore"), silence:
         warnings.simplefilter("ignore")  # a division by zero shows in what is returned
         try:
-            return _without_fractions(function(*given.values())), None, given
+            return function(*given.values()), None, given
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the student's, whatever it is
@@ -176,84 +193,6 @@ def message_of(error: BaseException) -> str:
     if len(text) > LONGEST_MESSAGE:
         text = text[:LONGEST_MESSAGE] + " ..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def close(got: Any, expected: Any, tolerance: float) -> bool:
-    """Return whether a value has the expected type and shape, and is equal to the tolerance.
-
-    A single number may be a float32; an array in float32 has lost digits.
-    """
-    if isinstance(expected, tuple):
-        return (
-            isinstance(got, tuple)
-            and len(got) == len(expected)
-            and all(close(a, b, tolerance) for a, b in zip(got, expected, strict=True))
-        )
-    if fault_of_type(got, expected):
-        return False
-    a, b = np.asarray(got), np.asarray(expected)
-    if a.shape != b.shape:
-        return False
-    if b.dtype.kind in "bi" or not b.any():  # zeros have no norm to be relative to
-        return bool(np.array_equal(a, b))
-    if a.ndim == 0 and a.dtype == np.float32:
-        tolerance = max(tolerance, FLOAT32)
-    return relative_error(a, b) <= tolerance
-
-
-def relative_error(got: Any, expected: Any) -> float:
-    """Return the norm of the difference, relative to the norm of the expected value."""
-    a, b = np.asarray(got, np.float64), np.asarray(expected, np.float64)
-    return float(np.linalg.norm(a - b)) / (float(np.linalg.norm(b)) or 1.0)
-
-
-def fault_of_type(got: Any, expected: Any) -> str:
-    """Return what is wrong with the type of a value, or an empty text."""
-    if isinstance(expected, np.ndarray):
-        if type(got) is not np.ndarray:
-            return f"it returns {_type_and_shape(got)}, expected an array of shape {expected.shape}"
-        is_float = expected.dtype.kind == "f"
-        if got.dtype.kind not in ("f" if is_float else "iu"):
-            numbers = "floating-point numbers" if is_float else "whole numbers"
-            return f"it returns an array of dtype {got.dtype}, expected {numbers}"
-        return ""
-    if isinstance(got, np.ndarray) and got.ndim == 0:
-        if got.dtype.kind == "O":
-            return "it returns an array of dtype object, expected a plain value"
-        got = got[()]
-    if isinstance(expected, bool):
-        right, wanted = isinstance(got, bool | np.bool), "a bool"
-    elif isinstance(got, bool | np.bool | np.timedelta64):
-        right, wanted = False, "a number"
-    elif isinstance(got, int) and got.bit_length() > 62:
-        return f"it returns a whole number of {got.bit_length()} bits"
-    elif not isinstance(expected, int):
-        right, wanted = isinstance(got, int | float | np.integer | np.floating), "a float"
-    elif isinstance(got, float | np.floating):
-        return f"it returns the float {got:g}, expected a whole number, an int"
-    else:
-        right, wanted = isinstance(got, int | np.integer), "an int"
-    return "" if right else f"it returns {_type_and_shape(got)}, expected {wanted}"
-
-
-def _without_fractions(value: Any) -> Any:
-    """Return a value in which a Fraction is an int, or a float where it is not whole."""
-    if type(value) is tuple:
-        return tuple(map(_without_fractions, value))
-    if not isinstance(value, Fraction):
-        return value
-    return value.numerator if value.denominator == 1 else float(value)
-
-
-def _type_and_shape(value: Any) -> str:
-    return f"an array of shape {value.shape}" if type(value) is np.ndarray else type_name(value)
-
-
-def type_name(value: object) -> str:
-    """Return the name of a value's type with its article."""
-    name = type(value).__name__
-    vowel = name == "ndarray" or name[0].lower() in "aeiou"
-    return f"{'an' if vowel else 'a'} {name}"
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -1,6 +1,7 @@
 """Diagnoses: each looks for one kind of mistake in the attempts at an exercise, and names it."""
 
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,24 @@ from lora_ref.exercises.attempt import (
     Attempt,
     Part,
     attempt,
-    close,
     message_of,
-    relative_error,
 )
 from lora_ref.exercises.exercise import Answer
+from lora_ref.exercises.forms import close, relative_error
 from lora_ref.exercises.special import in_common
+from lora_ref.exercises.variations import (
+    added,
+    always_the_same,
+    argument_changed,
+    in_words,
+    result_changed,
+)
 
 Diagnosis = tuple[str, str]
 """The name of a result, and the message to the student."""
+
+
+WHY_NAN = " The root of a negative number is nan, and so is 0/0; a division by 0 is an infinity."
 
 
 def returned_nothing(value: object) -> bool:
@@ -45,8 +55,9 @@ def _changes_input(attempts: Sequence[Attempt]) -> Diagnosis | None:
     changed = next((one.changed for one in attempts if one.changed), ())
     if not changed:
         return None
+    inputs, them = ("input", "it") if len(changed) == 1 else ("inputs", "them")
     return "changed-input", (
-        f"you changed the input {' and '.join(changed)}: the caller still needs it. "
+        f"you changed the {inputs} {' and '.join(changed)}: the caller still needs {them}. "
         "Make something new, without +=, pop, sort or assigning to entries."
     )
 
@@ -79,7 +90,7 @@ def _is_not_finite(attempts: Sequence[Attempt]) -> Diagnosis | None:
             if not np.isfinite(values).all():
                 at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
                 place = f" at {at}" if at else ""
-                return "not-finite", f"it gives {values[at]}{place}, with {one.where}."
+                return "not-finite", f"it gives {values[at]}{place}, with {one.where}.{WHY_NAN}"
     return None
 
 
@@ -129,6 +140,9 @@ def _is_off_by_a_factor(attempts: Sequence[Attempt]) -> Diagnosis | None:
                 return f"over-{short}", prefix + message
         if np.allclose(known, known[0], rtol=1e-7):
             return "factor", f"{prefix}a factor: yours is {known[0]:.6g} times as large."
+        if min(known) > 0 and (formula := in_words(attempts, np.array(known))):
+            message = f"a factor: yours is {formula} times the right answer."
+            return "named-factor", prefix + message
         if np.size(parts[0].expected) > 1:
             some = ", ".join(f"{ratio:.4g}" for ratio in known[:3])
             message = f"a factor that differs from one input to the next: {some} ..."
@@ -149,6 +163,39 @@ def _ratio(part: Part) -> float | None:
 def _factors(one: Attempt) -> dict[str, float]:
     batch = {"n": float(one.n)} if one.exercise.batched else {}
     return {**one.exercise.factors(one.arguments), **batch, "2": 2.0, "-1": -1.0}
+
+
+def _has_its_parts_exchanged(attempts: Sequence[Attempt]) -> Diagnosis | None:
+    names = attempts[0].exercise.values
+    for order in [*permutations(range(len(names)))][1:]:
+        if all(
+            close(
+                tuple(one.parts[i].got for i in order), tuple(p.expected for p in one.parts), 1e-6
+            )
+            for one in attempts
+            if one.parts
+        ):
+            given = [names[order.index(i)] for i in range(len(names))]
+            return "order", f"this returns {', '.join(given)}; expected {', '.join(names)}."
+    return None
+
+
+def _is_right_but_for_one_change(attempts: Sequence[Attempt]) -> Diagnosis | None:
+    if all(one.right for one in attempts):
+        return None
+    same = always_the_same(attempts)
+    if same is not None:
+        return "constant", f"it gives {_text(same)} throughout, whatever the arguments are."
+    if words := argument_changed(attempts):
+        return "other-argument", f"this is the right answer with {words}."
+    for parts in zip(*(one.parts for one in attempts), strict=True):
+        if all(part.right for part in parts):
+            continue
+        if words := result_changed(parts):
+            return "changed-result", f"{parts[0].prefix}this is {words}."
+        if words := added(attempts, parts):
+            return "added", f"{parts[0].prefix}this is the right answer, {words}."
+    return None
 
 
 def _is_right_for_one_row(attempts: Sequence[Attempt]) -> Diagnosis | None:
@@ -193,7 +240,7 @@ def _is_wrong(attempts: Sequence[Attempt]) -> Diagnosis | None:
     if not right:
         return "value", f"{yours}, with {one.where}."
     common = in_common(right, wrong)
-    special = f" Of these alone it is true that {common}." if common else ""
+    special = f" {common}" if common else ""
     return "sometimes-right", (
         f"right for {len(right)} of {len(attempts)} inputs, such as {right[0].where}.{special} "
         f"With {one.where}, {yours}."
@@ -206,8 +253,10 @@ DIAGNOSES: tuple[Callable[[Sequence[Attempt]], Diagnosis | None], ...] = (
     _is_known,
     _is_of_another_type,
     _is_not_finite,
+    _has_its_parts_exchanged,
     _has_another_shape,
     _is_off_by_a_factor,
+    _is_right_but_for_one_change,
     _is_right_for_one_row,
     _is_rounded,
     _is_wrong,
@@ -224,7 +273,7 @@ def _same_as_a_wrong_answer(attempts: Sequence[Attempt]) -> Diagnosis | None:
 
 
 def _does_the_same(one: Attempt, answer: Answer) -> bool:
-    other = attempt(one.exercise, answer, one.arguments, one.n)
+    other = attempt(one.exercise, answer, one.arguments, one.n, specified=one.specified)
     if other.error is not None or one.error is not None:
         if other.error is None or one.error is None:
             return False
@@ -233,9 +282,15 @@ def _does_the_same(one: Attempt, answer: Answer) -> bool:
         # many mistakes raise the same error; where all sides are equal, they differ
         return one.square is None or _does_the_same(one.square, answer)
     try:
-        return close(one.value, other.value, one.exercise.tolerance)
+        return close(*_without_nan(one.value, other.value), one.tolerance)
     except LoraRefError:
         return False
+
+
+def _without_nan(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return two numbers, both of them 0.0 where both are no numbers: then they are the same."""
+    both = isinstance(one, float) and isinstance(other, float) and one != one and other != other
+    return (0.0, 0.0) if both else (one, other)
 
 
 def _how_many(few: Sequence[object], attempts: Sequence[Attempt]) -> str:

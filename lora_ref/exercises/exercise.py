@@ -18,6 +18,9 @@ Answer: TypeAlias = Callable[..., Any]
 WIDTH = 96
 """Characters of a line that is printed."""
 
+RETURNS = {float: "a number", int: "a whole number", bool: "True or False"}
+"""What a specification returns, by its annotation; it is an array elsewhere."""
+
 LOOPS = ("for", "while", "einsum")
 """Ruled out where a task is to be solved by products of matrices: a copy of its loops is not."""
 
@@ -48,8 +51,11 @@ class Exercise:
     wrong_answers: Mapping[str, WrongAnswer]  # by name, a few words with dashes
     # named factors by which an answer may be off
     factors: Callable[[Arguments], Mapping[str, float]] = lambda arguments: {}
+    # what may be special about arguments, in sentences that follow "it is true that"
+    special: Callable[[Arguments], Sequence[str]] = lambda arguments: ()
     canonical: Callable[[Any], Any] = lambda answer: answer
-    canonical_name: str = ""  # what that value is called in a message, such as "B A: "
+    canonical_name: str = ""  # what that value is called in a message, such as "B A"
+    values: tuple[str, ...] = ()  # the names of the values, where an answer has several
     batched: bool = False  # whether an answer can be right for a single row alone
     tolerance: float = 1e-9  # relative to the norm of the right answer
     # one for each call; several rows come first, because their error messages are the usual ones
@@ -58,6 +64,7 @@ class Exercise:
     hints: tuple[str, ...] = ()  # three steps, none of which is the answer
     folded: bool = False  # whether the loops give the formula away, and are shown on demand alone
     without: tuple[str, ...] = ()  # what an answer may not use: see `restrictions`
+    not_formed: str = ""  # a product of two arguments, such as "B A", that may not be formed
     imports: tuple[str, ...] = ()  # the lines that the task needs besides ``import numpy as np``
 
     @property
@@ -83,9 +90,16 @@ class Exercise:
         return re.sub(r"(?m)^(\s+\w+): [\w\[\], ]+ = ", r"\1 = ", source)
 
     @property
+    def call(self) -> str:
+        """The call of the function to write, and what it returns, in a sentence."""
+        signature = inspect.signature(self.spec)
+        returns = ", ".join(self.values) or RETURNS.get(signature.return_annotation, "an array")
+        return f"{self.function}({', '.join(signature.parameters)}) returns {returns}."
+
+    @property
     def asked(self) -> str:
-        """The task, with what an answer may not use and what it has to import."""
-        lines = [self.task]
+        """The call and the task, with what an answer may not use and what it has to import."""
+        lines = [self.call, self.task]
         if self.without:
             lines.append(f"Write it without {in_words(self.without, 'and')}.")
         if self.imports:
@@ -111,9 +125,10 @@ class Exercise:
         parts = [f"{self.id}: {self.title}", self.asked]
         if self.question:
             parts.append(wrapped(f"Before you write: {self.question}"))
+        parts.append(f'Check it: print(check("{self.id}", {self.function})).')
         if self.hints:
             last = len(self.hints)
-            parts.append(f'Hints: print(hint("{self.id}", 1)), and so on to {last}.')
+            parts[-1] += f'\nHints: print(hint("{self.id}", 1)), and so on to {last}.'
         shown = loops or not self.folded
         parts.append(f"In plain loops:\n\n{self.loops}" if shown else self.how_to_unfold)
         return "\n\n".join(parts)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import as_count
-from lora_ref.exercises.attempt import Attempt, attempt, attempts, call, map_arrays, type_name
+from lora_ref.exercises.attempt import Attempt, attempt, attempts, call, map_arrays
 from lora_ref.exercises.diagnostics import DIAGNOSES, Diagnosis, returned_nothing
 from lora_ref.exercises.exercise import Answer, Exercise
-from lora_ref.exercises.restrictions import sentence, used
+from lora_ref.exercises.forms import type_name
+from lora_ref.exercises.restrictions import forms, sentence, used
 
 RIGHT = "right"
 NOT_ATTEMPTED = "not-attempted"
@@ -67,7 +68,13 @@ def _diagnosis(exercise: Exercise, function: Answer, seed: int) -> Diagnosis:
         return NOT_ATTEMPTED, "not attempted yet."
     found = next((found for find in DIAGNOSES if (found := find(made)) is not None), None)
     first = made[0]
-    if found is None or found[0] in ("value", "sometimes-right"):
+    failing = next((one for one in made if one.error is not None or not one.right), first)
+    if found is not None and failing is not first:
+        call(function, failing.arguments, quiet=False)  # what it prints there is wanted too
+    if found is not None and (given := _in_another_order(exercise, function)):
+        wanted = ", ".join(first.arguments)
+        return "signature", f"your parameters are ({given}); it is called with ({wanted})."
+    if found is None or found[0] in ("constant", "value", "sometimes-right"):
         again, _, _ = call(function, first.arguments)
         if not _alike(again, first.got):
             return "not-repeatable", (
@@ -82,6 +89,11 @@ def _diagnosis(exercise: Exercise, function: Answer, seed: int) -> Diagnosis:
         return "not-repeatable", (
             "right at first, and wrong for other numbers of the same shapes. Is something kept "
             "from one call to the next?"
+        )
+    if exercise.not_formed and forms(function, first.arguments, exercise.not_formed):
+        return "ruled-out", (
+            f"right, but it forms {exercise.not_formed}, a matrix of the shape of W0, which the "
+            "task rules out."
         )
     if _is_the_specification(exercise, function):
         return "the-specification", (
@@ -113,6 +125,16 @@ def _not_callable(exercise: Exercise, function: object) -> Diagnosis | None:
         bare = takes.replace(parameters=names, return_annotation=empty)  # with its * and /
         return "signature", f"it takes {bare}, and is called with ({', '.join(wanted)}) in order."
     return None
+
+
+def _in_another_order(exercise: Exercise, function: Answer) -> str:
+    """Return a function's parameters where they are those of the exercise in another order."""
+    try:
+        given = [*inspect.signature(function).parameters]
+    except Exception:  # as above
+        return ""
+    wanted = [*inspect.signature(exercise.spec).parameters]
+    return ", ".join(given) if sorted(given) == sorted(wanted) and given != wanted else ""
 
 
 def _is_the_specification(exercise: Exercise, function: Answer) -> bool:

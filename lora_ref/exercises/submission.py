@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.exercises.attempt import message_of, type_name
+from lora_ref.exercises.attempt import message_of
 from lora_ref.exercises.exercise import Answer, Exercise
 from lora_ref.exercises.feedback import Feedback, diagnose
+from lora_ref.exercises.forms import type_name
 
 ENDINGS = (".py", ".ipynb")
 

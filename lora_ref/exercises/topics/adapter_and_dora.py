@@ -8,7 +8,7 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
-from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
+from lora_ref.exercises.scalings import BASIC, scaling_factors, wrong_scalings
 
 
 def _adapter(x: Array, W_down: Array, b_down: Array, W_up: Array, b_up: Array) -> Array:
@@ -38,6 +38,13 @@ def _draw_adapter(rng: np.random.Generator, n: int) -> Arguments:
 
 def _relu(x: Array) -> Array:
     return np.maximum(x, 0.0)
+
+
+def _activated(activation: Callable[[Array], Any]) -> Answer:
+    """Return the answer with another activation in the bottleneck."""
+    return lambda x, W_down, b_down, W_up, b_up: (
+        x + activation(x @ W_down.T + b_down) @ W_up.T + b_up
+    )
 
 
 ADAPTER = Exercise(
@@ -101,6 +108,44 @@ ADAPTER = Exercise(
             "b_up is missing.",
             lambda x, W_down, b_down, W_up, b_up: x + _relu(x @ W_down.T + b_down) @ W_up.T,
         ),
+        "largest-of-a-column": WrongAnswer(
+            "np.max(h, 0) takes the largest of each column; entry by entry it is np.maximum.",
+            _activated(lambda h: np.max(h, axis=0)),
+        ),
+        "negative-part": WrongAnswer(
+            "what is negative passes and what is positive becomes 0: a ReLU the wrong way round.",
+            _activated(lambda h: np.minimum(h, 0.0)),
+        ),
+        "absolute-values": WrongAnswer(
+            "negative inner numbers come out positive; a ReLU makes them 0.",
+            _activated(np.abs),
+        ),
+        "ones-and-zeros": WrongAnswer(
+            "positive inner numbers come out as 1; a ReLU lets them as they are.",
+            _activated(lambda h: 1.0 * (h > 0)),
+        ),
+        "hyperbolic-tangent": WrongAnswer(
+            "the activation is tanh; a ReLU is asked for.",
+            _activated(np.tanh),
+        ),
+        "activation-first": WrongAnswer(
+            "the ReLU is on x, before the way down.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x + (_relu(x) @ W_down.T + b_down) @ W_up.T + b_up
+            ),
+        ),
+        "multiplied": WrongAnswer(
+            "x is multiplied by the adapter; add.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x * (_relu(x @ W_down.T + b_down) @ W_up.T + b_up)
+            ),
+        ),
+        "scaled-by-one-more": WrongAnswer(
+            "x is multiplied by 1 + the adapter; add.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x * (1 + _relu(x @ W_down.T + b_down) @ W_up.T + b_up)
+            ),
+        ),
     },
     batched=True,
     question="if W_up and both biases are zero, as at the start of training, what comes out?",
@@ -136,6 +181,17 @@ def _draw_dora(rng: np.random.Generator, n: int) -> Arguments:
     return {**arguments, "magnitude": rng.uniform(0.5, 3.0, len(arguments["W0"]))}
 
 
+def _divided(length: Callable[[Array], Any], row: Callable[[Array], Any] = lambda V: V) -> Answer:
+    """Return the answer that divides each row, or what is made of it, by another length."""
+
+    def answer(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
+        V = W0 + alpha / len(A) * B @ A
+        W: Array = magnitude[:, None] * row(V) / length(V)
+        return W
+
+    return answer
+
+
 def _normalized(axis: int | None, *, of_W0: bool = False, power: int = 1) -> Answer:
     def answer(W0: Array, A: Array, B: Array, alpha: float, magnitude: Array) -> Array:
         V = W0 + alpha / len(A) * B @ A
@@ -165,7 +221,11 @@ DORA = Exercise(
             "this divides by the norms of W0's rows. They are those of V only at the start.",
             _normalized(1, of_W0=True),
         ),
-        **wrong_scalings(_dora, "in V", "scaling-forgotten", "alpha-alone"),
+        **wrong_scalings(_dora, "in V", *BASIC),
+        "scaling-forgotten": WrongAnswer(
+            "alpha/r is missing in V, or multiplies W0 too, and then drops out with the norm.",
+            lambda W0, A, B, alpha, magnitude: _dora(W0, A, B, float(len(A)), magnitude),
+        ),
         "squared-norm": WrongAnswer(
             "this divides by the square of each row's norm.", _normalized(1, power=2)
         ),
@@ -230,6 +290,45 @@ DORA = Exercise(
             "the rows have norm 1; the magnitude is missing.",
             lambda W0, A, B, alpha, magnitude: _dora(W0, A, B, alpha, np.ones_like(magnitude)),
         ),
+        "largest-entry": WrongAnswer(
+            "this divides by the largest entry of a row; its length is the root of the sum of "
+            "squares.",
+            _divided(lambda V: V.max(axis=1, keepdims=True)),
+        ),
+        "largest-absolute-value": WrongAnswer(
+            "this divides by the largest absolute value in a row; its length is the root of "
+            "the sum of squares.",
+            _divided(lambda V: np.abs(V).max(axis=1, keepdims=True)),
+        ),
+        "deviation": WrongAnswer(
+            "this divides by the standard deviation of a row; its length is the root of the "
+            "sum of squares.",
+            _divided(lambda V: V.std(axis=1, keepdims=True)),
+        ),
+        "sum": WrongAnswer(
+            "this divides by the sum of a row; its length is the root of the sum of squares.",
+            _divided(lambda V: V.sum(axis=1, keepdims=True)),
+        ),
+        "norm-of-the-update": WrongAnswer(
+            "this divides by the norms of the update's rows; those of V are meant.",
+            lambda W0, A, B, alpha, magnitude: (
+                magnitude[:, None]
+                * (W0 + (update := alpha / len(A) * B @ A))
+                / np.linalg.norm(update, axis=1, keepdims=True)
+            ),
+        ),
+        "update-alone": WrongAnswer(
+            "the update alone is brought to its lengths, and W0 is added; V is meant, the sum.",
+            lambda W0, A, B, alpha, magnitude: W0 + _dora(0 * W0, A, B, alpha, magnitude),
+        ),
+        "upside-down": WrongAnswer(
+            "V is multiplied by its norms and divided by the magnitude: the other way round.",
+            lambda W0, A, B, alpha, magnitude: (
+                (V := W0 + alpha / len(A) * B @ A)
+                * np.linalg.norm(V, axis=1, keepdims=True)
+                / magnitude[:, None]
+            ),
+        ),
     },
     scaling_factors,
     question="W0 and B become three times as large, and the magnitude stays. What changes?",
@@ -268,18 +367,9 @@ def _draw_accuracies(rng: np.random.Generator, n: int) -> Arguments:
     ease = rng.normal(70.0, 3.0, (shifts, seeds))
     gain = rng.uniform(-3.0, 3.0, (shifts, 1))
     noise = rng.normal(0.0, 0.8, (2, shifts, seeds)) * rng.uniform(0.5, 2.0, (shifts, 1))
-    return {"better": ease + gain + noise[0], "worse": ease + noise[1]}
-
-
-def _whole(answer: Any) -> Any:
-    """Return whole numbers of any type, or a list of them, as an array of integers."""
-    try:
-        values = np.asarray(answer)
-        if values.dtype.kind in "fiu" and values.ndim and (values == np.rint(values)).all():
-            return values.astype(np.int64)
-    except (TypeError, ValueError):  # a ragged list, or no numbers
-        pass
-    return answer
+    better, worse = ease + gain + noise[0], ease + noise[1]
+    better[0] = worse[0]  # nothing is decided where no seed differs
+    return {"better": better, "worse": worse}
 
 
 Error = Callable[[Array, Array], Any]
@@ -290,9 +380,13 @@ def _error(better: Array, worse: Array, ddof: int = 1) -> Any:
     return (better - worse).std(axis=1, ddof=ddof) / better.shape[1] ** 0.5
 
 
-def _decided(error: Error = _error, limit: float = 2.0) -> Answer:
+def _decided(
+    error: Error = _error,
+    limit: float = 2.0,
+    middle: Error = lambda better, worse: (better - worse).mean(axis=1),
+) -> Answer:
     def answer(better: Array, worse: Array) -> Any:
-        mean, least = (better - worse).mean(axis=1), limit * error(better, worse)
+        mean, least = middle(better, worse), limit * error(better, worse)
         return (mean > least).astype(int) - (mean < -least)
 
     return answer
@@ -304,7 +398,8 @@ VERDICT = Exercise(
     "better and worse hold accuracies of two methods, (shifts, seeds): a row for each shift, a\n"
     "column for each seed, and the same seed stands in the same column of both. Return a vector\n"
     "with an entry for each shift: 1 where the mean difference better - worse is above two\n"
-    "standard errors of that mean, -1 where it is below minus two, and 0 in between.",
+    "standard errors of that mean, -1 where it is below minus two, and 0 in between. A standard\n"
+    "error is that of a sample: its variance divides by seeds - 1.",
     _verdict,
     _draw_accuracies,
     {
@@ -361,8 +456,57 @@ VERDICT = Exercise(
             "the signs are exchanged: 1 is for better above worse.",
             lambda better, worse: -_decided()(better, worse),
         ),
+        "one-method": WrongAnswer(
+            "the error is that of one method alone; that of the difference is meant.",
+            _decided(lambda b, w: _error(b, 0 * b)),
+        ),
+        "errors-added": WrongAnswer(
+            "the errors of both methods are added. A seed that is hard for one is hard for "
+            "the other, and that drops out if the difference is taken first.",
+            _decided(lambda b, w: _error(b, 0 * b) + _error(w, 0 * w), limit=1.0),
+        ),
+        "variance": WrongAnswer(
+            "the root is missing: a variance over the number of seeds is the square of the error.",
+            _decided(lambda b, w: _error(b, w) ** 2),
+        ),
+        "one-off-twice": WrongAnswer(
+            "seeds - 1 is under the root a second time.",
+            _decided(lambda b, w: (b - w).std(axis=1, ddof=1) / (b.shape[1] - 1) ** 0.5),
+        ),
+        "1.96": WrongAnswer(
+            "1.96 errors are enough here; two are asked for.",
+            _decided(limit=1.96),
+        ),
+        "median": WrongAnswer(
+            "this is the median of the differences; the mean is asked for.",
+            _decided(middle=lambda b, w: np.median(b - w, axis=1)),
+        ),
+        "signs-lost": WrongAnswer(
+            "the sign of each difference is lost before the mean is taken.",
+            lambda better, worse: _decided()(np.abs(better - worse), 0 * worse),
+        ),
+        "seeds-counted": WrongAnswer(
+            "the seeds are counted on which each method wins; how far they differ plays no part.",
+            lambda better, worse: np.sign(np.sign(better - worse).sum(axis=1)).astype(int),
+        ),
+        "two-points": WrongAnswer(
+            "a mean difference of two points is the limit for all shifts; each has its own error.",
+            _decided(lambda b, w: 1.0),
+        ),
+        "equal-is-decided": WrongAnswer(
+            "a mean of exactly two errors is decided here, as where no seed differs at all; "
+            "above is asked for.",
+            lambda better, worse: np.where(
+                (mean := (better - worse).mean(axis=1)) >= (least := 2 * _error(better, worse)),
+                1,
+                np.where(mean <= -least, -1, 0),
+            ),
+        ),
+        "truth-values-subtracted": WrongAnswer(
+            "NumPy does not subtract truth values; make whole numbers of them first.",
+            lambda better, worse: ((better - worse).mean(axis=1) > 0) - (better.mean(axis=1) < 0),
+        ),
     },
-    canonical=_whole,
     without=LOOPS,
     question="one method gains 2 points on every seed, and seeds differ by 10 points. Is that "
     "decided?",

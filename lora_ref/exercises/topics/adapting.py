@@ -19,7 +19,9 @@ def _dial(y_off: Array, y_on: Array, strength: float) -> Array:
 def _draw(rng: np.random.Generator, n: int) -> Arguments:
     width = int(rng.integers(3, 8)) + n
     y_off, y_on = rng.standard_normal((2, n, width))
-    return {"y_off": y_off, "y_on": y_on, "strength": float(rng.uniform(1.1, 1.9))}
+    beyond = float(rng.uniform(1.1, 1.9))
+    strength = {1: 0.5, 4: 0.0, 2: 1.0, 5: -beyond}.get(n, beyond)
+    return {"y_off": y_off, "y_on": y_on, "strength": strength}
 
 
 DIAL = Exercise(
@@ -58,6 +60,18 @@ DIAL = Exercise(
         "clipped": WrongAnswer(
             "strengths above 1 are cut to 1. They are allowed, and louder than trained.",
             lambda y_off, y_on, strength: y_off + min(strength, 1.0) * (y_on - y_off),
+        ),
+        "clipped-on-both-sides": WrongAnswer(
+            "strengths above 1 are cut to 1, and those below 0 to 0. Both are allowed.",
+            lambda y_off, y_on, strength: y_off + min(max(strength, 0.0), 1.0) * (y_on - y_off),
+        ),
+        "absolute": WrongAnswer(
+            "the second path can be negative too: abs() loses its sign.",
+            lambda y_off, y_on, strength: y_off + strength * np.abs(y_on - y_off),
+        ),
+        "weighted-mean": WrongAnswer(
+            "this is divided by 1 + strength: strength 1 does not give y_on.",
+            lambda y_off, y_on, strength: (y_off + strength * y_on) / (1 + strength),
         ),
     },
     question="at strength 0, 1 and 1/2, what has to come out?",

@@ -21,6 +21,8 @@ def _count(shapes: Shapes, r: int) -> int:
 def _draw_shapes(rng: np.random.Generator, n: int) -> Arguments:
     sides = rng.permutation(np.arange(16, 90))[: 4 + 2 * (n % 3)]  # 2 to 4 weights
     shapes = [(int(sides[i]), int(sides[i + 1])) for i in range(0, len(sides), 2)]
+    if n == 5:
+        shapes[1] = shapes[0]  # two weights of one shape are two weights
     return {"shapes": shapes, "r": int(rng.integers(3, 9))}
 
 
@@ -82,6 +84,34 @@ COUNT = Exercise(
             "what is stored and trained.",
             lambda shapes, r: sum(r * (out + in_ - r) for out, in_ in shapes),
         ),
+        "each-shape-once": WrongAnswer(
+            "weights of equal shapes are counted once; each of them gets an A and a B.",
+            lambda shapes, r: sum(r * (out + in_) for out, in_ in set(shapes)),
+        ),
+        "r-by-r": WrongAnswer(
+            "a matrix of r x r is counted with each weight; A and B are all that is trained.",
+            lambda shapes, r: sum(r * (out + in_ + r) for out, in_ in shapes),
+        ),
+        "biases": WrongAnswer(
+            "out_features more are counted for each weight; biases are not trained here.",
+            lambda shapes, r: sum(r * (out + in_) + out for out, in_ in shapes),
+        ),
+        "smaller-side-twice": WrongAnswer(
+            "the smaller side is counted twice; A has one of the sides, and B the other.",
+            lambda shapes, r: sum(2 * r * min(sides) for sides in shapes),
+        ),
+        "sums-multiplied": WrongAnswer(
+            "all outputs are multiplied by all inputs; each weight has its own pair.",
+            lambda shapes, r: r * sum(out for out, _ in shapes) * sum(in_ for _, in_ in shapes),
+        ),
+        "rank-shared-out": WrongAnswer(
+            "the rank is shared out among the weights; each gets all of it.",
+            lambda shapes, r: sum(r // len(shapes) * (out + in_) for out, in_ in shapes),
+        ),
+        "saved": WrongAnswer(
+            "this is what LoRA saves, not what it trains.",
+            lambda shapes, r: sum(out * in_ - r * (out + in_) for out, in_ in shapes),
+        ),
     },
     lambda arguments: {"r": float(arguments["r"])},
     question="two of the weights are (64, 32) and (32, 64). Which of them costs more at one rank?",
@@ -89,8 +119,8 @@ COUNT = Exercise(
         "Write down the shape of A and the shape of B beside one weight.",
         "A matrix has as many entries as its rows times its columns. Add those of A and of B, then "
         "those of all weights.",
-        "One line: a sum over the pairs of `shapes`, in which both sides occur once and r is a "
-        "common factor.",
+        "One sum over the pairs of `shapes` is enough. Try it on one weight whose A and B you can "
+        "count by hand.",
     ),
     folded=True,
 )
@@ -107,7 +137,7 @@ def _draw_sides(rng: np.random.Generator, n: int) -> Arguments:
     factor, side = int(rng.integers(2, 6)), 2 * int(rng.integers(8, 30))
     # in the first three, A and B can have exactly as many parameters as the weight
     fixed = {1: (side, side), 2: (3 * factor, 6 * factor), 3: (30 * factor, 20 * factor)}
-    fixed[4] = (side + 1, side + 1)
+    fixed |= {4: (side + 1, side + 1), 7: (4, 13)}
     if n in fixed:
         return dict(zip(("out_features", "in_features"), fixed[n], strict=True))
     while True:
@@ -119,6 +149,11 @@ def _draw_sides(rng: np.random.Generator, n: int) -> Arguments:
         small, large = large, small
     return {"out_features": large, "in_features": small}
 
+
+BRACKETS = (
+    "the signs bind otherwise than meant: // and * from left to right, and both before + and -. "
+    "Brackets are missing."
+)
 
 BREAK_EVEN = Exercise(
     "12",
@@ -178,6 +213,30 @@ BREAK_EVEN = Exercise(
         "one-too-many": WrongAnswer(
             "this is the first rank that does not save.",
             lambda out, in_: _break_even(out, in_) + 1,
+        ),
+        "divided-before-the-sum": WrongAnswer(
+            BRACKETS, lambda out, in_: out * in_ - 1 // out + in_
+        ),
+        "A-alone": WrongAnswer(
+            "only A is counted; B has parameters too.",
+            lambda out, in_: out - 1,
+        ),
+        "B-alone": WrongAnswer(
+            "only B is counted; A has parameters too.",
+            lambda out, in_: in_ - 1,
+        ),
+        "counted-twice": WrongAnswer(
+            "A and B are counted twice.",
+            lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
+        ),
+        "half-taken-off": WrongAnswer(
+            "a half is taken off before rounding, which changes more than the case of equality.",
+            lambda out, in_: int(out * in_ / (out + in_) - 0.5),
+        ),
+        "root": WrongAnswer(
+            "this is the root of the entries of the weight; the parameters of A and B grow "
+            "with r, and not with its square.",
+            lambda out, in_: int((out * in_) ** 0.5),
         ),
     },
     question="for a weight of 4 x 4, do A and B of rank 2 have fewer numbers, as many, or more?",
@@ -255,12 +314,49 @@ CHEAPER_STEP = Exercise(
             "the thin products of the forward pass are not counted.",
             lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
         ),
+        "brackets-missing": WrongAnswer(
+            BRACKETS, lambda out, in_: (out * in_ - 1) // 3 * (out + in_)
+        ),
+        "always-one-less": WrongAnswer(
+            "one is taken off always; it is one too many where the steps do not cost the same "
+            "at a whole rank.",
+            lambda out, in_: out * in_ // (3 * (out + in_)) - 1,
+        ),
+        "one-too-many": WrongAnswer(
+            "this is the first rank that is not cheaper.",
+            lambda out, in_: _cheaper_step(out, in_) + 1,
+        ),
+        "rounded": WrongAnswer(
+            "the rank at which both cost the same is rounded to the nearest, which may lie "
+            "above it.",
+            lambda out, in_: round(out * in_ / (3 * (out + in_))),
+        ),
+        "two-saved": WrongAnswer(
+            "two large products are left out here; the gradient of x needs W0 still.",
+            lambda out, in_: (2 * out * in_ - 1) // (3 * (out + in_)),
+        ),
+        "all-saved": WrongAnswer(
+            "LoRA has large products too: which of the three is left out?",
+            lambda out, in_: (3 * out * in_ - 1) // (out + in_),
+        ),
+        "eight-thin": WrongAnswer(
+            "eight thin products are counted; what is each of A and B used for?",
+            lambda out, in_: (out * in_ - 1) // (4 * (out + in_)),
+        ),
+        "five-thin": WrongAnswer(
+            "one thin product with A is missing: x gets a gradient through A too.",
+            lambda out, in_: (out * in_ - 1) // (3 * out + 2 * in_),
+        ),
+        "product-formed": WrongAnswer(
+            "B A is formed in each step here; the task says it never is.",
+            lambda out, in_: (out * in_ - 1) // (out * in_ + 3 * (out + in_)),
+        ),
     },
     question="why does the answer not depend on the number of rows?",
     hints=(
         "Count for one row. Which products with W0 does full fine-tuning make, and which LoRA?",
-        "One product of the size of W0 is saved. A and B are each used in the forward pass, for "
-        "the gradient of x, and for their own gradients. Set the two equal.",
+        "Which product of the size of W0 does LoRA leave out? And for what are A and B each used, "
+        "from x to all the gradients? Set the two costs equal.",
         "The same inequality as in break-even, with a factor on one side. Mind the case of "
         "equality in the same way.",
     ),
@@ -311,7 +407,8 @@ TRAINING_BYTES = Exercise(
             lambda frozen, trained: 4 * frozen + 12 * trained,
         ),
         "trained-twice": WrongAnswer(
-            "the trained weights are counted twice, among all weights and once more.",
+            "five numbers are counted for each trained parameter: a weight twice, or three states? "
+            "AdamW keeps two beside the weight and its gradient.",
             lambda frozen, trained: 4 * (frozen + trained) + 16 * trained,
         ),
         "weights-alone": WrongAnswer(
@@ -339,13 +436,30 @@ TRAINING_BYTES = Exercise(
         "bits-for-bytes": WrongAnswer(
             "these are bits, not bytes.", lambda frozen, trained: 32 * frozen + 128 * trained
         ),
+        "frozen-states": WrongAnswer(
+            "AdamW's two numbers are counted for the frozen parameters too. It keeps none for "
+            "them.",
+            lambda frozen, trained: 12 * frozen + 16 * trained,
+        ),
+        "added-for-multiplied": WrongAnswer(
+            "something is added to `trained` that should multiply it.",
+            lambda frozen, trained: 4 * frozen + 16 + trained,
+        ),
+        "frozen-one-byte": WrongAnswer(
+            "the frozen weights are counted with one byte each; are brackets missing?",
+            lambda frozen, trained: frozen + 16 * trained,
+        ),
+        "states-one-byte": WrongAnswer(
+            "AdamW's two numbers are counted with one byte each, and a gradient not at all.",
+            lambda frozen, trained: 4 * frozen + 6 * trained,
+        ),
     },
     question="for which of weights, gradients and states does it matter that a number is frozen?",
     hints=(
         "Make a table: frozen and trained as rows; weight, gradient and AdamW's states as columns.",
         "How many numbers are held for one frozen parameter, and how many for one trained?",
-        "So many numbers times `frozen`, so many times `trained`, and a number of bytes in front "
-        "of all.",
+        "Add up the two rows of the table, each times its number of parameters, and mind the "
+        "unit: the table counts numbers, and bytes are asked for.",
     ),
     folded=True,
 )

@@ -15,7 +15,7 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
-from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
+from lora_ref.exercises.scalings import BASIC, scaling_factors, wrong_scalings
 
 LOSS = (
     "The layer has dropout before A: rows x (n, in_features) have gone through\n"
@@ -76,6 +76,13 @@ def _mask_twice(answer: Callable[..., Array]) -> WrongAnswer:
     return WrongAnswer(
         "the mask is there twice, so 1/(1 - p) is squared. How often does x meet it on its way?",
         lambda grad_y, x, mask, *others: answer(grad_y, x, mask * mask, *others),
+    )
+
+
+def _mask_added(answer: Callable[..., Array]) -> WrongAnswer:
+    return WrongAnswer(
+        "the mask is added to x; it multiplies.",
+        lambda grad_y, x, mask, *others: answer(grad_y, mask + x, np.ones_like(mask), *others),
     )
 
 
@@ -149,6 +156,7 @@ GRAD_A = Exercise(
         ),
         "mask-forgotten": _mask_forgotten(_grad_A),
         "mask-twice": _mask_twice(_grad_A),
+        "mask-added": _mask_added(_grad_A),
         "mask-without-scale": _mask_without_scale(_grad_A),
         "mask-on-the-gradient": WrongAnswer(
             "the mask multiplies the gradient of A, whose rows are ranks. The rows of the mask are "
@@ -156,7 +164,7 @@ GRAD_A = Exercise(
             lambda grad_y, x, mask, A, B, alpha: mask * (alpha / len(A) * (grad_y @ B).T @ x),
         ),
         "moved": _moved(_grad_A, "A", 3),
-        **wrong_scalings(_grad_A, "in the gradient of A", "root-of-r", "out-for-r"),
+        **wrong_scalings(_grad_A, "in the gradient of A"),
     },
     scaling_factors,
     batched=True,
@@ -208,6 +216,10 @@ GRAD_B = Exercise(
             "this contains B. The gradient of B does not; at the start it would be zero for ever.",
             lambda grad_y, x, mask, A, B, alpha: alpha / len(A) * (grad_y @ B).T @ (mask * x),
         ),
+        "B-and-back": WrongAnswer(
+            "this goes through B and back, by B^T B; the gradient of B does not contain B.",
+            lambda grad_y, x, mask, A, B, alpha: _grad_B(grad_y, x, mask, A, B, alpha) @ B.T @ B,
+        ),
         "mean-over-rows": _mean_over_rows(_grad_B),
         "rows-summed-first": _rows_summed_first(_grad_B),
         "A-forgotten": WrongAnswer(
@@ -216,13 +228,14 @@ GRAD_B = Exercise(
         ),
         "mask-forgotten": _mask_forgotten(_grad_B),
         "mask-twice": _mask_twice(_grad_B),
+        "mask-added": _mask_added(_grad_B),
         "mask-without-scale": _mask_without_scale(_grad_B),
         "mask-behind-A": WrongAnswer(
             "the mask comes behind A here. It stands before A, where x is as wide as the mask.",
             lambda grad_y, x, mask, A, B, alpha: alpha / len(A) * grad_y.T @ (mask * (x @ A.T)),
         ),
         "moved": _moved(_grad_B, "B", 4),
-        **wrong_scalings(_grad_B, "in the gradient of B", "root-of-r", "out-for-r"),
+        **wrong_scalings(_grad_B, "in the gradient of B"),
     },
     scaling_factors,
     batched=True,
@@ -301,10 +314,18 @@ GRAD_X = Exercise(
                 grad_y, 1.0 * (mask > 0), W0, A, B, alpha
             ),
         ),
-        **wrong_scalings(
-            _grad_x,
-            "on the way through B A",
-            *("scaling-forgotten", "scaling-twice", "alpha-alone", "root-of-r", "out-for-r"),
+        **wrong_scalings(_grad_x, "on the way through B A", *BASIC),
+        "paths-multiplied": WrongAnswer(
+            "the two ways are multiplied; the gradients of two paths add up.",
+            lambda grad_y, mask, W0, A, B, alpha: (
+                grad_y @ W0 * mask * (alpha / len(A) * (grad_y @ B @ A))
+            ),
+        ),
+        "one-path-or-the-other": WrongAnswer(
+            "the way through W0 is cut where x is kept; it has no dropout at all.",
+            lambda grad_y, mask, W0, A, B, alpha: (
+                (mask == 0) * (grad_y @ W0) + mask * (alpha / len(A) * (grad_y @ B @ A))
+            ),
         ),
         "scaling-on-all": WrongAnswer(
             "alpha/r multiplies the way through W0 too; it belongs to B A alone.",
@@ -442,8 +463,8 @@ BACKWARDS: Sequence[Pass] = (
         lambda at: {"B": _without_the_last(at.grads["B"])},
     ),
     _backward(
-        "with a weight decay of 1e-5 in the gradient of A",
-        lambda at: {"A": at.grads["A"] + 1e-5 * at.A},
+        "with a weight decay of 1e-7 in the gradient of A",
+        lambda at: {"A": at.grads["A"] + 1e-7 * at.A},
     ),
 )
 """One for each number of a draw, from 1 on; two of them are right."""
@@ -538,7 +559,8 @@ GRADIENT_CHECK = Exercise(
             lambda forward, backward, out_features, in_features, r: True,
         ),
         "always-false": WrongAnswer(
-            "no backward passes, and two of them are right. Is the step so small that rounding "
+            "no backward passes, and two of them are right. Is the slope that of the sum of g * y? "
+            "Is each entry put back before the next is moved? Is the step so small that rounding "
             "shows, or are numbers expected to be equal to the last bit?",
             lambda forward, backward, out_features, in_features, r: False,
         ),
@@ -554,6 +576,10 @@ GRADIENT_CHECK = Exercise(
             "five wrong backwards pass, and all of them are right where A is 0.",
             _poor_check(lambda at: {"A": 0 * at["A"]}),
         ),
+        "s-zero": WrongAnswer(
+            "many wrong backwards pass, and all of them are right where s is 0.",
+            _poor_check(lambda at: {"s": 0.0}),
+        ),
         "s-one": WrongAnswer(
             "a backward without s passes, and one with s twice. At which points are both right?",
             _poor_check(lambda at: {"s": 1.0}),
@@ -564,8 +590,8 @@ GRADIENT_CHECK = Exercise(
             _poor_check(lambda at: {"x": at["x"][:1], "g": at["g"][:1]}),
         ),
         "rows-of-g-alike": WrongAnswer(
-            "a backward passes in which rows of g meet the wrong rows of x. At which g does that "
-            "not matter?",
+            "a backward passes in which rows of g meet the wrong rows of x. At which g, and at "
+            "which x, does that not matter?",
             _poor_check(lambda at: {"g": np.ones_like(at["g"])}),
         ),
         "W0-zero": WrongAnswer(
@@ -584,6 +610,11 @@ GRADIENT_CHECK = Exercise(
             "every mistake in the gradient of B passes, and none in the other two.",
             _poor_check(names=("x", "A")),
         ),
+        "last-verdict": WrongAnswer(
+            "every mistake in the gradients of x and A passes. Does one comparison overwrite the "
+            "one before it?",
+            _poor_check(names=("B",)),
+        ),
         "one-entry": WrongAnswer(
             "a backward passes that loses one entry. Does the check meet all of them?",
             _poor_check(seen=lambda grad: grad[:1, :1]),
@@ -593,7 +624,7 @@ GRADIENT_CHECK = Exercise(
             _poor_check(seen=np.abs),
         ),
         "too-loose": WrongAnswer(
-            "a weight decay of 1e-5 in the gradient passes. How large is the error of a right "
+            "a weight decay of 1e-7 in the gradient passes. How large is the error of a right "
             "gradient at your step, and how much larger is the tolerance?",
             _poor_check(tolerance=1e-3),
         ),

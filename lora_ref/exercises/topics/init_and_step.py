@@ -183,6 +183,7 @@ START = Exercise(
     },
     canonical=_in_any_order,
     tolerance=1e-6,  # float32 is a usual dtype of A
+    values=("A", "B"),
     question="Four starts are possible: each factor zero or random. Which two leave the model as "
     "it is and can learn, and what is wrong with each of the other two?",
     hints=(

@@ -7,8 +7,8 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.attempt import type_name
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.forms import type_name
 from lora_ref.exercises.random_inputs import sizes
 from lora_ref.lowrank import balanced_factors, truncated_svd
 
@@ -59,7 +59,7 @@ MIXED_BATCH = Exercise(
     "Row n of x (n, in_features) belongs to task[n], a whole number; -1 is none, W0 alone. Return\n"
     "y (n, out_features) in the order of the rows: W0 x for all of them, plus scaling[t] B[t]\n"
     "(A[t] x) with the row's own t. A, B and scaling are lists, and the tasks' ranks differ. A\n"
-    "loop over the tasks is welcome, one over the rows is not.",
+    "loop over the tasks is enough.",
     _mixed_batch,
     _draw_mixed_batch,
     {
@@ -126,6 +126,54 @@ MIXED_BATCH = Exercise(
         "base-forgotten": WrongAnswer(
             "W0 x is missing.",
             lambda x, task, W0, A, B, scaling: _mixed_batch(x, task, 0 * W0, A, B, scaling),
+        ),
+        "scaling-over-r": WrongAnswer(
+            "scaling is divided by the rank once more; it is alpha/r already.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(
+                x, task, W0, A, B, [s / len(a) for s, a in zip(scaling, A, strict=True)]
+            ),
+        ),
+        "last-task-left-out": WrongAnswer(
+            "rows of the last task go through W0 alone: where does the loop end?",
+            lambda x, task, *layer: _mixed_batch(x, np.where(task == max(task), -1, task), *layer),
+        ),
+        "base-scaled": WrongAnswer(
+            "W0 x is multiplied by scaling too, in the rows that have a task.",
+            lambda x, task, W0, A, B, scaling: (
+                _mixed_batch(x, task, 0 * W0, A, B, scaling)
+                + np.where(task < 0, 1.0, np.take(scaling, task))[:, None] * (x @ W0.T)
+            ),
+        ),
+        "base-alone": WrongAnswer(
+            "no row gets an update. y[rows] with an array of truth values is a copy: += on a "
+            "name for it does not reach y.",
+            lambda x, task, W0, A, B, scaling: x @ W0.T,
+        ),
+        "task-0-alone": WrongAnswer(
+            "only rows of task 0 get an update: does the return stand inside of the loop?",
+            lambda x, task, *layer: _mixed_batch(x, np.where(task == 0, 0, -1), *layer),
+        ),
+        "first-row-of-each-task": WrongAnswer(
+            "only the first row of each task gets its update.",
+            lambda x, task, *layer: _mixed_batch(
+                x,
+                np.where(
+                    np.isin(np.arange(len(x)), np.unique(task, return_index=True)[1]), task, -1
+                ),
+                *layer,
+            ),
+        ),
+        "base-twice": WrongAnswer(
+            "rows that have a task get W0 x twice.",
+            lambda x, task, W0, A, B, scaling: (
+                _mixed_batch(x, task, W0, A, B, scaling) + (task >= 0)[:, None] * (x @ W0.T)
+            ),
+        ),
+        "task-before": WrongAnswer(
+            "each row gets the task before its own; tasks are counted from 0.",
+            lambda x, task, W0, A, B, scaling: _mixed_batch(
+                x, task, W0, *(one[-1:] + one[:-1] for one in (A, B, scaling))
+            ),
         ),
     },
     batched=True,
@@ -259,8 +307,8 @@ COMBINE = Exercise(
             ),
         ),
         "sign-lost": WrongAnswer(
-            "right but for the sign of a negative weight: its root is in A and in B, of its size "
-            "alone or with the sign in both.",
+            "right but for the sign of a negative weight: its size alone counts here, or its root "
+            "stands in A and in B with the same sign.",
             lambda A, B, weights: _combine(A, B, [abs(weight) for weight in weights]),
         ),
         "root-of-a-negative": WrongAnswer(
@@ -297,9 +345,37 @@ COMBINE = Exercise(
         "first-alone": WrongAnswer(
             "this is the first adapter alone.", lambda A, B, weights: (A[0], weights[0] * B[0])
         ),
+        "A-alone-weighted": WrongAnswer(
+            "the factors are added, the weights in A alone. Their product has terms B[0] A[1] "
+            "that nobody trained.",
+            lambda A, B, weights: (np.sum(_weighted(weights, A), axis=0), np.sum(B, axis=0)),
+        ),
+        "weights-by-columns": WrongAnswer(
+            "the weights go round over the columns; one weight belongs to all columns of its "
+            "adapter.",
+            lambda A, B, weights: (
+                np.vstack(A),
+                np.hstack(B) * np.resize(weights, sum(map(len, A))),
+            ),
+        ),
+        "rank-cut": WrongAnswer(
+            "the sum is cut to the rank of one adapter. It has more, and the sum itself is "
+            "asked for.",
+            lambda A, B, weights: (
+                lambda found: (found[2][: len(A[0])], (found[0] * found[1])[:, : len(A[0])])
+            )(np.linalg.svd(np.hstack(_weighted(weights, B)) @ np.vstack(A), full_matrices=False)),
+        ),
+        "B-by-reshape": WrongAnswer(
+            "B is stacked along the rows and reshaped, which runs on from one row into the "
+            "next. Join along axis 1.",
+            lambda A, B, weights: (
+                np.vstack(A),
+                np.vstack(_weighted(weights, B)).reshape(len(B[0]), -1),
+            ),
+        ),
     },
     canonical=_product,
-    canonical_name="B A: ",
+    canonical_name="B A",
     question=(
         "two adapters of rank 2 are to be one. Which rank does the sum of their updates\n"
         "have, in general? Can a pair of the old shapes hold it?"

@@ -1,6 +1,5 @@
 """Exercises of notebook 11: the nearest level of NF4, and what a weight takes."""
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -37,13 +36,6 @@ def _nearest(values: Array, levels: Array) -> Any:
 def _spread(block: Array) -> Array:
     """Return a block moved and stretched so that it reaches from -1 to 1."""
     return np.asarray(2 * (block - block.min()) / (block.max() - block.min()) - 1)
-
-
-def _as_codes(answer: Any) -> Any:
-    """Return a list of whole numbers as an array: it says the same."""
-    if isinstance(answer, list | tuple) and all(isinstance(n, int | np.integer) for n in answer):
-        return np.array(answer, np.int64)
-    return answer
 
 
 NF4_CODES = Exercise(
@@ -139,8 +131,56 @@ NF4_CODES = Exercise(
                 axis=0
             ),
         ),
+        "farthest": WrongAnswer(
+            "this is the level that is farthest away.",
+            lambda block, levels: np.abs((block / np.abs(block).max())[:, None] - levels).argmax(
+                axis=1
+            ),
+        ),
+        "distance-with-a-sign": WrongAnswer(
+            "the distance has a sign here, so the largest level always wins.",
+            lambda block, levels: ((block / np.abs(block).max())[:, None] - levels).argmin(axis=1),
+        ),
+        "lowest-level": WrongAnswer(
+            "the distance has a sign here, so the lowest level always wins.",
+            lambda block, levels: (levels - (block / np.abs(block).max())[:, None]).argmin(axis=1),
+        ),
+        "whole-division": WrongAnswer(
+            "// leaves -1, 0 and 1 of the quotients alone.",
+            lambda block, levels: _nearest(block // np.abs(block).max(), levels),
+        ),
+        "counted-from-the-end": WrongAnswer(
+            "codes are counted from the largest level; levels[0] is the lowest.",
+            lambda block, levels: 15 - _nf4_codes(block, levels),
+        ),
+        "one-too-small": WrongAnswer(
+            "the codes are one too small; levels are counted from 0.",
+            lambda block, levels: np.maximum(_nf4_codes(block, levels) - 1, 0),
+        ),
+        "mean-absolute": WrongAnswer(
+            "this divides by the mean absolute value; NF4 divides by the largest.",
+            lambda block, levels: _nearest(block / np.abs(block).mean(), levels),
+        ),
+        "rounded-first": WrongAnswer(
+            "the weights are rounded before the search.",
+            lambda block, levels: _nearest(np.round(block / np.abs(block).max(), 1), levels),
+        ),
+        "both-scaled": WrongAnswer(
+            "the block is divided and the levels are multiplied by the largest absolute "
+            "value; one of the two is enough.",
+            lambda block, levels: _nearest(
+                block / np.abs(block).max(), levels * np.abs(block).max()
+            ),
+        ),
+        "signs-lost": WrongAnswer(
+            "the signs of weights and levels are lost.",
+            lambda block, levels: _nearest(np.abs(block) / np.abs(block).max(), np.abs(levels)),
+        ),
+        "four-bit-integers": WrongAnswer(
+            "these are the codes of integers of 4 bits, in even steps; levels are not used.",
+            lambda block, levels: np.rint(7 * block / np.abs(block).max()).astype(int) + 8,
+        ),
     },
-    canonical=_as_codes,
     question=(
         "the largest of a block in absolute value is -2. Which code does it get, and\n"
         "what becomes of a weight of exactly 0?"
@@ -191,7 +231,8 @@ BITS_PER_WEIGHT = Exercise(
             lambda bits, block_size: bits + 8 / block_size,
         ),
         "two-constants": WrongAnswer(
-            "two constants a block are counted, as min-max scaling needs them; absmax is one.",
+            "64 bits a block are counted: two constants, as min-max scaling needs them, or one of "
+            "64 bits. A float32 has 32, and there is one.",
             lambda bits, block_size: bits + 64 / block_size,
         ),
         "bytes": WrongAnswer(
@@ -222,15 +263,38 @@ BITS_PER_WEIGHT = Exercise(
             "the digits after the decimal point are cut off; // and int() do that.",
             lambda bits, block_size: float(bits + 32 // block_size),
         ),
+        "number-of-levels": WrongAnswer(
+            "2**bits is the number of levels; a code takes bits.",
+            lambda bits, block_size: 2**bits + 32 / block_size,
+        ),
+        "shared-by-levels": WrongAnswer(
+            "the constant is shared out among the levels; the weights of a block share it.",
+            lambda bits, block_size: bits + 32 / 2**bits,
+        ),
+        "grows-with-the-bits": WrongAnswer(
+            "the share of the constant does not grow with the bits of a code.",
+            lambda bits, block_size: bits * (1 + 32 / block_size),
+        ),
+        "subtracted": WrongAnswer(
+            "the share of the constant is subtracted; it is stored as well.",
+            lambda bits, block_size: bits - 32 / block_size,
+        ),
+        "in-place-of-a-code": WrongAnswer(
+            "one weight of a block has no code here; the constant is beside the codes of all.",
+            lambda bits, block_size: (bits * (block_size - 1) + 32) / block_size,
+        ),
+        "size-over-32": WrongAnswer(
+            "the fraction is upside down: a larger block takes less per weight.",
+            lambda bits, block_size: bits + block_size / 32,
+        ),
     },
     folded=True,
-    canonical=lambda answer: float(answer) if isinstance(answer, Fraction) else answer,
     question=("does a smaller block take more bits per weight, or fewer? What do you get for it?"),
     hints=(
         "Take one block of 64 and count everything that is stored for it.",
         "The constant is stored once a block. How large a part of it is a single weight's?",
-        "The bits of one weight, plus a share: the size of the constant over the number of weights "
-        "that share it.",
+        "Divide the bits of a whole block by its number of weights, or add up what one weight has "
+        "of its own and what it shares. Both ways come to the same.",
     ),
 )
 

@@ -23,8 +23,15 @@ def _rank_bound(out_features: int, in_features: int, ranks: list[int]) -> int:
 def _draw_ranks(rng: np.random.Generator, n: int) -> Arguments:
     small, large = int(rng.integers(7, 9)), int(rng.integers(10, 13))
     first, second, r = (small, large, 5) if n in (3, 2) else (large, small, 6)
-    # the sum lies above both sides, between them, or below both
-    ranks = {3: [r, 1, 4], 4: [r, 4, 7]}.get(n, [1, r - 3, 2])
+    # the sum lies above both sides, between them, or below both; of 1 to 5 updates
+    ranks = {
+        3: [r, 1, 4],
+        4: [r, 4, 7],
+        2: [r],
+        1: [1, r - 3],
+        5: [1, 2, 1, 1],
+        6: [1, 1, 2, 1, 1],
+    }.get(n, [1, r - 3, 2])
     return {"out_features": first, "in_features": second, "ranks": ranks}
 
 
@@ -155,6 +162,14 @@ TRUNCATE = Exercise(
         "nothing-cut": WrongAnswer(
             "this is M itself: all terms are there.", lambda M, u, r: M.copy()
         ),
+        "vectors-added-first": WrongAnswer(
+            "the vectors are added before the product, so u[0] meets what belongs to u[1].",
+            lambda M, u, r: np.outer(np.sum(u[:r], axis=0), np.sum(u[:r], axis=0) @ M),
+        ),
+        "absolute": WrongAnswer(
+            "how much of a vector there is in M can be negative: abs() loses the sign.",
+            lambda M, u, r: np.transpose(u[:r]) @ np.abs(np.array(u[:r]) @ M),
+        ),
     },
     question="what is the row u[0] @ M, in terms of sigma and Vh?",
     hints=(
@@ -243,6 +258,28 @@ TAIL = Exercise(
             lambda norm, sigma: float(norm**2 - np.sum(sigma**2)) / 2,
         ),
         "all": WrongAnswer("this is the norm of M: nothing is kept.", lambda norm, sigma: norm),
+        "mean-of-squares": WrongAnswer(
+            "the squares are averaged; they should be added.",
+            lambda norm, sigma: float((norm**2 - np.mean(sigma**2)) ** 0.5),
+        ),
+        "share": WrongAnswer(
+            "this is the share of the squared norm that is lost; the norm of the error is asked.",
+            lambda norm, sigma: float(1 - np.sum(sigma**2) / norm**2),
+        ),
+        "smallest-taken-out": WrongAnswer(
+            "only the last of sigma is taken out; all r are kept.",
+            lambda norm, sigma: float((norm**2 - sigma[-1] ** 2) ** 0.5),
+        ),
+        "root-of-a-negative": WrongAnswer(
+            "it gives nan, the root of a negative number. Are the norm and each of sigma squared, "
+            "before anything is added?",
+            lambda norm, sigma: float("nan"),
+        ),
+        "sum-squared-absolute": WrongAnswer(
+            "the singular values are added before they are squared. The square of the norm is the "
+            "sum of their squares.",
+            lambda norm, sigma: abs(norm**2 - np.sum(sigma) ** 2) ** 0.5,
+        ),
     },
     question="the norm is 13, and sigma is (12,). What does the cut to r = 1 cost? And can M have "
     "rank 1?",

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 
-from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
 
 Shapes = list[tuple[int, int]]
 
@@ -49,6 +50,8 @@ def _draw_printed(rng: np.random.Generator, n: int) -> Arguments:
         in_floats = _in_floats(printed, value)
         # at an end of the interval floats may go either way, and rounding half to even accepts
         # one end in two; so both outcomes are among the calls
+        if n == 16 and number % 10:  # a zero at the end is a digit too
+            continue
         if in_floats == {0: False, 1: True}.get(n, in_floats) and (
             off == "0" or number % 2 == n % 2
         ):
@@ -79,6 +82,13 @@ def _with_two_decimals(printed: str, value: Fraction) -> bool:
     return _decimals(printed) == 2 and round(value, 2) == Fraction(printed)
 
 
+def _with_decimals(decimals: Callable[[str], int]) -> Answer:
+    """Return the right answer, but for the number of decimals."""
+    return lambda printed, value: (
+        2 * _distance(printed, value) <= Fraction(1, 10 ** decimals(printed))
+    )
+
+
 TIES = (
     "Python rounds a tie to the even digit, and so refuses a value exactly half a unit away in one "
     "case of two. A text may round it either way."
@@ -88,12 +98,22 @@ TWO = (
     "and a tie may be rounded either way."
 )
 
+
+def _about_a_tie(arguments: Arguments) -> list[str]:
+    """Return what may decide about a printed number and a value."""
+    printed, value = arguments["printed"], arguments["value"]
+    off = value - Fraction(printed)
+    side = f"half a unit {'above' if off > 0 else 'below'} the printed number"
+    ends = [f"value is exactly {side}"] * (2 * abs(off) == _unit(printed))
+    return [*ends, *["printed has no point"] * ("." not in printed)]
+
+
 AGREES = Exercise(
     "13",
     "whether a printed number is the computed one",
-    "printed is a number as a text prints it, such as '0.50' or '3'; value is the computed\n"
-    "one, a Fraction. Return whether value lies within half a unit of the last printed digit,\n"
-    "both ends included. Fraction('0.50') is 1/2, exactly.",
+    "printed is a number as a text prints it, such as '0.50', '-2.5' or '3'; value is the\n"
+    "computed one, a Fraction. Return whether value lies within half a unit of the last printed\n"
+    "digit, both ends included. Fraction('0.50') is 1/2, exactly.",
     _agrees,
     _draw_printed,
     {
@@ -131,9 +151,62 @@ AGREES = Exercise(
             "the float is not exactly one tenth. Make a Fraction of the text.",
             lambda printed, value: round(value, _decimals(printed)) == float(printed),
         ),
-        "cut": WrongAnswer(
+        "cut": WrongAnswer("the digits are cut off here, and not rounded.", _cut),
+        "rounded-down": WrongAnswer(
             "the digits are cut off here, and not rounded.",
-            _cut,
+            lambda printed, value: value // _unit(printed) * _unit(printed) == Fraction(printed),
+        ),
+        "upper-end-excluded": WrongAnswer(
+            "one of the two ends is refused: a value half a unit above, where a tie is rounded up.",
+            lambda printed, value: (
+                -_unit(printed) <= 2 * (value - Fraction(printed)) < _unit(printed)
+            ),
+        ),
+        "lower-end-excluded": WrongAnswer(
+            "one of the two ends is refused: a value half a unit below.",
+            lambda printed, value: (
+                -_unit(printed) < 2 * (value - Fraction(printed)) <= _unit(printed)
+            ),
+        ),
+        "below-alone": WrongAnswer(
+            "however far above the printed number, a value is accepted: the distance has a sign.",
+            lambda printed, value: 2 * (Fraction(printed) - value) <= _unit(printed),
+        ),
+        "above-alone": WrongAnswer(
+            "however far below the printed number, a value is accepted: the distance has a sign.",
+            lambda printed, value: 2 * (value - Fraction(printed)) <= _unit(printed),
+        ),
+        "signs-lost": WrongAnswer(
+            "-4.4 and 4.4 agree here: the signs of the two numbers are lost.",
+            lambda printed, value: _distance(printed.lstrip("-"), abs(value)) <= _unit(printed) / 2,
+        ),
+        "point-counted": WrongAnswer(
+            "the point is counted as a digit behind itself.",
+            _with_decimals(
+                lambda printed: len(printed) - printed.index(".") if "." in printed else 0
+            ),
+        ),
+        "find-without-a-point": WrongAnswer(
+            "a text without a point has no decimals, and here it gets some. (find gives -1 there.)",
+            _with_decimals(lambda printed: len(printed) - printed.find(".") - 1),
+        ),
+        "all-digits": WrongAnswer(
+            "far less than half a unit is allowed. Are all digits counted, or those behind the "
+            "point alone?",
+            _with_decimals(lambda printed: len(printed.replace(".", ""))),
+        ),
+        "zeros-lost": WrongAnswer(
+            "the zeros at the end are lost, as by float(): 2.50 has two decimals, and 2.5 one.",
+            _with_decimals(lambda printed: _decimals(str(float(printed)).rstrip("0"))),
+        ),
+        "half-a-unit-in-floats": WrongAnswer(
+            "half a unit is a float before it becomes a Fraction, and not exactly half a unit.",
+            lambda printed, value: (
+                _distance(printed, value) <= Fraction(0.5 * 10 ** -_decimals(printed))
+            ),
+        ),
+        "distance": WrongAnswer(
+            "this is a number, the distance; expected True or False.", _distance
         ),
         "in-floats": WrongAnswer(
             "this compares floats, in which the ends are not exactly where they should be.",
@@ -145,7 +218,8 @@ AGREES = Exercise(
             lambda printed, value: _distance(printed, value) < _unit(printed) / 2,
         ),
         "whole-unit": WrongAnswer(
-            "a whole unit of the last digit is allowed; rounding changes at most half of one.",
+            "a whole unit of the last digit is allowed, or more; rounding changes at most half of "
+            "one.",
             lambda printed, value: _distance(printed, value) <= _unit(printed),
         ),
         "0.005-always": WrongAnswer(
@@ -175,13 +249,14 @@ AGREES = Exercise(
             lambda printed, value: False,
         ),
     },
+    special=_about_a_tie,
     batch_sizes=tuple(range(len(CASES))),
     question="for which values is '3' right, and for which is '3.00' right?",
     hints=(
         "How many digits stand behind the point? The text may have no point at all.",
         "Make fractions of the printed number and of half a unit of its last digit. Fractions are "
         "exact, and floats are not.",
-        "The distance of two fractions is compared with a third; round nothing.",
+        "The distance of two fractions is compared with another fraction; round nothing.",
     ),
     imports=("from fractions import Fraction",),
 )
@@ -208,12 +283,13 @@ def _which_rank(printed: str, shapes: Shapes) -> int:
 def _draw_count(rng: np.random.Generator, n: int) -> Arguments:
     if n in (4, 5):  # a tie, printed either way: 25,000 parameters at each rank
         return {"printed": {4: "0.12", 5: "0.13"}[n], "shapes": [(5000, 7500), (6000, 6500)]}
-    decimals = {2: 1, 6: 3}.get(n, 2)
+    decimals = {2: 1, 6: 3, 8: 0}.get(n, 2)
     unit = 10 ** (6 - decimals)
     while True:
-        sides = rng.permutation(np.arange(24, 100))[:6] * (1280 if decimals == 1 else 128)
+        sides = rng.permutation(np.arange(24, 100))[:6] * {1: 1280, 0: 12_800}.get(decimals, 128)
         shapes = [(int(sides[i]), int(sides[i + 1])) for i in (0, 2, 4)]
-        count = Fraction(int(rng.integers(3, 11)) * _each(shapes), unit)
+        rank = int(rng.integers(3, 11)) if decimals else int(rng.integers(65, 90))
+        count = Fraction(rank * _each(shapes), unit)
         off = count - round(count)
         # far enough apart that no printed number is right at two ranks
         if _each(shapes) > 4 * unit and Fraction(1, 10) < abs(off) < Fraction(2, 5):
@@ -224,7 +300,8 @@ def _draw_count(rng: np.random.Generator, n: int) -> Arguments:
     if n == 7:  # on the other side: off by less than a unit, and more than half of one
         value += 1 if off > 0 else -1
     whole, behind = divmod(value, 10**decimals)
-    return {"printed": f"{whole}.{behind:0{decimals}}", "shapes": shapes}
+    printed = f"{whole}.{behind:0{decimals}}" if decimals else f"{whole}"
+    return {"printed": printed, "shapes": shapes}
 
 
 def _nearest_rank(printed: str, each: int) -> int:
@@ -240,11 +317,24 @@ def _first_rank(shapes: Shapes, accepts: Callable[[Fraction], bool]) -> int:
     return next((r for r, count in counts if accepts(count)), 0)
 
 
+def _quotient(printed: str, shapes: Shapes) -> Fraction:
+    return Fraction(printed) * 1_000_000 / _each(shapes)
+
+
+def _near(printed: str, count: Fraction) -> bool:
+    return 2 * _distance(printed, count) <= _unit(printed)
+
+
+def _checked(printed: str, shapes: Shapes, r: int) -> int:
+    """Return a rank where the printed number is right at it, and 0 elsewhere."""
+    return r * _near(printed, Fraction(r * _each(shapes), 1_000_000))
+
+
 WHICH_RANK = Exercise(
     "13",
     "the rank that a printed count belongs to",
     "A text says that LoRA on weights of these shapes, (out_features, in_features) each, trains\n"
-    "`printed` million parameters, such as '0.39'. Return the rank at which the number is right,\n"
+    "`printed` million parameters, such as '0.39'. Return the smallest rank at which it is right,\n"
     "to half a unit of its last digit, both ends included; 0 where it is right at no rank.",
     _which_rank,
     _draw_count,
@@ -277,8 +367,9 @@ WHICH_RANK = Exercise(
             ),
         ),
         "always-0": WrongAnswer(
-            "this finds no rank, and for some inputs there is one. A text rounds, so its number is "
-            "seldom exactly the count; and a million is 1,000,000.",
+            "this finds no rank, and for some inputs there is one. Each rank counts both sides of "
+            "each weight once, it need not be a power of 2, and a million is 1,000,000. A text "
+            "rounds, so its number is seldom exactly the count.",
             lambda printed, shapes: _first_rank(shapes, lambda count: count == Fraction(printed)),
         ),
         "one-weight": WrongAnswer(
@@ -289,10 +380,60 @@ WHICH_RANK = Exercise(
             "this is the printed count in whole parameters, and not a rank.",
             lambda printed, shapes: int(Fraction(printed) * 1_000_000),
         ),
+        "one-too-small": WrongAnswer(
+            "every rank is one too small: ranks are counted from 1.",
+            lambda printed, shapes: (
+                _which_rank(printed, shapes) - (_which_rank(printed, shapes) > 0)
+            ),
+        ),
+        "rounded-down": WrongAnswer(
+            "the quotient is cut off; the nearest rank may be the one above.",
+            lambda printed, shapes: _checked(printed, shapes, int(_quotient(printed, shapes))),
+        ),
+        "rounded-up": WrongAnswer(
+            "the quotient is rounded up; the nearest rank may be the one below.",
+            lambda printed, shapes: _checked(printed, shapes, ceil(_quotient(printed, shapes))),
+        ),
+        "mebi": WrongAnswer(
+            "a million is 1,000,000, not 2**20.",
+            lambda printed, shapes: _first_rank(
+                shapes, lambda count: _near(printed, count * 10**6 / 2**20)
+            ),
+        ),
+        "A-alone": WrongAnswer(
+            "only A is counted.",
+            lambda printed, shapes: _which_rank(printed, [(0, in_) for _, in_ in shapes]),
+        ),
+        "not-above-64": WrongAnswer(
+            "ranks are looked for up to 64; a text may have a larger one.",
+            lambda printed, shapes: (r := _which_rank(printed, shapes)) * (r <= 64),
+        ),
+        "point-expected": WrongAnswer(
+            "a text may have no point, and then nothing stands behind it.",
+            lambda printed, shapes: printed.split(".")[1] and _which_rank(printed, shapes),
+        ),
+        "ends-excluded": WrongAnswer(
+            "a count exactly half a unit away is refused; it should be accepted, for a text "
+            "may round it either way.",
+            lambda printed, shapes: _first_rank(
+                shapes, lambda count: 2 * _distance(printed, count) < _unit(printed)
+            ),
+        ),
+        "rounded-up-at-a-tie": WrongAnswer(
+            "a tie is always rounded up here. A text may round it either way.",
+            lambda printed, shapes: _first_rank(
+                shapes,
+                lambda count: (
+                    (count / _unit(printed) + Fraction(1, 2)) // 1 * _unit(printed)
+                    == Fraction(printed)
+                ),
+            ),
+        ),
     },
-    batch_sizes=(3, 1, 4, 2, 5, 6, 7),
+    batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8),
     question="how far apart are the counts of two ranks that follow each other, in parameters and "
     "in units of the last printed digit?",
+    imports=("from fractions import Fraction",),
     hints=(
         "The count is a rank times a whole number that depends on the shapes alone.",
         "One division tells which rank comes nearest. It does not tell whether that rank is right.",

@@ -88,9 +88,9 @@ SCALING = Exercise(
     question="An adapter was trained with rank_stabilized at r = 16, and is loaded without it. "
     "How many times too weak is its update then? Does anything raise an error?",
     hints=(
-        "Two cases, told apart by a bool. What stands above the line is the same in both.",
-        "A loop that finds the largest number whose square is not above r finds a root.",
-        "One return, with a condition in the divisor. Try your root on 16 before you use it.",
+        "There are two cases, and a bool tells them apart. What is the same in both?",
+        "What is a root in Python? Try what you write on 16: it has to give 4.",
+        "One return is enough, with a condition in the divisor; or an if, and two returns.",
     ),
 )
 
@@ -190,7 +190,8 @@ COMPENSATING_RATES = Exercise(
             _with(_always(1)),
         ),
         "rates-squared": WrongAnswer(
-            "right for SGD. Adam's step has the same length for a gradient of any size.",
+            "right for SGD, and the same is returned for Adam, whose step has the same length for "
+            "a gradient of any size. (Is its name spelt as in the task?)",
             _with(_always(2)),
         ),
         "optimizers-exchanged": WrongAnswer(
@@ -239,7 +240,15 @@ COMPENSATING_RATES = Exercise(
             "the order is alpha, lr_A, lr_B; here the rate of B comes first.",
             lambda *arguments: tuple(np.array(_compensating_rates(*arguments))[[0, 2, 1]].tolist()),
         ),
+        "one-factor-squared": WrongAnswer(
+            "each learning rate makes up for p q; each factor has a number of its own.",
+            _with(rates=lambda p, q: (p * q, p * q)),
+        ),
+        "alpha-by-root": WrongAnswer(
+            "alpha makes up for the root of p q only.", _with(alpha=lambda p, q: (p * q) ** -0.5)
+        ),
     },
+    values=("alpha", "lr_A", "lr_B"),
     question="A starts twice as large, B is zero as ever, and Adam trains. Which of the three "
     "numbers have to change, and is B's learning rate among them?",
     hints=(

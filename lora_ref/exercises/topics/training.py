@@ -1,13 +1,15 @@
 """Exercises of notebook 07: a step of training, and the best update of a linear task."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.attempt import type_name
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.forms import as_array, type_name
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
-from lora_ref.exercises.scalings import wrong_scalings
+from lora_ref.exercises.scalings import BASIC, wrong_scalings
 from lora_ref.lowrank import best_update, truncate
 
 
@@ -56,6 +58,14 @@ def _changes(
     return new_A - A, new_B - B
 
 
+def _steps_along(
+    change: Callable[[Array], Array],
+    grad_y: Array, x: Array, A: Array, B: Array, alpha: float, lr: float,
+) -> tuple[Array, Array]:  # fmt: skip
+    grad_A, grad_B = _gradients(grad_y, x, A, B, alpha, lr)
+    return A - lr * change(grad_A), B - lr * change(grad_B)
+
+
 STEP = Exercise(
     "07",
     "one step of gradient descent",
@@ -80,9 +90,7 @@ STEP = Exercise(
             "the gradients are subtracted whole; lr is missing.",
             lambda grad_y, x, A, B, alpha, lr: _step(grad_y, x, A, B, alpha, 1.0),
         ),
-        **wrong_scalings(
-            _step, "in the gradients", "alpha-alone", "scaling-twice", "scaling-forgotten"
-        ),
+        **wrong_scalings(_step, "in the gradients", *BASIC),
         "scaling-on-A-alone": WrongAnswer(
             "alpha/r is missing in the gradient of B; both gradients have it.",
             lambda *arguments: (_step(*arguments)[0], _unscaled(*arguments)[1]),
@@ -118,15 +126,39 @@ STEP = Exercise(
         "order": WrongAnswer(
             "this returns B, A; expected A, B.", lambda *arguments: _step(*arguments)[::-1]
         ),
+        "A-uphill": WrongAnswer(
+            "A goes uphill, and B does not: a step is against the gradient.",
+            lambda g, x, A, B, alpha, lr: (
+                _step(g, x, A, B, alpha, -lr)[0],
+                _step(g, x, A, B, alpha, lr)[1],
+            ),
+        ),
+        "B-uphill": WrongAnswer(
+            "B goes uphill, and A does not: a step is against the gradient.",
+            lambda g, x, A, B, alpha, lr: (
+                _step(g, x, A, B, alpha, lr)[0],
+                _step(g, x, A, B, alpha, -lr)[1],
+            ),
+        ),
+        "sign-of-the-gradient": WrongAnswer(
+            "every entry moves by lr: only the sign of the gradient is used, as in a first step of "
+            "Adam.",
+            lambda *arguments: _steps_along(np.sign, *arguments),
+        ),
+        "gradients-normed": WrongAnswer(
+            "the gradients are divided by their norms, so that the length of a step is lr.",
+            lambda *arguments: _steps_along(lambda grad: grad / np.linalg.norm(grad), *arguments),
+        ),
     },
     batched=True,
+    values=("A", "B"),
     question=(
         "two trainings start from B = 0. One computes both gradients at the old A and B. The other "
         "moves A first, and B by a gradient at the new A. At which step do the two results first "
         "differ?"
     ),
     hints=(
-        "Notebook 04 has both gradients, and you need nothing else. Which letters stand in each?",
+        "Notebook 04 has both gradients, here without a mask. Does the gradient of A contain A?",
         "Neither gradient may see what the step has changed: compute both before you subtract.",
         "Four lines: the scaling, the gradient of A, that of B, and a return of two differences. A "
         "new array comes from A - ..., not from A -= ...",
@@ -262,9 +294,32 @@ WHITENING = Exercise(
             "each input counts alone here; that some inputs are loud together is missing.",
             lambda x: np.diag(np.sqrt(np.mean(x**2, axis=0))),
         ),
+        "inverse-of-a-triangle": WrongAnswer(
+            "this is the inverse of C. It makes the rows white; an update M is multiplied by C.",
+            lambda x: np.linalg.inv(np.linalg.cholesky(_mean_square(x))),
+        ),
+        "root-of-the-entries": WrongAnswer(
+            "the root is taken of each entry. A root of the matrix is meant: a C whose product "
+            "with its transpose is the matrix.",
+            lambda x: np.sqrt(np.abs(_mean_square(x))),
+        ),
+        "eigenvalues-alone": WrongAnswer(
+            "the eigenvalues are there, and their directions are not. An eigenvector is a column "
+            "of V, and each column is as long as it is loud.",
+            lambda x: np.diag(np.sqrt(np.linalg.eigvalsh(_mean_square(x)))),
+        ),
+        "eigenvectors-transposed": WrongAnswer(
+            "V is transposed here: its columns are the eigenvectors.",
+            lambda x: np.sqrt((found := np.linalg.eigh(_mean_square(x)))[0]) * found[1].T,
+        ),
+        "rows-by-rows": WrongAnswer(
+            "x @ x.T has an entry for each pair of rows. M meets the inputs: which product has one "
+            "for each pair of inputs?",
+            lambda x: np.linalg.cholesky(x @ x.T / len(x)),
+        ),
     },
     canonical=_square,
-    canonical_name="C C^T: ",
+    canonical_name="C C^T",
     batch_sizes=(3, 1, 4, 2, 5, 6),
     tolerance=1e-8,
     question=(
@@ -285,11 +340,12 @@ WHITENING = Exercise(
 
 def _best_update(x: Array, y: Array, W0: Array, r: int) -> Array:
     left = y - x @ W0.T
+    fit = np.linalg.pinv(x)  # fit @ h is the a for which x @ a is nearest to h
     update = np.zeros_like(W0)
     for _ in range(r):  # one term of rank 1 after another, the strongest first
         b = left[np.argmax(np.linalg.norm(left, axis=1))]
         for _ in range(200):
-            a = np.linalg.lstsq(x, left @ b / (b @ b), rcond=None)[0]  # the best a for this b
+            a = fit @ (left @ b) / (b @ b)  # the best a for this b
             h = x @ a
             b = left.T @ h / (h @ h)  # the best b for this a
         for o in range(len(b)):
@@ -319,6 +375,16 @@ def _full(x: Array, y: Array, W0: Array) -> Array:
     return update
 
 
+def _triangle(x: Array) -> Array:
+    return np.linalg.cholesky(_mean_square(x))
+
+
+def _directions(M: Array, r: int) -> Array:
+    U, _, Vh = _svd(M)
+    directions: Array = U[:, :r] @ Vh[:r]
+    return directions
+
+
 def _whitened(change: Answer) -> Answer:
     """Return the answer that cuts the full update times a matrix, made from x, and divides again.
 
@@ -340,11 +406,14 @@ def _onto_what_is_left(x: Array, y: Array, W0: Array, r: int) -> Array:
 
 def _product_or_update(answer: object) -> object:
     """Return B A of an answer A, B, and any other answer as it is."""
-    if not isinstance(answer, tuple):
+    if not isinstance(answer, tuple | list):
         return answer
-    if len(answer) != 2 or not all(type(one) is np.ndarray and one.ndim == 2 for one in answer):
-        raise LoraRefError("it returns a tuple, expected one matrix, or two: return A, B")
-    A, B = answer
+    factors = [as_array(one) for one in answer]
+    if len(factors) != 2 or not all(type(one) is np.ndarray and one.ndim == 2 for one in factors):
+        raise LoraRefError(
+            f"it returns {type_name(answer)}, expected one matrix, or two: return A, B"
+        )
+    A, B = factors
     if B.shape[1] != A.shape[0]:
         raise LoraRefError(
             f"A has shape {A.shape} and B {B.shape}, expected (r, in_features) and "
@@ -434,9 +503,40 @@ BEST_UPDATE = Exercise(
             "this is the best update of rank r + 1.",
             lambda x, y, W0, r: _product_or_update(best_update(x, y, W0, r + 1)),
         ),
+        "still-whitened-by-a-triangle": WrongAnswer(
+            "the cut is made in the right place, of M @ C, and that is what you return. M is asked "
+            "for.",
+            lambda x, y, W0, r: truncate(_full(x, y, W0) @ _triangle(x), r),
+        ),
+        "inverse-first-by-a-triangle": WrongAnswer(
+            "the full update is multiplied by the inverse of C before the cut, and by C after it. "
+            "Loud inputs count least in that way.",
+            _whitened(lambda x: np.linalg.inv(_triangle(x))),
+        ),
+        "cut-before-C": WrongAnswer(
+            "the full update is cut before C comes in; the cut has to see C.",
+            lambda x, y, W0, r: truncate(_full(x, y, W0), r) @ _triangle(x),
+        ),
+        "loudest-of-x": WrongAnswer(
+            "only the r loudest directions of x are used; what y needs may lie elsewhere.",
+            lambda x, y, W0, r: (
+                np.linalg.lstsq(x @ _svd(x)[2][:r].T, y - x @ W0.T, rcond=None)[0].T
+                @ _svd(x)[2][:r]
+            ),
+        ),
+        "W0-subtracted-late": WrongAnswer(
+            "this is the best weight of rank r, less W0: the rank of that is above r.",
+            lambda x, y, W0, r: _product_or_update(best_update(x, y, np.zeros_like(W0), r)) - W0,
+        ),
+        "values-forgotten": WrongAnswer(
+            "the directions are right, and the singular values between them are missing.",
+            lambda x, y, W0, r: (
+                _directions(_full(x, y, W0) @ _triangle(x), r) @ np.linalg.inv(_triangle(x))
+            ),
+        ),
     },
     canonical=_product_or_update,
-    canonical_name="the update: ",
+    canonical_name="the update",
     batch_sizes=(3, 1, 4, 2, 5, 6),
     tolerance=1e-7,
     question=(
@@ -446,8 +546,8 @@ BEST_UPDATE = Exercise(
     hints=(
         "What W0 leaves over is y - x @ W0.T. Least squares fits it with a full update F. The rest "
         "of the work is to give up as little as possible.",
-        "The loss above that of F is a constant times norm((M - F) @ C)**2, with the C of the "
-        "exercise before. It is M @ C, and not M, that has to be near to something.",
+        "The loss above that of F is what the inputs see of M - F. Which product with the C of the "
+        "exercise before makes of it an ordinary norm? What has to be near to what, then?",
         "Four lines: F, C, a truncated SVD of one product, and one more product that undoes C. Or "
         "without C: an SVD of x, and one of what is left over as the columns of U see it.",
     ),
@@ -468,11 +568,12 @@ def _trained_against_cut(x: Array, F: Array, r: int) -> tuple[float, float]:
     def strongest_terms(rows: Array) -> Array:  # of F, as these rows see it
         M = np.zeros_like(F)
         for _ in range(r):
-            a = (F - M)[np.argmax(np.linalg.norm(F - M, axis=1))]
+            left = F - M
+            a = left[np.argmax(np.linalg.norm(left, axis=1))]
             for _ in range(200):
                 h = rows @ a
-                b = (F - M) @ rows.T @ h / (h @ h)  # the best b for this a
-                a = (F - M).T @ b / (b @ b)  # the best a for this b
+                b = left @ (h @ rows) / (h @ h)  # the best b for this a
+                a = b @ left / (b @ b)  # the best a for this b
             M = M + np.outer(b, a)
         return M
 
@@ -503,6 +604,17 @@ def _distance(F: Array, M: Array) -> float:
     return float(np.sum((M - F) ** 2))
 
 
+def _with_cut_of(change: Callable[[Array], Array]) -> Answer:
+    """Return the answer whose first update is F times a matrix, cut, and divided by it again."""
+
+    def answer(x: Array, F: Array, r: int) -> tuple[float, float]:
+        C = change(x)
+        trained = truncate(F @ C, r) @ np.linalg.inv(C)
+        return _extra(x, F, trained), _extra(x, F, truncate(F, r))
+
+    return answer
+
+
 TRAINED_AGAINST_CUT = Exercise(
     "07",
     "what a rank costs, trained and cut",
@@ -517,6 +629,71 @@ TRAINED_AGAINST_CUT = Exercise(
         "distances": WrongAnswer(
             "these are squared distances from F, without x. By that measure the cut always wins.",
             lambda x, F, r: (_distance(F, _best(x, F, r)), _distance(F, truncate(F, r))),
+        ),
+        "mean-distances": WrongAnswer(
+            "x is missing: these are mean squares of M - F. By that measure the cut always wins.",
+            lambda x, F, r: (
+                _distance(F, _best(x, F, r)) / F.size,
+                _distance(F, truncate(F, r)) / F.size,
+            ),
+        ),
+        "cut-without-x": WrongAnswer(
+            "the cut is judged by its distance from F, without x. The loss judges it by x too.",
+            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _distance(F, truncate(F, r)) / F.size),
+        ),
+        "trained-without-loss": WrongAnswer(
+            "a training of rank r does not reach F: its extra loss is not 0.",
+            lambda x, F, r: (0.0, _extra(x, F, truncate(F, r))),
+        ),
+        "first-lost-alone": WrongAnswer(
+            "only the largest of the lost terms is counted in the first loss.",
+            lambda x, F, r: (
+                float(_svd(x @ F.T)[1][r] ** 2 / len(x) / len(F)),
+                _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "difference-of-squares": WrongAnswer(
+            "the first is a difference of two mean squares, and not the mean square of a "
+            "difference.",
+            lambda x, F, r: (
+                _extra(x, 0 * F, truncate(F, r)) - _extra(x, 0 * F, F),
+                _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "what-the-cut-gives": WrongAnswer(
+            "the second is the mean square of what the cut gives, not of what it misses.",
+            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _extra(x, 0 * F, truncate(F, r))),
+        ),
+        "gap": WrongAnswer(
+            "the second is the difference of the two losses.",
+            lambda x, F, r: (
+                _extra(x, F, _best(x, F, r)),
+                _extra(x, F, truncate(F, r)) - _extra(x, F, _best(x, F, r)),
+            ),
+        ),
+        "loudest-of-x": WrongAnswer(
+            "only the r loudest directions of x are used in the first update.",
+            lambda x, F, r: (
+                _extra(x, F, F @ _svd(x)[2][:r].T @ _svd(x)[2][:r]),
+                _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "squared-weights": WrongAnswer(
+            "the first update is multiplied by C C^T before its cut, not by C: its root is "
+            "missing.",
+            _with_cut_of(_mean_square),
+        ),
+        "wrong-side": WrongAnswer(
+            "the first update is multiplied by C^T, where C is a Cholesky factor: it matters on "
+            "which side of M it stands.",
+            _with_cut_of(lambda x: _triangle(x).T),
+        ),
+        "still-whitened-by-a-triangle": WrongAnswer(
+            "the first update is cut as F @ C, and C is not undone before its loss is measured.",
+            lambda x, F, r: (
+                _extra(x, F, truncate(F @ _triangle(x), r)),
+                _extra(x, F, truncate(F, r)),
+            ),
         ),
         "order": WrongAnswer(
             "this returns cut, trained; expected trained, cut.",
@@ -576,15 +753,16 @@ TRAINED_AGAINST_CUT = Exercise(
     },
     batch_sizes=(3, 1, 4, 2, 5, 6),
     tolerance=1e-7,
+    values=("trained", "cut"),
     question=(
         "which of the two numbers can never be the larger, and for which x are they equal? And "
         "which of the two updates is nearer to F?"
     ),
     hints=(
-        "The cut is the truncated SVD of notebook 02, and x plays no part in making it. It does in "
-        "judging it.",
-        "For the other one take the exercise before: its rows are x, what it should give is "
-        "x @ F.T, and there is no W0.",
+        "Make the two updates first, and judge them afterwards. For which of them do you need x, "
+        "and where does the judge need it?",
+        "For the first one take the exercise before. What is W0 here, and what should the rows "
+        "give?",
         "Two updates, and one line that is the same for both of them. A helper inside of your "
         "function is welcome.",
     ),

@@ -14,6 +14,7 @@ import numpy as np
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.scalings import wrong_scalings
 
 # ---------------------------------------------------------------------------------- causal mask
 
@@ -65,18 +66,20 @@ def _weights(answer: Any) -> Any:
             "token see at least itself?), and -inf times 0 is nan too"
         )
     if np.isinf(answer).any():
-        raise LoraRefError("it gives -inf: these are masked scores, and the softmax is missing")
+        raise LoraRefError(
+            "it gives -inf: these are masked scores, and the softmax is missing, or they are the "
+            "logarithms of weights"
+        )
     return answer
 
 
 CAUSAL_MASK = Exercise(
     "08",
     "weights that cannot see what comes later",
-    "A text of m tokens is read, and its last n ask: the rows of those before were computed\n"
-    "earlier. scores, of shape (heads, n, m), has in row i how well the query of the i-th that\n"
-    "asks fits the key of each token j, before the mask. Return the attention weights, of the\n"
-    "same shape: each row a softmax over the token itself and those before it, and 0 for those\n"
-    "after it. The last row sees all m.",
+    "Of m tokens the last n are computed now. Row i of scores (heads, n, m) belongs to token\n"
+    "m - n + i; column j says how well its query fits the key of token j, before the mask. Return\n"
+    "the attention weights, of the same shape: each row a softmax over the token itself and those\n"
+    "before it, and 0 for those after it. The last row sees all m.",
     _causal_mask,
     _draw_scores,
     {
@@ -131,6 +134,34 @@ CAUSAL_MASK = Exercise(
                 np.exp(np.where(_earlier(scores), scores, -np.inf))
                 / np.exp(np.where(_earlier(scores), scores, -np.inf)).sum()
             ),
+        ),
+        "sum-forgotten": WrongAnswer(
+            "the rows add up to more than 1: the division by the sum of a row is missing.",
+            lambda scores: np.exp(scores) * _earlier(scores),
+        ),
+        "over-the-heads": WrongAnswer(
+            "the softmax runs over the heads here, axis 0. A row shares out 1 along itself.",
+            lambda scores: (
+                (e := np.exp(scores) * _earlier(scores)) / np.maximum(e.sum(axis=0), 1e-300)
+            ),
+        ),
+        "scores-not-used": WrongAnswer(
+            "all weights of a row are the same: the scores are not used.",
+            lambda scores: _softmax(np.where(_earlier(scores), 0 * scores, -np.inf)),
+        ),
+        "window": WrongAnswer(
+            "the first tokens are lost to the later rows; every row begins at the first token.",
+            _with_mask(
+                lambda scores: (
+                    _earlier(scores) & ~_earlier(scores, scores.shape[1] - scores.shape[2] - 1)
+                ),
+                -np.inf,
+            ),
+        ),
+        "small-penalty": WrongAnswer(
+            "10 is subtracted from the later scores, and so their weights are small and not "
+            "0. Which score has the weight 0, whatever the others are?",
+            lambda scores: _softmax(scores - 10.0 * ~_earlier(scores)),
         ),
     },
     canonical=_weights,
@@ -203,9 +234,8 @@ def _finite_gradient(answer: Any) -> Any:
     if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and np.isnan(answer).any():
         at = tuple(int(i) for i in np.argwhere(np.isnan(answer))[0])
         raise LoraRefError(
-            f"it gives nan at {at}: exp(1000) is inf, and inf/inf is nan; exp(-1000) is 0, and if "
-            "all of a row are, 0/0 is nan too (look at the largest score of each row); and so are "
-            "-inf times 0 and -inf minus -inf"
+            f"it gives nan at {at}. exp(1000) is inf, and inf/inf is nan: look at the largest "
+            "score of each row. So are 0/0, -inf times 0 and -inf minus -inf"
         )
     return answer
 
@@ -230,7 +260,7 @@ SOFTMAX_GRADIENT = Exercise(
     "they were replaced by -inf in all heads. A softmax made each row into attention weights.\n"
     "grad_weights (heads, n, m) is the gradient of the loss with respect to the attention\n"
     "weights. Return the gradient with respect to scores, of the same shape. Some rows of scores\n"
-    "are near 1000, and each row has allowed entries.",
+    "are near 1000, and each row has at least one allowed entry.",
     _softmax_gradient,
     _draw_softmax,
     {
@@ -338,6 +368,33 @@ SOFTMAX_GRADIENT = Exercise(
                 masked=lambda S, allowed: _softmax(np.where(allowed, -np.inf, S)),
             ),
         ),
+        "plain-mean": WrongAnswer(
+            "the plain mean of grad_weights is subtracted. An attention weight that is nearly "
+            "0 hardly changes the loss: its part of the mean has to be small too.",
+            _softmax_back(lambda P, g, S: P * (g - g.mean(axis=-1, keepdims=True))),
+        ),
+        "cross-entropy": WrongAnswer(
+            "this is the gradient of a softmax with a cross-entropy behind it, weights minus "
+            "target; grad_weights is no target.",
+            _softmax_back(lambda P, g, S: P - g),
+        ),
+        "forward-again": WrongAnswer(
+            "these are the attention weights; their gradient comes in, and that of scores is "
+            "asked for.",
+            _softmax_back(lambda P, g, S: P, backward=0),
+        ),
+        "softmax-skipped": WrongAnswer(
+            "the gradient of the attention weights is used as that of the scores: the softmax "
+            "is skipped.",
+            _softmax_back(lambda P, g, S: g * (P > 0)),
+        ),
+        "temperature-upside-down": WrongAnswer(
+            "the attention weights are those of scores times the temperature; they were "
+            "divided by it.",
+            lambda scores, temperature, allowed, g: (
+                _softmax_back(backward=0)(scores, 1 / temperature, allowed, g) / temperature
+            ),
+        ),
     },
     lambda arguments: {"temperature": arguments["temperature"]},
     batch_sizes=(2, 1, 3, 2),
@@ -347,8 +404,8 @@ SOFTMAX_GRADIENT = Exercise(
     "what becomes of the gradient?",
     hints=(
         "Make the attention weights first, from scores whose largest is 0 in each row. Then follow "
-        "the four steps back one by one: which of them needs a line of its own?",
-        "The softmax is that of the section, for many heads at once: along which axis do the "
+        "the four steps back, sum, exp, mask and division: which needs a line of its own?",
+        "A softmax makes each row on its own, in all heads at once: along which axis do the "
         "attention weights share a divisor? A division by a constant goes back as a division.",
         "Two lines for the attention weights; then these times a difference: the gradient that "
         "came in, minus one number for each row of each head. One more division is left.",
@@ -374,13 +431,13 @@ def _attention_scale(q: Array, k: Array, grad_scores: Array) -> tuple[Array, Arr
                     scores[head, i, j] = total / d**0.5
         return scores
 
-    grad_q = np.zeros_like(q)
+    before, grad_q = scores_of(q), np.zeros_like(q)
     for i in range(q.shape[0]):
         for c in range(q.shape[1]):
             moved = q.copy()
             moved[i, c] += 1.0  # the scores are linear in q: any step will do
-            grad_q[i, c] = np.sum(grad_scores * (scores_of(moved) - scores_of(q)))
-    return scores_of(q), grad_q
+            grad_q[i, c] = np.sum(grad_scores * (scores_of(moved) - before))
+    return before, grad_q
 
 
 def _split(rows: Array, heads: int) -> Array:
@@ -416,6 +473,11 @@ def _cut_by_reshape(q: Array, k: Array, grad_scores: Array) -> tuple[Array, Arra
     heads, s = len(grad_scores), _scale_of(q, grad_scores)
     a, b = (rows.reshape(heads, len(rows), -1) for rows in (q, k))
     return s * (a @ np.swapaxes(b, 1, 2)), s * (grad_scores @ b).reshape(q.shape)
+
+
+def _without_the_last_head(scores: Array, grad_q: Array) -> tuple[Array, Array]:
+    first = np.arange(len(scores)) < len(scores) - 1
+    return first[:, None, None] * scores, np.repeat(first, grad_q.shape[1] // len(scores)) * grad_q
 
 
 def _draw_scale(rng: np.random.Generator, n: int) -> Arguments:
@@ -503,11 +565,48 @@ ATTENTION_SCALE = Exercise(
                 * _joined(np.swapaxes(grad_scores, 1, 2) @ _split(q, len(grad_scores))),
             ),
         ),
+        "whole-root": WrongAnswer(
+            "the root of d is cut to a whole number.",
+            lambda q, k, grad_scores: _scaled(
+                q, k, grad_scores, *[1 / math.isqrt(q.shape[1] // len(grad_scores))] * 2
+            ),
+        ),
+        "number-of-heads": WrongAnswer(
+            "this divides by the root of the number of heads; d is the width of one of them.",
+            lambda q, k, grad_scores: _scaled(q, k, grad_scores, *[len(grad_scores) ** -0.5] * 2),
+        ),
+        "one-score-for-all-heads": WrongAnswer(
+            "all heads have the same scores, those of the whole width. Each has its own "
+            "columns of q and k.",
+            lambda q, k, grad_scores: (
+                np.stack([_scale_of(q, grad_scores) * q @ k.T] * len(grad_scores)),
+                _scale_of(q, grad_scores) * grad_scores.sum(axis=0) @ k,
+            ),
+        ),
+        "softmax-included": WrongAnswer(
+            "the rows of the scores add up to 1: a softmax is in them, which the task leaves out.",
+            lambda q, k, grad_scores: (
+                _softmax((found := _attention_scale(q, k, grad_scores))[0]),
+                found[1],
+            ),
+        ),
+        "scores-for-their-gradient": WrongAnswer(
+            "the gradient of q is made from the scores; it should be made from grad_scores.",
+            lambda q, k, grad_scores: (
+                scores := _attention_scale(q, k, grad_scores)[0],
+                _attention_scale(q, k, scores)[1],
+            ),
+        ),
+        "last-head-left-out": WrongAnswer(
+            "the last head is left at 0: where does the loop end?",
+            lambda q, k, grad_scores: _without_the_last_head(*_attention_scale(q, k, grad_scores)),
+        ),
     },
     lambda arguments: {
         "sqrt(d)": 1 / _scale_of(arguments["q"], arguments["grad_scores"]),
         "sqrt(heads)": math.sqrt(len(arguments["grad_scores"])),
     },
+    values=("scores", "grad_q"),
     question="width is 96 and there are 4 heads: by which number is each score divided?",
     hints=(
         "How many heads there are is in the shape of grad_scores. What is the width of one?",
@@ -557,6 +656,9 @@ def _grad_A_of_q(
     root_forward: bool = True,
     softmax: bool = True,
     weights_back: bool = True,
+    plain: bool = False,
+    axis: int = 1,
+    width_of_v: bool = False,
     through_A: bool = False,
 ) -> Callable[..., Array]:
     """Return the gradient of A, with some of it left out or done otherwise."""
@@ -567,10 +669,12 @@ def _grad_A_of_q(
         s = alpha / len(A) if scaling is None else scaling
         base = s * (x @ W0.T) if on_W0 else x @ W0.T
         q = base if without_update else base + s * (x @ A.T) @ B.T
-        root = math.sqrt(k.shape[1])
-        P = _softmax(q @ k.T / (root if root_forward else 1.0))
+        root = math.sqrt((v if width_of_v else k).shape[1])
+        S = q @ k.T / (root if root_forward else 1.0)
+        P = _softmax(S) if axis == 1 else _softmax(S.T).T
         grad_P = grad_y @ v.T
-        grad_S = grad_P - (P * grad_P).sum(axis=1, keepdims=True) * (row_sum and softmax)
+        sums = (grad_P if plain else P * grad_P).sum(axis=axis, keepdims=True)
+        grad_S = grad_P - sums * (row_sum and softmax)
         if softmax and weights_back:
             grad_S = P * grad_S
         grad_q = grad_S @ k / (root if root_back else 1.0)
@@ -646,6 +750,21 @@ LORA_ON_Q = Exercise(
             "alpha/r is missing, forward and backward.",
             _grad_A_of_q(scaling=1.0),
         ),
+        **wrong_scalings(_lora_on_q, "forward and backward", "scaling-twice", "alpha-alone"),
+        "width-of-v": WrongAnswer(
+            "this divides by the root of the width of v; d is that of k.",
+            _grad_A_of_q(width_of_v=True),
+        ),
+        "softmax-over-the-queries": WrongAnswer(
+            "the softmax runs over the queries, axis 0. Each token that asks is a row, and shares "
+            "out 1 along it.",
+            _grad_A_of_q(axis=0),
+        ),
+        "plain-row-sum": WrongAnswer(
+            "a plain sum is subtracted on the way back through the softmax: the exercise "
+            "softmax-gradient, again.",
+            _grad_A_of_q(plain=True),
+        ),
         "scaling-forgotten-backward": WrongAnswer(
             "alpha/r is in q, and missing on the way back.",
             _grad_A_of_q(back=1.0),
@@ -706,11 +825,12 @@ def _norm_backward(
     sigma_of: Callable[[Array, float], Array] | None = None,
     *,
     mean: bool = True,
-    variance: bool = True,
+    variance: float = 1.0,
     divided: bool = True,
     gain_late: bool = False,
-    sums: bool = False,
-    normed: bool = True,
+    gain_first_alone: bool = False,
+    over: Callable[[Array], tuple[float, float]] = lambda x: (1.0, 1.0),
+    z_of: Callable[[Array, Array], Array] = lambda centred, sigma: centred / sigma,
     axis: int = 1,
 ) -> Callable[[Array, Array, Array, float], Array]:
     """Return the backward of layer norm, with some of it left out or done otherwise."""
@@ -719,11 +839,12 @@ def _norm_backward(
         centred = x - x.mean(axis=axis, keepdims=True)
         squares = (centred**2).mean(axis=axis, keepdims=True)
         sigma = np.sqrt(squares + epsilon) if sigma_of is None else sigma_of(x, epsilon)
-        z = centred / sigma if normed else centred
+        z = z_of(centred, sigma)
         g = grad_y if gain_late else grad_y * gain
-        count = x.shape[axis] if sums else 1
-        grad: Array = g - mean * count * g.mean(axis=axis, keepdims=True)
-        grad -= variance * count * z * (z * g).mean(axis=axis, keepdims=True)
+        part = grad_y if gain_first_alone else g
+        first, second = over(x)
+        grad: Array = g - mean * first * part.mean(axis=axis, keepdims=True)
+        grad -= variance * second * z * (z * part).mean(axis=axis, keepdims=True)
         if divided:
             grad = grad / sigma
         if gain_late:
@@ -731,6 +852,14 @@ def _norm_backward(
         return grad
 
     return answer
+
+
+def _not_centred(grad_y: Array, x: Array, gain: Array, epsilon: float) -> Array:
+    sigma, g = np.sqrt(x.var(axis=1, keepdims=True) + epsilon), grad_y * gain
+    z = x / sigma
+    means = (one.mean(axis=1, keepdims=True) for one in (g, z * g))
+    grad: Array = (g - next(means) - z * next(means)) / sigma
+    return grad
 
 
 def _draw_norm(rng: np.random.Generator, n: int) -> Arguments:
@@ -757,7 +886,7 @@ LAYER_NORM_BACKWARD = Exercise(
         "constants": WrongAnswer(
             "mean and variance are taken for constants. They are made of x: a moved entry moves "
             "them, and with them the whole row.",
-            _norm_backward(mean=False, variance=False),
+            _norm_backward(mean=False, variance=0.0),
         ),
         "mean-term-missing": WrongAnswer(
             "the mean is taken for a constant. A shifted row gives the same output, so each row of "
@@ -767,7 +896,7 @@ LAYER_NORM_BACKWARD = Exercise(
         "variance-term-missing": WrongAnswer(
             "the variance is taken for a constant. A row that is twice as long gives nearly the "
             "same output, so the gradient has next to nothing along the normed row.",
-            _norm_backward(variance=False),
+            _norm_backward(variance=0.0),
         ),
         "ddof-1": WrongAnswer(
             "the variance is divided by features - 1. Layer norm divides by features, as np.var "
@@ -803,12 +932,12 @@ LAYER_NORM_BACKWARD = Exercise(
         ),
         "sums-for-means": WrongAnswer(
             "sums are subtracted where means should be, so the rows do not add up to 0.",
-            _norm_backward(sums=True),
+            _norm_backward(over=lambda x: (x.shape[1], x.shape[1])),
         ),
         "centred-not-normed": WrongAnswer(
-            "the part along the row is taken with the centred row; the normed one has the standard "
-            "deviation 1.",
-            _norm_backward(normed=False),
+            "the part along the row is taken with the centred row; the normed one is divided by "
+            "the root of variance + epsilon.",
+            _norm_backward(z_of=lambda centred, sigma: centred),
         ),
         "forward-again": WrongAnswer(
             "this is the way forward. Going back, x is known and a gradient comes in.",
@@ -822,15 +951,69 @@ LAYER_NORM_BACKWARD = Exercise(
             "the means are those of columns. Each row, a token, is normed by itself: axis=1.",
             _norm_backward(axis=0),
         ),
+        "sum-along-the-row": WrongAnswer(
+            "a sum is subtracted along the normed row where a mean should be.",
+            _norm_backward(over=lambda x: (1.0, x.shape[1])),
+        ),
+        "means-over-len-x": WrongAnswer(
+            "sums are divided by len(x), the number of rows; the means are over features.",
+            _norm_backward(over=lambda x: (x.shape[1] / len(x), x.shape[1] / len(x))),
+        ),
+        "divided-by-the-variance": WrongAnswer(
+            "the last division is by variance + epsilon; its root is meant.",
+            lambda grad_y, x, gain, epsilon: (
+                _norm_backward()(grad_y, x, gain, epsilon)
+                / np.sqrt(x.var(axis=1, keepdims=True) + epsilon)
+            ),
+        ),
+        "whole-projection": WrongAnswer(
+            "this takes off all that lies along the row, by the square of the normed row. A "
+            "mean over features takes off less, because epsilon is in the root.",
+            _norm_backward(
+                z_of=lambda centred, sigma: centred / centred.std(axis=1, keepdims=True)
+            ),
+        ),
+        "second-sign": WrongAnswer(
+            "the part along the normed row is added; it should be subtracted.",
+            _norm_backward(variance=-1.0),
+        ),
+        "gain-in-the-first-term-alone": WrongAnswer(
+            "the gain is in the first term alone; the means are of grad_y times gain too.",
+            _norm_backward(gain_first_alone=True),
+        ),
+        "norm-of-the-gradient": WrongAnswer(
+            "this is the layer norm of grad_y. The way back is another.",
+            lambda grad_y, x, gain, epsilon: (
+                gain
+                * (grad_y - grad_y.mean(axis=1, keepdims=True))
+                / np.sqrt(grad_y.var(axis=1, keepdims=True) + epsilon)
+            ),
+        ),
+        "not-centred": WrongAnswer(
+            "the normed row is not centred: its mean is not taken off.",
+            _not_centred,
+        ),
+        "mean-of-squares": WrongAnswer(
+            "the mean is not taken off before the squares: this is the way back through an "
+            "RMS norm.",
+            lambda grad_y, x, gain, epsilon: (
+                (
+                    (g := grad_y * gain)
+                    - (z := x / (root := np.sqrt(np.mean(x**2, axis=1, keepdims=True) + epsilon)))
+                    * (z * g).mean(axis=1, keepdims=True)
+                )
+                / root
+            ),
+        ),
     },
-    question="all entries of a row grow by one number, or are doubled: what does layer norm do "
-    "then? Two facts about each row of the gradient follow.",
+    question="all entries of a row grow by one number, or (with epsilon 0) are doubled: what does "
+    "layer norm do then? Two facts about each row of the gradient follow.",
     hints=(
         "One entry of x moves three things: itself, the mean of its row and its variance.",
         "Two sums vanish (nearly, for the second): that of a row of the gradient, and that of its "
         "products with the normed row. What has to be subtracted for that?",
-        "Gain first. Then take from each row its mean, and its part along the normed row, and "
-        "divide by the root.",
+        "Gain first. Then take from each row its mean, and the normed row times the mean of its "
+        "products with it, and divide by the root.",
     ),
 )
 

@@ -1,42 +1,11 @@
 """Exercises of notebook 03: the update, a batch that is partly on, and a merged weight."""
 
-import inspect
-from collections.abc import Callable
-
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
-from lora_ref.exercises.scalings import scaling_factors, wrong_scalings
-
-
-def _with_alpha(spec: Answer, alpha_of: Callable[[float, int, int], float]) -> Answer:
-    """Return a specification that is given another alpha, of alpha, r and in_features."""
-
-    def answer(*values: object) -> object:
-        arguments: Arguments = dict(zip(inspect.signature(spec).parameters, values, strict=True))
-        arguments["alpha"] = alpha_of(arguments["alpha"], *arguments["A"].shape)
-        return spec(**arguments)
-
-    return answer
-
-
-def _more_wrong_scalings(spec: Answer) -> dict[str, WrongAnswer]:
-    return {
-        "in-for-r": WrongAnswer(
-            "the factor is alpha over in_features, which is A.shape[1] or len(A[0]). What is r?",
-            _with_alpha(spec, lambda alpha, r, in_features: alpha * r / in_features),
-        ),
-        "r-over-alpha": WrongAnswer(
-            "the factor is r/alpha: a larger alpha makes the update weaker here.",
-            _with_alpha(spec, lambda alpha, r, in_features: r * r / alpha),
-        ),
-        "whole-division": WrongAnswer(
-            "alpha is divided by r with //, which drops what stands behind the point.",
-            _with_alpha(spec, lambda alpha, r, in_features: alpha // r * r),
-        ),
-    }
+from lora_ref.exercises.scalings import BASIC, scaling_factors, wrong_scalings
 
 
 def _delta_w(A: Array, B: Array, alpha: float) -> Array:
@@ -72,8 +41,7 @@ DELTA_W = Exercise(
             "this multiplies entry by entry, with *. A matrix product is meant.",
             lambda A, B, alpha: alpha / len(A) * (B * A),
         ),
-        **wrong_scalings(_delta_w, "before B A", "root-of-r", "out-for-r"),
-        **_more_wrong_scalings(_delta_w),
+        **wrong_scalings(_delta_w, "before B A"),
         "trace": WrongAnswer(
             "a row of A times a column of B is one number, and no matrix. The sum of such numbers "
             "is the trace of A B.",
@@ -89,6 +57,7 @@ DELTA_W = Exercise(
         ),
     },
     scaling_factors,
+    folded=True,
     question="which of A B, B A and A^T B^T have the shape of W0 if W0 is 5 x 7 and r is 2?",
     hints=(
         "What does the low-rank path of a layer do with x = (1, 0, 0, ...)? That is the first "
@@ -124,12 +93,22 @@ FORWARD = Exercise(
     _forward,
     _draw_rows,
     {
-        **wrong_scalings(
-            _forward,
-            "before the low-rank branch",
-            *("scaling-forgotten", "scaling-twice", "alpha-alone", "root-of-r", "out-for-r"),
+        **wrong_scalings(_forward, "before the low-rank branch", *BASIC),
+        "rows-for-r": WrongAnswer(
+            "alpha is divided by n, the number of rows of x. What is r?",
+            lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, alpha * len(A) / len(x), on),
         ),
-        **_more_wrong_scalings(_forward),
+        "rows-on-for-r": WrongAnswer(
+            "alpha is divided by the number of rows that are on. What is r?",
+            lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, alpha * len(A) / on.sum(), on),
+        ),
+        "on-as-row-numbers": WrongAnswer(
+            "on is used as row numbers here, 0 and 1. True and False choose rows, or multiply as 1 "
+            "and 0.",
+            lambda x, W0, A, B, alpha, on: (
+                x @ W0.T + alpha / len(A) * (x @ A.T)[on.astype(int)] @ B.T
+            ),
+        ),
         "on-for-all": WrongAnswer(
             "every row gets the update, those that have it off too.",
             lambda x, W0, A, B, alpha, on: _forward(x, W0, A, B, alpha, on | True),
@@ -198,7 +177,9 @@ FORWARD = Exercise(
         ),
     },
     scaling_factors,
+    not_formed="B A",
     batched=True,
+    folded=True,
     question="a row has the update off. Which row of h = x A^T could you change, and to what?",
     hints=(
         "Write the shape of each array beside its name. In x @ M the number of rows of M has to be "
@@ -309,6 +290,27 @@ MERGE = Exercise(
             "the factors are the two alphas; each should be divided by its rank.",
             lambda W, A, B, a, C, D, c: _merged(W, a, A, B, c, C, D),
         ),
+        "scalings-exchanged": WrongAnswer(
+            "the factors of the two updates are exchanged.",
+            lambda W, A, B, a, C, D, c: _merged(W, c / len(C), A, B, a / len(A), C, D),
+        ),
+        "old-rank-forgotten": WrongAnswer(
+            "the old update has the factor alpha; its r is missing.",
+            lambda W, A, B, a, C, D, c: _merged(W, a, A, B, c / len(C), C, D),
+        ),
+        "new-rank-forgotten": WrongAnswer(
+            "the new update has the factor new_alpha; its r is missing.",
+            lambda W, A, B, a, C, D, c: _merged(W, a / len(A), A, B, c, C, D),
+        ),
+        "new-task-subtracted": WrongAnswer(
+            "the new update is taken out, and it never was in W; the old one stays.",
+            lambda W, A, B, a, C, D, c: _merged(W, 0, A, B, -c / len(C), C, D),
+        ),
+        "one-product": WrongAnswer(
+            "both factors stand before the new product; the old B A is another matrix.",
+            lambda W, A, B, a, C, D, c: _merged(W, 0, A, B, c / len(C) - a / len(A), C, D),
+        ),
+        **wrong_scalings(_merge, "before both updates"),
         "W-forgotten": WrongAnswer(
             "this is the difference of the two updates; W is missing.",
             lambda W, A, B, a, C, D, c: _merged(0 * W, a / len(A), A, B, c / len(C), C, D),
@@ -322,6 +324,7 @@ MERGE = Exercise(
             lambda W, A, B, a, C, D, c: W - a / len(A) * (A @ B) + c / len(C) * (C @ D),
         ),
     },
+    folded=True,
     question="W was merged with one task. What is left if you take that task out of it again?",
     hints=(
         "Write W0 + s B A in the place of W. What has to go, and what has to come?",

@@ -10,8 +10,8 @@
 # **You will learn** why LoRA begins with one factor at zero, what the other one has to be like,
 # what alpha does at the start, and how wide to draw A.
 #
-# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), and thirty
-# minutes.
+# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), 35
+# minutes, and fifteen more for the exercises.
 
 # %%
 import numpy as np
@@ -150,11 +150,11 @@ print(f"the least that rank {r} allows: {least_loss(near, r):.4f}")
 # are zero, in this step and in every later one. Two random factors can learn, but they change y
 # before anything has been learnt.
 #
-# The disturbance costs the first steps: for 25 of them the model is worse than the one that you were
-# given. After that it costs nothing here: at step 200 the random start is even slightly ahead. No
-# start has finished by then; after 2000 steps all three are within 6 % of the least. So the case for
-# a zero factor is the first column, not the last. (Li et al., 2025, find of language models as well
-# that the end need not suffer.)
+# The disturbance costs the first steps: for 25 of them the model is worse than the one that you
+# were given. After that it costs nothing here: at step 200 the random start is even slightly ahead.
+# No start has finished by then; after 2000 steps all three are within 6 % of the least. So the case
+# for a zero factor is the first column of numbers, and not the loss at the end. (Li et al., 2025,
+# find of language models as well that the end need not suffer.)
 #
 # **Predict.** Now the first three steps on the larger shift, from each start at which something
 # moves. Which curve stays flat during step 1?
@@ -183,8 +183,8 @@ start_up(norms)
 # %% [markdown]
 # ## Does alpha guard the start?
 #
-# You may read that alpha/r keeps the random A and B from disturbing the model too much at the start.
-# Test it with three values of alpha.
+# You may read that alpha/r keeps the random A and B from disturbing the model too much at the
+# start. Test it with three values of alpha.
 #
 # **Predict.** From one row to the next, alpha becomes 16 times as large. What happens to each
 # column: the change of y at B = 0, the change of y with both random, the gradient of B, and the
@@ -204,9 +204,9 @@ for alpha_now in (1, 16, 256):
     print("{:>5} {:>7g} {:>13.3f} {:>16.4f} {:>21.3e}".format(alpha_now, *sizes))
 
 # %% [markdown]
-# At B = 0 the change is exactly 0 for every alpha: of course, it is a product with zero, and that is
-# the whole point. With two random factors the disturbance is proportional to alpha, so the sentence
-# is true of a start that LoRA does not use.
+# At B = 0 the change is exactly 0 for every alpha: of course, it is a product with zero, and that
+# is the whole point. With two random factors the disturbance is proportional to alpha, so the
+# sentence is true of a start that LoRA does not use.
 #
 # What alpha does set is the pace from the first step on. The gradient of B grows 16-fold with
 # alpha. The update grows 256-fold, because the scaling enters twice: once in the gradient, and once
@@ -360,6 +360,19 @@ def start(out_features, in_features, r, rng): ...
 
 
 check("start", start)
+
+# %% [markdown]
+# ### `two-steps`: the update after two steps
+
+# %% exact
+print(show("two-steps"))
+
+
+# %%
+def two_steps(A, G, s, lr): ...
+
+
+check("two-steps", two_steps)
 
 # %% [markdown]
 # ### To think about

@@ -5,13 +5,13 @@
 # nobody can follow the numbers. Here W0 has 16 of them, and you can do every step with a pencil.
 #
 # **You will** multiply B A by hand and in NumPy, send an input through the layer in two ways, fold
-# the update into the weight, and judge four lines of an article that uses these numbers.
+# the update into the weight, and judge six lines of an article that uses these numbers.
 #
 # **You will learn** in which order the two factors stand and how a shape tells you, what a merge is
 # and what it costs, and which questions find a slip in a page of matrices.
 #
-# **You need** matrix products, the rank of a matrix (notebook [02](02-find-the-rank.ipynb)),
-# half an hour, and twenty minutes more for the exercises.
+# **You need** matrix products, rank and singular values (notebook [02](02-find-the-rank.ipynb)),
+# 35 minutes, and twenty more for the exercises.
 
 # %%
 import numpy as np
@@ -28,8 +28,7 @@ from lora_ref.layers import LoRALinear
 # the two *factors*, are what LoRA trains, and here they are as after some training. (At the start B
 # is zero, and the layer is W0: notebook [05](05-start-from-zero.ipynb).) The update of W0 is s B A,
 # and its *scaling* s = alpha / r says how strong it is. The input x is one row. Change any number
-# here and run the notebook again: the cells up to the merge follow. The sentences, and the
-# article's matrix, do not.
+# here, and the cells up to the merge follow; the sentences do not.
 #
 # **Predict.** How many numbers does W0 have, and how many do A and B have together? And for a W0 of
 # 4096 x 4096 with r = 8, how many per cent of it are they?
@@ -77,7 +76,7 @@ print((B @ A).round(4))
 
 # %% [markdown]
 # The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
-# number, added up.
+# number, added up. The Frobenius norm below is the root of the sum of all squared entries.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
@@ -86,8 +85,8 @@ FIGURES["outer-products"].picture(B=B, A=A)
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 norms = [np.linalg.norm(term) for term in terms]
 print("Frobenius norms of the terms:", *(f"{norm:.3f}" for norm in norms))
-print(f"norm of the sum: at least {max(0, 2 * max(norms) - sum(norms)):.3f} (against each other)")
-print(f"                 at most  {sum(norms):.3f} (they agree)")
+least = max(0, 2 * max(norms) - sum(norms))
+print(f"norm of the sum: between {least:.3f} (against each other) and {sum(norms):.3f} (agreed)")
 
 # %% [markdown]
 # **Predict.** Guess: near which end does the norm of the sum lie? What would that say about the two
@@ -97,10 +96,14 @@ print(f"                 at most  {sum(norms):.3f} (they agree)")
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
 print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
 print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
+for name, one, other in (("terms", *terms[:2]), ("columns of B", *B.T[:2]), ("rows of A", *A[:2])):
+    cosine = np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
+    print(f"cosine of the first two {name}: {cosine:.3f}")
 
 # %% [markdown]
-# The numbers in A and B count upwards, which is good for reading. So the two terms point nearly the
-# same way: the rank of this update is 2, and nearly 1.
+# The norm is near its upper end, so as matrices the two terms point nearly the same way. The
+# reason: the two columns of B are nearly parallel, and so are the two rows of A. A sum of two
+# nearly parallel outer products is nearly one outer product: rank 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -109,8 +112,8 @@ print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
 # %% [markdown]
 # ## One input, two ways
 #
-# The first way never forms B A. A takes x from 4 numbers down to r = 2, `h = x @ A.T`. B takes h
-# from 2 numbers up to 4. The second way forms W = W0 + s B A first, and sends x through W.
+# On the first way A takes x from 4 numbers down to r = 2, `h = x @ A.T`, and B takes h up to 4. The
+# second way forms W = W0 + s B A first, and sends x through W.
 #
 # **Predict.** Will the two outputs be the same? Which way takes fewer multiplications for this one
 # row of x?
@@ -137,11 +140,12 @@ print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size}")
 print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.size}")
 
 # %% [markdown]
+# As a column, x goes through B (A x) = (B A) x; for a row, as in the code, the same is
+# (x Aᵀ) Bᵀ. The two are equal, and the first never forms a matrix of the size of W0.
+#
 # (The multiplications by s are left out.) For one row the two paths are cheaper; for many rows it
-# turns: question 4 at the end. In training, A and B change at every step, so B A would have to be
-# formed anew each time. And on the two paths the gradients of A and B can be computed from h, which
-# is small; no matrix of the size of W0 has to be formed (notebook
-# [04](04-derive-and-check-the-gradients.ipynb)). So libraries train on the two paths.
+# turns: question 4 at the end. In training B A would have to be formed at every step, so libraries
+# train on the two paths.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -153,19 +157,22 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
 # is called a *merge*.
 #
-# **Predict.** How many multiplications does a merged layer need for one row? How many did the layer
-# need before LoRA, and how many on two paths?
+# **Predict.** How many multiplications does one row take after the merge, before LoRA, and on the
+# two paths?
 
 # %% exact
 print("the package's merge is the same:", np.allclose(layer.merge().W, W))
 print(f"merged {W.size}, before LoRA {W0.size}, on two paths {W0.size + A.size + B.size}")
+print(f"at width {d}, with r = {rank}, the two paths add {rank * (d + d) / d**2:.2%}")
+
+# %% [markdown]
+# After the merge LoRA costs nothing extra. Here the two paths double the work, but only because the
+# example is small. In the wide layer they add the same fraction as in the first section.
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% [markdown]
-# An entry of B A stands where its row of B and its column of A cross.
-#
 # **Predict.** Take the update out again, W - s B A. Do you get W0 back, to the last bit?
 
 # %% order of magnitude
@@ -176,8 +183,8 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
     print(f"in {name}: {changed} of {W0.size} entries differ, by up to {largest:.0e}")
 
 # %% [markdown]
-# Each sum was rounded: to 53 binary digits in 64 bits, which is harmless here, and to 11 in 16 bits
-# (float16; bfloat16 has 8), which need not be. Models are often kept in 16 bits. So keep W0.
+# Each sum was rounded: to 53 binary digits in 64 bits, and to 11 in 16 bits (float16; bfloat16 has
+# 8), in which models are often kept. So keep W0.
 #
 # ### The same in PEFT
 #
@@ -202,15 +209,17 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # > 合并得到一个普通权重 W0 + s B A，再减去更新量时，只能在舍入误差以内恢复 W0。
 
 # %% [markdown]
-# ## Four lines of an article
+# ## Six lines of an article
 #
-# The numbers above come from an article on the core formulas of LoRA. Here is what it says, in four
-# lines, and its 4 x 2 matrix:
+# The numbers above come from a Chinese article on the core formulas of LoRA ([its
+# page](../docs/article.md) has all verdicts, so judge first). Six of its statements, in our words:
 #
 # 1. The update is A B, and it has the size of W0.
-# 2. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
-# 3. W = W0 + A B, where A B is the matrix below, with its two columns written twice, side by side.
-# 4. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
+# 2. W0 has rank 4.
+# 3. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
+# 4. W = W0 + A B, where A B is the matrix below, with its two columns written twice, side by side.
+# 5. alpha > r makes the update stronger, and alpha < r makes it weaker.
+# 6. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
 #
 # ```text
 # 0.59  0.74
@@ -219,35 +228,38 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # 2.99  3.74
 # ```
 #
-# Mark each line right or wrong, and write down the one line of NumPy that would convince you. Then
-# read on: the next four parts take them in turn.
+# At least one line is right, and at least one is wrong. For each, write down right or wrong, how
+# sure you are, and the one line of NumPy that would settle it. Then read on.
 #
-# ### Line 1: which product, and its size
+# ### Line 1
 #
 # **Predict.** Which shape has `A @ B` here? Which shapes have A B and B A in a layer with 7 inputs
 # and 5 outputs?
 
-
 # %% exact
-def shape_of(left, right):
-    """Return the shape of a product, or that there is none."""
-    fits = left.shape[1] == right.shape[0]
-    return (len(left), right.shape[1]) if fits else "does not exist"
-
-
-print("here:        A @ B", shape_of(A, B), "  B @ A", shape_of(B, A))
 A_wide, B_tall = np.zeros((r, 7)), np.zeros((5, r))
-print("7 in, 5 out: A @ B", shape_of(A_wide, B_tall), "  B @ A", shape_of(B_tall, A_wide))
+print("here: A @ B", (A @ B).shape, " B @ A", (B @ A).shape)
+print("7 in, 5 out: B @ A", (B_tall @ A_wide).shape)
+print("A @ B would need equal numbers:", A_wide.shape[1], "columns,", len(B_tall), "rows")
 
 # %% [markdown]
 # Line 1 is wrong. A B is r x r, and it exists only because W0 is square. x meets A first, so A
 # stands next to x: B (A x), and its matrix is B A.
 #
-# ### Line 2: the first entry
+# ### Line 2
 #
-# Take A B as it is written, a row of A times a column of B.
+# **Predict.** Which function settles it?
+
+# %% to 1e-6
+print("rank", np.linalg.matrix_rank(W0), "and singular values", np.linalg.svd(W0)[1].round(4))
+
+# %% [markdown]
+# Line 2 is right. The smallest singular value is 0.03, and rounding leaves some 1e-16: only the
+# update has a low rank.
 #
-# **Predict.** Check this line with pencil and paper before you read on. Is it right?
+# ### Line 3
+#
+# **Predict.** Take A B as it is written, a row of A times a column of B. What is its first entry?
 
 # %% exact
 row, column = A[0], B[:, 0]
@@ -256,12 +268,10 @@ for one, other, claimed in zip(row, column, (0.10, 0.06, 0.15, 0.28), strict=Fal
 print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=False)):.2f}")
 
 # %% [markdown]
-# Line 2 is wrong: 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly
-# between 0 and 1 is smaller than both of them, so 0.10 cannot be right: that alone would have
-# caught it.
-
-# %% [markdown]
-# ### Line 3: the 4 x 2 matrix, and its columns twice
+# Line 3 is wrong: 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly
+# between 0 and 1 is smaller than both of them: that alone would have caught it.
+#
+# ### Line 4
 #
 # **Predict.** A B is 2 x 2 here, and B A 4 x 4. How many of the article's eight entries do you
 # expect to find in one of them?
@@ -274,30 +284,38 @@ for name, product in {"A B": A @ B, "B A": B @ A}.items():
     print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# So the article's matrix does not follow from its A and B in either order. Its columns rise in
-# equal steps, 0.80 and 1.00; we found no product of the given numbers that makes them. Take them as
-# they are, and write the columns twice: call that the tiled matrix.
+# Its first entry, 0.59, is the slip of line 3. The other seven are in neither product; the columns
+# rise in equal steps, 0.80 and 1.00, and we found no product that makes them. Take them as they
+# are, and write the columns twice: call that the tiled matrix.
 #
-# **Predict.** Two inputs, (1, 0, 0, 0) and (0, 0, 1, 0), go through the tiled matrix. How do its
-# two answers differ? And those of B A?
+# **Predict.** Do the tiled matrix and B A tell the first input from the third? Subtract columns.
 
 # %% exact
 tiled = np.hstack([as_printed, as_printed])
-for name, update in {"the tiled matrix": tiled, "B A": B @ A}.items():
-    print(f"{name}, for the first and for the third input alone:")
-    print(update[:, [0, 2]].T.round(4))  # x @ update.T picks a column
+for name, update in {"tiled": tiled, "B A": B @ A}.items():
+    print(f"{name}, third column less first:", (update[:, 2] - update[:, 0]).round(4))
 
 # %% [markdown]
-# Line 3 is wrong twice: the matrix is not A B, and a 4 x 2 matrix cannot be added to W0. Written
-# twice, it cannot tell input 1 from input 3. Every update of rank 2 misses some differences between
+# Line 4 is wrong twice: the matrix is not A B, and a 4 x 2 matrix cannot be added to W0. Written
+# twice, it answers inputs 1 and 3 alike. Every update of rank 2 misses some differences between
 # inputs, and the rows of A, which are learnt, decide which ones. Here the layout of a page decided.
 #
-# ### Line 4: a norm, and its name
+# ### Line 5
 #
-# The Frobenius norm is meant, and W - W0 is the update.
+# **Predict.** How does the norm of the update change from alpha = 1 to 2 and to 8?
+
+# %% to 1e-6
+for strength in (1, 2, 8):
+    print(f"alpha = {strength}: norm {np.linalg.norm(strength / r * B @ A):.4f}")
+
+# %% [markdown]
+# Line 5 is right: for given A and B the update is proportional to alpha, and B A itself at
+# alpha = r.
 #
-# **Predict.** Is 8.97 the norm of W - W0, or of the tiled matrix, or of neither? When would the
-# norm of W - W0 be zero? Does it fall or rise from r = 1 to r = 2?
+# ### Line 6
+#
+# **Predict.** Is 8.97 the norm of W - W0, of the tiled matrix, or of neither? Does the norm of
+# W - W0 fall or rise from r = 1 to r = 2?
 
 # %% to 1e-6
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
@@ -306,13 +324,11 @@ for k in range(1, r + 1):
     print(f"the first {k} of the terms of W - W0: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
 
 # %% [markdown]
-# Line 4 is wrong: W - W0 has 1.93, and the article's own matrix 9.06. The name is wrong as well.
+# Line 6 is wrong: W - W0 has 1.93, and the article's own matrix 9.065. The name is wrong as well.
 # The norm of W - W0 is zero where nothing was learnt, so it is the **size of the update**. It need
 # not fall as r grows: here it rises, because a further term makes every entry larger.
 #
-# An *error of approximation* is a distance to something that is approximated, such as the distance
-# from W0 to the nearest matrix of a rank. That falls as the rank grows, and it says nothing about
-# LoRA, which leaves W0 as it is:
+# An *error of approximation* is a distance to what is approximated. Here is such a one:
 
 # %% to 1e-6
 for k in range(min(W0.shape) + 1):
@@ -320,8 +336,11 @@ for k in range(min(W0.shape) + 1):
     print(f"from W0 to the nearest matrix of rank {k}: {distance:.4f}")
 
 # %% [markdown]
-# Read B A wherever the article writes A B, and the shapes fit.
-# [This page](../docs/article.md) judges the whole article, line by line, and notebook
+# The distance from W0 to the nearest matrix of rank k falls as k grows. It says nothing about LoRA,
+# which leaves W0 as it is. (How well rank r can reach the change that a task *wants* is another
+# distance, and that one does matter: notebook [07](07-train-a-low-rank-update.ipynb).)
+#
+# Read B A wherever the article writes A B, and the shapes fit. Notebook
 # [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
 #
 # > **Remember.** Ask for the shape of a product, do one entry by hand, and say what a norm is the
@@ -378,7 +397,7 @@ check("merge", merge)
 #
 # 1. Find another A and another B, with other numbers in all places, and with the same B A.
 # 2. Each entry of A and B lies between 0 and 0.8, and r is 2. How large can an entry of B A be?
-#    Which numbers of the article would this bound have caught?
+#    Which numbers of the article does this bound catch?
 # 3. Find an x that is not zero, and that the update does not see. How many such directions are
 #    there? Does W0 see them?
 # 4. For how many rows of x does forming B A first take fewer multiplications than the two paths:
@@ -389,9 +408,8 @@ check("merge", merge)
 #
 # - **Test shapes with no two sides equal.** Choose in_features, out_features and r all different.
 #   Then A B does not exist, and a transposed factor does not fit.
-# - Serve merged, train on two paths. Several tasks on one base stay unmerged: notebook
-#   [10](10-serve-several-tasks.ipynb).
-# - `lora-ref walkthrough --exact` prints all steps of this example in fractions, with gradients.
+# - Several tasks on one base stay unmerged: notebook [10](10-serve-several-tasks.ipynb).
+# - `lora-ref walkthrough --exact` prints this example in fractions, with gradients.
 
 # %% [markdown]
 # ## Further reading

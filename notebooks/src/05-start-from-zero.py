@@ -10,8 +10,8 @@
 # **You will learn** why LoRA begins with one factor at zero, what the other one has to be like,
 # what alpha does at the start, and how wide to draw A.
 #
-# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), and thirty
-# minutes.
+# **You need** the gradients of notebook [04](04-derive-and-check-the-gradients.ipynb), 35
+# minutes, and fifteen more for the exercises.
 
 # %%
 import numpy as np
@@ -83,8 +83,7 @@ print("grad_A of step 0 is exactly zero:", not grads_of_A[0].any())
 
 # %% [markdown]
 # Each gradient contains the other factor. B is zero, so the gradient of A is zero, whatever G may
-# be. A is not zero, so B gets a gradient and moves. From the next step on B is no longer zero, and
-# A moves too.
+# be. A is not, so B moves. From the next step on B is no longer zero, and A moves too.
 #
 # The package's layer, [`LoRALinear`](../lora_ref/layers/lora.py), starts in the same way:
 
@@ -93,7 +92,8 @@ layer = LoRALinear.init(W0, r, alpha, np.random.default_rng(1))
 print("the same A:", np.array_equal(layer.A, A_drawn))
 print("y is that of W0, bit for bit:", np.array_equal(layer.forward(x)[0], x @ W0.T))
 for _ in range(4):
-    layer, _ = sgd_step(layer, x, (layer.forward(x)[0] - target) / len(x), lr)
+    y, _ = layer.forward(x)  # the second is a cache for the gradients
+    layer, _ = sgd_step(layer, x, (y - target) / len(x), lr)
 print("after four steps the same as yours:", np.allclose(layer.delta_w, yours))
 
 # %% [markdown]
@@ -106,7 +106,8 @@ print("after four steps the same as yours:", np.allclose(layer.delta_w, yours))
 #
 # Each factor can be zero or random, which makes four starts. We ask two things of each. Does the
 # model begin as it was? And can it learn? A pretrained weight is nearly right for its new task, so
-# here the shift is a tenth of the one above.
+# here the shift is a tenth of the one above. The last line has the least loss that an update of
+# rank r allows; notebook [07](07-train-a-low-rank-update.ipynb) has the formula.
 #
 # **Predict.** Which of the four starts pass both tests? What does a start cost that fails the
 # first: the first steps, or the end as well?
@@ -122,30 +123,41 @@ def descend(A, B, s, task, lr, steps):
     return A, B, losses
 
 
+def least_loss(task, rank):
+    W0, x, target = task
+    best_A, best_B = best_update(x, target, W0, rank)
+    return loss_and_G(best_B @ best_A, task)[0]
+
+
 draws = np.random.default_rng(2)
 B_drawn = draws.uniform(-bound, bound, (out_features, r))
-near, y = draw_task(seed=0, size=0.1), x @ W0.T
+near = draw_task(seed=0, size=0.1)
 untouched, _ = loss_and_G(0 * W0, near)
-print("start         y changes by   loss before   after 10   after 200   steps worse than W0")
+marks = (0, 10, 200, 2000)
+head = " ".join(f"{mark:>6}" for mark in marks)
+print(f"start        y changes by   loss after {head} steps    worse than W0")
 for name, a, b in (("B = 0", 1, 0), ("A = 0", 0, 1), ("both zero", 0, 0), ("both random", 1, 1)):
     A, B = a * A_drawn, b * B_drawn
-    changed = np.linalg.norm(s * x @ A.T @ B.T) / np.linalg.norm(y)
-    _, _, losses = descend(A, B, s, near, lr, steps=201)
+    changed = np.linalg.norm(s * x @ A.T @ B.T) / np.linalg.norm(x @ W0.T)
+    _, _, losses = descend(A, B, s, near, lr, steps=max(marks) + 1)
     worse = sum(loss > untouched for loss in losses)
-    before, soon, late = losses[0], losses[min(10, len(losses) - 1)], losses[-1]
-    print(f"{name:<13} {changed:>12.1%} {before:>13.4f} {soon:>10.4f} {late:>11.4f} {worse:>12}")
+    found = " ".join(f"{losses[mark]:.4f}" for mark in marks)
+    print(f"{name:<12} {changed:>12.1%}   {found:>38} {worse:>15} steps")
+print(f"the least that rank {r} allows: {least_loss(near, r):.4f}")
 
 # %% [markdown]
-# Two starts pass: one factor zero, and the other one random. Two zeros are a trap. Each gradient
-# contains the other factor, so both gradients are zero, in this step and in every later one. Two
-# random factors can learn, but they change y before anything has been learnt.
+# Two starts pass: one factor zero, and the other one random. Two zeros are a trap: both gradients
+# are zero, in this step and in every later one. Two random factors can learn, but they change y
+# before anything has been learnt.
 #
-# The disturbance costs the first steps: for a while the model is worse than the one that you were
-# given. It does not cost the end here. Li et al. (2025) find this of language models as well, and
-# that two random factors of a suitable size make a learning rate that is too small less harmful.
+# The disturbance costs the first steps: for 25 of them the model is worse than the one that you
+# were given. After that it costs nothing here: at step 200 the random start is even slightly ahead.
+# No start has finished by then; after 2000 steps all three are within 6 % of the least. So the case
+# for a zero factor is the first column of numbers, and not the loss at the end. (Li et al., 2025,
+# find of language models as well that the end need not suffer.)
 #
-# Now the first three steps from a start at which something moves, on the larger shift. The grey
-# line is the size of the update.
+# **Predict.** Now the first three steps on the larger shift, from each start at which something
+# moves. Which curve stays flat during step 1?
 
 # %% to 1e-6
 starts = {"B = 0, A random": (1, 0), "A = 0, B random": (0, 1), "both random": (1, 1)}
@@ -156,9 +168,12 @@ for name, (a, b) in starts.items():
 start_up(norms)
 
 # %% [markdown]
-# Why is B the zero one, and not A? Both orders work here. LoRA's authors chose B = 0, except for
-# embedding layers, where their library sets A to zero. Hayou et al. (2024) compare the two orders
-# and find that B = 0 tolerates larger learning rates.
+# From B = 0, A waits one step; from A = 0, B does. With both random both move at once, and the grey
+# line, the size of s B A, starts at 1.0 although nothing has been learnt.
+#
+# Why is B the zero one? Both orders work here. LoRA's authors chose B = 0, except for embedding
+# layers, where their library sets A to zero. Hayou et al. (2024) find that B = 0 tolerates larger
+# learning rates.
 #
 # > **Remember.** One factor is zero so that the model begins as it was, and the other is not zero
 # > so that it can learn.
@@ -166,10 +181,10 @@ start_up(norms)
 # > 一个因子为零，模型保持原样；另一个因子不为零，模型才能学习。
 
 # %% [markdown]
-# ## alpha does not guard the start
+# ## Does alpha guard the start?
 #
-# You may read that the scaling alpha/r keeps the random A and B from disturbing the model too much
-# at the start. Test it with three values of alpha.
+# You may read that alpha/r keeps the random A and B from disturbing the model too much at the
+# start. Test it with three values of alpha.
 #
 # **Predict.** From one row to the next, alpha becomes 16 times as large. What happens to each
 # column: the change of y at B = 0, the change of y with both random, the gradient of B, and the
@@ -189,9 +204,9 @@ for alpha_now in (1, 16, 256):
     print("{:>5} {:>7g} {:>13.3f} {:>16.4f} {:>21.3e}".format(alpha_now, *sizes))
 
 # %% [markdown]
-# At B = 0 the change is not small but exactly 0, for every alpha. There is nothing to guard. With
-# two random factors the disturbance is proportional to alpha, so the sentence is true of a start
-# that LoRA does not use.
+# At B = 0 the change is exactly 0 for every alpha: of course, it is a product with zero, and that
+# is the whole point. With two random factors the disturbance is proportional to alpha, so the
+# sentence is true of a start that LoRA does not use.
 #
 # What alpha does set is the pace from the first step on. The gradient of B grows 16-fold with
 # alpha. The update grows 256-fold, because the scaling enters twice: once in the gradient, and once
@@ -230,39 +245,41 @@ for name, A in {"equal rows": equal, "nearly equal": nearly, "random rows": rows
 # %% [markdown]
 # The second singular value of the first line is zero: the update has rank 1. To see why, look at
 # column k of the gradient of B. It is s times G times row k of A. Equal rows of A give B equal
-# columns. Then the rows of the gradient of A are equal as well, and the next step finds what this
-# one found. However large r is, B A is r times one outer product.
+# columns. Then the rows of the gradient of A are equal as well, and so on: however large r is, B A
+# is r times one outer product.
 #
-# How good can an update of rank 1 be at best, and one of rank 2? There is a formula for it
-# (notebook [07](07-train-a-low-rank-update.ipynb)). It gives the dotted lines:
+# The dotted lines are the least losses that rank 1 and rank 2 allow:
 
 # %% depends on the seed
-floors = {}
-for name, rank in (("equal rows", 1), ("random rows", pair)):
-    best_A, best_B = best_update(x, target, W0, rank)
-    floors[name], _ = loss_and_G(best_B @ best_A, task)
+floors = {"equal rows": least_loss(task, 1), "random rows": least_loss(task, pair)}
 descent(curves, floors, title="Equal rows of A are a trap; a millionth is a way out")
 
 # %% [markdown]
 # Equal rows find the best update of rank 1 and stop there. The dashed curve stops at the same place
 # for a while, and then leaves. So the plateau is a saddle, flat with a way down, and not a minimum.
-# A millionth was enough, because the difference between the two rows a1 and a2 grows, which the
-# first lines below show.
 #
-# Is that an accident of this draw? Train the same three A on five other tasks. Each final loss is
-# divided by the least that rank 1 allows (equal rows) or rank 2 (the others).
+# **Predict.** What does the difference between the two rows, a1 and a2, do on the plateau?
 
 # %% depends on the seed
 for step in (0, 40, 50, 60):
     A, _, _ = descend(nearly, np.zeros((out_features, pair)), 2.0, task, 0.03, step)
     print(f"nearly equal, step {step:>2}: the norm of a1 - a2 is {np.linalg.norm(A[0] - A[1]):.2g}")
+
+# %% [markdown]
+# From step 40 on the difference grows almost tenfold every ten steps: exponentially, as beside a
+# saddle. (It begins at 6e-06: a millionth in each of 16 entries of two rows.) A smaller difference
+# would only have waited longer.
+#
+# **Predict.** On five other tasks, will equal rows ever get below the least of rank 1? The same
+# three A, with twice the steps, because on some tasks the saddle holds the nearly equal rows for
+# longer. Each final loss is divided by the least of rank 1 (equal rows) or 2 (the others).
+
+# %% depends on the seed
 for name, A, rank in zip(curves, (equal, nearly, rows), (1, pair, pair), strict=True):
     found = []
     for other in map(draw_task, (1, 2, 3, 4, 5)):
-        best_A, best_B = best_update(other[1], other[2], other[0], rank)
-        least, _ = loss_and_G(best_B @ best_A, other)
-        *_, losses = descend(A, np.zeros((out_features, pair)), 2.0, other, 0.02, 2 * steps)
-        found.append(losses[-1] / least)
+        *_, losses = descend(A, np.zeros((out_features, pair)), 2.0, other, 0.03, 2 * steps)
+        found.append(losses[-1] / least_loss(other, rank))
     print(f"{name:<12}  {min(found):.3f} to {max(found):.3f} times the least loss")
 
 # %% [markdown]
@@ -277,10 +294,11 @@ for name, A, rank in zip(curves, (equal, nearly, rows), (1, pair, pair), strict=
 # %% [markdown]
 # ## How wide to draw A
 #
-# Many write-ups draw A from N(0, 0.02²). LoRA's paper says Gaussian and names no width. Its library
-# and PEFT draw uniformly between plus and minus 1/sqrt(in_features), and call that Kaiming's rule.
-# A uniform draw between -b and b has the standard deviation b/sqrt(3), so theirs is 1/sqrt(3
-# in_features).
+# Many write-ups draw A from a normal distribution with the standard deviation 0.02. LoRA's paper
+# says Gaussian and names no width. Its library and PEFT draw uniformly between plus and minus
+# 1/sqrt(in_features). They reach it through PyTorch's `kaiming_uniform_` (Kaiming He's rule, which
+# makes the width fall with the number of inputs so that outputs keep their size), so we call it
+# Kaiming's rule. A uniform draw between -b and b has the standard deviation b/sqrt(3).
 #
 # **Predict.** The rows x have entries of size 1. A has a fixed width of 0.02, or follows Kaiming's
 # rule. How does the size of h = x Aᵀ change when the layer becomes 16 times as wide?
@@ -290,23 +308,22 @@ draws, rank, std = np.random.default_rng(4), 64, 0.02
 print("              standard deviation of A      size of h")
 print("in_features   fixed    Kaiming             fixed   Kaiming")
 for width in (256, 1024, 4096):
-    inputs, found = draws.standard_normal((100, width)), []
+    inputs, drawn = draws.standard_normal((100, width)), []
     for start in (initializers.normal(std), initializers.kaiming_uniform):
         _, A, _ = start(np.zeros((1, width)), rank, 1.0, draws)
-        found += [A.std(), np.sqrt(np.mean((inputs @ A.T) ** 2))]
-    print(
-        "{:>11} {:>8.4f} {:>10.4f} {:>17.2f} {:>9.2f}".format(width, *np.array(found)[[0, 2, 1, 3]])
-    )
+        drawn.append(A)
+    spreads = [A.std() for A in drawn]
+    sizes = [np.sqrt(np.mean((inputs @ A.T) ** 2)) for A in drawn]
+    print("{:>11} {:>8.4f} {:>10.4f} {:>17.2f} {:>9.2f}".format(width, *spreads, *sizes))
 print(f"the two widths agree where in_features is 1 / (3 std^2) = {1 / (3 * std**2):.0f}")
 
 # %% [markdown]
 # With a fixed width, h grows as the root of the number of inputs. PEFT's rule keeps it at 1/sqrt(3)
 # in every layer. In a layer of some 800 inputs nobody would notice the difference. (He et al.
-# derive the standard deviation sqrt(2/in_features), for layers with a ReLU. PyTorch's
-# `kaiming_uniform_` with `a=sqrt(5)`, which PEFT calls, gives one that is smaller by sqrt(6).)
+# derive sqrt(2/in_features) for layers with a ReLU; this one is smaller by sqrt(6).)
 #
-# Does the width matter, if training moves A anyway? It does, because A sets the size of the first
-# gradient of B. Notebook 06 shows with which learning rates another width can be made up for.
+# Does the width matter, if training moves A anyway? It does: A sets the size of the first gradient
+# of B. Notebook 06 shows which learning rates make up for another width.
 #
 # ### The same in PEFT
 #
@@ -345,6 +362,19 @@ def start(out_features, in_features, r, rng): ...
 check("start", start)
 
 # %% [markdown]
+# ### `two-steps`: the update after two steps
+
+# %% exact
+print(show("two-steps"))
+
+
+# %%
+def two_steps(A, G, s, lr): ...
+
+
+check("two-steps", two_steps)
+
+# %% [markdown]
 # ### To think about
 #
 # 1. Let r = 4, with two pairs of equal rows in A. Which rank can the update reach? Try it with
@@ -363,12 +393,9 @@ check("start", start)
 # - If B has not moved after the first step with a learning rate above 0 (a warm-up often starts at
 #   0), it is not in the optimiser or gets no gradient. If A has not moved after the second such
 #   step, the same holds for A.
-# - An A that is stored as `(in_features, r)` and drawn by PyTorch's Kaiming rule gets another
-#   width: the rule takes the second axis, here r, for the number of inputs.
-# - PiSSA (Meng et al., 2024) starts with neither factor at zero. It moves the r largest singular
-#   directions of W0 into A and B and freezes the rest. The model begins as it was, up to rounding,
-#   and both factors move at once. But the frozen weight is another one, so switching the update off
-#   does not give the pretrained model back.
+# - PiSSA (Meng et al., 2024) moves the r largest singular directions of W0 into A and B, so neither
+#   is zero, and the model begins as it was. But the frozen weight is another one: switching the
+#   update off does not give the pretrained model back.
 
 # %% [markdown]
 # ## Further reading

@@ -68,6 +68,33 @@ def step_A_first(grad_y, x, A, B, alpha, lr):
     return A, B - lr * grads_of(grad_y, x, A, B, alpha)[1]
 
 
+def after_steps(A, G, s, lr, steps=2, A_moves=True):
+    """Return B A, B and A after steps from B = 0 with one G."""
+    B = np.zeros((len(G), len(A)))
+    for _ in range(steps):
+        A, B = A - A_moves * lr * s * B.T @ G, B - lr * s * G @ A.T
+    return B @ A, B, A
+
+
+def steps_in_place(A, G, s, lr):
+    B = -lr * s * G @ A.T
+    A -= lr * s * B.T @ G
+    return 2 * s * B @ A
+
+
+def steps_with_A_first(A, G, s, lr):
+    B1 = -lr * s * G @ A.T
+    A2 = A - lr * s * B1.T @ G
+    return s * (B1 - lr * s * G @ A2.T) @ A2
+
+
+def steps_in_turn(A, G, s, lr):
+    B1 = -lr * s * G @ A.T
+    A1 = A - lr * s * B1.T @ G
+    B2 = B1 - lr * s * G @ A1.T
+    return s * B2 @ (A1 - lr * s * B2.T @ G)
+
+
 def back_of(g, A, B, alpha):
     return s_of(A, alpha) * g @ B @ A
 
@@ -307,6 +334,7 @@ RIGHT_ANSWERS = {
     "grad-x": lambda g, m, W0, A, B, alpha: g @ W0 + m * (s_of(A, alpha) * g @ B @ A),
     "gradient-check": along_directions(),
     "start": start_right,
+    "two-steps": lambda A, G, s, lr: s * after_steps(A, G, s, lr)[0],
     "scaling": lambda alpha, r, stabilized: alpha / (sqrt(r) if stabilized else r),
     "compensating-rates": compensated,
     "step": step_right,
@@ -598,6 +626,39 @@ WRONG_ANSWERS = {
             rng.uniform(-1, 1, (n, r)) / sqrt(n),
             np.zeros((r, m)),
         ),
+    },
+    "two-steps": {
+        "A-held": lambda A, G, s, lr: s * after_steps(A, G, s, lr, A_moves=False)[0],
+        "one-step": lambda A, G, s, lr: -lr * s**2 * G @ A.T @ A,
+        "second-change": lambda A, G, s, lr: (
+            s * (after_steps(A, G, s, lr)[0] - after_steps(A, G, s, lr, steps=1)[0])
+        ),
+        "B-moved-once": lambda A, G, s, lr: (
+            s * after_steps(A, G, s, lr, steps=1)[1] @ after_steps(A, G, s, lr)[2]
+        ),
+        "each-move-at-once": steps_in_turn,
+        "A-uphill": lambda A, G, s, lr: -2 * lr * s**2 * G @ A.T @ (A - lr**2 * s**2 * A @ G.T @ G),
+        "A-first": steps_with_A_first,
+        "B-too-late": lambda A, G, s, lr: (
+            -2 * lr * s**2 * G @ A.T @ (A + 2 * lr**2 * s**2 * A @ G.T @ G)
+        ),
+        "scaling-not-in-gradient-of-A": lambda A, G, s, lr: (
+            -2 * lr * s**2 * G @ A.T @ (A + lr**2 * s * A @ G.T @ G)
+        ),
+        "scaling-not-in-gradient-of-B": lambda A, G, s, lr: (
+            -2 * lr * s * G @ A.T @ (A + lr**2 * s * A @ G.T @ G)
+        ),
+        "both-uphill": lambda A, G, s, lr: -s * after_steps(A, G, s, lr)[0],
+        "scaling-forgotten": lambda A, G, s, lr: after_steps(A, G, 1, lr)[0],
+        "scaling-not-in-gradients": lambda A, G, s, lr: s * after_steps(A, G, 1, lr)[0],
+        "scaling-not-in-front": lambda A, G, s, lr: after_steps(A, G, s, lr)[0],
+        "rate-forgotten": lambda A, G, s, lr: s * after_steps(A, G, s, 1)[0],
+        "whole-weight": lambda A, G, s, lr: -lr * G - lr * G,
+        "changed-input": steps_in_place,
+        "transpose": lambda A, G, s, lr: s * after_steps(A, G, s, lr)[0].T,
+        "shape": lambda A, G, s, lr: s * after_steps(A, G, s, lr)[1],
+        "kind": lambda A, G, s, lr: after_steps(A, G, s, lr)[1:],
+        "times-2": lambda A, G, s, lr: 2 * s * after_steps(A, G, s, lr)[0],
     },
     "scaling": {
         "never-stabilized": lambda alpha, r, stabilized: alpha / r,

@@ -1,4 +1,4 @@
-"""The exercise of notebook 05: initial values."""
+"""The exercises of notebook 05: initial values, and the first two steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Answer, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
 from lora_ref.exercises.random_inputs import sizes
 
 
@@ -197,4 +197,148 @@ START = Exercise(
 )
 
 
-ALL = (START,)
+# ------------------------------------------------------------------------------ the first two steps
+
+
+def _two_steps(A: Array, G: Array, s: float, lr: float) -> Array:
+    B = np.zeros((len(G), len(A)))
+    for _ in range(2):
+        grad_A, grad_B = np.zeros_like(A), np.zeros_like(B)
+        for o in range(len(B)):
+            for j in range(A.shape[1]):
+                for k in range(len(A)):
+                    grad_A[k, j] += s * B[o, k] * G[o, j]
+                    grad_B[o, k] += s * G[o, j] * A[k, j]
+        A, B = A - lr * grad_A, B - lr * grad_B
+    return s * B @ A
+
+
+def _draw_two_steps(rng: np.random.Generator, n: int) -> Arguments:
+    out_features, in_features, r = sizes(rng)
+    return {
+        "A": rng.standard_normal((r, in_features)),
+        "G": rng.standard_normal((out_features, in_features)),
+        "s": float(rng.choice([0.5, 1.5, 2.5])),
+        "lr": float(rng.choice([0.1, 0.3])),
+    }
+
+
+def _first_B(A: Array, G: Array, s: float, lr: float) -> Array:
+    """Return B after the first step."""
+    return -lr * s * G @ A.T
+
+
+def _second_A(A: Array, G: Array, s: float, lr: float) -> Array:
+    """Return A after the second step."""
+    return A - lr * s * _first_B(A, G, s, lr).T @ G
+
+
+def _each_move_at_once(A: Array, G: Array, s: float, lr: float) -> Array:
+    """Return the update where a factor moves before the gradient of the other one is taken."""
+    B = _first_B(A, G, s, lr)
+    A = A - lr * s * B.T @ G
+    B = B + _first_B(A, G, s, lr)
+    return s * B @ (A - lr * s * B.T @ G)
+
+
+TWO_STEPS = Exercise(
+    "05",
+    "the update after two steps",
+    "Gradient descent begins at A (r, in_features) and at B = 0, with the scaling s and the\n"
+    "learning rate lr. G (out_features, in_features), the gradient of the loss with respect to\n"
+    "the whole weight, is taken to be the same in both steps. A step takes both gradients, then\n"
+    "moves both factors. Return s B A after two steps. Leave A as it is.",
+    _two_steps,
+    _draw_two_steps,
+    {
+        "A-held": WrongAnswer(
+            "this is twice the first step: here A stands still in the second step as well.",
+            lambda A, G, s, lr: 2 * s * _first_B(A, G, s, lr) @ A,
+        ),
+        "one-step": WrongAnswer(
+            "this is the update after one step.",
+            lambda A, G, s, lr: s * _first_B(A, G, s, lr) @ A,
+        ),
+        "second-change": WrongAnswer(
+            "this is what the second step adds; return the whole update after it.",
+            lambda A, G, s, lr: _two_steps(A, G, s, lr) - s * _first_B(A, G, s, lr) @ A,
+        ),
+        "B-moved-once": WrongAnswer(
+            "here A is as after two steps, and B as after one.",
+            lambda A, G, s, lr: _two_steps(A, G, s, lr) / 2,
+        ),
+        "each-move-at-once": WrongAnswer(
+            "here B moves before the gradient of A is taken. A step takes both gradients first.",
+            _each_move_at_once,
+        ),
+        "A-first": WrongAnswer(
+            "in the second step A moves before the gradient of B is taken; take both gradients "
+            "first.",
+            lambda A, G, s, lr: (
+                (s * (_first_B(A, G, s, lr) + _first_B(_second_A(A, G, s, lr), G, s, lr)))
+                @ _second_A(A, G, s, lr)
+            ),
+        ),
+        "B-too-late": WrongAnswer(
+            "the gradient of A in the second step contains B as it is after that step.",
+            lambda A, G, s, lr: (
+                2 * s * _first_B(A, G, s, lr) @ (A - 2 * lr * s * _first_B(A, G, s, lr).T @ G)
+            ),
+        ),
+        "A-uphill": WrongAnswer(
+            "A moves uphill in the second step: mind the sign of the B that is in its gradient.",
+            lambda A, G, s, lr: (
+                2 * s * _first_B(A, G, s, lr) @ (A + lr * s * _first_B(A, G, s, lr).T @ G)
+            ),
+        ),
+        "both-uphill": WrongAnswer(
+            "both factors move uphill; a step subtracts the gradient.",
+            lambda A, G, s, lr: _two_steps(A, G, s, -lr),
+        ),
+        "scaling-forgotten": WrongAnswer(
+            "s is nowhere: it stands in both gradients and before B A.",
+            lambda A, G, s, lr: _two_steps(A, G, 1.0, lr),
+        ),
+        "scaling-not-in-gradients": WrongAnswer(
+            "s stands before B A, but not in the gradients.",
+            lambda A, G, s, lr: s * _two_steps(A, G, 1.0, lr),
+        ),
+        "scaling-not-in-front": WrongAnswer(
+            "this is B A; s stands in the gradients, but not before B A.",
+            lambda A, G, s, lr: _two_steps(A, G, s, lr) / s,
+        ),
+        "scaling-not-in-gradient-of-A": WrongAnswer(
+            "s is missing in the gradient of A.",
+            lambda A, G, s, lr: (
+                2 * s * _first_B(A, G, s, lr) @ (A - lr * _first_B(A, G, s, lr).T @ G)
+            ),
+        ),
+        "scaling-not-in-gradient-of-B": WrongAnswer(
+            "s is missing in the gradient of B.",
+            lambda A, G, s, lr: (
+                2 * s * _first_B(A, G, 1.0, lr) @ (A - lr * s * _first_B(A, G, 1.0, lr).T @ G)
+            ),
+        ),
+        "rate-forgotten": WrongAnswer(
+            "lr is missing: these are steps with a learning rate of 1.",
+            lambda A, G, s, lr: _two_steps(A, G, s, 1.0),
+        ),
+        "whole-weight": WrongAnswer(
+            "these are two steps of a whole weight, with no A and no B.",
+            lambda A, G, s, lr: -2 * lr * G,
+        ),
+    },
+    question="Which factor has moved how often after two steps? Is the update then twice that of "
+    "the first step?",
+    hints=(
+        "Write down A and B after the first step. One of them is what it was.",
+        "In the second step the gradient of B is that of the first step, because A has not moved "
+        "yet. The gradient of A is no longer zero.",
+        "Three lines: B after the first step, A after the second, and a product with a number "
+        "before it.",
+    ),
+    without=LOOPS,
+)
+
+
+ALL = (START, TWO_STEPS)

@@ -638,6 +638,14 @@ WRONG_ANSWERS = {
         "ratio-forgotten": lambda a, r, root, old, u, v, new: in_plain_lora(
             a, r, root, old, u, u, new
         ),
+        "B-and-divisor-forgotten": lambda a, r, root, old, u, v, new: (
+            a * old / new,
+            u * new / old,
+        ),
+        "rate-of-B": lambda a, r, root, old, u, v, new: (
+            (a * r**0.5 if root else a) * old / new,
+            v * new / old,
+        ),
         "divisor-ignored": lambda a, r, root, old, u, v, new: in_plain_lora(
             a, r, False, old, u, v, new
         ),

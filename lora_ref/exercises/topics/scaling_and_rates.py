@@ -300,6 +300,7 @@ def _repeated(
     for_alpha: int = -2,
     for_lr: float = 1,
     for_ratio: float = 1,
+    lr_of_B: bool = False,
     made_plain: Callable[[float, int, bool], float] = lambda alpha, r, rank_stabilized: (
         alpha * sqrt(r) if rank_stabilized else alpha
     ),
@@ -317,7 +318,7 @@ def _repeated(
     ) -> Pair:
         p, ratio = new_size / size, lr_B / lr_A
         plain = made_plain(alpha, r, rank_stabilized)
-        return plain * p**for_alpha * ratio**for_ratio, lr_A * p**for_lr
+        return plain * p**for_alpha * ratio**for_ratio, (lr_B if lr_of_B else lr_A) * p**for_lr
 
     return answer
 
@@ -357,6 +358,27 @@ ANOTHER_START = Exercise(
             "lr is right, and alpha makes up for the size of A. That B had a rate of its own, and "
             "has that of A now, is not made up for.",
             _repeated(for_alpha=-1, for_ratio=0),
+        ),
+        "B-and-divisor-forgotten": WrongAnswer(
+            "lr is right, and alpha makes up for the size of A. Two things are left out: "
+            "rank_stabilized, and that B has another rate now.",
+            _repeated(
+                for_alpha=-1, for_ratio=0, made_plain=lambda alpha, r, rank_stabilized: alpha
+            ),
+        ),
+        "rate-kept-and-B-forgotten": WrongAnswer(
+            "lr is lr_A still, though A has another size; and that B has another rate now is not "
+            "made up for.",
+            _repeated(for_alpha=-1, for_lr=0, for_ratio=0),
+        ),
+        "rate-of-B": WrongAnswer(
+            "lr comes from lr_B, so A moves at the wrong pace, and no alpha makes up for that. "
+            "What is wrong with the pace of B alone, an alpha can mend.",
+            _repeated(for_alpha=-1, for_ratio=0, lr_of_B=True),
+        ),
+        "lr-upside-down": WrongAnswer(
+            "alpha is right, and lr goes the wrong way: a larger A has to move further.",
+            _repeated(for_lr=-1),
         ),
         "ratio-forgotten": WrongAnswer(
             "this is right where lr_A and lr_B are equal. Here they differ.",

@@ -2,8 +2,9 @@
 # # 06 · Scale the update
 #
 # You raise the rank of a LoRA that trains well. Does your learning rate still fit? Or you copy
-# somebody's learning rate together with another alpha, and it diverges. Four numbers set how far an
-# update moves: alpha, r and the learning rates of A and B. They are not four separate knobs.
+# somebody's learning rate together with another alpha, and it diverges. Five things set how far an
+# update moves: alpha, r, the size of the first A, and the learning rates of A and B. They are not
+# five separate knobs.
 #
 # **You will** change the rank under three scalings and measure what stays the same, exchange one
 # number for another one without changing a single bit of a training run, and look for the best
@@ -12,8 +13,9 @@
 # **You will learn** what alpha/r and alpha/sqrt(r) keep, in which sense alpha is a learning rate,
 # what LoRA+ changes, and how the best learning rates of LoRA and of full training compare.
 #
-# **You need** notebook [05](05-start-from-zero.ipynb), and an hour; the end of the second section
-# is a good place for a break. You need not know Adam: it is written down below.
+# **You need** notebook [05](05-start-from-zero.ipynb), an hour, and half an hour for the exercises;
+# the end of the second section is a good place for a break. You need not know Adam: it is written
+# down below.
 
 # %%
 import numpy as np
@@ -27,7 +29,9 @@ from lora_ref.training import AdamW, Loss, Network, train
 # ## The same alpha at another rank
 #
 # The task is that of notebook 05 with a wider layer: rows x, and targets that W0 plus a shift of
-# rank 4 has made, with a little noise. L and G are what they were.
+# rank 4 has made, with a little noise. A is drawn between minus and plus `bound`, and B is zero. L
+# is half the squared error of a row, averaged over the rows, and G its gradient with respect to the
+# whole weight.
 
 # %%
 in_features, out_features, n, shift_rank, noise = 96, 32, 64, 4, 0.1
@@ -108,16 +112,22 @@ kept_by_rank(ranks, {name: FirstStep(*found.T[1:]) for name, found in adam_first
 # \text{which lowers the loss, to first order, by} \quad s \, \eta \sum |G A_k^\top|
 # $$
 #
-# A sum of absolute values is never below 0, so every term goes down the loss, and the falls add up.
-# The sizes do not. As long as r is far below the width, the r rows of A point in nearly
-# perpendicular directions, and the length of a sum of r perpendicular arrows grows as sqrt(r).
+# (The sum is over the outputs.) An absolute value is never below 0, so every term lowers the loss,
+# and r terms of about the same size lower it about r times as far: the fall grows as s r. With
+# s = alpha/r it stays. The sizes do not add up like this. As long as r is far below in_features,
+# the rows of A point in nearly perpendicular directions, and the sum of r perpendicular arrows of
+# the same length is only sqrt(r) times as long: the size grows as s sqrt(r). With
+# s = alpha/sqrt(r) it stays.
 #
-# So neither divisor is *the* right one. Now gradient descent, where the step of B is the gradient
-# itself.
+# So neither divisor is *the* right one: it depends on what you want to keep. Kalajdzievski asks
+# that what the adapter puts out and the gradients that come back neither grow nor vanish with r,
+# over the whole training, and gets sqrt(r). The paper of LoRA wants to save tuning again after a
+# change of r.
 #
-# **Predict.** The gradient of B contains the scaling, and so does the update. Which of the three
-# divisors keeps the norm of the gradient, and which the fall of the loss? Does one of them keep the
-# size, or would you need a fourth?
+# Now gradient descent, where the step of B is the gradient itself.
+#
+# **Predict.** The gradient of B contains the scaling, and so does the update. Which of these does
+# each divisor keep: the norm of the gradient, the fall of the loss, the size of the update?
 
 # %% depends on the seed
 print(f"r = {ranks}: times what it is at the first of them")
@@ -128,11 +138,11 @@ for name, power in {**rules, "alpha / r^(1/4)": 1 / 4}.items():
     print(f"{name:<16}  ", "   ".join(columns))
 
 # %% [markdown]
-# alpha/sqrt(r) keeps the gradient. It also keeps the fall, which is the learning rate times the
-# squared norm of the gradient. alpha/r keeps none of the three: you may read that it balances the
-# size of the gradient, and it is alpha/sqrt(r) that does. None of the three keeps the size. The
-# update is -η s² G AᵀA, and with a fixed s it grows roughly as sqrt(r). So s would have to fall as
-# 1/r^(1/4).
+# You may have read that alpha/r keeps the size of the gradient. It does not: alpha/sqrt(r) does. It
+# also keeps the fall, which is the learning rate times the squared norm of the gradient. None of
+# the three divisors keeps the size of the update, -η s² G AᵀA. With a fixed s it grows roughly as
+# sqrt(r). (AᵀA is again a sum of r nearly perpendicular terms.) So s would have to fall as
+# 1/r^(1/4), which is the fourth line.
 #
 # > **Remember.** With Adam, alpha/r keeps how far the first step lowers the loss, and alpha/sqrt(r)
 # > keeps how large the update is.
@@ -195,9 +205,8 @@ print("the same as the package's:", np.allclose(update, network["layer"].delta_w
 
 # %% [markdown]
 # Now train for thirty steps at r = 8 and at r = 32, with eleven learning rates, each 1.26 times the
-# one before, on eight tasks. (The shift has rank 4, so r = 8 can hold it. From a rank that cannot,
-# you would see mostly what more rank is worth.) The three scalings are equal at r = 8, and averages
-# are geometric means.
+# one before, on eight tasks. (The shift has rank 4, so both ranks can hold it.) The three scalings
+# are equal at r = 8, and averages are geometric means.
 #
 # **Predict.** You keep the learning rate that was best at r = 8. Under which scaling does it fit
 # r = 32 worst? Is it too large there, or too small?
@@ -244,7 +253,8 @@ loss_by_rate(lines, kept=old, title="A larger rank at the old learning rate (dot
 # smaller one did. Under alpha/sqrt(r) the best rate falls a little, under alpha/r it rises a
 # little, and both lose little at the old one. Which of the two comes nearer differs from task to
 # task, and with the ranks and the number of steps: try others. With the best rate of its own each
-# scaling ends at nearly the same loss.
+# scaling ends at nearly the same loss. (In the table every task has an old rate of its own, the one
+# that was best for it at r = 8. The picture has one rate for all of them, and so other numbers.)
 #
 # > **Remember.** After a change of r, tune the learning rate again: a divisor keeps one property of
 # > the step and not the whole training.
@@ -302,11 +312,12 @@ print("the rates are left as they were      ", verdict(twin(p, q, 1, 1), plain))
 print("p = 3 and q = 0.7 instead            ", verdict(twin(3, 0.7, 3, 0.7), plain))
 
 # %% [markdown]
-# The second and the third line are controls.
+# The second and the third line show that the test can fail: with other rates the update at the end
+# is half to three quarters of its length away.
 #
 # Real training runs have three more numbers that know about sizes. Adam's epsilon is added to the
 # size of a gradient. Weight decay pulls A and B towards zero. Clipping shortens both gradients if
-# their joint norm is too large.
+# the norm of the two taken together is above a limit.
 #
 # **Predict.** Which of the three can be made up for, and how?
 
@@ -317,7 +328,7 @@ extras = {
     "epsilon over p and over q": ({"eps": (eps / p, eps / q)}, {"eps": (eps, eps)}),
     "decay as it was": ({"decay": (decay, decay)}, {"decay": (decay, decay)}),
     "decay over p and over q": ({"decay": (decay / p, decay / q)}, {"decay": (decay, decay)}),
-    "clipping of the joint norm": ({"max_norm": limit}, {"max_norm": limit}),
+    "clipping, limit as it was": ({"max_norm": limit}, {"max_norm": limit}),
 }
 for name, (new, old) in extras.items():
     print(f"{name:<30}", verdict(twin(p, q, p, q, **new), twin(1, 1, 1, 1, **old)))
@@ -327,17 +338,20 @@ print("clipping, q = p, limit over p ", verdict(*clipped))
 # %% [markdown]
 # The gradient of A is 1/p of what it was, so its epsilon has to be 1/p as well. (The usual 1e-8
 # matters only where gradients are about as small as that.) The decay is multiplied by a learning
-# rate that has grown by p, so it has to shrink by p. The joint norm mixes two gradients that have
-# changed by different factors, and nothing makes up for that, unless p and q are equal: then divide
-# the limit by p.
+# rate that has grown by p, so it has to shrink by p. The norm of both gradients together mixes two
+# that have changed by different factors, and nothing makes up for that, unless p and q are equal:
+# then divide the limit by p.
 #
-# So alpha, two widths and two learning rates are five numbers with only three degrees of freedom.
-# With B = 0 its width is no number at all, and the other four have only two.
+# Call the standard deviation of the entries at the start the *start size* of A and of B. Alpha, two
+# start sizes and two learning rates are five numbers. You may choose p and q as you like, so you
+# may fix two of the five, say the start sizes, and three are left that matter. If B starts at 0 it
+# has no start size. Of the four numbers that remain, two matter: fix the start size of A and alpha,
+# and tune the two rates.
 #
-# > **Remember.** With Adam, five numbers (alpha, two widths, two learning rates) have only three
-# > degrees of freedom: p and q are free.
+# > **Remember.** With Adam, alpha, two start sizes and two learning rates are five numbers, and
+# > only three of them are left to tune: p and q are yours to choose.
 # >
-# > 用 Adam 时，alpha、两个初始宽度和两个学习率这五个数只有三个自由度：p 与 q 可以任取。
+# > 用 Adam 时，alpha、两个初始标准差和两个学习率这五个数只有三个自由度：p 与 q 可以任取。
 
 # %% [markdown]
 # ## Is alpha a learning rate?
@@ -364,7 +378,9 @@ print("4 alpha, lr_B over 4        ", verdict(other_alpha(c, 1, 1 / c), plain))
 
 # %% [markdown]
 # Put p = 1 and q = 1/4 into the rule above. A stays, and B = 0 stays too, because q times zero is
-# zero. So alpha is a learning rate, but that of B alone. It does not change the pace of A.
+# zero. So alpha is a learning rate, but that of B alone. To divide both rates by 4, as the advice
+# "alpha is a learning rate" says, ends further off here than to change nothing: A now moves four
+# times too slowly.
 #
 # **LoRA+** (Hayou et al., 2024) gives B a larger learning rate than A, for example 16 times as
 # large.
@@ -400,15 +416,15 @@ print(verdict(other_alpha(ratio, 1, 1), plus))
 # )
 # ```
 #
-# > **Remember.** From B = 0 with Adam, and without clipping or weight decay, c times the alpha is c
-# > times the learning rate of B, and nothing else.
+# > **Remember.** From B = 0 with Adam, without clipping or weight decay and with a negligible
+# > epsilon, c times the alpha is c times the learning rate of B, and nothing else.
 # >
-# > 从 B 为零开始，用 Adam 且不裁剪、不做权重衰减时，alpha 乘以 c 就等于 B 的学习率乘以 c。
+# > B 从零开始、用 Adam 且无裁剪、无权重衰减、epsilon 可忽略时，alpha 乘以 c 等于 B 的学习率乘以 c。
 
 # %% [markdown]
 # ## And with gradient descent?
 #
-# Does the same rule hold for plain gradient descent? Its step is as long as the gradient.
+# The step of plain gradient descent is as long as the gradient.
 #
 # **Predict.** The gradient of p A is 1/p of what it was, and p A has to move p times as far. By
 # what has the learning rate of A to be multiplied?
@@ -429,8 +445,7 @@ print("4 alpha, lr_B over 16    ", verdict(descent_twin(1, 1 / c, 1, 1 / c**2), 
 
 # %% [markdown]
 # By p², and for B by q². So alpha weighs more with gradient descent than with Adam: c times the
-# alpha is c² times the learning rate of B. A setting that was tuned with one optimiser says little
-# about the other one.
+# alpha is c² times the learning rate of B.
 #
 # > **Remember.** Gradient descent needs p² and q² where Adam needs p and q, because its steps
 # > shrink with the gradients.
@@ -441,10 +456,11 @@ print("4 alpha, lr_B over 16    ", verdict(descent_twin(1, 1 / c, 1, 1 / c**2), 
 # ## Which learning rate, beside full training
 #
 # "LoRA needs about ten times the learning rate of full fine-tuning": you may have read such a rule.
-# By what you know now, can it be one number?
+# Here both are looked for on three draws of the task, with rates of which each is twice the one
+# before: a factor of 2 is as fine as this search can see.
 #
-# **Predict.** You find the best learning rate of LoRA with Adam, for alpha = r. With alpha = 16 r,
-# will the best one be larger, equal or smaller?
+# **Predict.** You find the best learning rate of LoRA with Adam, for alpha = r. By about what
+# factor does it change with alpha = 16 r?
 
 
 # %% depends on the seed
@@ -474,12 +490,12 @@ for rule, grid in ((adam, 2.0 ** np.arange(-8, -1)), (descent, 2.0 ** np.arange(
         print(f"  LoRA with r = {r}, alpha = {s_now * r}: {said}")
 
 # %% [markdown]
-# What is printed is true of this small task, over three draws of it. There the best rate of LoRA is
-# above that of full training in some lines and far below it in others. It depends on alpha, because
-# alpha is hidden in the pace of B; on the optimiser; and somewhat on the rank. Yet 16 times the
-# alpha does not make the best rate a sixteenth with Adam, nor a 256th with gradient descent: one
-# rate serves A and B, alpha speeds up B alone, and the best rate is a compromise. A factor such as
-# ten is a report about certain models with a certain alpha. It is a place to begin a search.
+# On this small task the best rate of LoRA is above that of full training in some lines and far
+# below it in others. It depends on alpha, because alpha is hidden in the pace of B; on the
+# optimiser; and somewhat on the rank. Yet 16 times the alpha does not make the best rate a
+# sixteenth with Adam, nor a 256th with gradient descent: one rate serves A and B, alpha speeds up B
+# alone, and the best rate is a compromise. A factor such as ten is a report about certain models
+# with a certain alpha. It is a place to begin a search.
 #
 # > **Remember.** How the best learning rate of LoRA compares with that of full training depends on
 # > alpha, the optimiser and the task, so look for it.
@@ -518,26 +534,35 @@ def compensating_rates(alpha, lr_A, lr_B, p, q, optimizer): ...
 check("compensating-rates", compensating_rates)
 
 # %% [markdown]
+# ### `another-start`: somebody's training, in plain LoRA
+
+# %% exact
+print(show("another-start"))
+
+
+# %%
+def another_start(alpha, r, rank_stabilized, size, lr_A, lr_B, new_size): ...
+
+
+check("another-start", another_start)
+
+# %% [markdown]
 # ### To think about
 #
 # 1. When would r times as many rows of A not give r times the fall of the loss? Think of rows of
 #    which only a few meet G.
-# 2. PEFT's `"gaussian"` draws A with the standard deviation 1/r, and its default with
-#    1/sqrt(3 in_features). You switch from one to the other with Adam. Which numbers do you change
-#    so that the training stays the same, but for the draw?
-# 3. Gradient descent with momentum: does it follow the rule of Adam or that of gradient descent?
+# 2. Gradient descent with momentum: does it follow the rule of Adam or that of gradient descent?
 #    Change `descent` and see.
 
 # %% [markdown]
 # ## In practice
 #
-# - Whoever changes alpha, the divisor or the width of A has changed a learning rate. Compare two
-#   settings only after each has been tuned.
+# - Whoever changes alpha, the divisor or the start size of A has changed a learning rate. Compare
+#   two settings only after each has been tuned.
 # - Write down the multiplier in front of B A, and not alpha alone: programs differ in what they
-#   divide by ([notation](../docs/notation.md)). An adapter that is loaded with the other divisor is
-#   too weak by sqrt(r), and no error says so ([question 14](../docs/questions.md)).
-# - Decay is multiplied by the learning rate. If you trade alpha against the learning rate of B, the
-#   strength of its decay changes too.
+#   divide by ([notation](../docs/notation.md)). An adapter that was trained with alpha/sqrt(r) and
+#   is loaded with alpha/r is too weak by sqrt(r), and the other way round too strong by as much; no
+#   error says so ([question 14](../docs/questions.md)).
 
 # %% [markdown]
 # ## Further reading

@@ -224,6 +224,13 @@ def compensated(alpha, lr_A, lr_B, p, q, optimizer):
     return alpha / (p * q), lr_A * p**power, lr_B * q**power
 
 
+def in_plain_lora(alpha, r, stabilized, size, lr_A, lr_B, new_size):
+    p = new_size / size
+    q = p * lr_A / lr_B  # so that the new rate of B is that of A
+    s = alpha / (r**0.5 if stabilized else r)
+    return s / (p * q) * r, p * lr_A
+
+
 def squared_in_place(norm, s):
     s *= s
     return np.sqrt(norm**2 - s.sum())
@@ -337,6 +344,7 @@ RIGHT_ANSWERS = {
     "two-steps": lambda A, G, s, lr: s * after_steps(A, G, s, lr)[0],
     "scaling": lambda alpha, r, stabilized: alpha / (sqrt(r) if stabilized else r),
     "compensating-rates": compensated,
+    "another-start": in_plain_lora,
     "step": step_right,
     "causal-mask": attention_weights_of,
     "softmax-gradient": softmax_gradient_right,
@@ -685,6 +693,43 @@ WRONG_ANSWERS = {
         "kind": lambda a, u, v, p, q, o: compensated(a, u, v, p, q, o)[:2],
         "value": lambda a, u, v, p, q, o: (a / p / q, u * p**2, v * q),
         "sometimes-right": lambda a, u, v, p, q, o: (*compensated(a, u, v, p, q, o)[:2], v * q),
+    },
+    "another-start": {
+        "B-forgotten": lambda a, r, root, old, u, v, new: (
+            (a * r**0.5 if root else a) * old / new,
+            u * new / old,
+        ),
+        "ratio-forgotten": lambda a, r, root, old, u, v, new: in_plain_lora(
+            a, r, root, old, u, u, new
+        ),
+        "B-and-divisor-forgotten": lambda a, r, root, old, u, v, new: (
+            a * old / new,
+            u * new / old,
+        ),
+        "rate-of-B": lambda a, r, root, old, u, v, new: (
+            (a * r**0.5 if root else a) * old / new,
+            v * new / old,
+        ),
+        "divisor-ignored": lambda a, r, root, old, u, v, new: in_plain_lora(
+            a, r, False, old, u, v, new
+        ),
+        "sizes-exchanged": lambda a, r, root, old, u, v, new: in_plain_lora(
+            a, r, root, new, u, v, old
+        ),
+        "start-ignored": lambda a, r, root, old, u, v, new: in_plain_lora(a, r, root, 1, u, v, 1),
+        "scaling-for-alpha": lambda a, r, root, old, u, v, new: (
+            in_plain_lora(a, r, root, old, u, v, new)[0] / r,
+            u * new / old,
+        ),
+        "rate-kept": lambda a, r, root, old, u, v, new: (
+            in_plain_lora(a, r, root, old, u, v, new)[0] * new / old,
+            u,
+        ),
+        "kind": lambda *given: in_plain_lora(*given)[0],
+        "value": lambda a, r, root, old, u, v, new: (
+            in_plain_lora(a, r, root, old, u, v, new)[0],
+            v * new / old,
+        ),
     },
     "step": {
         "lr-forgotten": lambda g, x, A, B, alpha, lr: step_right(g, x, A, B, alpha, 1),
@@ -1277,6 +1322,27 @@ def test_what_compensates_makes_the_same_training():
             )  # fmt: skip
             ends.append(network["layer"].delta_w)
         np.testing.assert_allclose(ends[1], ends[0], rtol=1e-9)
+
+
+def test_another_start_makes_the_same_training():
+    """The exercise's right answer, on a training with Adam; one rate for both in the second."""
+    rng = np.random.default_rng(0)
+    W0, x, y = (rng.standard_normal(shape) for shape in ((5, 7), (6, 7), (6, 5)))
+    A, B, size, new_size = rng.standard_normal((2, 7)), np.zeros((5, 2)), 0.3, 0.05
+    alpha, lr = in_plain_lora(4, 2, True, size, 0.001, 0.004, new_size)
+    ends = []
+    for a, other, stabilized, rates in (
+        (size * A, 4, True, {"A": 0.001, "B": 0.004}),
+        (new_size * A, alpha, False, {"A": lr, "B": lr}),
+    ):
+        layer = LoRALinear(W0, a, B, other, rank_stabilized=stabilized)
+        network, _ = train(
+            Network({"layer": layer}), x, y, steps=20, batch=6, rng=np.random.default_rng(1),
+            optimizer=AdamW(1.0, weight_decay=0, epsilon=1e-30, lr_ratio=rates),
+            loss=Loss(mean_squared_error, mean_squared_error_backward),
+        )  # fmt: skip
+        ends.append(network["layer"].delta_w)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-9)
 
 
 def test_a_B_that_is_nearly_zero_is_no_matter_of_digits():

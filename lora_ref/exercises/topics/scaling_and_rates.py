@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: the scaling, and what compensates for other sizes of A and B."""
+"""Exercises of notebook 06: the scaling, and what makes up for other sizes of A and B."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -261,4 +261,196 @@ COMPENSATING_RATES = Exercise(
     ),
 )
 
-ALL = (SCALING, COMPENSATING_RATES)
+Pair = tuple[float, float]
+
+
+def _another_start(
+    alpha: float,
+    r: int,
+    rank_stabilized: bool,
+    size: float,
+    lr_A: float,
+    lr_B: float,
+    new_size: float,
+) -> Pair:
+    def update(s: float, a: float, lr_A: float, lr_B: float, steps: int) -> float:
+        b = 0.0  # a layer of one input and one output, whose gradients keep their signs
+        for _ in range(steps):
+            a, b = a + lr_A, b + lr_B
+        return s * b * a
+
+    s = alpha / (r**0.5 if rank_stabilized else r)
+    first, second = (update(s, size, lr_A, lr_B, steps) for steps in (1, 2))
+    low, high = 0.0, new_size
+    for _ in range(100):  # the rate at which the second step adds as much to the first as it did
+        lr = (low + high) / 2
+        once, twice = (update(1.0, new_size, lr, lr, steps) for steps in (1, 2))
+        if twice / once > second / first:
+            high = lr
+        else:
+            low = lr
+    return r * first / once, lr
+
+
+def _draw_start(rng: np.random.Generator, n: int) -> Arguments:
+    size, new_size = rng.choice([0.05, 0.075, 0.125, 0.3, 0.5], size=2, replace=False)
+    return {
+        "alpha": float(rng.choice([8.0, 11.0, 13.0, 32.0])),
+        "r": int(rng.choice([3, 5, 6, 8])),
+        "rank_stabilized": bool(n % 2),
+        "size": float(size),
+        "lr_A": float(rng.choice([0.001, 0.003])),
+        "lr_B": float(rng.choice([0.002, 0.016])),
+        "new_size": float(new_size),
+    }
+
+
+def _repeated(
+    for_alpha: int = -2,
+    for_lr: float = 1,
+    for_ratio: float = 1,
+    lr_of_B: bool = False,
+    made_plain: Callable[[float, int, bool], float] = lambda alpha, r, rank_stabilized: (
+        alpha * sqrt(r) if rank_stabilized else alpha
+    ),
+) -> Answer:
+    """Return an answer: alpha and lr times powers of the growth of A and of the ratio of rates."""
+
+    def answer(
+        alpha: float,
+        r: int,
+        rank_stabilized: bool,
+        size: float,
+        lr_A: float,
+        lr_B: float,
+        new_size: float,
+    ) -> Pair:
+        p, ratio = new_size / size, lr_B / lr_A
+        plain = made_plain(alpha, r, rank_stabilized)
+        return plain * p**for_alpha * ratio**for_ratio, (lr_B if lr_of_B else lr_A) * p**for_lr
+
+    return answer
+
+
+ANOTHER_START = Exercise(
+    "06",
+    "somebody's training, repeated in plain LoRA",
+    "Somebody has trained with Adam, from an A with the start size `size` (the standard deviation\n"
+    "of its entries) and from B = 0, with the learning rates lr_A and lr_B. alpha was divided by\n"
+    "sqrt(r) where rank_stabilized is true, and by r elsewhere. Your program divides by r, starts\n"
+    "from the same draw of A with the start size new_size, and has one learning rate for A and B.\n"
+    "Return `alpha, lr` with which it repeats that training: after every step the update is what\n"
+    "it was. Adam's epsilon is negligible, nothing decays and nothing is clipped.",
+    _another_start,
+    _draw_start,
+    {
+        "start-ignored": WrongAnswer(
+            "the new start size plays no part: another A has to move another length, and makes "
+            "another update.",
+            _repeated(for_alpha=0, for_lr=0),
+        ),
+        "rate-kept": WrongAnswer(
+            "lr is lr_A still. That keeps the first update nearly what it was, but not the pace "
+            "of A beside its size.",
+            _repeated(for_alpha=-1, for_lr=0),
+        ),
+        "alpha-alone": WrongAnswer(
+            "alpha is right, and lr is not: it is lr_A still, though A has another size.",
+            _repeated(for_lr=0),
+        ),
+        "B-at-its-old-rate": WrongAnswer(
+            "lr is right. alpha makes up for the size of A; but lr is the rate of B as well, and "
+            "what that changes is not made up for in full.",
+            _repeated(for_alpha=-1),
+        ),
+        "B-forgotten": WrongAnswer(
+            "lr is right, and alpha makes up for the size of A. That B had a rate of its own, and "
+            "has that of A now, is not made up for.",
+            _repeated(for_alpha=-1, for_ratio=0),
+        ),
+        "B-and-divisor-forgotten": WrongAnswer(
+            "lr is right, and alpha makes up for the size of A. Two things are left out: "
+            "rank_stabilized, and that B has another rate now.",
+            _repeated(
+                for_alpha=-1, for_ratio=0, made_plain=lambda alpha, r, rank_stabilized: alpha
+            ),
+        ),
+        "rate-kept-and-B-forgotten": WrongAnswer(
+            "lr is lr_A still, though A has another size; and that B has another rate now is not "
+            "made up for.",
+            _repeated(for_alpha=-1, for_lr=0, for_ratio=0),
+        ),
+        "rate-of-B": WrongAnswer(
+            "lr comes from lr_B, so A moves at the wrong pace, and no alpha makes up for that. "
+            "What is wrong with the pace of B alone, an alpha can mend.",
+            _repeated(for_alpha=-1, for_ratio=0, lr_of_B=True),
+        ),
+        "lr-upside-down": WrongAnswer(
+            "alpha is right, and lr goes the wrong way: a larger A has to move further.",
+            _repeated(for_lr=-1),
+        ),
+        "ratio-forgotten": WrongAnswer(
+            "this is right where lr_A and lr_B are equal. Here they differ.",
+            _repeated(for_ratio=0),
+        ),
+        "ratio-upside-down": WrongAnswer(
+            "the ratio of lr_A and lr_B goes the wrong way: if B was faster than A, alpha has to "
+            "be larger now.",
+            _repeated(for_ratio=-1),
+        ),
+        "sizes-exchanged": WrongAnswer(
+            "size and new_size are exchanged: a larger A has to move further.",
+            _repeated(for_alpha=2, for_lr=-1),
+        ),
+        "divisor-ignored": WrongAnswer(
+            "rank_stabilized is ignored: where alpha was divided by sqrt(r), yours has to be "
+            "another one.",
+            _repeated(made_plain=lambda alpha, r, rank_stabilized: alpha),
+        ),
+        "always-stabilized": WrongAnswer(
+            "alpha is made up for a division by sqrt(r) in both cases.",
+            _repeated(made_plain=lambda alpha, r, rank_stabilized: alpha * sqrt(r)),
+        ),
+        "divisor-the-wrong-way": WrongAnswer(
+            "where alpha was divided by sqrt(r), yours goes the wrong way: it is divided by more "
+            "now.",
+            _repeated(
+                made_plain=lambda alpha, r, rank_stabilized: (
+                    alpha / sqrt(r) if rank_stabilized else alpha
+                )
+            ),
+        ),
+        "scaling-for-alpha": WrongAnswer(
+            "this is the factor before B A; your program divides alpha by r to get it.",
+            _repeated(
+                made_plain=lambda alpha, r, rank_stabilized: (
+                    alpha / (sqrt(r) if rank_stabilized else r)
+                )
+            ),
+        ),
+        "gradient-descent": WrongAnswer(
+            "this repeats a training with gradient descent; Adam trains here.",
+            _repeated(for_lr=2, for_ratio=0.5),
+        ),
+        "order": WrongAnswer(
+            "the order is alpha, lr; here lr comes first.",
+            lambda *arguments: _another_start(*arguments)[::-1],
+        ),
+    },
+    tolerance=1e-8,
+    question="PEFT's default start of A has the standard deviation 1/sqrt(3 in_features), and its "
+    '"gaussian" one 1/r. Which is the larger for 768 inputs and r of 8? If you change from the '
+    "default to the other and change nothing else, does A turn faster than before?",
+    hints=(
+        "B starts at 0, so q times B is B: nothing forces a q upon you, and you may choose it. "
+        "What do you need it for?",
+        "What rate does A need for its new size? B gets the same one. By what factor is that "
+        "another rate than B had, and what makes up for such a factor?",
+        "Find p from the sizes and q from the rate of B. The factor before B A that was used "
+        "follows from alpha, r and the bool; the new one from p and q. Then ask which alpha "
+        "gives it.",
+    ),
+    folded=True,
+)
+
+ALL = (SCALING, COMPENSATING_RATES, ANOTHER_START)

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,12 +119,21 @@ class Attempt:
 
 
 def attempts(exercise: Exercise, function: Answer, seed: int) -> list[Attempt]:
-    """Call a function once for each batch size, with new random arguments each time."""
-    rngs = [np.random.default_rng([seed, i]) for i in range(len(exercise.batch_sizes))]
+    """Call a function once for each batch size, with other random arguments each time."""
     return [
-        attempt(exercise, function, exercise.draw(rng, n), n, quiet=i > 0)
-        for i, (rng, n) in enumerate(zip(rngs, exercise.batch_sizes, strict=True))
+        attempt(exercise, function, arguments, n, quiet=i > 0, specified=specified)
+        for i, (arguments, n, specified) in enumerate(_specified(exercise, seed))
     ]
+
+
+@lru_cache(maxsize=64)
+def _specified(exercise: Exercise, seed: int) -> list[tuple[Arguments, int, Any]]:
+    """Return arguments and what the specification returns for them, kept: its loops are slow."""
+    drawn = [
+        (exercise.draw(np.random.default_rng([seed, i]), n), n)
+        for i, n in enumerate(exercise.batch_sizes)
+    ]
+    return [(arguments, n, call(exercise.spec, arguments)[0]) for arguments, n in drawn]
 
 
 def attempt(

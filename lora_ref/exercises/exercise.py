@@ -32,7 +32,7 @@ class WrongAnswer(NamedTuple):
     answer: Answer  # the wrong answer itself, a function of the exercise's arguments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """One exercise.
 

@@ -438,6 +438,7 @@ ANOTHER_START = Exercise(
         ),
     },
     tolerance=1e-8,
+    values=("alpha", "lr"),
     question="PEFT's default start of A has the standard deviation 1/sqrt(3 in_features), and its "
     '"gaussian" one 1/r. Which is the larger for 768 inputs and r of 8? If you change from the '
     "default to the other and change nothing else, does A turn faster than before?",

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from lora_ref.checks import Array
+
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of a student's function, by name and in order."""
 
@@ -18,7 +20,12 @@ Answer: TypeAlias = Callable[..., Any]
 WIDTH = 96
 """Characters of a line that is printed."""
 
-RETURNS = {float: "a number", int: "a whole number", bool: "True or False"}
+RETURNS = {
+    float: "a number",
+    int: "a whole number",
+    bool: "True or False",
+    tuple[Array, Array]: "A, B",
+}
 """What a specification returns, by its annotation; it is an array elsewhere."""
 
 LOOPS = ("for", "while", "einsum")

@@ -119,9 +119,9 @@ rows = layer_norm(x, block.norm1)
 print("the same as the package's layer norm:", same(rows, block.norm1.forward(x)[0]))
 
 # %% [markdown]
-# q, k and v are three linear layers, with a matrix of 96 x 96 each. Their columns are cut into
-# four parts of 24: four *attention heads*, numbered 0 to 3, which do the same side by side, each
-# with columns of its own. We look at the last one, head 3.
+# q, k and v are three linear layers, with a matrix of 96 x 96 each. Their results have 96 columns,
+# which are cut into four parts of 24 (of each matrix, that is 24 of its rows): four *attention
+# heads*, numbered 0 to 3, which do the same side by side. We look at the last one, head 3.
 
 # %% exact
 attention = block.attention
@@ -207,8 +207,9 @@ FIGURES["attention-weights"].picture(
 # %% [markdown]
 # At `es` the two heads differ: head 3 takes most from ` M`, the beginning of the word, and head 2
 # from `os`, the piece just before. (At `ake` and `os` the beginning *is* the piece before, so these
-# rows cannot tell the two apart.) Nobody told the heads to: training found it. Be careful with such
-# pictures. They show from where a row takes, on one sentence, and not what for.
+# rows cannot separate the two readings. And at `ake` head 2 takes most from itself: for "the piece
+# before" one row speaks, and that is little.) Nobody told the heads to: training found it. Such
+# pictures show from where a row takes, on one sentence, and not what for.
 #
 # > **Remember.** Queries and keys decide from where each token takes, and values are what it gets.
 # >
@@ -259,9 +260,10 @@ print("the same as the package's block:", same(through(x, block), block.forward(
 # `layer.forward(rows)` is `rows @ layer.W.T + layer.bias`, as above; we call it so that other
 # layers can stand there too.
 #
-# The model is four blocks in a row. At the end each row goes through a last layer norm. Its dot
-# product with each of the 512 rows of the embedding table (the same table as at the start) is a
-# number for each piece: the *logits*. Their softmax is the probability of each piece to come next.
+# The model is four blocks in a row; a model of such blocks is a *transformer*. At the end each row
+# goes through a last layer norm. Its dot product with each of the 512 rows of the embedding table
+# (the same table as at the start) is a number for each piece: the *logits*. Their softmax is the
+# probability of each piece to come next.
 #
 # **Predict.** What will the model say after "And the LORD spake unto Moses,"?
 
@@ -423,9 +425,6 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # print(model.targeted_module_names)  # look at it: a wrong name may match too little
 # ```
 #
-# (The last product, with the table of the embedding, is not among "all-linear"; PEFT leaves the
-# output layer out too.)
-#
 # > **Remember.** Within a block, LoRA on q changes where tokens look, and LoRA on v what they
 # > bring.
 # >
@@ -582,9 +581,13 @@ for targets, r in choices.items():
 # step and after each, both losses are noted. A seed fixes the texts of each step for both places,
 # so we compare them *within* a seed.
 #
+# A model writes one token at a time: from the probabilities of the last row one token is drawn, put
+# at the end of the text, and the text is read again. The logits are first divided by a number, the
+# *temperature*: below 1 the likely tokens become likelier still. `write` does this 90 times.
+#
 # **Predict.** Give the model half a line of the third stanza, "The waves beside them danced". How
-# will it go on without training, and how after twelve steps? And will attention or the MLP know the
-# three stanzas better?
+# will it go on as it is, and how after twelve steps with LoRA? And will attention or the MLP know
+# the three stanzas better?
 
 
 # %% depends on the seed, slow
@@ -624,7 +627,7 @@ for place, targets in places.items():
     for seed in seeds:
         start = with_lora(gpt, np.random.default_rng(seed), targets=targets, r=r, alpha=2 * r)
         runs[place].append(trained(start, seed))
-show_lines("untrained", gpt)
+show_lines("without LoRA", gpt)
 for place in places:
     show_lines(f"with LoRA, {place}", runs[place][0][0])
 ends = [np.array([curve[-1] for _, curve in runs[place]]) for place in places]
@@ -633,10 +636,10 @@ for what, by_seed in zip(("three stanzas", "the fourth"), (ends[1] - ends[0]).T,
     print(f"{what:<13}", " ".join(f"{value:+.2f}" for value in by_seed))
 
 # %% [markdown]
-# The untrained model writes Bible verses, each a sentence. After twelve steps the lines break off
-# inside a sentence and end with a comma, as the poem's do, with LoRA at either place. Neither model
-# recites the poem, but the MLP's borrows `glance` and `a cloud` from it. (This is one draw: give
-# `show_lines` another seed.)
+# Without LoRA the model writes Bible verses, each a sentence. After twelve steps the lines break
+# off inside a sentence and end with a comma, as the poem's do, with LoRA at either place. Neither
+# model recites the poem, but the MLP's borrows `glance` and `a cloud` from it. (This is one draw:
+# give `show_lines` another seed.)
 #
 # On the three stanzas the MLP's loss is lower by far, with every seed. On the fourth, seeds
 # disagree. Has the MLP learnt these stanzas, and not verse? Or is it only further along its curve,
@@ -671,10 +674,11 @@ for level in (3.8, 3.6, 3.4):
 # By this table nothing is decided. These seeds give no sign that the MLP's lead on the three
 # stanzas is anything but more training.
 #
-# Do not carry this further than it goes: one poem of some 400 tokens, one small model, and one rate
-# for both places; for a verdict, give each its own. The package's [study on
-# text](../docs/text-study.md) does, at an equal count. On GPT-3, at an equal count, all four
-# matrices of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table 5).
+# Do not carry this further than it goes: one poem of some 400 tokens, and one small model. Our
+# comparison also broke the second of the three rules below, to be short: both places had one rate.
+# The package's [study on text](../docs/text-study.md) keeps all three. On GPT-3, at an equal count,
+# all four matrices of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table
+# 5).
 #
 # > **Remember.** Compare targets at an equal count, each at a rate of its own, on a text that
 # > neither training nor choosing has seen; a lead that is gone at an equal training loss may be

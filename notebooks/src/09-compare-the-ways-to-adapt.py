@@ -2,8 +2,8 @@
 # # 09 · Compare the ways to adapt
 #
 # You have a trained model, a hundred examples of a new task, and half a dozen ways to adapt the
-# one to the other. Each way has a paper that says it is better, and you want to choose by
-# something else than the name.
+# one to the other. Each way has a paper that says it is better, and you want to choose by more than
+# its name.
 #
 # **You will** shift a task in five ways, work out what each shift asks of a network, build LoRA, an
 # adapter and DoRA in NumPy, train some of them, guess the results of a study before you see them,
@@ -13,7 +13,7 @@
 # is a finding, and what is forgotten while an adapter is on.
 #
 # **You need** notebooks [02](02-find-the-rank.ipynb) and
-# [07](07-train-a-low-rank-update.ipynb), eighty minutes, and thirty for the exercises. A good
+# [07](07-train-a-low-rank-update.ipynb), eighty-five minutes, and thirty for the exercises. A good
 # place for a break is before "When is a difference a finding?".
 
 # %%
@@ -82,7 +82,7 @@ def fit(network, images, lr, steps, seed=0, batch=32):
 
 
 def percent(network, images):
-    """Return the share of images that a network reads rightly."""
+    """Return the share of images that a network reads correctly."""
     logits, _ = network.forward(images.x)
     return 100 * np.mean(logits.argmax(axis=1) == images.labels)
 
@@ -99,7 +99,7 @@ print(f"{percent(pretrained, test):.1f} % right")
 
 # %% [markdown]
 # **Predict.** The network has not been adapted yet. What per cent of the shifted test images does
-# it read rightly? Blind guessing gives about 10. Replace the numbers by your own; they are scored
+# it read correctly? Blind guessing gives about 10. Replace the numbers by your own; they are scored
 # below.
 
 # %%
@@ -110,9 +110,9 @@ untouched = {name: percent(pretrained, shift(test)) for name, shift in study.SHI
 score(guess_untouched, untouched)
 
 # %% [markdown]
-# Two are worse than guessing. On `relabelled` a network that reads every digit rightly gives every
-# label wrongly. On `inverted` it sees a negative, and answers as if it preferred anything but the
-# right digit. So a low number need not mean a hard task. Which of the five is easy to repair?
+# Two are worse than guessing. On `relabelled` a network that reads every digit correctly gives
+# every label wrongly. On `inverted` it sees a negative, and answers as if it preferred anything but
+# the right digit. So a low number need not mean a hard task. Which of the five is easy to repair?
 #
 # > **Remember.** A low accuracy before adapting does not mean that the task is hard to adapt to.
 # >
@@ -157,9 +157,9 @@ print("the network in three lines is the package's:", np.allclose(old, theirs))
 print("near, other biases alone: every logit times the contrast:", np.allclose(new, contrast * old))
 
 # %% [markdown]
-# **Predict.** Now the others. For `far`, `inverted` and `relabelled`: which of the six is it enough
-# to change? And what rank does your change of the weight have: 1, 9, 64, or something else? (An
-# image has 64 pixels, and there are 10 labels.)
+# **Predict.** Now the others. For `far`, `inverted` and `relabelled`: which of the six, W1, b1,
+# ..., b3, is it enough to change? And what rank does your change of the weight have: 1, 9, 64, or
+# something else? (An image has 64 pixels, and there are 10 labels.)
 
 # %% exact
 turned = np.rot90(W1.reshape(-1, 8, 8), 1, (1, 2)).reshape(W1.shape)  # turn each row of W1
@@ -205,13 +205,8 @@ for name, new in solved.items():
 # %% [markdown]
 # ## Three ways to change a layer
 #
-# LoRA you know. Two others are as well known. The picture is drawn for the second layer of the
-# study that comes below, of 256 x 256; the cell after it takes a small layer.
-
-# %% to 1e-6
-FIGURES["three-ways"].picture()
-
-# %% [markdown]
+# LoRA you know. Two others are as well known.
+#
 # An **adapter** stands *behind* a frozen layer. It takes the output z down to m numbers, through a
 # ReLU, up again, and adds the result to z:
 #
@@ -269,9 +264,9 @@ for name, f in ours.items():
 # The package's files: [layers/lora.py](../lora_ref/layers/lora.py),
 # [layers/adapter.py](../lora_ref/layers/adapter.py), [layers/dora.py](../lora_ref/layers/dora.py).
 #
-# **Predict.** Some texts write `W = W0 + Adapter(x)`. Can all three be folded into one weight for
-# serving? A test: for `f(x) = W x + b`, whatever W and b are, `f(x + step) + f(x - step) - 2 f(x)`
-# is zero. For which of the three will it be?
+# **Predict.** To serve a model quickly one wants a single weight in the end. Can each of the three
+# be folded into one? A test: for `f(x) = W x + b`, whatever W and b are,
+# `f(x + step) + f(x - step) - 2 f(x)` is zero. For which of the three will it be?
 
 # %% to 1e-9
 step = np.random.default_rng(2).standard_normal((1, d))
@@ -282,8 +277,14 @@ for name, f in ours.items():
 # %% [markdown]
 # One number that is not zero refutes: no weight and no bias compute the same. A zero on one draw
 # proves nothing: perhaps no ReLU bends between x - step and x + step. For LoRA and DoRA the formula
-# is the proof. Both compute `x W^T` with a W in which x does not occur.
-#
+# is the proof. Both compute `x W^T` with a W in which x does not occur. (So texts that write
+# `W = W0 + Adapter(x)` are wrong.) All of it in one picture, for a layer of 256 x 256, as in the
+# study below:
+
+# %% to 1e-6
+FIGURES["three-ways"].picture()
+
+# %% [markdown]
 # > **Remember.** LoRA and DoRA change the weight and merge into it; an adapter changes what passes,
 # > and cannot.
 # >
@@ -357,16 +358,9 @@ print("the same as the package's:", same)
 # %% [markdown]
 # The study's rule, fixed before the runs: a mean above two standard errors is a *yes*, one below
 # minus two is *the opposite*, and between them it is *undecided*. A sentence about all five shifts
-# gets a word:
-#
-# | on the shifts | the sentence |
-# |---|---|
-# | a yes on every one | **holds** |
-# | a yes on some | holds **partly** |
-# | the opposite on every one | is the **opposite** |
-# | anything else | **fails** |
-#
-# ("Fails" means only: not shown on any shift. It may be undecided everywhere.)
+# **holds** with a yes on every one, holds **partly** with a yes on some, and **fails** with a yes
+# on none. ("Fails" means only: not shown on any shift. With the opposite on all five, the word is
+# **opposite**.)
 #
 # The *head* is the last layer, fc3, which makes the ten logits (not an attention head as in
 # notebook [08](08-look-inside-a-transformer.ipynb)). "The head alone" trains its weight and bias,
@@ -444,14 +438,14 @@ for what, limit in (("the rule", 2), (f"{one}'s quotient", quotient)):
 # method without any advantage is called *partly* better in about a quarter of the cases, if the
 # shifts are independent. An opposite is as frequent as a yes, and a single mark may be chance. And
 # DoRA's shift? We picked it out of the 35 marks of the next table, seven sentences on five shifts.
-# So its last number counts: how often the best of so many is as far out, if all are noise. That
-# makes DoRA's lead suggestive, not settled. (The seeds also draw from the same 1,797 images, so
-# they are less independent than the rule takes them to be.)
+# So the number to read is the last of its row, 10.2 %: if all 35 were noise, at least one of them
+# would be as far out in one study of ten. That makes DoRA's lead suggestive, not settled. (The
+# seeds also draw from the same 1,797 images, so they are less independent than the rule takes them
+# to be.)
 #
-# Now seven common sentences, by the same rule. In three of them a method only has to be *within a
-# point* of another, so a point is added to its differences first (a minus then means: shown to be
-# more than a point worse). Each row of the next table is a sentence: a mark for each of the five
-# shifts, the word, the sentence.
+# Now seven common sentences by the same rule, with a mark for each shift. Where a method only has
+# to be *within a point* of another, a point is added to its differences first (a minus then means:
+# shown to be more than a point worse).
 #
 # **Predict.** Two are answered: LoRA is ahead of the head on two shifts, and DoRA of LoRA on one.
 # How many of the other five hold on all shifts? The table of accuracies above helps; it does not
@@ -475,9 +469,8 @@ for sentence, (better, worse, margin) in sentences.items():
     print(*marks, f" {finding(yes, opposite):<8}", sentence)
 
 # %% [markdown]
-# Not one holds on all. Read the marks beside the table: the sentence that "fails" is undecided on
-# four shifts and the opposite on one, and "partly" covers both "+ in four of five" and "+ in one, -
-# in four". ([The study's page](../docs/study.md) has more sentences.)
+# Not one holds on all. Read the marks and not the word: "partly" covers both "+ in four of five"
+# and "+ in one, - in four". ([The study's page](../docs/study.md) has more sentences.)
 #
 # > **Remember.** Subtract within a seed, divide by the standard error, tell "undecided" from "the
 # > opposite", and count how many tests you made.
@@ -524,43 +517,65 @@ for name, change in study.SHIFTS.items():
     print(f"{name:<15} {pixels:>8.1f} {apart:>10.1f} {more:>+13.0f} {found[name]:>+17.1f}")
 
 # %% [markdown]
-# The features are better than the pixels on `near` and `relabelled`, and worse on the two turns,
-# by dozens of images. On `inverted` the lead is about ten images, so read it as "no worse". In the
-# study, the head is ahead of LoRA on just these three. The features of the negative are not those
-# of the original, but they keep the digits about as far apart as the pixels do, and the head can
-# relearn which is which. (Five shifts and one network fit together here; that is no proof.)
+# The features are better than the pixels on `near` and `relabelled`, and worse on the two turns, by
+# dozens of images. (The pixels have the same number four times: `near`, `far` and `inverted` keep
+# the order of all distances between images, and `relabelled` keeps the images.) On `inverted` the
+# lead is about ten images, so read it as "no worse". In the study (256 wide), the head is ahead of
+# LoRA on just these three. The features of the negative are not those of the original, but they
+# keep the digits about as far apart as the pixels do, and the head can relearn which is which.
+# (Five shifts and one network fit together here; that is no proof.)
 #
 # That is half of it. LoRA at r = 8 has the same features to begin with. Why does it not do as well?
+# Three suspects: it changes the features; the rate, chosen for all shifts, is too large for this
+# one; or the reason lies in training a product B A. So we train W3 whole on `inverted` (the head
+# without its bias, since LoRA trains none), LoRA on all three layers, the same at a third of the
+# rate, and LoRA on fc3 alone, where no feature can change. With r = 10 its B A can be any change of
+# the ten rows of W3.
 #
-# **Predict.** On `inverted`, head and LoRA train on the 100 images until nearly all of these are
-# right. Do LoRA's features keep *new* images apart better after that than before, or worse?
-#
-# The columns are: per cent right of the 100, of new images, and of new images by the nearest mean
-# of the trained network's features. (The head's features are those from before.)
+# **Predict.** Which of the three runs with LoRA fit the 100 images, and which comes nearest to W3
+# on *new* images? And do the changed features keep new images apart better than those from before,
+# or worse? (The last three columns read new images by the nearest mean of the trained network's
+# features. In the row of W3 these are the ones from before.)
 
 # %% depends on the seed, slow
 hundred, unseen = (study.SHIFTS["inverted"](part) for part in (target, test))
-print("inverted, % right       the 100   new images   new, nearest mean")
-for seed in (0, 1, 2):
-    rng = np.random.default_rng(seed)
-    starts_here = {
-        "head": (pretrained.train_only({"fc3": ("W", "bias")}), rates["head"]),
-        "LoRA, r = 8": (pretrained.with_lora(8, 16.0, rng), rates["lora-8"]),
+lr, seeds = rates["lora-8"], (0, 1, 2)
+
+
+def starts(seed):
+    """Return what trains, by name, and its learning rate."""
+    on_all = pretrained.with_lora(8, 16.0, np.random.default_rng(seed))
+    on_fc3 = pretrained.with_lora(10, 20.0, np.random.default_rng(seed), targets=("fc3",))
+    return {
+        "W3 whole": (pretrained.train_only({"fc3": ("W",)}), rates["head"]),
+        "LoRA on all, r = 8": (on_all, lr),
+        "  a third of the rate": (on_all, lr / 3),
+        "LoRA on fc3, r = 10": (on_fc3, lr),
     }
-    for name, (begin, lr) in starts_here.items():
-        end = fit(begin, hundred, lr=lr, steps=500, seed=seed)
+
+
+print(f"{'inverted, % right':<22} {'of the 100':<24}{'of new images':<24}new, by nearest mean")
+print(f"{'':<22}", "    ".join([" ".join(f"seed {seed}" for seed in seeds)] * 3))
+for name in starts(0):
+    columns = []
+    for seed in seeds:
+        begin, rate = starts(seed)[name]
+        end = fit(begin, hundred, lr=rate, steps=500, seed=seed)
         seen_hundred, seen_unseen = features(end, hundred.x), features(end, unseen.x)
         apart = nearest_mean(seen_hundred, hundred.labels, seen_unseen, unseen.labels)
-        print(f"{name:<11} seed {seed} {percent(end, hundred):>12.1f}", end="")
-        print(f" {percent(end, unseen):>12.1f} {apart:>19.1f}")
+        columns.append((percent(end, hundred), percent(end, unseen), apart))
+    row = (" ".join(f"{value:>6.1f}" for value in group) for group in zip(*columns, strict=True))
+    print(f"{name:<22}", "    ".join(row))
 
 # %% [markdown]
-# Worse, with each seed. LoRA fits the 100 images as well as the head does, so it does not lack
-# room. But it moves all three layers to get there (we have not tried LoRA on fc3 alone), and its
-# features end up serving new images less than before. The network begins with nearly every answer
-# wrong, so probably it has far to go, and a hundred images say too little about the way. `scratch`
-# has no old answers to undo: that may be why it is ahead, but we have not measured it. (And LoRA's
-# rate was chosen for all shifts: see question 2.)
+# A third of the rate is no cure: in 500 steps it does not get through the 100 images. LoRA on all
+# three layers fits them, and its features serve new images less than those from before, with each
+# seed. But that is not the whole reason. LoRA on fc3 has the features of W3's row, every change of
+# W3 is within its reach, and it fits the 100 as well; yet with each seed it stays several points
+# behind. Many W3 fit the 100 images, and it finds a worse one. (A step on W3 itself can move all
+# its columns; the first step through B A moves it along the ten rows of A alone, which were drawn
+# at random. Whether that is the reason, or the rate again, is not tested: see question 2.) What the
+# changed features cost on top, three seeds do not settle, nor why `scratch` is ahead of LoRA.
 #
 # > **Remember.** Where the frozen features keep the classes apart, the head alone can be enough,
 # > whatever the exact solution asks for.
@@ -573,11 +588,10 @@ for seed in (0, 1, 2):
 # Is it the size of an update that adapts, or its direction? The control is an update with the
 # singular values of a trained one, and directions that are drawn.
 #
-# **Predict.** Whole matrices train on your network for `far`, and each update is then replaced by a
-# random one of its size. What does it reach on the new task, and what becomes of the old one?
+# **Predict.** Whole matrices train on your network for `near`, and each update is then replaced by
+# a random one of its size. What does it reach on the new task, and what becomes of the old one?
 #
-# Each row is a network: without an update, with the trained one, with five random ones. *Read
-# alike* is the share of new images that get the same answer with a random update and without.
+# Each row is a network: without an update, with the trained one, with five random ones.
 
 
 # %% depends on the seed
@@ -592,7 +606,7 @@ def at_random(whole, rng):
     return pretrained.replaced(layers)
 
 
-shifted, hundred = (study.SHIFTS["far"](part) for part in (test, target))
+shifted, hundred = (study.SHIFTS["near"](part) for part in (test, target))
 weights_alone = pretrained.train_only(dict.fromkeys(LINEARS, ("W",)))
 whole = fit(weights_alone, hundred, lr=rates["weights"], steps=200)
 drawn = [at_random(whole, np.random.default_rng(seed)) for seed in range(5)]
@@ -601,20 +615,17 @@ print("update    new task, % right   old task, % right")
 for name, networks in updates.items():
     for network in networks:
         print(f"{name:<9} {percent(network, shifted):>17.1f} {percent(network, test):>19.1f}")
-answers, *others = (one.forward(shifted.x)[0].argmax(axis=1) for one in (pretrained, *drawn))
-print(f"read alike: {100 * np.mean(np.array(others) == answers):.1f} %")
-print("with no update, the new images are read as:", *sorted({int(one) for one in answers}))
 
 # %% [markdown]
-# Size alone adapts to nothing here: what adapts is the direction. All draws have the accuracy of no
-# update. Were they applied at all? They were: the old task falls. But with no update, the network
-# reads every turned image as one and the same digit, and it nearly always does so with a random
-# update too.
+# The draws change many answers, to the better and to the worse, and none comes near the trained
+# update. So here the direction adapts, and not the size. (One shift and one network. With `"far"`
+# in place of `"near"` all draws have one and the same accuracy: look at the answers, and say why
+# that proves less.)
 #
-# > **Remember.** An update of the same size in a random direction does not adapt: compare with it
-# > before you credit a method.
+# > **Remember.** An update of the same size in a random direction did not adapt here: compare with
+# > it before you credit a method.
 # >
-# > 大小相同、方向随机的更新并不能适应新任务：评价一种方法之前，先与它对照。
+# > 在这里，大小相同、方向随机的更新没有适应新任务：评价一种方法之前，先与它对照。
 
 # %% [markdown]
 # ## What is left of the old task
@@ -624,8 +635,8 @@ print("with no update, the new images are read as:", *sorted({int(one) for one i
 # of accuracies.
 #
 # **Predict.** What per cent of the *old* test images are right after adapting to each shift, while
-# LoRA (r = 8) is on? One of the five can be worked out: on `relabelled` old and new labels
-# contradict each other.
+# LoRA (r = 8) is on? One of the five has an upper bound that you can work out from the table of
+# accuracies: on `relabelled` old and new labels contradict each other.
 
 # %%
 guess_kept = {"near": 90, "middle": 90, "far": 90, "inverted": 90, "relabelled": 90}
@@ -633,8 +644,17 @@ guess_kept = {"near": 90, "middle": 90, "far": 90, "inverted": 90, "relabelled":
 # %% to 1e-9
 kept = {name: average(name, "lora-8", "source_on") for name in runs.shifts}
 score(guess_kept, kept)
+new = average("relabelled", "lora-8")
+print(f"relabelled: at most 100 - {new:.1f} = {100 - new:.1f} % could be left")
+before = average("inverted", "untouched")
+print(f"inverted: before adapting, {before:.1f} % of the new images were right")
 
 # %% [markdown]
+# An image that is right with its new label is wrong with its old one: hence the bound. On
+# `inverted` nothing forbids keeping both, and yet nearly nothing is left. To the adapted network an
+# old image is a negative, as the new ones were to the network before, which read hardly any of
+# them. (That this is the reason is not tested.)
+#
 # **Predict.** Like with like: does LoRA (r = 8), while it is on, keep more of the old task than
 # training the whole matrices does? Biases frozen in both, and then trained in both.
 
@@ -771,8 +791,8 @@ check("verdict", verdict)
 # ### To think about
 #
 # 1. A sixth shift doubles the contrast: x becomes 2 x. What is enough, in W and b? And for `x**2`?
-# 2. On `inverted`, try LoRA at other rates and numbers of steps, or on fc3 alone. On which images
-#    would you have to choose between these before you compared the chosen one with the head?
+# 2. On `inverted`, try LoRA on fc3 at other rates and ranks. On which images would you have to
+#    choose between these before you compared the chosen one with the head?
 # 3. DoRA beats LoRA on one of five shifts by the rule. What would you have to run before you wrote
 #    that it is better, or that it is not?
 # 4. Somebody compares LoRA at a learning rate of 0.001 with full fine-tuning at the same rate.

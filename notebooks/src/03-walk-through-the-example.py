@@ -30,6 +30,9 @@ from lora_ref.layers import LoRALinear
 # and its *scaling* s = alpha / r says how strong it is. The input x is one row. Change any number
 # here, and the cells up to the merge follow; the sentences do not.
 #
+# A has r rows and as many columns as the layer has inputs; B has as many rows as outputs, and r
+# columns. The *rank* r is chosen before training (here 2), and so is alpha (here 2).
+#
 # **Predict.** How many numbers does W0 have, and how many do A and B have together? And for a W0 of
 # 4096 x 4096 with r = 8, how many per cent of it are they?
 
@@ -144,8 +147,8 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # (x Aᵀ) Bᵀ. The two are equal, and the first never forms a matrix of the size of W0.
 #
 # (The multiplications by s are left out.) For one row the two paths are cheaper; for many rows it
-# turns: question 4 at the end. In training B A would have to be formed at every step, so libraries
-# train on the two paths.
+# turns: question 4 at the end. In training, forming B A would mean holding one more matrix of the
+# size of W0, and its gradient; the two paths need neither, so libraries train on them.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -248,14 +251,14 @@ print("A @ B would need equal numbers:", A_wide.shape[1], "columns,", len(B_tall
 #
 # ### Line 2
 #
-# **Predict.** Which function settles it?
+# **Predict.** How small would a singular value have to be for a rank below 4?
 
 # %% to 1e-6
 print("rank", np.linalg.matrix_rank(W0), "and singular values", np.linalg.svd(W0)[1].round(4))
 
 # %% [markdown]
-# Line 2 is right. The smallest singular value is 0.03, and rounding leaves some 1e-16: only the
-# update has a low rank.
+# Line 2 is right. All four singular values are far above the 1e-16 or so that rounding would leave
+# in place of a zero. W0 has full rank; only the update has a low one.
 #
 # ### Line 3
 #
@@ -296,9 +299,10 @@ for name, update in {"tiled": tiled, "B A": B @ A}.items():
     print(f"{name}, third column less first:", (update[:, 2] - update[:, 0]).round(4))
 
 # %% [markdown]
-# Line 4 is wrong twice: the matrix is not A B, and a 4 x 2 matrix cannot be added to W0. Written
-# twice, it answers inputs 1 and 3 alike. Every update of rank 2 misses some differences between
-# inputs, and the rows of A, which are learnt, decide which ones. Here the layout of a page decided.
+# Line 4 is wrong twice: the matrix is neither A B nor B A, and nothing in the algebra allows
+# writing a 4 x 2 matrix twice so that it fits W0. Written twice, it answers inputs 1 and 3 alike.
+# Every update of rank 2 misses some differences between inputs, and the rows of A, which are
+# learnt, decide which ones. Here the layout of a page decided.
 #
 # ### Line 5
 #
@@ -314,8 +318,8 @@ for strength in (1, 2, 8):
 #
 # ### Line 6
 #
-# **Predict.** Is 8.97 the norm of W - W0, of the tiled matrix, or of neither? Does the norm of
-# W - W0 fall or rise from r = 1 to r = 2?
+# **Predict.** Is 8.97 the norm of W - W0, of the tiled matrix, or of neither? With s
+# kept, is the norm of the first term alone smaller or larger than that of both?
 
 # %% to 1e-6
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")

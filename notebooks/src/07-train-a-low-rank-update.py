@@ -236,12 +236,12 @@ for r in (1, 2, 3):
     print(f"{r:>2} {ratio:>13.6f} {away:>17.2%} {between:>29.2%} {A_apart:>8.0%}")
 
 # %% [markdown]
-# All end at the best update. At r = 3 the update still differs from it by 0.2 % after 500 steps,
-# because its third direction is still turning into place. There is a theorem behind this result.
-# For a linear layer and squared errors, no local minimum is worse than the best one; at the other
-# places where both gradients are zero, some way still leads down (Baldi and Hornik, 1989, for
-# inputs in all directions and singular values that differ). A network with activations has no such
-# guarantee.
+# All come to the best update, or very near it. At r = 3 the update still differs from it by 0.2 %
+# after 500 steps, because its third direction is still turning into place. There is a theorem
+# behind this result. For a linear layer and squared errors, no local minimum is worse than the best
+# one; at the other places where both gradients are zero, some way still leads down (Baldi and
+# Hornik, 1989, for inputs in all directions and singular values that differ). A network with
+# activations has no such guarantee.
 #
 # The factors need not agree: with any invertible Q, the pair `Q @ A` and `B @ inv(Q)` is the same
 # update. (At r = 1, Q is a single number q. Descent with small steps keeps the norms of A and B
@@ -340,9 +340,9 @@ for seed in (1, 2, 3):
 # the order for that case.
 #
 # **Predict.** Back to the task of this notebook, from a very small start. A and B both grow by the
-# factor 1 + k, so B A grows by its square. Does its first direction grow as its pull says, or as
-# its strength would? (The directions of the two matrices may differ too: the last line compares
-# them.)
+# factor 1 + k, so B A grows by its square. By which factor should its first direction grow in a
+# step, if its pull is 6.51, lr is 0.3 and out is 12? And by its strength, 3.27? (The directions of
+# the two matrices may differ too: the last line compares them.)
 
 # %% depends on the seed
 r, steps, lr, size = 4, 30, 0.3, 1e-5
@@ -442,10 +442,10 @@ losses_by_rank(curves)
 # close to the best; at the largest ranks, weak directions are still being found. On white rows the
 # cut is the best. A random A shows what the choice of directions is worth.
 #
-# > **Remember.** The cut is nearest to F, and on inputs that are not white the trained update has
-# > the smaller loss, because the loss weighs each error by the inputs.
+# > **Remember.** The cut is nearest to F, and the best update never has the larger loss, because
+# > the loss weighs each error by the inputs.
 # >
-# > 截断离 F 最近，而输入未白化时，训练得到的更新损失更小，因为损失按输入的大小衡量每个误差。
+# > 截断离 F 最近，而最优更新的损失绝不会更大，因为损失按输入的大小衡量每个误差。
 
 # %% [markdown]
 # ## When is cutting as good?
@@ -495,7 +495,9 @@ for loudest, white in ((1, True), (1, False), (2, False), (4, False), (8, False)
 # Either LoRA is trained at rank r on all three layers. Or the whole weights are trained, and the
 # change of each is cut to rank r, as it is, or whitened first with the inputs that its layer gets
 # from the 100 images. Biases stay frozen. (The last layer has rank 10 at most: a cut to 16 keeps
-# all of it.)
+# all of it.) The inputs are those of
+# the network after its training. With 100 images a layer of 256 inputs has directions that no image
+# uses, and whitening leaves the update out along them.
 #
 # **Predict.** Which of the three is best on *other* images of the same kind, at r = 1, and at
 # r = 16? Does whitening still help?

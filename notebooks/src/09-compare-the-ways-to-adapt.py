@@ -334,9 +334,9 @@ print("every W0 is what it was:", same)
 # A seed fixes the split of the images, the pretrained network and the order of the batches for
 # every method. So we subtract *within* a seed, and what the methods share drops out. The *standard
 # error* of the mean is the standard deviation of the differences, divided by the root of their
-# number: about so far would the mean move if other seeds were drawn. Here is DoRA minus LoRA, both
-# with r = 8, in points of accuracy on the new task. We picked the one shift of five on which DoRA
-# comes out ahead; how much that matters is computed below.
+# number: it estimates by how much the mean would typically change if other seeds were drawn. Here
+# is DoRA minus LoRA, both with r = 8, in points of accuracy on the new task. We picked the one
+# shift of five on which DoRA comes out ahead; how much that matters is computed below.
 
 # %% to 1e-9
 runs, rates = Runs(study.committed()), learning_rates()
@@ -405,7 +405,9 @@ print(f"old task before adapting: {average('near', 'untouched', 'source_on'):.1f
 
 # %% [markdown]
 # "LoRA beats training the head alone" holds *partly*: where the image is turned. On the other three
-# the head is ahead, with fewer numbers. On `near`, where biases are enough, biases alone are as
+# the head is ahead, with fewer numbers. And look at `scratch`: on `far` its mean is above every way
+# to adapt. With 100 easy images an old network can be worth less than nothing, so run this baseline
+# too. On `near`, where biases are enough, biases alone are as
 # good as the head. `inverted` is a riddle: the exact solution changes W1 by full rank, the head
 # does without, and even `scratch` is ahead of LoRA. The next section takes it up.
 #
@@ -568,7 +570,8 @@ for name in starts(0):
     print(f"{name:<22}", "    ".join(row))
 
 # %% [markdown]
-# A third of the rate is no cure: in 500 steps it does not get through the 100 images. LoRA on all
+# A third of the rate is no cure in 500 steps: it does not even fit the 100 images, and so this run
+# does not clear the rate. LoRA on all
 # three layers fits them, and its features serve new images less than those from before, with each
 # seed. But that is not the whole reason. LoRA on fc3 has the features of W3's row, every change of
 # W3 is within its reach, and it fits the 100 as well; yet with each seed it stays several points
@@ -617,8 +620,9 @@ for name, networks in updates.items():
         print(f"{name:<9} {percent(network, shifted):>17.1f} {percent(network, test):>19.1f}")
 
 # %% [markdown]
-# The draws change many answers, to the better and to the worse, and none comes near the trained
-# update. So here the direction adapts, and not the size. (One shift and one network. With `"far"`
+# On the new task the draws go up and down, and none comes near the trained update. On the old task
+# they cost a little, the trained update more. So here the size alone neither adapts nor explains
+# the forgetting. (One shift and one network. With `"far"`
 # in place of `"near"` all draws have one and the same accuracy: look at the answers, and say why
 # that proves less.)
 #

@@ -61,8 +61,8 @@ def draw_start(r, seed):
 # %% [markdown]
 # From B = 0 a first step moves B alone, against its gradient s G Aᵀ. **Adam** keeps, for every
 # entry, a running mean of the gradient and one of its square, and steps by the first over the root
-# of the second. Both means start at 0 and are therefore too small at first, and Adam divides each by
-# the share of its weights that is there yet. After that, at the first step they are g and g², so
+# of the second. Both means start at 0 and are therefore too small at first, and Adam divides each
+# by the share of its weights that is there yet. After that, at the first step they are g and g², so
 # the step is g/|g|, the sign of g: every entry of B moves by exactly the learning rate.
 #
 # Let the rank grow with the same alpha. Either alpha is not divided at all, or by sqrt(r) as in

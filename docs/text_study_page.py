@@ -298,21 +298,23 @@ def _intruder_line(found: TextRuns) -> str:
     )
     pairs = {method: found.paired(found.intruders(method)) for method in shown}
     apart = {
-        method: [t for t, pair in by.items() if pair.holds or pair.opposes]
+        method: [f"{text} ({pair})" for text, pair in by.items() if pair.holds or pair.opposes]
         for method, by in pairs.items()
     }
     told = "; ".join(
         f"{shown[method]} on {' and '.join(where)}" for method, where in apart.items() if where
     )
     same = [shown[method] for method, where in apart.items() if not where]
+    compared = sum(map(len, pairs.values()))
     line = (
         f"At the trained norm, of {24 * measures.LEADING} leading directions so many are "
-        f"intruders, and of random updates of the same singular values so many: {counts}."
+        f"intruders, and of random updates of the same singular values so many: {counts}. By the "
+        f"rule below, in {compared} further comparisons, trained less random:"
     )
     if told:
-        line += f" The count differs from the control's for {told}."
+        line += f" the count differs from the control's for {told}."
     if same:
-        line += f" It is not told from the control's on either text for {', '.join(same)}."
+        line += f" The count is not told from it on either text for {', '.join(same)}."
     return line
 
 

@@ -1,6 +1,6 @@
 """Write the results anew: ``python -m lora_ref.text_study --texts DIR --models DIR --tune --run``.
 
-For maintainers, in a checkout; all of it takes some three hours on two cores. What is trained is
+For maintainers, in a checkout; all of it takes hours. What is trained is
 kept in the folder of models, so that work that was interrupted goes on, and a further measure
 trains nothing twice. ``docs/text_study_page.py`` writes the page from what it leaves.
 """

@@ -293,7 +293,7 @@ def _shifted() -> Numbers:
 
 @cache
 def _text_runs() -> Numbers:
-    return {"records": text_findings.committed()["runs"]}
+    return {"results": text_findings.committed()}
 
 
 @cache
@@ -314,7 +314,7 @@ def _strengths() -> Numbers:
     """Return the losses of LoRA (r = 8) on verse, mean over seeds."""
     runs = [
         run
-        for run in _text_runs()["records"]
+        for run in _text_runs()["results"]["runs"]
         if run["method"] == "lora-8" and run["text"] == "verse"
     ]
     new, old = np.mean([[run["off"], *run["sweep"]] for run in runs], axis=0).T.tolist()
@@ -417,7 +417,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "strength": Entry("Loss by strength of an adapter", text_study.strength, _strengths),
         "text-by-rank": Entry("A new text, by rank", text_study.by_rank, _text_runs),
         "learned-and-forgotten": Entry(
-            "Learned and forgotten, by strength", text_study.learned_and_forgotten, _text_runs
+            "Learned and forgotten, by learning rate and strength",
+            text_study.learned_and_forgotten,
+            _text_runs,
         ),
         "learning-rates": Entry("Which learning rate", training.loss_by_rate, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),

@@ -1,18 +1,19 @@
 """Pictures of the study on text: strength, learning rate, rank, and intruder directions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import HEIGHT, LETTERS, WIDTH, blank, legend_above, panels, style
+from lora_ref.text_study.adapting import NEW, Record
+from lora_ref.text_study.comparisons import TURNED
 from lora_ref.text_study.findings import TextRuns
-from lora_ref.text_study.measures import NORMS, STRENGTHS
+from lora_ref.text_study.measures import COSINE, COSINES, NORMS
 from lora_ref.text_study.methods import RANKS
-from lora_ref.text_study.runs import NEW, Record
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,9 +66,9 @@ def strength(
     )
 
 
-def by_rank(records: Sequence[Record], *, theme: str = "light") -> Picture:
+def by_rank(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
     """Draw the loss on a new text against the rank: trained at it, truncated to it, and random."""
-    runs = TextRuns(records)
+    runs = TextRuns(results)
     with style(theme) as ink:
         figure, axes = _panels("rank r", "loss on the new text (nats a token)")
         said = []
@@ -75,10 +76,11 @@ def by_rank(records: Sequence[Record], *, theme: str = "light") -> Picture:
             curves = {
                 "trained at rank r": [fmean(runs.each(text, _new, f"lora-{r}")) for r in RANKS],
                 "whole update truncated to rank r": [
-                    fmean(runs.each(text, _cut("truncated", r), "maps")) for r in RANKS
+                    fmean(runs.each(text, truncated(r), "maps", "by_rate", runs.truncation_rate(r)))
+                    for r in RANKS
                 ],
                 "random update of that size": [
-                    fmean(runs.each(text, _cut("random_truncated", r), "maps")) for r in RANKS
+                    fmean(runs.each(text, random_truncated(r), "maps")) for r in RANKS
                 ],
             }
             looks = ((ink.blue, "-o"), (ink.vermillion, "--s"), (ink.grey, ":^"))
@@ -98,9 +100,12 @@ def by_rank(records: Sequence[Record], *, theme: str = "light") -> Picture:
     return Picture(figure, f"Loss on the new text by rank. {'; '.join(said)}.", theme)
 
 
-def learned_and_forgotten(records: Sequence[Record], *, theme: str = "light") -> Picture:
-    """Draw the loss on old text against that on new text, along the strength of each update."""
-    runs = TextRuns(records)
+def learned_and_forgotten(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
+    """Draw the loss on old text against that on new text: a point for each learning rate.
+
+    A thin line is the path of one rate while the strength of its update is turned.
+    """
+    runs = TextRuns(results)
     with style(theme) as ink:
         figure, axes = _panels(
             "loss on the new text (nats a token): learned to the left",
@@ -113,31 +118,40 @@ def learned_and_forgotten(records: Sequence[Record], *, theme: str = "light") ->
         }
         said = []
         for axis, text in zip(axes, NEW, strict=True):
-            ends = []
+            told = []
             for method, (name, colour, marks) in methods.items():
-                each = [runs.at(text, method, seed) for seed in runs.seeds]
-                path = np.mean([[run["off"], *run["sweep"]] for run in each], axis=0)
-                shown = path[: 1 + STRENGTHS.index(1.5) + 1]
-                axis.plot(*shown.T, marks, color=colour, label=name)
-                at_one = path[1 + STRENGTHS.index(1.0)]
-                axis.plot(*at_one, marks[-1], color=colour, ms=13, mfc="none", mew=2)
-                ends.append(f"{name} {at_one[0]:.2f} and {at_one[1]:.2f}")
-            axis.plot(*path[0], "*", color=ink.text, ms=15, label="off: the base")
-            said.append(
-                f"{text}: off {path[0, 0]:.2f} and {path[0, 1]:.2f}, as trained {', '.join(ends)}"
-            )
-        legend_above(figure, ncols=4)
+                tried = runs.rates(method)
+                each = [
+                    [runs.at(text, method, seed, "by_rate", lr) for seed in runs.seeds("by_rate")]
+                    for lr in tried
+                ]
+                points = [np.mean([run["losses"] for run in seeds], axis=0) for seeds in each]
+                for seeds, point in zip(each, points, strict=True):
+                    turned = np.mean([run["turned"] for run in seeds], axis=0)
+                    path = [*turned, point]
+                    axis.plot(*np.transpose(path), color=colour, lw=1, alpha=0.6)
+                axis.plot(*np.transpose(points), marks, color=colour, label=name)
+                best = points[tried.index(runs.best_rate(method))]
+                axis.plot(*best, marks[-1], color=colour, ms=14, mfc="none", mew=2)
+                steps = ", ".join(
+                    f"{lr:g} {new:.2f} and {old:.2f}"
+                    for lr, (new, old) in zip(tried, points, strict=True)
+                )
+                told.append(f"{name} at {steps}")
+            said.append(f"{text}: {'; '.join(told)}")
+        legend_above(figure, ncols=3)
     return Picture(
         figure,
-        "Loss on the new text, and on old text, while the strength of an update is turned from 0 "
-        f"to 1.5; a ring is strength 1. {'; '.join(said)}.",
+        "Loss on the new text, and on old text, by learning rate; a ring is the rate that is best "
+        f"on validation text, a thin line turns the strength of an update from {TURNED[0]:g} "
+        f"to 1. {'. '.join(said)}.",
         theme,
     )
 
 
-def intruders(records: Sequence[Record], *, theme: str = "light") -> Picture:
+def intruders(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
     """Draw how many intruder directions an update has against its norm, beside a random one."""
-    runs = TextRuns(records)
+    runs = TextRuns(results)
     with style(theme) as ink:
         figure = blank()
         (axes,) = panels(figure, 1, 1)
@@ -148,24 +162,22 @@ def intruders(records: Sequence[Record], *, theme: str = "light") -> Picture:
             ("maps", "whole maps", ink.vermillion, "s"),
         ):
             counts = {
-                key: [
-                    fmean(
-                        runs.at(text, method, seed)[key][place]
+                key: np.mean(
+                    [
+                        runs.at(text, method, seed, "intruders")[key][COSINES.index(COSINE)][1:]
                         for text in NEW
-                        for seed in runs.seeds
-                    )
-                    for place in range(1, len(NORMS) + 1)
-                ]
-                for key in ("intruders", "random_intruders")
+                        for seed in runs.seeds("intruders")
+                    ],
+                    axis=0,
+                )
+                for key in ("own", "random")
             }
-            axes.plot(NORMS, counts["intruders"], f"-{mark}", color=colour, label=name)
+            axes.plot(NORMS, counts["own"], f"-{mark}", color=colour, label=name)
             axes.plot(
-                NORMS, counts["random_intruders"], f":{mark}", color=colour, mfc="none",
+                NORMS, counts["random"], f":{mark}", color=colour, mfc="none",
                 label=f"random like {name}",
             )  # fmt: skip
-            said.append(
-                f"{name} {counts['intruders'][-1]:.0f}, random {counts['random_intruders'][-1]:.0f}"
-            )
+            said.append(f"{name} {counts['own'][-1]:.0f}, random {counts['random'][-1]:.0f}")
         axes.set_xscale("log", base=2)
         axes.set_xticks(NORMS, [f"{norm:g}" for norm in NORMS])
         axes.set(xlabel="norm of the update over that of W0", ylabel="intruders")
@@ -183,9 +195,14 @@ def _new(run: Record) -> float:
     return loss
 
 
-def _cut(kind: str, r: int) -> Callable[[Record], float]:
+def truncated(r: int) -> Callable[[Record], float]:
     """Return what gives the loss on the new text of the maps' update truncated to rank r."""
-    return lambda run: run[kind][str(r)][0]
+    return lambda run: run["truncated"][str(r)][1]
+
+
+def random_truncated(r: int) -> Callable[[Record], float]:
+    """Return what gives the loss of a random update of the size of the truncated one."""
+    return lambda run: run["random_truncated"][str(r)][0]
 
 
 def _panels(xlabel: str, ylabel: str) -> "tuple[Figure, list[Axes]]":

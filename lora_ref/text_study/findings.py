@@ -1,135 +1,287 @@
-"""What the runs on text show about sentences often said about LoRA, by the rule of `study`.
+"""What the runs on text show about sentences often said about LoRA.
 
 A sentence is a difference for each seed, positive where the seed speaks for it. On a text it holds
-if the mean exceeds two standard errors; see `lora_ref.study.findings`.
+if the mean exceeds its standard error times the quantile of Student's t for so many seeds. In all
+it ``holds`` if it does so on both texts, is the ``opposite`` if the contrary holds on both and
+``mixed`` if each holds on one; it holds ``partly`` if on one, and else ``fails``.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.resources import files
-from math import sqrt
+from math import atan, cos, pi, sin, sqrt
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from lora_ref.errors import LoraRefError
-from lora_ref.study.findings import FindingName, Paired, finding
+from lora_ref.text_study.adapting import NEW, Record
+from lora_ref.text_study.comparisons import LEARNED
+from lora_ref.text_study.measures import COSINE, COSINES
 from lora_ref.text_study.methods import EQUAL, RANKS
-from lora_ref.text_study.runs import NEW, Record
 
 MARGIN = 0.02
 """Nats a token that "as good as" may lose: 2 % of perplexity."""
 
-Number = Callable[[str, int], float]
-"""A difference, from a text and a seed."""
+LEVEL = 0.05
+"""The probability of a difference beyond the quantile, on either side, where there is none."""
+
+TIE = 0.004
+"""Nats on validation text within which two learning rates are as good as one another."""
+
+Verdict = Literal["holds", "partly", "mixed", "fails", "opposite"]
 
 
-class Difference(Paired):
+def within(t: float, dof: int) -> float:
+    """Return the probability that Student's t lies between -t and t.
+
+    Abramowitz and Stegun (1964), 26.7.3 and 26.7.4: a sum of powers of the cosine of
+    ``atan(t / sqrt(dof))``.
+    """
+    angle = atan(t / sqrt(dof))
+    term, total = 1.0, 0.0
+    for k in range(1 + dof % 2, dof, 2):
+        total += term
+        term *= cos(angle) ** 2 * k / (k + 1)
+    if dof % 2 == 0:
+        return sin(angle) * total
+    return 2 / pi * (angle + sin(angle) * cos(angle) * total)
+
+
+@cache
+def quantile(seeds: int, level: float = LEVEL) -> float:
+    """Return how many standard errors the mean of so many seeds has to exceed."""
+    low, high = 0.0, 1e6
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if 1 - within(middle, seeds - 1) > level else (low, middle)
+    return high
+
+
+class Difference(NamedTuple):
     """A difference over seeds on one text, in nats a token or in directions."""
+
+    mean: float
+    error: float  # standard error of the mean
+    seeds: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mean exceeds its error times the quantile."""
+        return self.exceeds(LEVEL)
+
+    @property
+    def opposes(self) -> bool:
+        """Whether it lies as far on the other side."""
+        return self._replace(mean=-self.mean).holds
+
+    def exceeds(self, level: float) -> bool:
+        """Return whether the mean is that far above 0 at another level."""
+        return self.mean > quantile(self.seeds, level) * self.error
 
     def __str__(self) -> str:
         """In its own unit, as ``+0.123 ± 0.004``."""
         return f"{self.mean:+z.3f} ± {self.error:.3f}"
 
 
-class TextRuns:
-    """Records by text, method and seed, for differences between runs of one seed."""
+LESS_THAN_MAPS = "LoRA (r = 8), on, forgets less than the maps whole, each at its best rate"
+LESS_THAN_FULL = "LoRA (r = 8), on, forgets less than training everything, each at its best rate"
+SLOW_LEARN = "the maps whole at a quarter of their rate learn more than LoRA (r = 8) at its best"
+SLOW_KEEP = "the maps whole at a quarter of their rate forget less than LoRA (r = 8) at its best"
+EQUAL_RATE = {
+    "maps": "LoRA (r = 8) forgets less than the maps whole at a rate where they learn no less",
+    "full": "LoRA (r = 8) forgets less than everything at a rate where it learns no less",
+}
+RANDOM = "what LoRA (r = 8) forgets is more than a random update of its size costs"
+"""Sentences of which the page tells more than their verdict."""
 
-    def __init__(self, records: Iterable[Record]) -> None:
-        self._by = {(r["text"], r["method"], r["seed"]): r for r in records}
-        self.seeds = sorted({seed for _, _, seed in self._by})
-        if len(self.seeds) < 2:
+
+class Number(NamedTuple):
+    """A number of a text and a seed, and the section of the results whose seeds it has."""
+
+    of: Callable[[str, int], float]
+    section: str = "runs"
+
+
+class TextRuns:
+    """The records of all sections, for differences between runs of one seed.
+
+    Parameters
+    ----------
+    results : mapping
+        ``runs``, and those of ``by_rate``, ``equal`` and ``intruders`` that are asked for.
+    """
+
+    def __init__(self, results: Mapping[str, Any]) -> None:
+        self._by: dict[tuple[Any, ...], Record] = {}
+        self._seeds: dict[str, list[int]] = {}
+        for section in ("runs", "by_rate", "equal", "intruders"):
+            records = results.get(section, [])
+            for r in records:
+                at = r["rate"] if section == "by_rate" else None
+                self._by[section, r["text"], r["method"], r["seed"], at] = r
+            self._seeds[section] = sorted({r["seed"] for r in records})
+
+    def seeds(self, section: str = "runs") -> list[int]:
+        """Return the seeds of a section, at least two."""
+        seeds = self._seeds[section]
+        if len(seeds) < 2:
             raise LoraRefError(
-                f"the records are of {len(self.seeds)} seed(s), expected at least 2: "
+                f"the records of {section!r} are of {len(seeds)} seed(s), expected at least 2: "
                 "a finding needs a standard error"
             )
+        return seeds
 
-    def at(self, text: str, method: str, seed: int) -> Record:
+    def at(
+        self, text: str, method: str, seed: int, section: str = "runs", rate: float | None = None
+    ) -> Record:
         """Return one record, or say that it is missing."""
-        if (text, method, seed) not in self._by:
-            raise LoraRefError(f"the records have no run of {method!r} on {text!r}, seed {seed}")
-        return self._by[text, method, seed]
+        if (section, text, method, seed, rate) not in self._by:
+            where = "" if rate is None else f" at the rate {rate:g}"
+            raise LoraRefError(
+                f"the records of {section!r} have no run of {method!r} on {text!r}, seed {seed}"
+                f"{where}"
+            )
+        return self._by[section, text, method, seed, rate]
 
-    def each(self, text: str, number: Callable[[Record], float], method: str) -> list[float]:
+    def each(
+        self,
+        text: str,
+        number: Callable[[Record], float],
+        method: str,
+        section: str = "runs",
+        rate: float | None = None,
+    ) -> list[float]:
         """Return a number of each seed's run."""
-        return [number(self.at(text, method, seed)) for seed in self.seeds]
+        return [number(self.at(text, method, seed, section, rate)) for seed in self.seeds(section)]
+
+    def rates(self, method: str) -> list[float]:
+        """Return the rates at which a method was compared, in order."""
+        return sorted({key[-1] for key in self._by if key[0] == "by_rate" and key[2] == method})
+
+    def best_rate(self, method: str) -> float:
+        """Return the rate of a method's runs, which was best on validation text."""
+        rate: float = self.at(NEW[0], method, self.seeds()[0])["rate"]
+        return rate
 
     def paired(self, number: Number) -> dict[str, Difference]:
         """Return mean and standard error of a difference on each text."""
-        found = {}
+        found, seeds = {}, self.seeds(number.section)
         for text in NEW:
-            values = [round(number(text, seed), 9) for seed in self.seeds]
-            found[text] = Difference(fmean(values), stdev(values) / sqrt(len(values)))
+            values = [round(number.of(text, seed), 9) for seed in seeds]
+            found[text] = Difference(fmean(values), stdev(values) / sqrt(len(values)), len(seeds))
         return found
 
     def new(self, better: str, worse: str, margin: float = 0.0) -> Number:
         """Return by how much one method's loss on the new text lies below another's."""
-        return lambda text, seed: (
-            self.at(text, worse, seed)["losses"][0]
-            - self.at(text, better, seed)["losses"][0]
-            + margin
+        return Number(
+            lambda text, seed: (
+                self.at(text, worse, seed)["losses"][0]
+                - self.at(text, better, seed)["losses"][0]
+                + margin
+            )
         )
 
     def old(self, better: str, worse: str) -> Number:
         """Return the same of the loss on the old texts, with the adapter on."""
-        return lambda text, seed: (
-            self.at(text, worse, seed)["losses"][1] - self.at(text, better, seed)["losses"][1]
+        return Number(
+            lambda text, seed: (
+                self.at(text, worse, seed)["losses"][1] - self.at(text, better, seed)["losses"][1]
+            )
         )
 
-    def old_at_equal(self, better: str, worse: str, share: float = 1.0) -> Number:
-        """Return the same at strengths where both have the same loss on the new text.
+    def below(self, better: tuple[str, float], worse: tuple[str, float], which: int) -> Number:
+        """Return the same of methods at rates; which is 0 for the new text, 1 for the old."""
+        return Number(
+            lambda text, seed: (
+                self.at(text, worse[0], seed, "by_rate", worse[1])["losses"][which]
+                - self.at(text, better[0], seed, "by_rate", better[1])["losses"][which]
+            ),
+            "by_rate",
+        )
 
-        That is the loss that the one who learns less has at its best strength, or a share of the
-        way there from the base.
+    def old_at_equal_rate(self, better: str, worse: str) -> Number:
+        """Return the same of the old text where the second method has learned what the first has.
+
+        The first one is at its best rate; the second between two rates, where a line between their
+        losses reaches the same loss on the new text, or at its smallest if it has learned more
+        even there.
         """
 
         def number(text: str, seed: int) -> float:
-            runs = [self.at(text, method, seed) for method in (better, worse)]
-            start = runs[0]["off"][0]
-            best = max(min(new for new, _ in _path(run)) for run in runs)
-            level = start + share * (best - start)
-            one, other = (_old_at(_path(run), level) for run in runs)
-            return other - one
+            here = self.at(text, better, seed, "by_rate", self.best_rate(better))["losses"]
+            path = [
+                self.at(text, worse, seed, "by_rate", rate)["losses"] for rate in self.rates(worse)
+            ]
+            return old_where(path, here[0]) - float(here[1])
 
-        return number
+        return Number(number, "by_rate")
+
+    def old_at_equal_strength(self, better: str, worse: str, share: float) -> Number:
+        """Return the same at strengths where both have learned a share of what the first has."""
+        place = LEARNED.index(share)
+
+        def number(text: str, seed: int) -> float:
+            old = self.at(text, better, seed, "equal")["old"]
+            return float(old[worse][place] - old[better][place])
+
+        return Number(number, "equal")
+
+    def truncation_rate(self, r: int) -> float:
+        """Return the rate of the whole maps that is best when truncated to rank r.
+
+        The best on validation text, mean over both texts and the seeds.
+        """
+
+        def loss(rate: float) -> float:
+            return fmean(
+                x
+                for text in NEW
+                for x in self.each(
+                    text, lambda run: run["truncated"][str(r)][0], "maps", "by_rate", rate
+                )
+            )
+
+        return min(self.rates("maps"), key=loss)
 
     def over_truncated(self, r: int) -> Number:
         """Return by how much LoRA of rank r is better than whole maps truncated to it."""
-        return lambda text, seed: (
-            self.at(text, "maps", seed)["truncated"][str(r)][0]
-            - self.at(text, f"lora-{r}", seed)["losses"][0]
+        rate = self.truncation_rate(r)
+        return Number(
+            lambda text, seed: (
+                self.at(text, "maps", seed, "by_rate", rate)["truncated"][str(r)][1]
+                - self.at(text, f"lora-{r}", seed)["losses"][0]
+            ),
+            "by_rate",
         )
 
-    def intruders(self, method: str, other: str | None = None, place: int = 0) -> Number:
-        """Return how many more intruders a method has than another, or than its random control.
-
-        Place 0 is that of the trained norm; place k is at `measures.NORMS` k - 1 for both.
-        """
+    def intruders(self, method: str, cosine: float = COSINE) -> Number:
+        """Return how many more intruders a method has than random updates, at its own norm."""
+        place = COSINES.index(cosine)
 
         def number(text: str, seed: int) -> float:
-            here = self.at(text, method, seed)
-            there = (
-                here["random_intruders"]
-                if other is None
-                else self.at(text, other, seed)["intruders"]
-            )
-            return float(here["intruders"][place] - there[place])
+            run = self.at(text, method, seed, "intruders")
+            return float(run["own"][place][0] - run["random"][place][0])
 
-        return number
+        return Number(number, "intruders")
 
 
-def _path(run: Record) -> list[list[float]]:
-    """Return the losses on new and old text by strength, from off up to the best strength."""
-    path = [run["off"], *run["sweep"]]
+def old_where(path: Sequence[Sequence[float]], level: float) -> float:
+    """Return the old loss where the new one, which falls along the path, reaches a level.
+
+    Between two points of the path, losses on new and old text are taken to lie on a line. If the
+    new loss is below the level from the start, it is the old loss there.
+    """
     best = min(range(len(path)), key=lambda i: path[i][0])
-    return path[: best + 1]
-
-
-def _old_at(path: list[list[float]], level: float) -> float:
-    """Return the old loss where the new one, which falls along the path, reaches a level."""
-    new, old = np.array(path).T
-    return float(np.interp(-level, -np.asarray(new), old))
+    new, old = np.array(path[: best + 1]).T
+    if level < new[-1]:
+        raise LoraRefError(
+            f"the loss on the new text is {new[-1]:g} at best along the path, "
+            f"expected it to reach {level:g}"
+        )
+    return float(np.interp(-level, -new, old))
 
 
 def sentences(runs: TextRuns) -> dict[str, Number]:
@@ -142,45 +294,73 @@ def sentences(runs: TextRuns) -> dict[str, Number]:
     for attention, r in EQUAL["attention"]:
         sentence = f"LoRA on the MLP (r = {r}) beats attention at equal count (r = {attention})"
         found[sentence] = runs.new(f"mlp-{r}", f"attention-{attention}")
-    equal = runs.old_at_equal("lora-8", "maps")
+    best = ("lora-8", runs.best_rate("lora-8"))
+    slow = ("maps", runs.best_rate("maps") / 4)
     found |= {
         "a larger rank is better: r = 32 beats r = 1": runs.new("lora-32", "lora-1"),
         "a larger rank is better: r = 32 beats r = 8": runs.new("lora-32", "lora-8"),
         "LoRA (r = 8) is as good as the same maps whole": runs.new("lora-8", "maps", MARGIN),
         "LoRA (r = 32) is as good as the same maps whole": runs.new("lora-32", "maps", MARGIN),
         "LoRA (r = 32) is as good as training everything": runs.new("lora-32", "full", MARGIN),
-        "LoRA (r = 8), on, forgets less than the maps whole": runs.old("lora-8", "maps"),
-        "LoRA (r = 8), on, forgets less than training everything": runs.old("lora-8", "full"),
-        "LoRA (r = 8) forgets less than the maps where both have learned what LoRA can": equal,
-        "the same, half way there": runs.old_at_equal("lora-8", "maps", 0.5),
-        "LoRA (r = 1), on, forgets less than at r = 32": runs.old("lora-1", "lora-32"),
-        "the same, at strengths where both have learned what r = 1 can": runs.old_at_equal(
-            "lora-1", "lora-32"
-        ),
-        "what LoRA (r = 8) forgets is more than a random update of its size costs": lambda t, s: (
-            runs.at(t, "lora-8", s)["losses"][1] - runs.at(t, "lora-8", s)["random"][1]
-        ),
+        LESS_THAN_MAPS: runs.old("lora-8", "maps"),
+        LESS_THAN_FULL: runs.old("lora-8", "full"),
+        SLOW_LEARN: runs.below(slow, best, 0),
+        SLOW_KEEP: runs.below(slow, best, 1),
+        EQUAL_RATE["maps"]: runs.old_at_equal_rate("lora-8", "maps"),
+        EQUAL_RATE["full"]: runs.old_at_equal_rate("lora-8", "full"),
     }
+    for worse, name in (("maps", "the maps whole"), ("full", "everything")):
+        for share in LEARNED:
+            found[
+                f"LoRA (r = 8) forgets less than {name} at strengths where both have learned "
+                f"{share:.0%} of what it has"
+            ] = runs.old_at_equal_strength("lora-8", worse, share)
+    found["LoRA (r = 1), on, forgets less than at r = 32, each at its best rate"] = runs.old(
+        "lora-1", "lora-32"
+    )
+    for share in LEARNED:
+        found[
+            "LoRA (r = 1) forgets less than at r = 32 at strengths where both have learned "
+            f"{share:.0%} of what r = 1 has"
+        ] = runs.old_at_equal_strength("lora-1", "lora-32", share)
+    found[RANDOM] = Number(
+        lambda text, seed: (
+            runs.at(text, "lora-8", seed)["losses"][1] - runs.at(text, "lora-8", seed)["random"][1]
+        )
+    )
     for r in RANKS:
         sentence = f"trained at rank {r} beats the whole maps truncated to rank {r}"
         found[sentence] = runs.over_truncated(r)
     return found
 
 
-def judge(records: Iterable[Record]) -> dict[str, tuple[FindingName, dict[str, Difference]]]:
+def judge(results: Mapping[str, Any]) -> dict[str, tuple[Verdict, dict[str, Difference]]]:
     """Judge the sentences."""
-    runs = TextRuns(records)
+    runs = TextRuns(results)
     return {name: judged(runs.paired(number)) for name, number in sentences(runs).items()}
 
 
-def judged(pairs: dict[str, Difference]) -> tuple[FindingName, dict[str, Difference]]:
-    """Return the finding of a difference on each text, and the differences."""
-    each = pairs.values()
-    return finding((p.holds for p in each), (p.opposes for p in each)), pairs
+def judged(pairs: dict[str, Difference]) -> tuple[Verdict, dict[str, Difference]]:
+    """Return the verdict of a difference on each text, and the differences."""
+    holds, opposes = ([getattr(p, name) for p in pairs.values()] for name in ("holds", "opposes"))
+    verdict: Verdict = "partly" if any(holds) else "fails"
+    if any(holds) and any(opposes):
+        verdict = "mixed"
+    elif all(holds):
+        verdict = "holds"
+    elif all(opposes):
+        verdict = "opposite"
+    return verdict, pairs
+
+
+def ties(by_rate: Mapping[str, float]) -> list[float]:
+    """Return the rates that are as good as the best one: within `TIE` of its loss."""
+    least = min(by_rate.values())
+    return [float(lr) for lr, loss in by_rate.items() if loss < least + TIE]
 
 
 def committed() -> Mapping[str, Any]:
-    """Return the committed results: ``runs``, ``rescaled`` and ``rates``."""
+    """Return the committed results by section, and the losses by rate as ``rates``."""
     here = files("lora_ref.text_study")
     read = {
         name: json.loads((here / f"{name}.json").read_text(encoding="utf-8"))

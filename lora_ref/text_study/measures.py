@@ -4,11 +4,13 @@ All of it is done on the arrays of plain models, by dotted name: what an adapter
 merged first.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from lora_ref.checks import Array, Params
+from lora_ref.errors import LoraRefError
 from lora_ref.layers.composite import layers_of
 from lora_ref.layers.linear import Linear
 from lora_ref.transformer.adapt import merged
@@ -20,9 +22,10 @@ STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 NORMS = (0.1, 0.2, 0.4, 0.8)
 """Norms of a change, relative to that of the maps, at which intruders are counted."""
 
-LEADING, COSINE = 10, 0.5
+LEADING, COSINE, COSINES = 10, 0.5, (0.4, 0.5, 0.6)
 """Shuttleworth et al. (2024, arXiv 2410.21228): one of the 10 leading left singular vectors of an
-adapted matrix is an intruder if its cosine with each of the pretrained ones is below 0.5."""
+adapted matrix is an intruder if its cosine with each of the pretrained ones is below 0.5. Two
+other thresholds tell how much hangs on that one."""
 
 
 def arrays_of(gpt: GPT) -> dict[str, Array]:
@@ -85,16 +88,48 @@ def relative_norm(before: Params, after: Params, maps: list[str]) -> float:
     return float(np.sqrt(change / sum(float(np.sum(np.square(before[name]))) for name in maps)))
 
 
-def intruders(before: Params, after: Params, maps: list[str]) -> int:
-    """Return how many of the leading left singular vectors of all maps are intruders."""
-    count = 0
-    for name in maps:
-        old, new = (
-            np.linalg.svd(arrays[name], full_matrices=False)[0] for arrays in (before, after)
+def left_vectors(arrays: Params, maps: list[str]) -> dict[str, Array]:
+    """Return the left singular vectors of each map, as columns."""
+    return {name: np.linalg.svd(arrays[name], full_matrices=False)[0] for name in maps}
+
+
+def nearest_cosines(old: Mapping[str, Array], after: Params, maps: list[str]) -> Array:
+    """Return, for each leading left singular vector of each map, its cosine with the nearest old.
+
+    ``old`` are the `left_vectors` of the maps before. A vector is an intruder if this is small.
+    """
+    new = left_vectors(after, maps)
+    return np.concatenate(
+        [np.abs(old[name].T @ new[name][:, :LEADING]).max(axis=0) for name in maps]
+    )
+
+
+def crossing(
+    above: Callable[[float], float], at_0: float, at_1: float, exact: float = 1e-4
+) -> float:
+    """Return where a function falls to 0 between 0 and 1, by false position.
+
+    A point is taken when the function is within ``exact`` of 0 there. A loss is smooth in the
+    strength, so three or four evaluations do. Where one end stays twice, its value is halved
+    (the Illinois algorithm: Dowell and Jarratt, 1971, BIT 11).
+    """
+    if not at_0 > 0 >= at_1:
+        raise LoraRefError(
+            f"the function in crossing is {at_0:g} at 0 and {at_1:g} at 1, "
+            "expected one that falls from above 0 to below it"
         )
-        nearest = np.abs(old.T @ new[:, :LEADING]).max(axis=0)
-        count += int(np.count_nonzero(nearest < COSINE))
-    return count
+    low, high, stayed = (0.0, at_0), (1.0, at_1), ""
+    while True:
+        point = (low[0] * high[1] - high[0] * low[1]) / (high[1] - low[1])
+        value = above(point)
+        if abs(value) <= exact:
+            return point
+        if value > 0:
+            high = (high[0], high[1] / 2) if stayed == "high" else high
+            low, stayed = (point, value), "high"
+        else:
+            low = (low[0], low[1] / 2) if stayed == "low" else low
+            high, stayed = (point, value), "low"
 
 
 def directions(before: Params, after: Params, maps: list[str], share: float = 0.9) -> float:

@@ -42,9 +42,17 @@ def _lora(family: str, r: int) -> Method:
     targets = TARGETS[family]
     named = {"lora": "all six maps of a block", "qv": "q and v"}.get(family, ", ".join(targets))
     return Method(
-        f"LoRA on {named}, r = {r}",
+        f"LoRA on {named}, r = {r}, alpha = {2 * r}",
         4,
         lambda gpt, rng: with_lora(gpt, rng, targets=targets, r=r, alpha=2.0 * r),
+    )
+
+
+def _with_alpha(r: int, alpha: int, middle: int) -> Method:
+    return Method(
+        f"LoRA on all six maps of a block, r = {r}, alpha = {alpha}",
+        middle,
+        lambda gpt, rng: with_lora(gpt, rng, targets=TARGETS["lora"], r=r, alpha=float(alpha)),
     )
 
 
@@ -60,6 +68,7 @@ def _maps(gpt: GPT, rng: np.random.Generator) -> GPT:
 
 METHODS: Mapping[str, Method] = {
     **{f"lora-{r}": _lora("lora", r) for r in RANKS},
+    "lora-1-alpha-32": _with_alpha(1, 32, 2),
     **{f"qv-{r}": _lora("qv", r) for r, _ in EQUAL["qv"]},
     **{f"attention-{r}": _lora("attention", r) for r, _ in EQUAL["attention"]},
     **{f"mlp-{r}": _lora("mlp", r) for _, r in EQUAL["attention"]},
@@ -67,3 +76,6 @@ METHODS: Mapping[str, Method] = {
     "full": Method("everything", 0, lambda gpt, rng: gpt),
 }
 """The methods by name, in the order of every table."""
+
+RATE_ONLY = ("lora-1-alpha-32",)
+"""The methods of which nothing is asked but the best rate."""

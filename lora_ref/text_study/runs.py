@@ -1,11 +1,8 @@
 """One run of the study on text, the search for a learning rate, and all runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from itertools import product
-from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 
@@ -13,109 +10,61 @@ from lora_ref.checks import Params
 from lora_ref.processes import cores
 from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.text_study import measures
+from lora_ref.text_study.adapting import (
+    NEW,
+    SEEDS,
+    TUNING_SEEDS,
+    Folders,
+    Record,
+    adapt,
+    adapted,
+    base,
+    exponent,
+    losses_of,
+    numbers,
+    off,
+    part,
+    rate,
+    with_arrays,
+)
 from lora_ref.text_study.methods import METHODS, RANKS
-from lora_ref.training import AdamW, DivergedError, Network, cosine, train
-from lora_ref.transformer.adapt import with_lora
-from lora_ref.transformer.language_model import LanguageModel, Schedule
-from lora_ref.transformer.pretrain import BASE_TEXTS, HELD_OUT, WEIGHTS
-from lora_ref.transformer.texts import text
-
-NEW, OLD = ("verse", "play"), tuple(BASE_TEXTS)
-"""The texts to adapt to, and those of the base."""
-
-SEEDS, TUNING_SEEDS = 4, (1001, 1002)
-STEPS, BATCH, WARMUP = 200, 8, 20
-
-OLD_TEST = 10_000
-"""Characters of the test part of each old text that losses are measured on."""
+from lora_ref.training import DivergedError
+from lora_ref.transformer.pretrain import HELD_OUT
 
 SWEPT = ("lora-1", "lora-8", "lora-32", "maps", "full")
-"""The methods whose update is measured at other strengths and beside a random one."""
+"""The methods whose update is measured at other strengths, beside a random one, for intruders."""
 
 WIDE = ("lora-8", "maps", "full")
 """The methods of which more learning rates are tried, for a picture."""
 
-SHIFT = {"p": 4.0, "q": 0.125}
-"""Powers of two by which A and B are multiplied to see whether Adam takes the same path."""
 
-Record = dict[str, Any]
-
-
-def rate(k: int) -> float:
-    """Return the learning rate ``0.001 * 2**k``."""
-    return 1e-3 * 2.0**k
-
-
-@cache
-def base() -> LanguageModel:
-    """Return the base with every array of it trainable."""
-    return LanguageModel.load(WEIGHTS / "base")
-
-
-@cache
-def part(name: str, which: str, folder: Path) -> str:
-    """Return what of a text is trained on, validated on, or tested on.
-
-    The test part is that on which nothing of the base was trained either.
-    """
-    whole = text(name, folder)
-    ends = {
-        "train": slice(-2 * HELD_OUT),
-        "validation": slice(-2 * HELD_OUT, -HELD_OUT),
-        "test": slice(-HELD_OUT, None),
-    }
-    return whole[ends[which]]
-
-
-def adapt(method: str, new: str, seed: int, k: int, folder: Path) -> tuple[LanguageModel, int]:
-    """Return the adapted model, and how many numbers trained."""
-    start = METHODS[method].build(base().gpt, np.random.default_rng([seed, 1]))
-    schedule = Schedule(STEPS, BATCH, rate(k), WARMUP)
-    rng = np.random.default_rng([seed, 2])  # the same batches for every method
-    model, _ = base().with_gpt(start).trained(part(new, "train", folder), schedule, rng)
-    return model, sum(array.size for array in start.trainable.values())
-
-
-def attempt(method: str, new: str, seed: int, k: int, folder: Path) -> tuple[str, int, float]:
+def attempt(method: str, new: str, seed: int, k: int, folders: Folders) -> tuple[str, int, float]:
     """Return method, rate and validation loss of one trial; infinite where training diverged."""
     try:
-        model, _ = adapt(method, new, seed, k, folder)
-        loss = model.loss(part(new, "validation", folder))
+        model, _ = adapt(method, new, seed, k, folders.texts)
+        loss = model.loss(part(new, "validation", folders.texts))
     except DivergedError:
         loss = float("inf")
     return method, k, loss if np.isfinite(loss) else float("inf")
 
 
-def losses_of(model: LanguageModel, new: str, folder: Path) -> list[float]:
-    """Return the loss on the test part of a new text, and the mean over the old texts'."""
-    old = fmean(model.loss(part(name, "test", folder)[-OLD_TEST:]) for name in OLD)
-    return [round(model.loss(part(new, "test", folder)), 4), round(old, 4)]
-
-
-@cache
-def off(new: str, folder: Path) -> list[float]:
-    """Return the losses of the base."""
-    return losses_of(base(), new, folder)
-
-
-def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
+def run_one(method: str, new: str, seed: int, k: int, folders: Folders) -> Record:
     """Adapt the base to a text by one method, and measure."""
-    model, parameters = adapt(method, new, seed, k, folder)
-    before, after = measures.arrays_of(base().gpt), measures.arrays_of(model.gpt)
-    maps = measures.map_names(base().gpt)
+    after = adapted(method, new, seed, k, folders).arrays
+    before, maps = measures.arrays_of(base().gpt), measures.map_names(base().gpt)
 
     def losses(arrays: Params) -> list[float]:
-        changed = base().with_gpt(base().gpt.with_params(arrays))
-        return losses_of(changed, new, folder)
+        return losses_of(with_arrays(arrays), new, folders.texts)
 
+    trained_on = part(new, "train", folders.texts)[: 2 * HELD_OUT]
     record: Record = {
         "method": method,
         "text": new,
         "seed": seed,
         "rate": rate(k),
-        "parameters": parameters,
-        "train": round(model.loss(part(new, "train", folder)[: 2 * HELD_OUT]), 4),
-        "off": off(new, folder),
+        "parameters": numbers(method),
+        "train": round(with_arrays(after).loss(trained_on), 4),
+        "off": off(new, folders.texts),
         "losses": losses(after),
         "norm": round(measures.relative_norm(before, after, maps), 4),
     }
@@ -126,23 +75,15 @@ def run_one(method: str, new: str, seed: int, k: int, folder: Path) -> Record:
         swept = (measures.at_strength(before, after, share) for share in measures.STRENGTHS)
         record["sweep"] = [losses(arrays) for arrays in swept]
         record["random"] = losses(drawn)
-        norm = measures.relative_norm(before, after, maps)
-        for name, arrays in (("intruders", after), ("random_intruders", drawn)):
-            shares = [1.0, *(wanted / norm for wanted in measures.NORMS)]
-            record[name] = [
-                measures.intruders(before, measures.at_strength(before, arrays, share), maps)
-                for share in shares
-            ]
     if method == "maps":
         cut = {r: measures.truncated(before, after, maps, r) for r in RANKS}
         rng = np.random.default_rng([seed, 4])
         drawn_cut = {r: measures.randomized(before, cut[r], maps, rng) for r in RANKS}
-        record["truncated"] = {str(r): losses(arrays) for r, arrays in cut.items()}
         record["random_truncated"] = {str(r): losses(arrays) for r, arrays in drawn_cut.items()}
     return record
 
 
-def tune(folder: Path, methods: Sequence[str] = tuple(METHODS)) -> dict[str, dict[str, float]]:
+def tune(folders: Folders, methods: Sequence[str] = tuple(METHODS)) -> dict[str, dict[str, float]]:
     """Return, for each method, the validation loss of each rate that was tried.
 
     Rates go up in twos, one rate for both texts. Further ones are tried until the best has a worse
@@ -157,7 +98,7 @@ def tune(folder: Path, methods: Sequence[str] = tuple(METHODS)) -> dict[str, dic
     with workers(cores(), len(wanted)) as pool:
         while wanted:
             work = [
-                (name, new, seed, k, folder)
+                (name, new, seed, k, folders)
                 for (name, k), new, seed in product(sorted(wanted), NEW, TUNING_SEEDS)
             ]
             for name, k, loss in map_unordered(attempt, work, pool, "tuning, runs"):
@@ -181,63 +122,21 @@ def best(by_rate: Mapping[str, float]) -> float:
     return min((loss, float(lr)) for lr, loss in by_rate.items())[1]
 
 
-def run(folder: Path, rates: Mapping[str, float], methods: Iterable[str]) -> list[Record]:
+def run(folders: Folders, rates: Mapping[str, float], methods: Iterable[str]) -> list[Record]:
     """Run methods on both texts with every seed; a record for each, in order."""
-    steps = {name: round(np.log2(rates[name] / rate(0))) for name in methods}
     work = [
-        (name, new, seed, k, folder)
-        for (name, k), new, seed in product(steps.items(), NEW, range(SEEDS))
+        (name, new, seed, exponent(rates[name]), folders)
+        for name, new, seed in product(methods, NEW, range(SEEDS))
     ]
     with workers(cores(), len(work)) as pool:
         done = list(map_unordered(run_one, work, pool, "study on text, runs"))
+    return in_order(done)
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Return records by text, method and seed, in the order of every table."""
     order = list(METHODS)
-    return sorted(done, key=lambda r: (NEW.index(r["text"]), order.index(r["method"]), r["seed"]))
-
-
-def rescaled(new: str, seed: int, k: int, folder: Path) -> Record:
-    """Train LoRA (r = 8, on q and v) and the same from another parametrization, and compare bits.
-
-    A is multiplied by p and B by q, alpha by 1 / (p q), and their learning rates by p and q. Adam
-    then takes the same path where epsilon is too small to matter. Gradients are not clipped: their
-    norm is not that of the other parametrization. The control halves alpha and the norm of nothing.
-    """
-    windows = base().windows(part(new, "train", folder))
-
-    def trained(p: float, q: float, alpha: float) -> Params:
-        rng = np.random.default_rng([seed, 1])
-        gpt = with_lora(base().gpt, rng, r=8, alpha=alpha / (p * q))
-        scaled = {n: p * a if n.endswith(".A") else q * a for n, a in gpt.trainable.items()}
-        network, _ = train(
-            Network({"gpt": gpt.with_params({n: a.astype(np.float32) for n, a in scaled.items()})}),
-            windows[:, :-1],
-            windows[:, 1:],
-            optimizer=AdamW(
-                rate(k), lr_ratio={"A": p, "B": q}, epsilon=1e-30, weight_decay=0.0
-            ),
-            steps=STEPS,
-            batch=BATCH,
-            rng=np.random.default_rng([seed, 2]),
-            schedule=lambda step, _: cosine(step, STEPS, warmup=WARMUP),
-        )  # fmt: skip
-        gpt_after: Any = network["gpt"]
-        return measures.arrays_of(gpt_after)
-
-    plain, shifted, halved = trained(1, 1, 16), trained(**SHIFT, alpha=16), trained(1, 1, 8)
-    maps = measures.map_names(base().gpt)
-    return {
-        "text": new,
-        "seed": seed,
-        **SHIFT,
-        "equal": all(plain[name].tobytes() == shifted[name].tobytes() for name in plain),
-        "equal_with_half_alpha": all(np.array_equal(plain[n], halved[n]) for n in plain),
-        "norm": round(measures.relative_norm(measures.arrays_of(base().gpt), plain, maps), 4),
-    }
-
-
-def rescale_all(folder: Path, lr: float) -> list[Record]:
-    """Compare the two parametrizations on both texts with every seed."""
-    k = round(np.log2(lr / rate(0)))
-    work = [(new, seed, k, folder) for new, seed in product(NEW, range(SEEDS))]
-    with workers(cores(), len(work)) as pool:
-        done = list(map_unordered(rescaled, work, pool, "rescaled, runs"))
-    return sorted(done, key=lambda r: (NEW.index(r["text"]), r["seed"]))
+    return sorted(
+        records,
+        key=lambda r: (NEW.index(r["text"]), order.index(r["method"]), r.get("rate", 0), r["seed"]),
+    )

@@ -61,9 +61,10 @@ def draw_start(r, seed):
 # %% [markdown]
 # From B = 0 a first step moves B alone, against its gradient s G Aᵀ. **Adam** keeps, for every
 # entry, a running mean of the gradient and one of its square, and steps by the first over the root
-# of the second. Both means start at 0 and are therefore too small at first, and Adam divides each
-# by the share of its weights that is there yet. After that, at the first step they are g and g², so
-# the step is g/|g|, the sign of g: every entry of B moves by exactly the learning rate.
+# of the second. Both means start at 0 and are therefore too small at first. After t steps the first
+# has only `1 - 0.9**t` of its full size and the second `1 - 0.999**t`, and Adam divides by that.
+# After that, at the first step they are g and g², so the step is g/|g|, the sign of g: every entry
+# of B moves by exactly the learning rate.
 #
 # Let the rank grow with the same alpha. Either alpha is not divided at all, or by sqrt(r) as in
 # rsLoRA (Kalajdzievski, 2023), or by r as in LoRA. We measure how large the update is, and how far
@@ -114,17 +115,17 @@ kept_by_rank(ranks, {name: FirstStep(*found.T[1:]) for name, found in adam_first
 # $$
 #
 # (The sum is over the outputs.) An absolute value is never below 0, so every term lowers the loss,
-# and r terms of about the same size lower it about r times as far: the fall grows as s r. With
-# s = alpha/r it stays. The sizes do not add up like this. Term k is a column times the row
-# A_k. The product of two such terms (entry by entry, added up) contains the factor A_j · A_k, which
-# is nearly 0 as long as r is far below in_features. So the terms are nearly perpendicular, and the
-# sum of r perpendicular arrows of the same length is only sqrt(r) times as long: the size grows as
-# s sqrt(r). With s = alpha/sqrt(r) it stays.
+# and r terms of about the same size lower it about r times as far: the fall grows as s r. With s =
+# alpha/r it stays. The sizes do not add up like this. Term k is a column times the row A_k. The
+# product of two such terms (entry by entry, added up) contains the factor A_j · A_k, which is
+# nearly 0 where in_features is large. So, as long as r is far below in_features, the terms are
+# nearly perpendicular, and the sum of r perpendicular arrows of the same length is only sqrt(r)
+# times as long: the size grows as s sqrt(r). With s = alpha/sqrt(r) it stays.
 #
 # So neither divisor is *the* right one: it depends on what you want to keep. Kalajdzievski asks
 # that what the adapter puts out and the gradients that come back neither grow nor vanish with r,
-# over the whole training, and gets sqrt(r). The paper of LoRA wants to save tuning again after a
-# change of r.
+# over the whole training with plain gradient descent, and gets sqrt(r). The paper of LoRA wants to
+# save tuning again after a change of r.
 #
 # Now gradient descent, where the step of B is the gradient itself.
 #
@@ -258,10 +259,10 @@ loss_by_rate(lines, kept=old, title="A larger rank at the old learning rate (dot
 # scaling ends at nearly the same loss. (In the table every task has an old rate of its own, the one
 # that was best for it at r = 8. The picture has one rate for all of them, and so other numbers.)
 #
-# > **Remember.** After a change of r, tune the learning rate again: a divisor keeps one property of
-# > the step and not the whole training.
+# > **Remember.** With either divisor the old learning rate is a good place to begin after a change
+# > of r, and without one it is too large; then tune again.
 # >
-# > 改变秩以后要重新调学习率：每种缩放只保持步子的一个性质，而不是整个训练过程。
+# > 改变秩以后，用任一种除数时原来的学习率都是好的起点，不除则过大；然后再重新调。
 
 # %% [markdown]
 # ## Two numbers are free
@@ -484,17 +485,16 @@ def full_with(rule, steps):
     return train_whole
 
 
-few, short = 3, 20
+few, short, strong = 3, 20, 16
 for rule, lowest, highest in ((adam, -7, -1), (descent, -9, 1)):
     grid = 2.0 ** np.arange(lowest, highest, 0.5)
-    whole = best_rates(full_with(rule, short), grid)
+    whole, found = best_rates(full_with(rule, short), grid), []
     print(f"{rule.__name__}: the best rate of full training is {np.round(whole, 3)} (three tasks)")
-    found = {}
-    for r, s_now in ((4, 1), (4, 16), (16, 1)):
-        found[r, s_now] = best_rates(lora_with(r, s_now, rule, short), grid)
-        said = f"{np.round(found[r, s_now] / whole, 2)} times that"
+    for r, s_now in ((4, 1), (4, strong), (16, 1)):
+        found.append(best_rates(lora_with(r, s_now, rule, short), grid))
+        said = f"{np.round(found[-1] / whole, 2)} times that"
         print(f"  LoRA with r = {r}, alpha = {s_now * r}: {said}")
-    print("  16 times the alpha, a rate over", np.round(found[4, 1] / found[4, 16], 1))
+    print(f"  {strong} times the alpha, a rate over {np.round(found[0] / found[1], 1)}")
 
 # %% [markdown]
 # On this small task the best rate of LoRA is above that of full training in some lines, a little

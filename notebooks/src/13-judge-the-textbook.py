@@ -212,9 +212,10 @@ norms = [np.linalg.norm(matrix[name]) for name in "BA"]
 print(f"the norm of B times the norm of A is {norms[0] * norms[1]:.4f}")
 
 # %% [markdown]
-# 9.49 is a bound for the norm of a product, taken for the norm. Your judge was too kind to `pair`:
-# 65,536 is 65K only where the 5 was cut, and 66K where it is rounded. A judge is a program, and has
-# to be judged too. Mend the line of `by_hand`, and run the cell again: does anything differ?
+# 9.49 is what the product of the two norms rounds to, a bound for the norm of a product: a likely
+# explanation. Your judge was too kind to `pair`: 65,536 is 65K only if the last three digits were
+# simply cut; rounded, it is 66K. A judge is a program, and has to be judged too. Mend the line of
+# `by_hand`, and run the cell again: does anything differ?
 #
 # <details><summary>A solution</summary>
 #
@@ -340,7 +341,8 @@ print("of these in the literature:", ", ".join(f"{n} {one}" for one, n in tally.
 # at the ranks 4, 8, 16, 32 and 64. The model has 6,738,415,616 numbers; A and B have 28,049,408 at
 # rank 16, in proportion to the rank. Only 0.42 disagrees with trained / (model + trained).
 #
-# **Predict.** Which two ways give 0.42, and what would each print in the rows of rank 32 and 64?
+# **Predict.** Which way to compute a share gives 0.42 at rank 16, and what would it print at rank
+# 32 and at rank 64? Try another denominator, then the other numbers of the table alone.
 
 # %% exact
 llama, targets = get_model("llama-7b"), ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]
@@ -354,10 +356,11 @@ for r, printed in table.items():
     print(f"{r:>4} {printed:>8}  ", *(f"{one:>19}" for one in said))
 
 # %% [markdown]
-# The first column gives all but rank 16. The other two give rank 16, and each fails elsewhere. So
-# the slip is established, and its cause is not. In another case there is evidence for the cause:
-# the LoRA paper's 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in its
-# own scripts (`lora-deberta-xxl`, a `conflict`). All verdicts with their reasons: [the
+# Each of the first two columns misses exactly one row: 0.42 by the first rule, 1.64 by the second.
+# So no one of these rules gives the whole table. Which number is the slip depends on the rule, and
+# the ledger took the first; its cause is not established. In another case there is evidence for the
+# cause: the LoRA paper's 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in
+# its own scripts (`lora-deberta-xxl`, a `conflict`). All verdicts with their reasons: [the
 # article](../docs/article.md), [the literature](../docs/literature.md).
 #
 # > **Remember.** A claim that is right, one that lacks a condition and one that is wrong are three
@@ -421,7 +424,8 @@ print(f"7. after one step y moves by {norm(one_step @ A @ x):.3f}; it has {norm(
 print(f"8. and y of the old input moves by {norm(one_step @ A @ old):.3f}")
 
 # %% [markdown]
-# For the fifth, B A is the same in both, and alpha too: what tells the strength is alpha / r. For
+# For the fifth, B A is the same in both, and alpha too: alpha alone does not tell the strength. The
+# factor is alpha / r, and the size of B A counts too. For
 # the sixth, frozen is a decision and not a derivative. For the seventh, the output is unchanged
 # before the first step alone: the step moves it by an eighth of the way. For the eighth, the
 # adapter can be switched off, and then everything is as it was; while it is on, the old inputs go
@@ -456,9 +460,9 @@ print(f"12. where B is zero, A's gradient has norm {norm(grad_A):.2f}, B's {norm
 #
 # <details><summary>Answer</summary>
 #
-# The eleventh holds as it stands. The twelfth is a near miss: true of A and B, which is what one
-# usually means, but line 6 shows that W0 has a gradient too. Whoever compares with sentence 6 must
-# say which.
+# One of the twelve holds as it stands, the eleventh. The twelfth is a near miss: true of A and B,
+# which is what one usually means, but line 6 shows that W0 has a gradient too. Whoever compares
+# with sentence 6 must say which.
 #
 # </details>
 #

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from lora_ref.errors import CheckpointError
+from lora_ref.errors import FileError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -13,7 +13,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
     Raises
     ------
-    CheckpointError
+    FileError
         Where it cannot be written. What stood there before is left, and no draft beside it.
     """
     write_together({path: content.encode() if isinstance(content, str) else content})
@@ -31,7 +31,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
     try:
         for path, content in files.items():
             if path.exists() and not path.is_file():  # a renaming would replace a device
-                raise CheckpointError(path, "cannot be written: it is no regular file")
+                raise FileError(path, "cannot be written: it is no regular file")
             drafts[path].write_bytes(content)
         for path in files:
             old = path.read_bytes() if len(files) > 1 and path.exists() else None
@@ -42,7 +42,7 @@ def write_together(files: Mapping[Path, bytes]) -> None:
             for renamed, old in before.items():
                 renamed.unlink() if old is None else renamed.write_bytes(old)
         if isinstance(error, OSError):
-            raise CheckpointError(path, f"cannot be written: {error.strerror}") from error
+            raise FileError(path, f"cannot be written: {error.strerror}") from error
         raise
     finally:
         for draft in drafts.values():

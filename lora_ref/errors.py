@@ -9,11 +9,14 @@ class ShapeError(LoraRefError):
     """An array whose axes do not fit the place where it was put."""
 
 
-class CheckpointError(LoraRefError):
-    """A file or folder of weights that cannot be used; `path` names it."""
+class FileError(LoraRefError):
+    """A file or folder that cannot be read, used or written; `path` is which.
 
-    def __init__(self, path: object, sentence: str) -> None:
+    The message begins with the path, or with `named` in its place.
+    """
+
+    def __init__(self, path: object, sentence: str, *, named: str = "") -> None:
         if len(sentence) > 1000:  # a damaged file may hold a name of a megabyte
             sentence = f"{sentence[:500]} ... {sentence[-300:]}"
-        super().__init__(f"{path} {sentence}")
+        super().__init__(f"{named or path} {sentence}")
         self.path = path

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from lora_ref.checkpoint.strict_json import strict_json
-from lora_ref.errors import CheckpointError
+from lora_ref.errors import FileError
 from lora_ref.read_text import read_text
 
 LARGEST_CONFIG = 1_000_000
@@ -155,7 +155,7 @@ class AdapterConfig:
 
         Raises
         ------
-        CheckpointError
+        FileError
             Where the file is missing or no JSON, where an option has another type or value than
             PEFT's, and where it asks for what is known and not supported.
         """
@@ -198,7 +198,7 @@ class _Raw:
         self.path, self.options = path, options
 
     def fail(self, sentence: str) -> NoReturn:
-        raise CheckpointError(self.path, sentence)
+        raise FileError(self.path, sentence)
 
     def pop(self, key: str, *default: Any) -> Any:
         if key not in self.options and not default:

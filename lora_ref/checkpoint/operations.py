@@ -13,7 +13,7 @@ from lora_ref.checkpoint.inspection import stored_layers
 from lora_ref.checkpoint.peft import CONFIG, load_peft
 from lora_ref.checkpoint.safetensors import Arrays, read_safetensors
 from lora_ref.checks import Array, as_count, as_finite
-from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
+from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
@@ -28,7 +28,7 @@ def read_base(path: Path) -> Arrays:
     """Return the arrays of a base: a safetensors file, or a folder with ``model.safetensors``."""
     if path.is_dir():
         if (path / "model.safetensors.index.json").exists():
-            raise CheckpointError(path, "holds a model in several files, expected one file")
+            raise FileError(path, "holds a model in several files, expected one file")
         path = path / "model.safetensors"
     return read_safetensors(path)
 
@@ -36,7 +36,7 @@ def read_base(path: Path) -> Arrays:
 def merge(base: Arrays, folder: Path) -> tuple[Arrays, list[str]]:
     """Return the base with an adapter folded into it, and the names of the layers that changed.
 
-    Every other array is the one of the base. A sum that is not finite raises CheckpointError.
+    Every other array is the one of the base. A sum that is not finite raises FileError.
     """
     config, _ = AdapterConfig.read(folder / CONFIG)
     layers = load_peft(folder, {n: a for n, a in base.items() if a.dtype.kind == "f"})
@@ -52,7 +52,7 @@ def merge(base: Arrays, folder: Path) -> tuple[Arrays, list[str]]:
             result[f"{name}.bias"] = layer.bias
         for array in (layer.W, layer.bias):
             if array is not None and not np.isfinite(array).all():
-                raise CheckpointError(folder, f"gives {name} an entry that is not finite")
+                raise FileError(folder, f"gives {name} an entry that is not finite")
     return result, changed
 
 
@@ -145,7 +145,7 @@ def combine(
         factor = as_finite("weight", weight)
         for name, layer in stored_layers(folder).items():
             if not isinstance(layer, LoRALinear) or layer.bias is not None:
-                raise CheckpointError(
+                raise FileError(
                     folder, f"has more than LoRA factors in {name}: {layer!r}, which do not add up"
                 )
             pair = layer.A.astype(np.float64), factor * layer.scaling * layer.B.astype(np.float64)
@@ -184,7 +184,7 @@ def convert_to(folder: Path, layout: str) -> Arrays:
     kept, found = _layout(layout), {}
     for name, layer in stored_layers(folder).items():
         if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
-            raise CheckpointError(folder, f"has more than factors in {name}: {layer!r}")
+            raise FileError(folder, f"has more than factors in {name}: {layer!r}")
         for key, value in kept.write(Update.of(layer)).items():
             found[f"{name}.{key}"] = np.asarray(value)
     return found

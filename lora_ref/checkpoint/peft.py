@@ -20,7 +20,7 @@ from lora_ref.atomic_write import write_together
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.safetensors import as_safetensors, read_safetensors
 from lora_ref.checks import Array
-from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
+from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, without_training
 from lora_ref.layers.composite import Composite
 from lora_ref.layers.dora import DoRALinear
@@ -70,7 +70,7 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
 
     Raises
     ------
-    CheckpointError
+    FileError
         Where a file is missing or damaged, where an array is missing, surplus or not finite, and
         where the configuration asks for what is not here.
     ShapeError
@@ -85,11 +85,11 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
         layers = _linear_layers(base, config)
         result = {name: loader.changed(name, layer) for name, layer in layers.items()}
     if not loader.adapted:
-        raise CheckpointError(folder, "adapts no layer of the base, expected one at least")
+        raise FileError(folder, "adapts no layer of the base, expected one at least")
     surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
     surplus += [f"{key} is asked for and not known here" for key in unknown]
     if surplus and strict:
-        raise CheckpointError(folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+        raise FileError(folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
     for one in surplus:
         warnings.warn(f"{folder}: {one}", stacklevel=2)
     return result
@@ -172,19 +172,17 @@ class _Loader:
         return array
 
     def _fail(self, sentence: str) -> NoReturn:
-        raise CheckpointError(self.folder, sentence)
+        raise FileError(self.folder, sentence)
 
 
 def _tensors(folder: Path) -> Tensors:
     """Return what is stored, by the names that layers have in the base."""
     if not (folder / WEIGHTS).exists() and (folder / "adapter_model.bin").exists():
-        raise CheckpointError(
-            folder, f"holds a pickle, which is never opened here, expected {WEIGHTS}"
-        )
+        raise FileError(folder, f"holds a pickle, which is never opened here, expected {WEIGHTS}")
     found = {}
     for key, array in read_safetensors(folder / WEIGHTS).items():
         if not key.startswith(PREFIX):
-            raise CheckpointError(folder, f"stores {key!r}, expected names after {PREFIX}")
+            raise FileError(folder, f"stores {key!r}, expected names after {PREFIX}")
         found[key.removeprefix(PREFIX)] = array
     return found
 
@@ -254,7 +252,7 @@ def save_peft(
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(folder, f"cannot be made: {reason}") from error
+        raise FileError(folder, f"cannot be made: {reason}") from error
     weights = as_safetensors(folder / WEIGHTS, arrays, {"format": "pt"})
     write_together({folder / WEIGHTS: weights, folder / CONFIG: config.as_json().encode()})
 

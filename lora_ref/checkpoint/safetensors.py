@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.strict_json import strict_json
-from lora_ref.errors import CheckpointError, LoraRefError
+from lora_ref.errors import FileError, LoraRefError
 
 DTYPES = {
     "F64": "<f8",
@@ -100,7 +100,7 @@ def read_safetensors(path: Path) -> Arrays:
 
     Raises
     ------
-    CheckpointError
+    FileError
         Where the file does not keep to the format, or has a dtype that is not in `DTYPES`.
     """
     return read_with_metadata(path)[0]
@@ -148,13 +148,13 @@ def _bytes_of(path: Path) -> bytes:
     """Return what a regular file holds; a pipe would wait for ever, a folder has no bytes."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise CheckpointError(path, "is no regular file, expected a safetensors file")
+            raise FileError(path, "is no regular file, expected a safetensors file")
         return path.read_bytes()
-    except CheckpointError:
+    except FileError:
         raise
     except (OSError, ValueError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or repr(error)
-        raise CheckpointError(path, f"cannot be read: {reason}") from error
+        raise FileError(path, f"cannot be read: {reason}") from error
 
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
         _fail(path, "its header does not begin with a brace")
     try:
         header = strict_json(path, text.decode())
-    except CheckpointError as error:
+    except FileError as error:
         _fail(path, f"its header {str(error).removeprefix(f'{path} ')}")
     except UnicodeDecodeError as error:
         _fail(path, f"its header is no UTF-8: {error}")
@@ -191,4 +191,4 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
 
 
 def _fail(path: Path, reason: str) -> NoReturn:
-    raise CheckpointError(path, f"is no safetensors file that can be read: {reason}")
+    raise FileError(path, f"is no safetensors file that can be read: {reason}")

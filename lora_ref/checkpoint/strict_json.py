@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-from lora_ref.errors import CheckpointError
+from lora_ref.errors import FileError
 
 
 def strict_json(path: Path, text: str) -> dict[str, Any]:
@@ -14,18 +14,18 @@ def strict_json(path: Path, text: str) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
             twice = max(names, key=names.count)
-            raise CheckpointError(path, f"has {twice!r} twice in an object, expected once")
+            raise FileError(path, f"has {twice!r} twice in an object, expected once")
         return dict(pairs)
 
     def refuse(constant: str) -> NoReturn:
-        raise CheckpointError(path, f"holds {constant}, which is no number of JSON")
+        raise FileError(path, f"holds {constant}, which is no number of JSON")
 
     try:
         found = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
-    except CheckpointError:
+    except FileError:
         raise
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"is no JSON: {error}") from error
+        raise FileError(path, f"is no JSON: {error}") from error
     if not isinstance(found, dict):
-        raise CheckpointError(path, f"holds a {type(found).__name__}, expected an object of JSON")
+        raise FileError(path, f"holds a {type(found).__name__}, expected an object of JSON")
     return found

@@ -20,7 +20,7 @@ from lora_ref.checkpoint import (
 )
 from lora_ref.checkpoint.conventions import LAYOUTS, Update
 from lora_ref.checkpoint.operations import read_base
-from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
+from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear
 
 
@@ -104,7 +104,7 @@ def test_a_merge_that_is_not_finite_is_refused(rng, tmp_path):
     base = {"fc.weight": np.full((5, 4), 3e38, np.float32)}
     with (
         np.errstate(over="ignore"),
-        pytest.raises(CheckpointError, match="gives fc an entry that is not finite"),
+        pytest.raises(FileError, match="gives fc an entry that is not finite"),
     ):
         merge(base, tmp_path)
 
@@ -115,7 +115,7 @@ def test_a_base_is_a_file_or_a_folder_with_one(rng, tmp_path):
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert_array_equal(read_base(path)["fc.weight"], arrays["fc.weight"])
     (tmp_path / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="holds a model in several files"):
+    with pytest.raises(FileError, match="holds a model in several files"):
         read_base(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_what_does_not_add_up_is_named(rng, tmp_path):
     save_peft(tmp_path / "lora", {"fc": lora(rng)})
     save_peft(tmp_path / "dora", {"fc": lora(rng, kind=DoRALinear)})
     save_peft(tmp_path / "wide", {"fc": lora(rng, 6, 4)})
-    with pytest.raises(CheckpointError, match=r"dora has more than LoRA factors in fc: DoRALinear"):
+    with pytest.raises(FileError, match=r"dora has more than LoRA factors in fc: DoRALinear"):
         combine([tmp_path / "lora", tmp_path / "dora"])
     with pytest.raises(ShapeError, match=r"fc is \[\(5, 4\), \(6, 4\)\] in the adapters"):
         combine([tmp_path / "lora", tmp_path / "wide"])
@@ -234,5 +234,5 @@ def test_a_number_that_is_not_in_the_file_is_asked_for(rng, tmp_path):
     with pytest.raises(LoraRefError, match=r"fc.other is none of what loralib keeps"):
         convert_from({"fc.other": np.ones(2)}, "loralib")
     save_peft(tmp_path / "biased", {"fc": lora(rng, bias=np.ones(5), train=("A", "B", "bias"))})
-    with pytest.raises(CheckpointError, match="has more than factors in fc: LoRALinear"):
+    with pytest.raises(FileError, match="has more than factors in fc: LoRALinear"):
         convert_to(tmp_path / "biased", "loralib")

@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 
 from lora_ref.checkpoint import load_peft, read_safetensors, save_peft, write_safetensors
 from lora_ref.checkpoint.peft import CONFIG, WEIGHTS
-from lora_ref.errors import CheckpointError, LoraRefError, ShapeError
+from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear, MultiTaskLoRA, QLoRALinear
 from lora_ref.quantize import quantize
 from lora_ref.training import Network
@@ -126,7 +126,7 @@ def test_what_is_wrong_with_an_adapter_is_said(case, base, rng, tmp_path):
     if case == "shape":
         assert isinstance(said.value, ShapeError)
     else:
-        assert isinstance(said.value, CheckpointError)
+        assert isinstance(said.value, FileError)
         assert said.value.path in (tmp_path, tmp_path / CONFIG)
     assert_array_equal(base.forward(X)[0], before)
 
@@ -156,11 +156,11 @@ def test_a_missing_or_damaged_file_is_named(base, rng, tmp_path):
     good = (tmp_path / CONFIG).read_text()
     for content in ("{", "[]", "[" * 100_000, '{"r": 1, "r": 2}'):
         (tmp_path / CONFIG).write_text(content)
-        with pytest.raises(CheckpointError, match=r"adapter_config.json (is no|holds a|has 'r')"):
+        with pytest.raises(FileError, match=r"adapter_config.json (is no|holds a|has 'r')"):
             load_peft(tmp_path, base)
     (tmp_path / CONFIG).write_text(good)
     (tmp_path / WEIGHTS).rename(tmp_path / "adapter_model.bin")
-    with pytest.raises(CheckpointError, match="holds a pickle, which is never opened here"):
+    with pytest.raises(FileError, match="holds a pickle, which is never opened here"):
         load_peft(tmp_path, base)
 
 
@@ -333,7 +333,7 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_old_adapter(rng, tmp_pat
             real(source, target)
 
         monkeypatch.setattr(os, "replace", second_fails)
-        expected = CheckpointError if isinstance(error, OSError) else KeyboardInterrupt
+        expected = FileError if isinstance(error, OSError) else KeyboardInterrupt
         with pytest.raises(expected):
             save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 1)})
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -345,6 +345,6 @@ def test_where_no_adapter_can_be_written_is_said(rng, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "dir" / WEIGHTS).mkdir(parents=True)
     for folder in ("file", "file/under", "dir", "nul\0"):
-        with pytest.raises(CheckpointError, match=r"cannot be (made|written)"):
+        with pytest.raises(FileError, match=r"cannot be (made|written)"):
             save_peft(tmp_path / folder, layers)
     assert [path.name for path in (tmp_path / "dir").iterdir()] == [WEIGHTS]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lora_ref.checkpoint import read_safetensors, write_safetensors
 from lora_ref.checkpoint.safetensors import DTYPES
-from lora_ref.errors import CheckpointError, LoraRefError
+from lora_ref.errors import FileError, LoraRefError
 from tests.fixtures.memory import peak_bytes
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_file_is_refused_in_a_sentence(case, tmp_path):
     content, sentence = DAMAGED[case]
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match=sentence) as said:
+    with pytest.raises(FileError, match=sentence) as said:
         read_safetensors(path)
     assert said.value.path == path
     assert str(path) in str(said.value)
@@ -133,7 +133,7 @@ def test_what_is_no_regular_file_does_not_hang(tmp_path):
     with pytest.raises(LoraRefError, match="cannot be read: No such file"):
         read_safetensors(tmp_path / "nothing")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises(CheckpointError, match="cannot be read: Too many levels of symbolic links"):
+    with pytest.raises(FileError, match="cannot be read: Too many levels of symbolic links"):
         read_safetensors(tmp_path / "loop")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe")

@@ -8,7 +8,7 @@ import pytest
 from peft import PeftModel
 
 from lora_ref.checkpoint import load_peft, read_safetensors, write_safetensors
-from lora_ref.errors import CheckpointError
+from lora_ref.errors import FileError
 from tests.fixtures.peft_model import layer_arrays
 from tests.interop.options import GRID, adapted, arrays_of, torch_base
 
@@ -54,6 +54,6 @@ def test_what_peft_loads_is_refused_here(case, tmp_path):
         warnings.simplefilter("always")
         PeftModel.from_pretrained(torch_base().float(), tmp_path)
     assert bool(said) is (case in WARNED), [str(one.message) for one in said]
-    with pytest.raises(CheckpointError) as error:
+    with pytest.raises(FileError) as error:
         load_peft(tmp_path, layer_arrays(arrays_of(torch_base()), turned=False))
     assert str(tmp_path) in str(error.value)

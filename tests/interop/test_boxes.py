@@ -18,6 +18,8 @@ from lora_ref.lowrank import numerical_rank, truncate
 
 SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
 
+AUTOMATIC = transformers.AutoModelForCausalLM
+
 NOT_RUN = {"11": "bitsandbytes wants a graphics card"}
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -50,13 +52,19 @@ def moved(model, seed=1):
     return model
 
 
-def run(number, **names):
-    """Execute the box, and return what it defines."""
+@pytest.fixture(autouse=True)
+def nothing_is_downloaded(monkeypatch):
+    """Give a small model of drawn weights for any that a box asks for by name."""
+    monkeypatch.setattr(AUTOMATIC, "from_pretrained", lambda name: llama())
+
+
+def run(number, code=None, **names):
+    """Execute the box, or a changed one, and return what it defines."""
     tokens = torch.tensor([[1, 2, 3, 4]])
     names = {"tokens": tokens, **names}
-    for name in ("base_model", "hf_model", "model", "base", "copy_of_base"):
+    for name in ("base_model", "hf_model", "model", "base"):
         names.setdefault(name, llama())
-    exec(compile(box_of(number), f"the box of {number}", "exec"), names)
+    exec(compile(code or box_of(number), f"the box of {number}", "exec"), names)
     return names
 
 
@@ -149,8 +157,7 @@ def test_06_divides_by_the_root_and_gives_B_a_larger_rate():
 
 def test_07_cuts_each_update_to_the_nearest_of_the_rank():
     code = box_of("07").replace("...  # train both", "moved(trained, 1), moved(large, 2)")
-    names = {"base": llama(), "copy_of_base": llama(), "moved": moved}
-    exec(compile(code, "the box of 07", "exec"), names)
+    names = run("07", code, moved=moved)
     for name, update in updates_of(names["large"]).items():
         key = name.removeprefix("base_model.model.")
         (A,) = (a for n, a in names["weights"].items() if f"{key}.lora_A" in n)
@@ -205,8 +212,7 @@ def test_10_switches_stacks_and_serves_a_mixed_batch(tmp_path, monkeypatch):
 
 def test_12_counts_as_the_package_does(monkeypatch, capsys):
     small = transformers.GPT2LMHeadModel(transformers.GPT2Config())
-    automatic = transformers.AutoModelForCausalLM
-    monkeypatch.setattr(automatic, "from_pretrained", lambda name: small)
+    monkeypatch.setattr(AUTOMATIC, "from_pretrained", lambda name: small)
     made = run("12")
     ours = count_parameters(MODELS["gpt2"], LoRA(r=8, targets=("c_attn",)))
     assert made["trained"] == ours.trainable

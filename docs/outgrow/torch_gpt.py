@@ -3,14 +3,12 @@
 So an adapter of ``lora-ref adapt`` fits: PEFT finds ``blocks.0.attention.q`` as we do.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
-from lora_ref.layers.composite import layers_of
+from lora_ref.checkpoint.peft import STORED_AS
+from lora_ref.layers.composite import arrays_of
 from lora_ref.transformer.gpt import GPT
-
-STORED_AS = {"W": "weight", "gain": "weight", "bias": "bias"}
 
 
 class Attention(nn.Module):
@@ -72,12 +70,9 @@ def as_torch(gpt: GPT, dtype: torch.dtype = torch.float64) -> TorchGPT:
     (vocabulary, width), context = gpt.tokens.W.shape, len(gpt.positions.W)
     sizes = vocabulary, context, width, block.attention.heads, len(gpt.blocks.layers)
     model = TorchGPT(*sizes).to(dtype)
-    model.load_state_dict(
-        {
-            f"{path}.{STORED_AS[name]}": torch.tensor(array, dtype=dtype)
-            for path, layer in layers_of(gpt).items()
-            for name, array in vars(layer).items()
-            if isinstance(array, np.ndarray)
-        }
-    )
+    stored = {}
+    for path, array in arrays_of(gpt).items():
+        layer, _, name = path.rpartition(".")
+        stored[f"{layer}.{STORED_AS[name]}"] = torch.tensor(array, dtype=dtype)
+    model.load_state_dict(stored)
     return model

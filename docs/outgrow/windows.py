@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lora_ref.layers.composite import layers_of
+from lora_ref.layers.composite import arrays_of
 from lora_ref.training import AdamW
 from lora_ref.transformer.gpt import GPT
 from lora_ref.transformer.language_model import LanguageModel
@@ -19,12 +19,7 @@ def in_float64(model: LanguageModel) -> GPT:
     gpt = model.gpt
     heads, blocks = gpt.blocks["0"].attention.heads, len(gpt.blocks.layers)
     sizes = *gpt.tokens.W.shape[:1], len(gpt.positions.W), gpt.tokens.W.shape[1], heads, blocks
-    arrays = {
-        f"{path}.{name}": array.astype(np.float64)
-        for path, layer in layers_of(gpt).items()
-        for name, array in vars(layer).items()
-        if isinstance(array, np.ndarray)
-    }
+    arrays = {name: array.astype(np.float64) for name, array in arrays_of(gpt).items()}
     return GPT.init(*sizes, np.random.default_rng(0)).with_params(arrays)
 
 

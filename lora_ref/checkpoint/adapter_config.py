@@ -14,6 +14,7 @@ from typing import Any, NoReturn, Self
 
 from lora_ref.checkpoint.strict_json import strict_json
 from lora_ref.errors import FileError
+from lora_ref.layers.composite import is_end_of
 from lora_ref.read_text import read_text
 
 LARGEST_CONFIG = 1_000_000
@@ -279,7 +280,7 @@ def _named(name: str, by: tuple[str, ...] | str) -> bool:
     """Return whether names, or a regular expression, mean the layer of that name."""
     if isinstance(by, str):
         return by == "all-linear" or re.fullmatch(by, name) is not None
-    return any(name == one or name.endswith(f".{one}") for one in by)
+    return any(is_end_of(name, one) for one in by)
 
 
 def _by_pattern(name: str, patterns: Mapping[str, Any], default: Any) -> Any:

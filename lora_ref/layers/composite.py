@@ -8,6 +8,8 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, check_params
@@ -108,6 +110,16 @@ def layers_of(model: Composite) -> dict[str, Layer]:
     return found
 
 
+def arrays_of(model: Composite) -> dict[str, Array]:
+    """Return every array of a composite, frozen or not, by dotted name: ``fc1.W``."""
+    return {
+        f"{path}.{name}": array
+        for path, layer in layers_of(model).items()
+        for name, array in vars(layer).items()
+        if isinstance(array, np.ndarray)
+    }
+
+
 def joined(parts: Mapping[str, Params]) -> dict[str, Array]:
     """Return the arrays of each part under dotted names."""
     return {f"{name}.{key}": a for name, part in parts.items() for key, a in part.items()}
@@ -126,6 +138,14 @@ def parted(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         name, _, key = dotted.partition(".")
         parts.setdefault(name, {})[key] = value
     return parts
+
+
+def is_end_of(name: str, end: str) -> bool:
+    """Whether `end` is a dotted name, or the last of its parts: ``q`` of ``blocks.0.attention.q``.
+
+    This is how PEFT finds the layers that are meant.
+    """
+    return name == end or name.endswith(f".{end}")
 
 
 def check_known(what: str, names: Iterable[str], among: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.composite import layers_of
+from lora_ref.layers import composite
 from lora_ref.layers.linear import Linear
 from lora_ref.transformer.adapt import merged
 from lora_ref.transformer.gpt import GPT
@@ -30,17 +30,14 @@ other thresholds tell how much hangs on that one."""
 
 def arrays_of(gpt: GPT) -> dict[str, Array]:
     """Return every array of a model by dotted name, with the updates merged into W."""
-    return {
-        f"{path}.{name}": array
-        for path, layer in layers_of(merged(gpt)).items()
-        for name, array in vars(layer).items()
-        if isinstance(array, np.ndarray)
-    }
+    return composite.arrays_of(merged(gpt))
 
 
 def map_names(gpt: GPT) -> list[str]:
     """Return the names of the matrices of the linear layers, the ones that LoRA adapts."""
-    return [f"{path}.W" for path, layer in layers_of(gpt).items() if isinstance(layer, Linear)]
+    return [
+        f"{path}.W" for path, layer in composite.layers_of(gpt).items() if isinstance(layer, Linear)
+    ]
 
 
 def at_strength(before: Params, after: Params, strength: float) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from lora_ref.checks import (
     check_same_axes,
 )
 from lora_ref.errors import LoraRefError
+from lora_ref.layers.composite import is_end_of
 
 Rates: TypeAlias = Mapping[str, float]
 """The learning rate of each parameter."""
@@ -97,7 +98,7 @@ class Optimizer:
         lr = self.lr if lr is None else _at_least_0(f"lr in {here}", lr)
         rates = dict.fromkeys(params, lr)
         for end in sorted(self.lr_ratio, key=len):  # the longest last, so that it wins
-            rates |= {name: lr * self.lr_ratio[end] for name in params if _ends(name, end)}
+            rates |= {name: lr * self.lr_ratio[end] for name in params if is_end_of(name, end)}
         return out[0], self._update(rates, params, grads, state, out)
 
     def _update(self, rates: Rates, params: Params, grads: Params, state: Any, out: Any) -> Any:
@@ -122,7 +123,7 @@ class Optimizer:
         for name, param in params.items():
             check_float(f"{name} of params in {here}", param)
         for end in self.lr_ratio:
-            if not any(_ends(name, end) for name in params):
+            if not any(is_end_of(name, end) for name in params):
                 raise LoraRefError(
                     f"lr_ratio in {here} has {end!r}, which ends no name, "
                     f"expected an end of: {', '.join(params) or 'none'}"
@@ -296,10 +297,6 @@ class AdamW(Optimizer):
                 "the step before"
             )
         return {f"sums of {what}": state.sums, f"squares of {what}": state.squares}
-
-
-def _ends(name: str, end: str) -> bool:
-    return name == end or name.endswith(f".{end}")
 
 
 def _check_like(

@@ -8,7 +8,7 @@ import numpy as np
 
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, without_training
-from lora_ref.layers.composite import Composite, layers_of
+from lora_ref.layers.composite import Composite, is_end_of, layers_of
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
@@ -86,7 +86,7 @@ def _chosen(linears: list[str], targets: Iterable[str] | str) -> set[str]:
         elif isinstance(targets, str):
             matching = [name for name in linears if re.fullmatch(target, name)]
         else:
-            matching = [name for name in linears if f".{name}".endswith(f".{target}")]
+            matching = [name for name in linears if is_end_of(name, target)]
         if not matching:
             ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in linears))
             raise LoraRefError(

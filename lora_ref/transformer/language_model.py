@@ -13,7 +13,7 @@ from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.composite import layers_of
+from lora_ref.layers.composite import arrays_of
 from lora_ref.ops import softmax_cross_entropy
 from lora_ref.read_text import read_text
 from lora_ref.training import AdamW, History, Network, cosine, train
@@ -134,12 +134,7 @@ class LanguageModel:
     def save(self, folder: Path) -> None:
         """Write the weights in 16 bits and the configuration with the merges to a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        arrays = {
-            f"{path}.{name}": array.astype(np.float16)
-            for path, layer in layers_of(self.gpt).items()
-            for name, array in vars(layer).items()
-            if isinstance(array, np.ndarray)  # frozen or not
-        }
+        arrays = {name: a.astype(np.float16) for name, a in arrays_of(self.gpt).items()}
         block: Any = self.gpt.blocks["0"]
         config = {
             "heads": block.attention.heads,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.layers.composite import layers_of
+from lora_ref.layers.composite import arrays_of
 from lora_ref.training import Network, loss_and_gradients
 from lora_ref.training.gradients import keep_freed_memory
 from lora_ref.transformer import GPT, generate, with_lora
@@ -144,12 +144,7 @@ def tensors_of(gpt: GPT) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(blas_threads())
-    return {
-        f"{path}.{name}": torch.tensor(array)
-        for path, layer in layers_of(gpt).items()
-        for name, array in vars(layer).items()
-        if isinstance(array, np.ndarray)
-    }
+    return {name: torch.tensor(array) for name, array in arrays_of(gpt).items()}
 
 
 def torch_gpt(w: Mapping[str, Any], tokens: Any, past: Any = None) -> tuple[Any, list[Any]]:

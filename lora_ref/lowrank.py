@@ -55,6 +55,24 @@ def balanced_factors(M: Array, r: int) -> tuple[Array, Array]:
     return root[:, None] * Vh, U * root
 
 
+def small_product(A: Array, B: Array) -> tuple[Array, Array, Array]:
+    """Return left, core and right with ``B @ A`` equal to ``left @ core @ right.T``.
+
+    left and right have orthonormal columns, from the QR of each factor. So the small core, at most
+    (r, r), has the singular values of the product, which is never formed.
+
+    Examples
+    --------
+    >>> A, B = np.array([[3.0, 4.0, 0.0]]), np.array([[0.0], [2.0]])
+    >>> left, core, right = small_product(A, B)
+    >>> core.shape, abs(float(core[0, 0]))  # the one singular value of B A: 2 times 5
+    ((1, 1), 10.0)
+    """
+    _check_factors("small_product", A, B)
+    of_A, of_B = np.linalg.qr(A.T), np.linalg.qr(B)
+    return of_B.Q, of_B.R @ of_A.R.T, of_A.Q
+
+
 class Norms(NamedTuple):
     """The Frobenius norm and the spectral norm of a matrix."""
 

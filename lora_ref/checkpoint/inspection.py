@@ -1,6 +1,5 @@
 """What an adapter on disk holds, without its base: each update, its spectrum, and what is odd."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from statistics import median
 import numpy as np
 
 from lora_ref.checkpoint.adapter_config import AdapterConfig
-from lora_ref.checkpoint.peft import CONFIG, NOT_USED, PREFIX, WEIGHTS, load_peft
-from lora_ref.checkpoint.safetensors import read_safetensors
+from lora_ref.checkpoint.peft import NOT_USED, StoredAdapter, read_adapter
 from lora_ref.checks import Array
 from lora_ref.layers.base import Layer
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.lora import LoRALinear
-from lora_ref.lowrank import effective_rank
+from lora_ref.lowrank import effective_rank, small_product
 
 LARGE_SCALING = 8.0
 FAR_FROM_OTHERS = 10.0
@@ -66,43 +64,42 @@ class AdapterReport:
 
 def inspect(folder: Path) -> AdapterReport:
     """Return what an adapter holds, without its base."""
-    config, _ = AdapterConfig.read(folder / CONFIG)
-    with warnings.catch_warnings(record=True) as surplus:
-        warnings.simplefilter("always")
-        layers = stored_layers(folder)
+    stored = read_adapter(folder)
+    layers, surplus = on_zeros(stored)
     updates = tuple(
         _report(name, layer)
         for name, layer in layers.items()
         if isinstance(layer, LoRALinear | DoRALinear)
     )
-    stored = read_safetensors(folder / WEIGHTS)
-    said = [str(one.message).removeprefix(f"{folder}: ") for one in surplus]
-    biases = [one.removesuffix(NOT_USED) for one in said if one.endswith(f".bias{NOT_USED}")]
-    if config.bias == "all" and biases:  # a base of their layers alone would know them
-        said = [one for one in said if not one.endswith(f".bias{NOT_USED}")]
-        said.append(f"biases of layers that are not adapted: {', '.join(biases)}")
-    remarks = (*_remarks(config, updates, layers), *said)
-    return AdapterReport(config, updates, sum(a.size for a in stored.values()), remarks)
+    biases = [one.removesuffix(NOT_USED) for one in surplus if one.endswith(f".bias{NOT_USED}")]
+    if stored.config.bias == "all" and biases:  # a base of their layers alone would know them
+        surplus = [one for one in surplus if not one.endswith(f".bias{NOT_USED}")]
+        surplus.append(f"biases of layers that are not adapted: {', '.join(biases)}")
+    remarks = (*_remarks(stored.config, updates, layers), *surplus)
+    numbers = sum(array.size for array in stored.tensors.values())
+    return AdapterReport(stored.config, updates, numbers, remarks)
 
 
-def stored_layers(folder: Path) -> dict[str, Layer]:
-    """Return the layers of an adapter on a base of zeros, where the factors alone matter."""
-    config, _ = AdapterConfig.read(folder / CONFIG)
-    arrays = {k.removeprefix(PREFIX): a for k, a in read_safetensors(folder / WEIGHTS).items()}
+def on_zeros(stored: StoredAdapter) -> tuple[dict[str, Layer], list[str]]:
+    """Return the layers of an adapter on weights of zeros, and a sentence for what is not used.
+
+    For what asks the factors alone: the update is what it is on any base.
+    """
     base: dict[str, Array] = {}
-    for key, array in arrays.items():
+    for key, array in stored.tensors.items():
         name, _, end = key.partition(".lora_")
         if end == "A.weight" and array.ndim == 2:
-            of_B = arrays.get(f"{name}.lora_B.weight", array)
+            of_B = stored.tensors.get(f"{name}.lora_B.weight", array)
             sides = (len(of_B), array.shape[1])
-            base[f"{name}.weight"] = np.zeros(sides[::-1] if config.transposed else sides)
+            base[f"{name}.weight"] = np.zeros(sides[::-1] if stored.config.transposed else sides)
         elif not end:
             base[key.replace(".base_layer.", ".")] = np.zeros(array.shape)
-    return load_peft(folder, base, strict=False)
+    return stored.on(base, strict=False)
 
 
 def _report(name: str, layer: LoRALinear | DoRALinear) -> UpdateReport:
-    core = _core(layer)
+    _, core, _ = small_product(layer.A.astype(np.float64), layer.B.astype(np.float64))
+    core = layer.scaling * core
     sigma = np.linalg.svd(core, compute_uv=False)
     norm = float(np.linalg.norm(sigma))
     return UpdateReport(
@@ -119,14 +116,6 @@ def _report(name: str, layer: LoRALinear | DoRALinear) -> UpdateReport:
         sigma=tuple(sigma.tolist()),
         effective_rank=effective_rank(core) if norm else 0.0,
     )
-
-
-def _core(layer: LoRALinear | DoRALinear) -> Array:
-    """Return a small matrix with the singular values of the update, from the QR of the factors."""
-    of_A = np.linalg.qr(layer.A.T.astype(np.float64)).R
-    of_B = np.linalg.qr(layer.B.astype(np.float64)).R
-    core: Array = layer.scaling * (of_B @ of_A.T)
-    return core
 
 
 def _remarks(

@@ -9,8 +9,8 @@ import numpy as np
 
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.conventions import LAYOUTS, Layout, Update
-from lora_ref.checkpoint.inspection import stored_layers
-from lora_ref.checkpoint.peft import CONFIG, load_peft
+from lora_ref.checkpoint.inspection import on_zeros
+from lora_ref.checkpoint.peft import read_adapter
 from lora_ref.checkpoint.safetensors import Arrays, read_safetensors
 from lora_ref.checks import Array, as_count, as_finite
 from lora_ref.errors import FileError, LoraRefError, ShapeError
@@ -18,7 +18,7 @@ from lora_ref.layers.base import Layer
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
-from lora_ref.lowrank import balanced_factors, truncation_error
+from lora_ref.lowrank import balanced_factors, small_product, truncation_error
 from lora_ref.suggestions import nearest_or_all
 
 # ---------------------------------------------------------------------------------- merged
@@ -38,15 +38,16 @@ def merge(base: Arrays, folder: Path) -> tuple[Arrays, list[str]]:
 
     Every other array is the one of the base. A sum that is not finite raises FileError.
     """
-    config, _ = AdapterConfig.read(folder / CONFIG)
-    layers = load_peft(folder, {n: a for n, a in base.items() if a.dtype.kind == "f"})
+    stored = read_adapter(folder)
+    floats = {name: array for name, array in base.items() if array.dtype.kind == "f"}
+    layers, _ = stored.on(floats, strict=True)
     result, changed = dict(base), []
     for name, one in layers.items():
         layer: Any = one.merge() if isinstance(one, LoRALinear | DoRALinear) else one
         if layer is one and not one.trainable:
             continue
         changed.append(name)
-        turned = config.transposed and config.adapts(name)
+        turned = stored.config.transposed and stored.config.adapts(name)
         result[f"{name}.weight"] = layer.W.T if turned else layer.W
         if layer.bias is not None:
             result[f"{name}.bias"] = layer.bias
@@ -143,7 +144,7 @@ def combine(
     found: dict[str, list[tuple[Array, Array]]] = {}
     for folder, weight in zip(folders, weights, strict=True):
         factor = as_finite("weight", weight)
-        for name, layer in stored_layers(folder).items():
+        for name, layer in on_zeros(read_adapter(folder))[0].items():
             if not isinstance(layer, LoRALinear) or layer.bias is not None:
                 raise FileError(
                     folder, f"has more than LoRA factors in {name}: {layer!r}, which do not add up"
@@ -157,13 +158,12 @@ def combine(
         if len(sides) > 1:
             raise ShapeError(f"{name} is {sorted(sides)} in the adapters, expected one shape")
         A, B = np.vstack([A for A, _ in pairs]), np.hstack([B for _, B in pairs])
-        (Qa, Ra), (Qb, Rb) = np.linalg.qr(A.T), np.linalg.qr(B)
-        core = Rb @ Ra.T  # B A = Qb (Rb Ra^T) Qa^T, and its SVD is that of the small matrix
+        left, core, right = small_product(A, B)
         total = hypot(total, float(np.linalg.norm(core)))
         if r is not None and r < min(core.shape):
             lost = hypot(lost, truncation_error(core, r).frobenius)
             small_A, small_B = balanced_factors(core, r)
-            A, B = small_A @ Qa.T, Qb @ small_B
+            A, B = small_A @ right.T, left @ small_B
         layers[name] = LoRALinear(np.zeros((len(B), A.shape[1])), A, B, alpha=float(len(A)))
     return layers, lost / total if total else 0.0
 
@@ -182,7 +182,7 @@ def convert_to(folder: Path, layout: str) -> Arrays:
         One of `lora_ref.checkpoint.conventions.LAYOUTS`.
     """
     kept, found = _layout(layout), {}
-    for name, layer in stored_layers(folder).items():
+    for name, layer in on_zeros(read_adapter(folder))[0].items():
         if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
             raise FileError(folder, f"has more than factors in {name}: {layer!r}")
         for key, value in kept.write(Update.of(layer)).items():

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, cast, overload
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -76,23 +76,44 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
     ShapeError
         Where an array has another shape than its layer asks for.
     """
-    folder = Path(folder)
-    config, unknown = AdapterConfig.read(folder / CONFIG)
-    loader = _Loader(folder, config, _tensors(folder))
-    if isinstance(base, Composite):
-        result: Any = base.mapped(loader.changed)
-    else:
-        layers = _linear_layers(base, config)
-        result = {name: loader.changed(name, layer) for name, layer in layers.items()}
-    if not loader.adapted:
-        raise FileError(folder, "adapts no layer of the base, expected one at least")
-    surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
-    surplus += [f"{key} is asked for and not known here" for key in unknown]
-    if surplus and strict:
-        raise FileError(folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+    result, surplus = read_adapter(folder).on(base, strict=strict)
     for one in surplus:
         warnings.warn(f"{folder}: {one}", stacklevel=2)
     return result
+
+
+class StoredAdapter(NamedTuple):
+    """What the two files of an adapter hold, and what they ask for that is not known here."""
+
+    folder: Path
+    config: AdapterConfig
+    unknown: list[str]
+    tensors: Tensors  # by the names that layers have in the base
+
+    def on(self, base: Any, *, strict: bool) -> tuple[Any, list[str]]:
+        """Return the base with the adapter on it, and a sentence for each thing not used.
+
+        If `strict`, what is not used is an error; see `load_peft`.
+        """
+        loader = _Loader(self.folder, self.config, dict(self.tensors))
+        if isinstance(base, Composite):
+            result: Any = base.mapped(loader.changed)
+        else:
+            layers = _linear_layers(base, self.config)
+            result = {name: loader.changed(name, layer) for name, layer in layers.items()}
+        if not loader.adapted:
+            raise FileError(self.folder, "adapts no layer of the base, expected one at least")
+        surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
+        surplus += [f"{key} is asked for and not known here" for key in self.unknown]
+        if surplus and strict:
+            raise FileError(self.folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+        return result, surplus
+
+
+def read_adapter(folder: Path) -> StoredAdapter:
+    """Return what the files of a folder hold; what `load_peft` raises about them, this raises."""
+    folder = Path(folder)
+    return StoredAdapter(folder, *AdapterConfig.read(folder / CONFIG), _tensors(folder))
 
 
 class _Loader:
@@ -146,7 +167,7 @@ class _Loader:
     def _whole(self, name: str, layer: Any) -> Layer:
         arrays = {
             own: self._take(f"{name}.{STORED_AS[own]}", array.shape, array.dtype)
-            for own, array in arrays_of(layer).items()
+            for own, array in _arrays_in(layer).items()
         }
         if not arrays:
             self._fail(f"stores {name} whole, which is {layer!r}, expected a layer with weights")
@@ -316,13 +337,13 @@ def _arrays_of(layers: Mapping[str, Layer], config: AdapterConfig) -> Tensors:
             if config.bias != "none" and bias is not None:
                 found[f"{name}.base_layer.bias"] = bias
         elif config.replaces(name):
-            found |= {f"{name}.{STORED_AS[own]}": a for own, a in arrays_of(layer).items()}
+            found |= {f"{name}.{STORED_AS[own]}": a for own, a in _arrays_in(layer).items()}
         elif config.bias == "all" and bias is not None:
             found[f"{name}.bias"] = bias
     return found
 
 
-def arrays_of(layer: Layer) -> dict[str, Array]:
+def _arrays_in(layer: Layer) -> dict[str, Array]:
     """Return the arrays of a layer that PyTorch stores, by the names that they have here."""
     return {n: a for n, a in vars(layer).items() if n in STORED_AS and isinstance(a, np.ndarray)}
 

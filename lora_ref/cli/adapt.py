@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lora_ref.cli.outcome import Outcome, whole
+from lora_ref.cli.outcome import Outcome, listed, whole
 from lora_ref.errors import LoraRefError
 from lora_ref.processes import cores, one_thread_in_products
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if out.is_file():
         raise LoraRefError(f"{out} is a file, expected a folder for the adapter")
     text = read_own_text(Path(options.text))
-    targets = [name for name in options.targets.split(",") if name]
+    targets = listed(options.targets)
     how: Any = {"r": r, "targets": targets, "steps": steps, "seed": seed, "threads": cores()}
     made = adapt(base, text, **how, report=_report)
     save_peft(out, made.model.gpt, dtype=np.float16, base="lora_ref base")

@@ -1,14 +1,13 @@
-"""``lora-ref adapter``: look at an adapter on disk, merge it, make one of two models, combine."""
+"""``lora-ref adapter``: inspect, merge, extract, combine and convert adapters on disk."""
 
 import argparse
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lora_ref.cli.outcome import Outcome, as_json, columns, whole
-from lora_ref.cli.speak import number
+from lora_ref.cli.outcome import Outcome, as_json, columns, listed, number, whole
 
-HELP = "inspect, merge, extract and combine adapters in PEFT's layout"
+HELP = "inspect, merge, extract, combine and convert adapters in PEFT's layout"
 
 SHOWN = 5
 """Singular values of a layer that are printed; ``--json`` has all."""
@@ -109,7 +108,7 @@ def _extract(options: argparse.Namespace) -> Outcome:
     from lora_ref.checkpoint.operations import read_base
 
     r = whole("--rank", options.rank, 1_000_000)
-    targets = [name for name in options.targets.split(",") if name]
+    targets = listed(options.targets)
     base, tuned = read_base(Path(options.base)), read_base(Path(options.tuned))
     layers, found, left = extract(base, tuned, r, targets)
     save_peft(Path(options.out), layers)
@@ -132,7 +131,7 @@ def _combine(options: argparse.Namespace) -> Outcome:
     from lora_ref.checkpoint import combine, save_peft
 
     folders = [Path(folder) for folder in options.folders]
-    weights = [number("--weights", w, -1e6, 1e6) for w in options.weights.split(",") if w]
+    weights = [number("--weights", weight, -1e6, 1e6) for weight in listed(options.weights)]
     r = None if options.rank is None else whole("--rank", options.rank, 1_000_000)
     layers, lost = combine(folders, weights, r)
     save_peft(Path(options.out), layers)
@@ -158,8 +157,8 @@ def _convert(options: argparse.Namespace) -> Outcome:
         write_safetensors(out, arrays)
         names = list(arrays)
     else:
-        number_ = None if options.number is None else number("--number", options.number, -1e6, 1e6)
-        layers = convert_from(read_safetensors(path), options.origin, number_)
+        given = None if options.number is None else number("--number", options.number, -1e6, 1e6)
+        layers = convert_from(read_safetensors(path), options.origin, given)
         save_peft(out, layers)
         names = list(layers)
     if options.json:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanation_text, table
-from lora_ref.cli.outcome import Outcome, as_json, columns, whole
+from lora_ref.cli.outcome import Outcome, as_json, columns, listed, whole
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
@@ -197,7 +197,7 @@ def _head(text: str) -> tuple[str, int]:
 
 def _names(texts: list[str] | None) -> list[str]:
     """Return names that were separated by spaces or commas."""
-    return [name for text in texts or () for name in text.split(",") if name]
+    return [name for text in texts or () for name in listed(text)]
 
 
 def _flag(option: str) -> str:

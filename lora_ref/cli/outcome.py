@@ -1,4 +1,4 @@
-"""What commands share: their `Outcome`, exit statuses, columns, whole numbers, the terminal."""
+"""What commands share: `Outcome`, exit statuses, columns, numbers and lists, the terminal."""
 
 import json
 import os
@@ -45,6 +45,22 @@ def whole(flag: str, text: str, largest: int, smallest: int = 1) -> int:
     if not smallest <= value <= largest:
         raise LoraRefError(f"{flag} is {value}, {expected}")
     return value
+
+
+def number(flag: str, text: str, smallest: float, largest: float) -> float:
+    """Return the value of a flag, a number within limits."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not smallest <= value <= largest:
+        raise LoraRefError(f"{flag} is {text}, expected a number from {smallest} to {largest}")
+    return value
+
+
+def listed(text: str) -> list[str]:
+    """Return the entries of a list with commas; nothing between two commas is no entry."""
+    return [entry for entry in text.split(",") if entry]
 
 
 def can_print(text: str) -> bool:

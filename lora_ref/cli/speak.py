@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from lora_ref.cli.outcome import Outcome, as_json, whole
+from lora_ref.cli.outcome import Outcome, as_json, number, whole
 from lora_ref.errors import LoraRefError
 
 HELP = "write text with the small language model, its voices off, on and summed"
@@ -81,14 +81,3 @@ def _settings(options: argparse.Namespace) -> list[tuple[str, list[str], list[fl
         return single
     together = f"{' + '.join(names)}, each times {strength:g}"
     return [("base", [], []), *single, (together, names, [strength] * len(names))]
-
-
-def number(flag: str, text: str, smallest: float, largest: float) -> float:
-    """Return the value of a flag, a number within limits."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not smallest <= value <= largest:
-        raise LoraRefError(f"{flag} is {text}, expected a number from {smallest} to {largest}")
-    return value

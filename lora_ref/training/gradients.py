@@ -1,6 +1,7 @@
 """The loss of a batch and its gradients: in one pass, or in several whose gradients add up."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -87,6 +88,18 @@ def loss_and_gradients(
         for name, grad in grads.items():
             summed[name] = share * grad + summed.get(name, 0)
     return total, summed
+
+
+@contextmanager
+def on_threads(threads: int) -> Iterator[Run]:
+    """Hand out the `run` of `loss_and_gradients`: the `map` of a pool, or `map` for one thread."""
+    if threads == 1:
+        yield map
+        return
+    from concurrent.futures import ThreadPoolExecutor  # not for those who train on one thread
+
+    with ThreadPoolExecutor(threads) as pool:
+        yield pool.map
 
 
 def keep_freed_memory() -> None:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -22,7 +21,13 @@ from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.low_rank import LowRankLayer
 from lora_ref.ops import Labels, dropout_mask
 from lora_ref.training.clipping import clip_gradients, gradient_norm
-from lora_ref.training.gradients import CROSS_ENTROPY, Loss, keep_freed_memory, loss_and_gradients
+from lora_ref.training.gradients import (
+    CROSS_ENTROPY,
+    Loss,
+    keep_freed_memory,
+    loss_and_gradients,
+    on_threads,
+)
 from lora_ref.training.network import Network
 from lora_ref.training.optimizers import DivergedError, Optimizer
 
@@ -190,8 +195,8 @@ def train(
     norms: list[float] = []
     evaluations: list[tuple[int, Any]] = []
     keep_freed_memory()
-    with ThreadPoolExecutor(as_count("threads in train", threads)) as pool:
-        parts: Any = {"micro_batch": micro_batch, "run": pool.map if threads > 1 else map}
+    with on_threads(as_count("threads in train", threads)) as run:
+        parts: Any = {"micro_batch": micro_batch, "run": run}
         for step in range(steps):
             chosen = next(batches)
             factor = 1.0 if schedule is None else schedule(step, steps)

@@ -20,7 +20,7 @@ from lora_ref.exercises.variations import (
     added,
     always_the_same,
     argument_changed,
-    in_words,
+    formula_of,
     result_changed,
 )
 
@@ -140,7 +140,7 @@ def _is_off_by_a_factor(attempts: Sequence[Attempt]) -> Diagnosis | None:
                 return f"over-{short}", prefix + message
         if np.allclose(known, known[0], rtol=1e-7):
             return "factor", f"{prefix}a factor: yours is {known[0]:.6g} times as large."
-        if min(known) > 0 and (formula := in_words(attempts, np.array(known))):
+        if min(known) > 0 and (formula := formula_of(attempts, np.array(known))):
             message = f"a factor: yours is {formula} times the right answer."
             return "named-factor", prefix + message
         if np.size(parts[0].expected) > 1:

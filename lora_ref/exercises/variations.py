@@ -227,7 +227,7 @@ def added(attempts: Sequence[Attempt], parts: Sequence[Part]) -> str:
             factors.append(factor)
         if len(factors) == len(attempts):
             how = "plus" if factors[0] > 0 else "minus"
-            size = in_words(attempts, np.abs(factors))
+            size = formula_of(attempts, np.abs(factors))
             if size:
                 return f"{how} {name}" if size == "1" else f"{how} {size} times {name}"
     return ""
@@ -253,7 +253,7 @@ def quantities(one: Attempt) -> dict[str, float]:
     return found | named | norms
 
 
-def in_words(attempts: Sequence[Attempt], ratios: Any) -> str:
+def formula_of(attempts: Sequence[Attempt], ratios: Any) -> str:
     """Return a formula for a positive number of each attempt, or an empty text."""
     if np.allclose(ratios, ratios[0], rtol=1e-9, atol=0):
         return f"{ratios[0]:.6g}"

@@ -58,7 +58,7 @@ def _changes_input(attempts: Sequence[Attempt]) -> Diagnosis | None:
     inputs, them = ("input", "it") if len(changed) == 1 else ("inputs", "them")
     return "changed-input", (
         f"you changed the {inputs} {' and '.join(changed)}: the caller still needs {them}. "
-        "Make something new, without +=, pop, sort or assigning to entries."
+        "Make something new: +=, *=, sort and assigning to entries change what the caller has."
     )
 
 
@@ -118,36 +118,58 @@ def _is_transposed(part: Part) -> bool:
 
 def _is_off_by_a_factor(attempts: Sequence[Attempt]) -> Diagnosis | None:
     for parts in zip(*(one.parts for one in attempts), strict=True):  # one value in all attempts
-        ratios = [_ratio(part) for part in parts]
-        known = [ratio for ratio in ratios if ratio is not None]
-        if (
-            all(part.right for part in parts)
-            or len(known) < len(ratios)
-            or np.allclose(known, 1, rtol=1e-6)
-        ):
-            continue
-        prefix = f"{parts[0].prefix}right up to "
-        for name in _factors(attempts[0]):
-            factors = np.array([_factors(one)[name] for one in attempts])
-            short = name.replace(" ", "")
-            if np.allclose(known, factors, rtol=1e-7):
-                if name == "-1":
-                    return "sign", f"{parts[0].prefix}right but for the sign."
-                message = f"the factor {name}: yours is {name} times the right answer."
-                return f"times-{short}", prefix + message
-            if np.allclose(known, 1 / factors, rtol=1e-7):
-                message = f"the factor {name}: the right answer is {name} times yours."
-                return f"over-{short}", prefix + message
-        if np.allclose(known, known[0], rtol=1e-7):
-            return "factor", f"{prefix}a factor: yours is {known[0]:.6g} times as large."
-        if min(known) > 0 and (formula := formula_of(attempts, np.array(known))):
-            message = f"a factor: yours is {formula} times the right answer."
-            return "named-factor", prefix + message
-        if np.size(parts[0].expected) > 1:
-            some = ", ".join(f"{ratio:.4g}" for ratio in known[:3])
-            message = f"a factor that differs from one input to the next: {some} ..."
-            return "factor-varies", prefix + message
+        if found := _factor_of(parts, attempts):
+            name, message = found
+            return name, f"{parts[0].prefix}{message}{_also_wrong(parts, attempts)}"
     return None
+
+
+def _factor_of(parts: Sequence[Part], attempts: Sequence[Attempt]) -> Diagnosis | None:
+    ratios = [_ratio(part) for part in parts]
+    known = [ratio for ratio in ratios if ratio is not None]
+    if (
+        all(part.right for part in parts)
+        or len(known) < len(ratios)
+        or np.allclose(known, 1, rtol=1e-6)
+    ):
+        return None
+    for name in _factors(attempts[0]):
+        factors = np.array([_factors(one)[name] for one in attempts])
+        short = name.replace(" ", "")
+        if np.allclose(known, factors, rtol=1e-7):
+            if name == "-1":
+                return "sign", "right but for the sign."
+            return f"times-{short}", (
+                f"right up to the factor {name}: yours is {name} times the right answer."
+            )
+        if np.allclose(known, 1 / factors, rtol=1e-7):
+            return f"over-{short}", (
+                f"right up to the factor {name}: the right answer is {name} times yours."
+            )
+    if np.allclose(known, known[0], rtol=1e-7):
+        return "factor", f"right up to a factor: yours is {known[0]:.6g} times as large."
+    if min(known) > 0 and (formula := formula_of(attempts, np.array(known))):
+        return "named-factor", (f"right up to a factor: yours is {formula} times the right answer.")
+    if np.size(parts[0].expected) > 1:
+        some = ", ".join(f"{ratio:.4g}" for ratio in known[:3])
+        return "factor-varies", (
+            f"right up to a factor that differs from one input to the next: {some} ..."
+        )
+    return None
+
+
+def _also_wrong(parts: Sequence[Part], attempts: Sequence[Attempt]) -> str:
+    """Say which other values of the answer are wrong, if any."""
+    wrong = {
+        part.prefix.removesuffix(": ")
+        for one in attempts
+        for part in one.parts
+        if not part.right and part.prefix != parts[0].prefix
+    }
+    return (
+        f" ({' and '.join(sorted(wrong))} {'is' if len(wrong) == 1 else 'are'} wrong too.)"
+        * bool(wrong)
+    )
 
 
 def _ratio(part: Part) -> float | None:
@@ -236,7 +258,8 @@ def _is_wrong(attempts: Sequence[Attempt]) -> Diagnosis | None:
     a, b = np.asarray(part.got), np.asarray(part.expected)
     at = np.unravel_index(int(np.argmax(np.abs(a - b * 1.0))), b.shape)
     place = f"at {tuple(int(i) for i in at)} " if b.ndim else ""
-    yours = f"{part.prefix}{place}you have {_text(a[at])}, the specification {_text(b[at])}"
+    expected = _text(b[at]) if np.any(b) else "0 throughout"
+    yours = f"{part.prefix}{place}you have {_text(a[at])}, the specification {expected}"
     if not right:
         return "value", f"{yours}, with {one.where}."
     common = in_common(right, wrong)

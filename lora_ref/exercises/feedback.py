@@ -97,7 +97,7 @@ def _diagnosis(exercise: Exercise, function: Answer, seed: int) -> Diagnosis:
         )
     if _is_the_specification(exercise, function):
         return "the-specification", (
-            "this is the specification itself, right and slow. What do its loops come to?"
+            "this is the specification itself, and right. What does it come to, written shortly?"
         )
     return RIGHT, f"right, for {len(made)} inputs of random sizes and values."
 

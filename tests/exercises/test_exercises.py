@@ -10,7 +10,7 @@ import warnings
 from asyncio import CancelledError
 from fractions import Fraction
 from functools import partial
-from math import sqrt
+from math import ceil, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +150,10 @@ def full_update(x, y, W0):
 
 def cut_as_seen_by(C, F, r):
     return cut(F @ C, r) @ np.linalg.inv(C)
+
+
+def unit_rows(M):
+    return M / np.sqrt(np.sum(M * M, axis=1))[:, None]
 
 
 def extra(x, F, M):
@@ -293,12 +297,12 @@ def layer_norm_backward_right(g, x, gain, epsilon, ddof=0, terms=(1, 1)):
     return (g - a - z * b) / sigma
 
 
-def lora_on_q_right(g, x, W0, A, B, alpha, k, v, row_sum=1, base=1, s=None):
-    s = s or s_of(A, alpha)
+def lora_on_q_right(g, x, W0, A, B, alpha, k, v, row_sum=1, base=1, s=None, width=0):
+    s, root = s or s_of(A, alpha), sqrt(width or k.shape[1])
     q = base * x @ W0.T + s * x @ A.T @ B.T
-    P, grad_P = softmax(q @ k.T / sqrt(k.shape[1])), g @ v.T
+    P, grad_P = softmax(q @ k.T / root), g @ v.T
     grad_S = P * (grad_P - row_sum * np.sum(P * grad_P, axis=1, keepdims=True))
-    return (s * grad_S @ k / sqrt(k.shape[1]) @ B).T @ x
+    return (s * grad_S @ k / root @ B).T @ x
 
 
 def agrees_right(printed, value):
@@ -315,8 +319,14 @@ def each_rank(shapes):
 
 def which_rank_right(printed, shapes):
     each = each_rank(shapes)
-    r = round(Fraction(printed) * 10**6 / each)
+    half = Fraction(1, 2 * 10 ** decimals_of(printed))
+    r = ceil((Fraction(printed) - half) * 10**6 / each)
     return r if agrees_right(printed, Fraction(r * each, 10**6)) else 0
+
+
+def nearest_rank(printed, shapes):
+    r = round(Fraction(printed) * 10**6 / each_rank(shapes))
+    return r * agrees_right(printed, Fraction(r * each_rank(shapes), 10**6))
 
 
 def which_rank_by_float(tolerance):
@@ -395,6 +405,7 @@ WRONG_ANSWERS = {
         "larger-side": lambda m, n, ranks: min(max(m, n), sum(ranks)),
     },
     "truncate": {
+        "sigma-lost": of_columns(lambda M, U, r: U[:, :r] @ unit_rows(U[:, :r].T @ M)),
         "transpose": of_columns(lambda M, U, r: M.T @ U[:, :r] @ U[:, :r].T),
         "one-too-few": of_columns(lambda M, U, r: U[:, : r - 1] @ U[:, : r - 1].T @ M),
         "the-rest": of_columns(lambda M, U, r: M - U[:, :r] @ U[:, :r].T @ M),
@@ -670,6 +681,7 @@ WRONG_ANSWERS = {
         "times-2": lambda A, G, s, lr: 2 * s * after_steps(A, G, s, lr)[0],
     },
     "scaling": {
+        "whole-root": lambda alpha, r, stabilized: alpha / (int(sqrt(r)) if stabilized else r),
         "never-stabilized": lambda alpha, r, stabilized: alpha / r,
         "always-stabilized": lambda alpha, r, stabilized: alpha / sqrt(r),
         "alpha-alone": lambda alpha, r, stabilized: alpha,
@@ -682,6 +694,9 @@ WRONG_ANSWERS = {
         "square-for-root": lambda alpha, r, stabilized: alpha / (r**2 if stabilized else r),
     },
     "compensating-rates": {
+        "rates-kept-for-SGD": lambda a, u, v, p, q, o: (
+            (a / (p * q), u, v) if o == "SGD" else compensated(a, u, v, p, q, o)
+        ),
         "exchanged": lambda a, u, v, p, q, o: compensated(a, u, v, q, p, o),
         "alpha-multiplied": lambda a, u, v, p, q, o: (
             a * p * q,
@@ -696,6 +711,9 @@ WRONG_ANSWERS = {
         "sometimes-right": lambda a, u, v, p, q, o: (*compensated(a, u, v, p, q, o)[:2], v * q),
     },
     "another-start": {
+        "sizes-as-variances": lambda a, r, root, old, u, v, new: in_plain_lora(
+            a, r, root, sqrt(old), u, v, sqrt(new)
+        ),
         "B-forgotten": lambda a, r, root, old, u, v, new: (
             (a * r**0.5 if root else a) * old / new,
             u * new / old,
@@ -786,6 +804,10 @@ WRONG_ANSWERS = {
         "sign": lambda x, y, W0, r: -RIGHT_ANSWERS["best-update"](x, y, W0, r),
     },
     "trained-against-cut": {
+        "each-input-alone": lambda x, F, r: (
+            extra(x, F, cut_as_seen_by(np.diag((x * x).mean(0) ** 0.5), F, r)),
+            extra(x, F, cut(F, r)),
+        ),
         "order": lambda x, F, r: RIGHT_ANSWERS["trained-against-cut"](x, F, r)[::-1],
         "norms": lambda x, F, r: (
             np.linalg.norm(x @ (F - cut_as_seen_by(root_of(x), F, r)).T),
@@ -888,6 +910,7 @@ WRONG_ANSWERS = {
         "sign": lambda *given: -layer_norm_backward_right(*given),
     },
     "lora-on-q": {
+        "number-of-keys": lambda *given: lora_on_q_right(*given, width=len(given[6])),
         "row-sum-forgotten": lambda *given: lora_on_q_right(*given, row_sum=0),
         "scaling-forgotten": lambda *given: lora_on_q_right(*given, s=1),
         "scaling-on-W0": lambda *given: lora_on_q_right(*given, base=s_of(given[3], given[5])),
@@ -898,6 +921,9 @@ WRONG_ANSWERS = {
         "raises": lambda g, x, W0, A, B, alpha, k, v: x @ A @ B,
     },
     "adapter": {
+        "two-activations-on-the-way": lambda x, *rest: (
+            x + np.maximum(adapter_right(x, *rest) - x, 0)
+        ),
         "residual-forgotten": lambda x, *rest: adapter_right(x, *rest) - x,
         "no-activation": lambda x, W_down, b_down, W_up, b_up: (
             x + (x @ W_down.T + b_down) @ W_up.T + b_up
@@ -1063,6 +1089,11 @@ WRONG_ANSWERS = {
         ),
     },
     "best-of-two": {
+        "stronger-alone": lambda A, B: (
+            (A[0], B[0])
+            if np.linalg.norm(B[0] @ A[0]) > np.linalg.norm(B[1] @ A[1])
+            else (A[1], B[1])
+        ),
         "stacked": lambda A, B: (np.concatenate(A), np.concatenate(B, axis=1)),
         "factors-added": lambda A, B: (sum(A), sum(B)),
         "factors-averaged": lambda A, B: (sum(A), sum(B) / 2),
@@ -1177,6 +1208,10 @@ WRONG_ANSWERS = {
         "times-2": lambda frozen, trained: 8 * frozen + 32 * trained,
     },
     "agrees": {
+        "decimals-of-the-float": lambda printed, value: (
+            abs(Fraction(printed) - value)
+            <= Fraction(1, 2 * 10 ** len(str(float(printed)).split(".")[1]))
+        ),
         "0.005-always": lambda printed, value: abs(Fraction(printed) - value) <= Fraction(5, 1000),
         "exactly-equal": lambda printed, value: Fraction(printed) == value,
         "ends-excluded": lambda printed, value: (
@@ -1206,6 +1241,7 @@ WRONG_ANSWERS = {
         "kind": lambda printed, value: "yes",
     },
     "which-rank": {
+        "nearest-and-right": nearest_rank,
         "nearest": lambda printed, shapes: round(float(printed) * 1e6 / each_rank(shapes)),
         "rank-below": lambda printed, shapes: int(float(printed) * 1e6 / each_rank(shapes)),
         "half-to-even": lambda printed, shapes: next(
@@ -2061,6 +2097,27 @@ ONE_CHANGE = {
         "ruled-out", "right, but it forms B A",
     ),
 }  # fmt: skip
+
+
+def test_a_factor_is_told_with_what_is_wrong_too():
+    def twice(wrong_lr):
+        def answer(*given):
+            alpha, lr = RIGHT_ANSWERS["another-start"](*given)
+            return 2 * alpha, lr + wrong_lr
+
+        return str(check("another-start", answer))
+
+    assert "alpha: right up to the factor 2" in twice(0)
+    assert "too" not in twice(0)
+    assert twice(0.1) == twice(0) + " (lr is wrong too.)"
+
+
+def test_what_is_small_and_should_be_zero_is_told_so():
+    def nearly(*given):
+        A, B = RIGHT_ANSWERS["start"](*given)
+        return A, B + 1e-3
+
+    assert "you have 0.001, the specification 0 throughout" in str(check("start", nearly))
 
 
 @pytest.mark.parametrize("case", ONE_CHANGE)

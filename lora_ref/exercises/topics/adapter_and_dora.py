@@ -89,6 +89,13 @@ ADAPTER = Exercise(
                 x + _relu(x @ W_down.T + b_down) @ W_up.T + b_up
             ),
         ),
+        "two-activations-on-the-way": WrongAnswer(
+            "a second ReLU stands after the way up, so nothing is ever taken from x. One, in the "
+            "bottleneck, is enough.",
+            lambda x, W_down, b_down, W_up, b_up: (
+                x + _relu(_relu(x @ W_down.T + b_down) @ W_up.T + b_up)
+            ),
+        ),
         "b_down-after-the-activation": WrongAnswer(
             "b_down is added after the ReLU; it moves the place where the ReLU bends, so it comes "
             "before.",

@@ -119,8 +119,8 @@ COUNT = Exercise(
         "Write down the shape of A and the shape of B beside one weight.",
         "A matrix has as many entries as its rows times its columns. Add those of A and of B, then "
         "those of all weights.",
-        "One sum over the pairs of `shapes` is enough. Try it on one weight whose A and B you can "
-        "count by hand.",
+        "One sum over the pairs of `shapes` is enough. Which factor do the entries of A and those "
+        "of B have in common?",
     ),
     folded=True,
 )
@@ -199,15 +199,16 @@ BREAK_EVEN = Exercise(
             lambda out, in_: min(out, in_),
         ),
         "half-the-input": WrongAnswer(
-            "half of in_features is for square weights, and there it does not save yet.",
+            "half of in_features is for square weights, and of an even side it does not save yet.",
             lambda out, in_: in_ // 2,
         ),
         "half-the-output": WrongAnswer(
-            "half of out_features is for square weights, and there it does not save yet.",
+            "half of out_features is for square weights, and of an even side it does not save yet.",
             lambda out, in_: out // 2,
         ),
         "half-the-smaller": WrongAnswer(
-            "half of the smaller side is for square weights, and there it does not save yet.",
+            "half of the smaller side is for square weights, and of an even side it does not save "
+            "yet.",
             lambda out, in_: min(out, in_) // 2,
         ),
         "one-too-many": WrongAnswer(
@@ -272,7 +273,7 @@ CHEAPER_STEP = Exercise(
     "Return the largest rank at which a step of LoRA, forward and backward, takes fewer\n"
     "multiply-adds than a step of full fine-tuning, for a weight of shape (out_features,\n"
     "in_features): a whole number. Layers below train, so both need the gradient of x. B A is\n"
-    "never formed. Solve for r; no loop is needed.",
+    "never formed, and products with matrices alone are counted. Solve for r; no loop is needed.",
     _cheaper_step,
     _draw_wide_sides,
     {
@@ -311,7 +312,8 @@ CHEAPER_STEP = Exercise(
             lambda out, in_: (out * in_ - 1) // (6 * (out + in_)),
         ),
         "backward-alone": WrongAnswer(
-            "the thin products of the forward pass are not counted.",
+            "four of the six thin products are counted. A and B have three uses each, from x to "
+            "the last gradient: which one is missing?",
             lambda out, in_: (out * in_ - 1) // (2 * (out + in_)),
         ),
         "brackets-missing": WrongAnswer(
@@ -403,7 +405,8 @@ TRAINING_BYTES = Exercise(
             lambda frozen, trained: 4 * frozen + 8 * trained,
         ),
         "one-of-four": WrongAnswer(
-            "one of four is missing for each trained parameter: itself, its gradient, AdamW's two.",
+            "one number too few is counted for each trained parameter. How many does AdamW keep, "
+            "beside the weight and its gradient?",
             lambda frozen, trained: 4 * frozen + 12 * trained,
         ),
         "trained-twice": WrongAnswer(

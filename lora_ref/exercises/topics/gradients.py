@@ -547,10 +547,11 @@ def _poor_check(
 GRADIENT_CHECK = Exercise(
     "04",
     "a check that finds hidden mistakes",
-    "forward(x, W0, A, B, s) and backward(g, h, x, W0, A, B, s) are those of the notebook, and\n"
-    "return y, h and a dictionary of the gradients of x, A and B. In this backward there may be a\n"
-    "mistake. Choose a point of the sizes out_features, in_features and r, with any number of\n"
-    "rows; return True if the backward is right for all numbers, to rounding, and else False.",
+    "forward(x, W0, A, B, s) returns y and h, and backward(g, h, x, W0, A, B, s) a dictionary of\n"
+    'gradients, with the keys "x", "A" and "B": those of the notebook, but in this backward there\n'
+    "may be a mistake. Choose a point of the sizes out_features, in_features and r, with any\n"
+    "number of rows. Return True if the backward is right for all numbers, to rounding, and else\n"
+    "False. A gradient that is off by a ten-millionth of its size is wrong.",
     _gradient_check,
     _draw_passes,
     {

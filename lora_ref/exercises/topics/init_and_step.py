@@ -69,8 +69,8 @@ START = Exercise(
     "05",
     "where training begins",
     "Return A (r, in_features) and B (out_features, r) as `return A, B`. The entries of A are\n"
-    "independent draws, uniform between -1/sqrt(in_features) and 1/sqrt(in_features). They are\n"
-    "the first that the generator rng draws; in which order they fill A does not matter.\n"
+    "independent draws, uniform between -1/sqrt(in_features) and 1/sqrt(in_features). Draw them\n"
+    "from rng before anything else; in which order they fill A does not matter.\n"
     "Training must begin exactly at W0.",
     _start,
     _draw_start,
@@ -119,7 +119,7 @@ START = Exercise(
             _within(lambda out, in_, r: out**-0.5),
         ),
         "by-rank": WrongAnswer(
-            "the bound follows r, as where PyTorch's rule is given an A with its axes exchanged.",
+            "the bound is 1/sqrt(r); it should follow in_features.",
             _within(lambda out, in_, r: r**-0.5),
         ),
         "deviation-for-bound": WrongAnswer(

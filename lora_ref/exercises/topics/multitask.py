@@ -453,7 +453,7 @@ def _with_sigma(power: float) -> Answer:
 BEST_OF_TWO = Exercise(
     "10",
     "the best adapter of rank r for the sum of two",
-    "A and B are lists of two adapters, each of rank r, with their scaling in B. Their sum\n"
+    "A and B are lists of two adapters, each of rank r; their scaling is in B already. Their sum\n"
     "B[0] A[0] + B[1] A[1] has rank 2 r in general, and there is room for one adapter of rank r.\n"
     "Return the pair A, B of rank r, as `return A, B`, for which B A is nearest to the sum in the\n"
     "Frobenius norm.",
@@ -481,6 +481,13 @@ BEST_OF_TWO = Exercise(
         ),
         "first-alone": WrongAnswer("this is the first adapter alone.", lambda A, B: (A[0], B[0])),
         "second-alone": WrongAnswer("this is the second adapter alone.", lambda A, B: (A[1], B[1])),
+        "stronger-alone": WrongAnswer(
+            "this is the stronger of the two adapters as it was, and the other is lost. A pair of "
+            "rank r can hold something of both.",
+            lambda A, B: max(
+                zip(A, B, strict=True), key=lambda pair: np.linalg.norm(pair[1] @ pair[0])
+            ),
+        ),
         "cut-before-the-sum": WrongAnswer(
             "each adapter is cut to half of the rank by itself, and then they are stacked. What is "
             "strong in one alone need not be what is strong in the sum.",
@@ -534,7 +541,7 @@ BEST_OF_TWO = Exercise(
         ),
     },
     canonical=_product,
-    canonical_name="B A: ",
+    canonical_name="B A",
     question=(
         "the sum of two updates of rank 2 has the singular values 8, 4, 2, 1. What\n"
         "is the least error of a pair of rank 2, in the Frobenius norm?"

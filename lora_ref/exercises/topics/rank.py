@@ -39,8 +39,8 @@ RANK_BOUND = Exercise(
     "02",
     "the largest rank that a sum of updates can have",
     "Several updates, each of shape (out_features, in_features), are added: the first has rank\n"
-    "ranks[0], the second ranks[1], and so on. Return the largest rank that their sum can have,\n"
-    "a whole number.",
+    "ranks[0], the second ranks[1], and so on. Return the largest rank that their sum can have.\n"
+    "There may be one update, or many.",
     _rank_bound,
     _draw_ranks,
     {
@@ -103,6 +103,11 @@ def _draw_matrix(rng: np.random.Generator, n: int) -> Arguments:
     return {"M": M, "u": list(U[:, :6].T.copy()), "r": r}
 
 
+def _unit_rows(rows: Array) -> Array:
+    scaled: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
+
+
 TRUNCATE = Exercise(
     "02",
     "the nearest matrix of rank r, from half of the decomposition",
@@ -149,6 +154,11 @@ TRUNCATE = Exercise(
         "rows-of-M": WrongAnswer(
             "the vectors are multiplied by the first rows of M. How much of each vector is in M?",
             lambda M, u, r: np.transpose(u[:r]) @ M[:r],
+        ),
+        "sigma-lost": WrongAnswer(
+            "the directions are right, and each of the r terms has the weight 1. How much of a "
+            "vector there is in M is lost where the rows get the length 1.",
+            lambda M, u, r: np.transpose(u[:r]) @ _unit_rows(np.array(u[:r]) @ M),
         ),
         "coordinates": WrongAnswer(
             "these are r rows, how much of each vector there is in M. They are still to be "

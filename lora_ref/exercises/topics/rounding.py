@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -199,6 +200,11 @@ AGREES = Exercise(
             "the zeros at the end are lost, as by float(): 2.50 has two decimals, and 2.5 one.",
             _with_decimals(lambda printed: _decimals(str(float(printed)).rstrip("0"))),
         ),
+        "decimals-of-the-float": WrongAnswer(
+            "the decimals are those of a float: float('2.80') is 2.8, and float('3') is 3.0. Count "
+            "them in the text, where a last zero is a digit.",
+            _with_decimals(lambda printed: _decimals(str(float(printed)))),
+        ),
         "half-a-unit-in-floats": WrongAnswer(
             "half a unit is a float before it becomes a Fraction, and not exactly half a unit.",
             lambda printed, value: (
@@ -281,6 +287,12 @@ def _which_rank(printed: str, shapes: Shapes) -> int:
 
 
 def _draw_count(rng: np.random.Generator, n: int) -> Arguments:
+    if n == 9:  # several ranks are right, and the first is not the one nearest to the number
+        while True:
+            shapes = [(int(rng.integers(600, 900)), int(rng.integers(600, 900)))] * 24
+            printed = f"0.{rng.integers(3, 7)}"
+            if _first_rank(shapes, partial(_near, printed)) < _nearest_rank(printed, _each(shapes)):
+                return {"printed": printed, "shapes": shapes}
     if n in (4, 5):  # a tie, printed either way: 25,000 parameters at each rank
         return {"printed": {4: "0.12", 5: "0.13"}[n], "shapes": [(5000, 7500), (6000, 6500)]}
     decimals = {2: 1, 6: 3, 8: 0}.get(n, 2)
@@ -334,8 +346,9 @@ WHICH_RANK = Exercise(
     "13",
     "the rank that a printed count belongs to",
     "A text says that LoRA on weights of these shapes, (out_features, in_features) each, trains\n"
-    "`printed` million parameters, such as '0.39'. Return the smallest rank at which it is right,\n"
-    "to half a unit of its last digit, both ends included; 0 where it is right at no rank.",
+    "`printed` million parameters, such as '0.39'. Return the smallest rank, from 1 on, at which\n"
+    "it is right to half a unit of its last digit, both ends included: there may be several.\n"
+    "Return 0 where it is right at no rank.",
     _which_rank,
     _draw_count,
     {
@@ -343,6 +356,13 @@ WHICH_RANK = Exercise(
             "this is the nearest rank; at that rank the printed number may be wrong. Then the "
             "answer is 0.",
             lambda printed, shapes: _nearest_rank(printed, _each(shapes)),
+        ),
+        "nearest-and-right": WrongAnswer(
+            "where several ranks are right, this is the one nearest to the printed number; the "
+            "smallest is asked for.",
+            lambda printed, shapes: _checked(
+                printed, shapes, _nearest_rank(printed, _each(shapes))
+            ),
         ),
         "rank-below": WrongAnswer(
             "this rounds down; the text may have rounded its number down, too.",
@@ -430,14 +450,16 @@ WHICH_RANK = Exercise(
             ),
         ),
     },
-    batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8),
+    batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8, 9),
     question="how far apart are the counts of two ranks that follow each other, in parameters and "
     "in units of the last printed digit?",
     imports=("from fractions import Fraction",),
     hints=(
         "The count is a rank times a whole number that depends on the shapes alone.",
-        "One division tells which rank comes nearest. It does not tell whether that rank is right.",
-        "Find the nearest rank, count at that rank, and ask whether the printed number agrees.",
+        "Between which two counts does the printed number hold? A division tells how many ranks "
+        "fit into a count.",
+        "The first rank that reaches the lower of the two counts is the only candidate. Is its "
+        "count still within the upper one?",
     ),
 )
 

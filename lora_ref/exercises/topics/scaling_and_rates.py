@@ -1,7 +1,7 @@
 """Exercises of notebook 06: the scaling, and what makes up for other sizes of A and B."""
 
 from collections.abc import Callable
-from math import sqrt
+from math import isqrt, sqrt
 
 import numpy as np
 
@@ -67,6 +67,10 @@ SCALING = Exercise(
             "the root is taken of alpha/r as a whole; only r belongs under it.",
             lambda alpha, r, rank_stabilized: sqrt(alpha / r) if rank_stabilized else alpha / r,
         ),
+        "whole-root": WrongAnswer(
+            "the root is cut to a whole number, and right only where r is a square.",
+            lambda alpha, r, rank_stabilized: alpha / (isqrt(r) if rank_stabilized else r),
+        ),
         "square-for-root": WrongAnswer(
             "r is squared where its root is asked for.",
             lambda alpha, r, rank_stabilized: alpha / (r**2 if rank_stabilized else r),
@@ -88,7 +92,7 @@ SCALING = Exercise(
     question="An adapter was trained with rank_stabilized at r = 16, and is loaded without it. "
     "How many times too weak is its update then? Does anything raise an error?",
     hints=(
-        "There are two cases, and a bool tells them apart. What is the same in both?",
+        "On paper first: for alpha of 32 and r of 16, what is the factor in each of the two cases?",
         "What is a root in Python? Try what you write on 16: it has to give 4.",
         "One return is enough, with a condition in the divisor; or an if, and two returns.",
     ),
@@ -154,7 +158,7 @@ def _with(
 COMPENSATING_RATES = Exercise(
     "06",
     "the same training from larger factors",
-    "A training with alpha, lr_A and lr_B is to be repeated from p times the A and q times the B.\n"
+    "A training with alpha, lr_A and lr_B, from any A and B, is to be repeated from p A and q B.\n"
     "Return `alpha, lr_A, lr_B` that make it the same training: after every step the update is\n"
     'what it was. optimizer is "Adam" or "SGD" (plain gradient descent); Adam\'s epsilon is\n'
     "negligible, nothing decays and nothing is clipped. p and q are above 0.",
@@ -202,6 +206,11 @@ COMPENSATING_RATES = Exercise(
             "the learning rates are unchanged: A is p times as large and has to move p times as "
             "far.",
             _with(_always(0)),
+        ),
+        "rates-kept-for-SGD": WrongAnswer(
+            "right for Adam. For SGD the rates come back as they were: p A has to move p times as "
+            "far, and what has become of its gradient, now that alpha and B are others?",
+            _with(lambda name: {"Adam": 1, "SGD": 0}[name]),
         ),
         "rates-divided": WrongAnswer(
             "the learning rates go the wrong way: a larger factor has to move further.",
@@ -259,6 +268,7 @@ COMPENSATING_RATES = Exercise(
         "Three numbers, each the old one times a factor of p and q. The factors of the rates are "
         "powers, and the power depends on the optimizer.",
     ),
+    folded=True,
 )
 
 Pair = tuple[float, float]
@@ -337,10 +347,10 @@ ANOTHER_START = Exercise(
     "somebody's training, repeated in plain LoRA",
     "Somebody has trained with Adam, from an A with the start size `size` (the standard deviation\n"
     "of its entries) and from B = 0, with the learning rates lr_A and lr_B. alpha was divided by\n"
-    "sqrt(r) where rank_stabilized is true, and by r elsewhere. Your program divides by r, starts\n"
-    "from the same draw of A with the start size new_size, and has one learning rate for A and B.\n"
-    "Return `alpha, lr` with which it repeats that training: after every step the update is what\n"
-    "it was. Adam's epsilon is negligible, nothing decays and nothing is clipped.",
+    "sqrt(r) where rank_stabilized is true, and by r elsewhere. Your program divides by the same\n"
+    "r, starts from the same draw of A with the start size new_size, and has one learning rate\n"
+    "for A and B. Return `alpha, lr` with which it repeats that training: after every step the\n"
+    "update is what it was. Adam's epsilon is negligible, nothing decays and nothing is clipped.",
     _another_start,
     _draw_start,
     {
@@ -379,6 +389,11 @@ ANOTHER_START = Exercise(
             "lr is lr_A still, though A has another size; and that B has another rate now is not "
             "made up for.",
             _repeated(for_alpha=-1, for_lr=0, for_ratio=0),
+        ),
+        "sizes-as-variances": WrongAnswer(
+            "lr and alpha have the root of new_size/size where the ratio itself belongs: a size is "
+            "a standard deviation, and A is multiplied by the ratio of two.",
+            _repeated(for_alpha=-1, for_lr=0.5),
         ),
         "rate-of-B": WrongAnswer(
             "lr comes from lr_B, so A moves at the wrong pace, and no alpha makes up for that. "

@@ -69,9 +69,9 @@ def _steps_along(
 STEP = Exercise(
     "07",
     "one step of gradient descent",
-    "Rows x (n, in_features) have gone through the layer, and grad_y (n, out_features) came back.\n"
-    "Return A and B after one step of plain gradient descent with learning rate lr, as\n"
-    "`return A, B`: new arrays, both moved by the gradients at the old A and B.",
+    "Rows x (n, in_features) have gone through x W0^T + (alpha/r) (x A^T) B^T, and grad_y\n"
+    "(n, out_features) came back. Return A and B after one step of plain gradient descent with\n"
+    "learning rate lr, as `return A, B`: new arrays, both moved by the gradients at the old A, B.",
     _step,
     layer_arguments("grad_y", "x", "A", "B", "alpha", "lr"),
     {
@@ -547,7 +547,7 @@ BEST_UPDATE = Exercise(
         "What W0 leaves over is y - x @ W0.T. Least squares fits it with a full update F. The rest "
         "of the work is to give up as little as possible.",
         "The loss above that of F is what the inputs see of M - F. Which product with the C of the "
-        "exercise before makes of it an ordinary norm? What has to be near to what, then?",
+        "exercise whitening makes of it an ordinary norm? What has to be near to what, then?",
         "Four lines: F, C, a truncated SVD of one product, and one more product that undoes C. Or "
         "without C: an SVD of x, and one of what is left over as the columns of U see it.",
     ),
@@ -619,7 +619,7 @@ TRAINED_AGAINST_CUT = Exercise(
     "07",
     "what a rank costs, trained and cut",
     "F (out_features, in_features) is the full update of least squares for the rows x\n"
-    "(n, in_features). An update M has the loss of F plus an extra one,\n"
+    "(n, in_features). An update M has the loss of F plus the extra loss\n"
     "numpy.mean((x @ (M - F).T)**2). Return the extra losses of two updates of rank r, as\n"
     "`return trained, cut`: of the best one, which training finds, and of F cut to rank r, the\n"
     "nearest to F. numpy.linalg is welcome.",
@@ -687,6 +687,11 @@ TRAINED_AGAINST_CUT = Exercise(
             "the first update is multiplied by C^T, where C is a Cholesky factor: it matters on "
             "which side of M it stands.",
             _with_cut_of(lambda x: _triangle(x).T),
+        ),
+        "each-input-alone": WrongAnswer(
+            "the cut is right. The first update weighs each input by its own loudness; that some "
+            "inputs are loud together is missing, as in the exercise whitening.",
+            _with_cut_of(lambda x: np.diag(np.sqrt(np.mean(x**2, axis=0)))),
         ),
         "still-whitened-by-a-triangle": WrongAnswer(
             "the first update is cut as F @ C, and C is not undone before its loss is measured.",

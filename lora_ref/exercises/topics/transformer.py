@@ -234,8 +234,8 @@ def _finite_gradient(answer: Any) -> Any:
     if isinstance(answer, np.ndarray) and answer.dtype.kind == "f" and np.isnan(answer).any():
         at = tuple(int(i) for i in np.argwhere(np.isnan(answer))[0])
         raise LoraRefError(
-            f"it gives nan at {at}. exp(1000) is inf, and inf/inf is nan: look at the largest "
-            "score of each row. So are 0/0, -inf times 0 and -inf minus -inf"
+            "exp(1000) is inf, and inf/inf is nan, as are 0/0, -inf times 0 and -inf minus -inf: "
+            f"look at the largest score of each row. It gives nan at {at}"
         )
     return answer
 
@@ -658,7 +658,7 @@ def _grad_A_of_q(
     weights_back: bool = True,
     plain: bool = False,
     axis: int = 1,
-    width_of_v: bool = False,
+    root_of: Callable[[Array, Array], int] = lambda k, v: k.shape[1],
     through_A: bool = False,
 ) -> Callable[..., Array]:
     """Return the gradient of A, with some of it left out or done otherwise."""
@@ -669,7 +669,7 @@ def _grad_A_of_q(
         s = alpha / len(A) if scaling is None else scaling
         base = s * (x @ W0.T) if on_W0 else x @ W0.T
         q = base if without_update else base + s * (x @ A.T) @ B.T
-        root = math.sqrt((v if width_of_v else k).shape[1])
+        root = math.sqrt(root_of(k, v))
         S = q @ k.T / (root if root_forward else 1.0)
         P = _softmax(S) if axis == 1 else _softmax(S.T).T
         grad_P = grad_y @ v.T
@@ -753,7 +753,11 @@ LORA_ON_Q = Exercise(
         **wrong_scalings(_lora_on_q, "forward and backward", "scaling-twice", "alpha-alone"),
         "width-of-v": WrongAnswer(
             "this divides by the root of the width of v; d is that of k.",
-            _grad_A_of_q(width_of_v=True),
+            _grad_A_of_q(root_of=lambda k, v: v.shape[1]),
+        ),
+        "number-of-keys": WrongAnswer(
+            "this divides by the root of the number of keys; d is the width of one.",
+            _grad_A_of_q(root_of=lambda k, v: len(k)),
         ),
         "softmax-over-the-queries": WrongAnswer(
             "the softmax runs over the queries, axis 0. Each token that asks is a row, and shares "
@@ -1012,8 +1016,8 @@ LAYER_NORM_BACKWARD = Exercise(
         "One entry of x moves three things: itself, the mean of its row and its variance.",
         "Two sums vanish (nearly, for the second): that of a row of the gradient, and that of its "
         "products with the normed row. What has to be subtracted for that?",
-        "Gain first. Then take from each row its mean, and the normed row times the mean of its "
-        "products with it, and divide by the root.",
+        "Gain first. Then two things are taken from each row, one for each sum, and the root "
+        "divides last.",
     ),
 )
 

@@ -4,7 +4,7 @@ import copy
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -34,18 +34,67 @@ class Part(NamedTuple):
         return close(self.got, self.expected, self.tolerance)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Arguments of an exercise; nobody writes to them, for a call gets copies."""
+
+    exercise: Exercise
+    arguments: Arguments
+    n: int  # the batch size
+
+    @cached_property
+    def specified(self) -> Any:
+        """What the specification returns, kept: its loops are slow."""
+        return call(self.exercise.spec, self.arguments)[0]
+
+    @cached_property
+    def square(self) -> "Case | None":
+        """The same with all sides cut to the length 2, where no product is undefined.
+
+        None without matrices, for a single row, and where a rank could be above the new sides.
+        """
+        arrays = [v for v in self.arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
+        if not arrays or self.n == 1 or "r" in self.arguments:
+            return None
+        if all(array.shape == (2, 2) for array in arrays):
+            return None  # it is one of these cases itself
+        cut = map_arrays(self.arguments, lambda array: array[(slice(2),) * array.ndim])
+        return Case(self.exercise, cut, self.n)
+
+
+@dataclass(frozen=True, eq=False)
 class Attempt:
     """One call of a function, and how its answer compares with the specification's."""
 
-    exercise: Exercise
+    case: Case
     function: Answer
-    arguments: Arguments  # as they were before the call
-    n: int  # the batch size
     got: Any  # None where it raised
     error: BaseException | None
-    changed: tuple[str, ...]  # the arguments that it wrote to
-    specified: Any  # what the specification returns
+    given: Arguments  # the copies of the arguments, as the call left them
+
+    @property
+    def exercise(self) -> Exercise:
+        """The exercise that is attempted."""
+        return self.case.exercise
+
+    @property
+    def arguments(self) -> Arguments:
+        """The arguments as they were before the call."""
+        return self.case.arguments
+
+    @property
+    def n(self) -> int:
+        """The batch size."""
+        return self.case.n
+
+    @cached_property
+    def changed(self) -> tuple[str, ...]:
+        """The arguments that the call wrote to."""
+        return tuple(
+            name
+            for name, value in self.arguments.items()
+            if not isinstance(value, np.random.Generator) and not _same(value, self.given[name])
+        )
 
     @property
     def where(self) -> str:
@@ -54,7 +103,7 @@ class Attempt:
 
     @cached_property
     def _in_form(self) -> Any:
-        return in_form(self.got, self.specified)
+        return in_form(self.got, self.case.specified)
 
     @cached_property
     def value(self) -> Any:
@@ -69,7 +118,7 @@ class Attempt:
 
     @cached_property
     def _parts_and_fault(self) -> tuple[tuple[Part, ...], str]:
-        expected = self.exercise.canonical(self.specified)
+        expected = self.exercise.canonical(self.case.specified)
         try:
             got = self.value
         except LoraRefError as error:
@@ -105,69 +154,37 @@ class Attempt:
 
     @cached_property
     def square(self) -> "Attempt | None":
-        """The same call with all sides cut to the length 2, where no product is undefined.
-
-        None without matrices, for a single row, and where a rank could be above the new sides.
-        """
-        arrays = [v for v in self.arguments.values() if isinstance(v, np.ndarray) and v.ndim == 2]
-        if not arrays or self.n == 1 or "r" in self.arguments:
-            return None
-        if all(array.shape == (2, 2) for array in arrays):
-            return None  # it is one of these calls itself
-        cut = map_arrays(self.arguments, lambda array: array[(slice(2),) * array.ndim])
-        return attempt(self.exercise, self.function, cut, self.n)
+        """The same function at the case with sides of the length 2, or None without one."""
+        return attempt(self.function, self.case.square) if self.case.square else None
 
 
 def attempts(exercise: Exercise, function: Answer, seed: int) -> list[Attempt]:
     """Call a function once for each batch size, with other random arguments each time."""
-    return [
-        attempt(exercise, function, arguments, n, quiet=i > 0, specified=specified)
-        for i, (arguments, n, specified) in enumerate(_specified(exercise, seed))
-    ]
+    cases = _cases(exercise, seed)
+    return [attempt(function, case, quiet=case is not cases[0]) for case in cases]
 
 
 @lru_cache(maxsize=64)
-def _specified(exercise: Exercise, seed: int) -> list[tuple[Arguments, int, Any]]:
-    """Return arguments and what the specification returns for them, kept: its loops are slow."""
-    drawn = [
-        (exercise.draw(np.random.default_rng([seed, i]), n), n)
+def _cases(exercise: Exercise, seed: int) -> list[Case]:
+    return [
+        Case(exercise, exercise.draw(np.random.default_rng([seed, i]), n), n)
         for i, n in enumerate(exercise.batch_sizes)
     ]
-    return [(arguments, n, call(exercise.spec, arguments)[0]) for arguments, n in drawn]
 
 
-def attempt(
-    exercise: Exercise,
-    function: Answer,
-    arguments: Arguments,
-    n: int,
-    *,
-    quiet: bool = True,
-    specified: Any = None,
-) -> Attempt:
-    """Call a function once, and find out which of its arguments it has written to.
-
-    What the specification returns for these arguments is computed where it is not given.
-    """
-    got, error, given = call(function, arguments, quiet=quiet)
-    changed = tuple(
-        name
-        for name, value in arguments.items()
-        if not isinstance(value, np.random.Generator) and not _same(value, given[name])
-    )
-    if specified is None:
-        specified = call(exercise.spec, arguments)[0]
-    return Attempt(exercise, function, arguments, n, got, error, changed, specified)
+def attempt(function: Answer, case: Case, *, quiet: bool = True) -> Attempt:
+    """Call a function once."""
+    return Attempt(case, function, *call(function, case.arguments, quiet=quiet))
 
 
 def call(
     function: Answer, arguments: Arguments, *, quiet: bool = True
-) -> tuple[Any, BaseException | None, Mapping[str, Any]]:
+) -> tuple[Any, BaseException | None, Arguments]:
     """Return what a function returns or raises for copies of arguments, and those copies.
 
     What it prints is lost where `quiet` is true: a student wants to see one call, not all of them.
     """
-    given = copy.deepcopy(arguments)
+    given = {name: _copied(value) for name, value in arguments.items()}
     silence = redirect_stdout(io.StringIO()) if quiet else nullcontext()
     with warnings.catch_warnings(), np.errstate(all="ignore"), silence:
         warnings.simplefilter("ignore")  # a division by zero shows in what is returned
@@ -177,6 +194,12 @@ def call(
             raise
         except BaseException as error:  # the student's, whatever it is
             return None, error, given
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return [*map(_copied, value)] if type(value) is list else copy.deepcopy(value)
 
 
 def map_arrays(arguments: Arguments, change: Callable[[Any], Any]) -> Arguments:

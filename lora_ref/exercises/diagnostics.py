@@ -1,6 +1,7 @@
 """Diagnoses: each looks for one kind of mistake in the attempts at an exercise, and names it."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import permutations
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.attempt import (
     Attempt,
+    Case,
     Part,
     attempt,
     message_of,
@@ -227,7 +229,7 @@ def _is_right_for_one_row(attempts: Sequence[Attempt]) -> Diagnosis | None:
     names = {"x", "mask", "grad_y", "task"} & first.arguments.keys()
     for row in range(first.n):
         alone = {name: first.arguments[name][row : row + 1] for name in names}
-        if not attempt(first.exercise, first.function, {**first.arguments, **alone}, 1).right:
+        if not attempt(first.function, Case(first.exercise, {**first.arguments, **alone}, 1)).right:
             return None  # it is not the batch that makes it wrong
     return "batch-of-one", "right only for batch size 1; with more rows it is not."
 
@@ -296,7 +298,7 @@ def _same_as_a_wrong_answer(attempts: Sequence[Attempt]) -> Diagnosis | None:
 
 
 def _does_the_same(one: Attempt, answer: Answer) -> bool:
-    other = attempt(one.exercise, answer, one.arguments, one.n, specified=one.specified)
+    other = _of_a_wrong_answer(answer, one.case)
     if other.error is not None or one.error is not None:
         if other.error is None or one.error is None:
             return False
@@ -308,6 +310,12 @@ def _does_the_same(one: Attempt, answer: Answer) -> bool:
         return close(*_without_nan(one.value, other.value), one.tolerance)
     except LoraRefError:
         return False
+
+
+@lru_cache(maxsize=1024)
+def _of_a_wrong_answer(answer: Answer, case: Case) -> Attempt:
+    """Return what a known wrong answer gives, kept for the next student's answer."""
+    return attempt(answer, case)
 
 
 def _without_nan(one: Any, other: Any) -> tuple[Any, Any]:

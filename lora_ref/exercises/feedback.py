@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.checks import as_count
-from lora_ref.exercises.attempt import Attempt, attempt, attempts, call, map_arrays
+from lora_ref.exercises.attempt import Attempt, Case, attempt, attempts, call, map_arrays
 from lora_ref.exercises.diagnostics import DIAGNOSES, Diagnosis, returned_nothing
 from lora_ref.exercises.exercise import Answer, Exercise
 from lora_ref.exercises.forms import type_name
@@ -84,7 +84,7 @@ def _diagnosis(exercise: Exercise, function: Answer, seed: int) -> Diagnosis:
     if found is not None:
         return found
     larger = map_arrays(first.arguments, lambda array: 1.5 * array if _is_matrix(array) else array)
-    other = attempt(exercise, function, larger, first.n)
+    other = attempt(function, Case(exercise, larger, first.n))
     if other.fault or not all(part._replace(tolerance=1e-4).right for part in other.parts):
         return "not-repeatable", (
             "right at first, and wrong for other numbers of the same shapes. Is something kept "

@@ -5,7 +5,7 @@ Nobody has to foresee such a mistake in an exercise: the specification itself sa
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from itertools import permutations
 from math import sqrt
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lora_ref.errors import LoraRefError
-from lora_ref.exercises.attempt import Attempt, Part, call
+from lora_ref.exercises.attempt import Attempt, Case, Part
 from lora_ref.exercises.exercise import Arguments
 from lora_ref.exercises.forms import close
 
@@ -148,26 +148,31 @@ def argument_changed(attempts: Sequence[Attempt]) -> str:
 
     The change is the same in all attempts, and all values of the answer come out.
     """
-    changes = (dict(of_arguments(one.arguments)) for one in attempts)
     first, *others = attempts
-    for words, arguments in next(changes).items():
-        if _comes_out(first, arguments):
-            rest = [dict(of_arguments(one.arguments)).get(words) for one in others]
-            if all(
-                arguments is not None and _comes_out(one, arguments)
-                for one, arguments in zip(others, rest, strict=True)
-            ):
-                return words
+    for words, case in _varied(first.case).items():
+        if _comes_out(first, case) and all(
+            words in _varied(one.case) and _comes_out(one, _varied(one.case)[words])
+            for one in others
+        ):
+            return words
     return ""
 
 
-def _comes_out(one: Attempt, arguments: Arguments) -> bool:
-    result, error, _ = call(one.exercise.spec, arguments)
+@lru_cache(maxsize=256)
+def _varied(case: Case) -> dict[str, Case]:
+    """Return the cases with one change each, kept: the specification takes them one by one."""
+    return {
+        words: Case(case.exercise, arguments, case.n)
+        for words, arguments in of_arguments(case.arguments)
+    }
+
+
+def _comes_out(one: Attempt, case: Case) -> bool:
     try:
-        value = one.exercise.canonical(result)
+        value = one.exercise.canonical(case.specified)
     except LoraRefError:
         return False
-    return error is None and close(one.value, value, one.tolerance)
+    return case.specified is not None and close(one.value, value, one.tolerance)
 
 
 def always_the_same(attempts: Sequence[Attempt]) -> Any:

@@ -236,7 +236,6 @@ def trained_and_cut(records: Sequence[Record], *, theme: str = "light") -> Pictu
             axis.set_xticks(range(len(ways["cut"])), [str(r) for r in sorted(ways["cut"])])
             axis.set_ylim(-3, 103)
         _legend(axes, list(by_shift))
-        figure.suptitle("Trained at a rank, or cut to it", fontsize=SMALLER + 2)
     said, middle = [], RANKS[len(RANKS) // 2]
     for shift, ways in by_shift.items():
         both = sorted(ways["trained"].keys() & ways["cut"].keys())

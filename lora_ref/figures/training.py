@@ -229,7 +229,7 @@ def learning_order(sizes: Array, goals: Array, *, theme: str = "light") -> Pictu
             if step is not None:
                 axes.plot(step, sizes[step - 1, k], "o", color=colour, ms=9)
                 axes.annotate(
-                    f"half at step {step}", (step, sizes[step - 1, k]), xytext=(12, -8),
+                    f"half by step {step}", (step, sizes[step - 1, k]), xytext=(12, -8),
                     textcoords="offset points", bbox={"fc": ink.paper, "ec": "none", "pad": 1},
                 )  # fmt: skip
         top = max(goals.max(), sizes.max())

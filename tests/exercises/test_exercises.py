@@ -364,9 +364,9 @@ RIGHT_ANSWERS = {
     "lora-on-q": lora_on_q_right,
     "whitening": root_of,
     "best-update": lambda x, y, W0, r: cut_as_seen_by(root_of(x), full_update(x, y, W0), r),
-    "trained-against-cut": lambda x, F, r: (
+    "other-rows": lambda x, others, F, r: (
         extra(x, F, cut_as_seen_by(root_of(x), F, r)),
-        extra(x, F, cut(F, r)),
+        extra(x, F, cut_as_seen_by(root_of(others), F, r)),
     ),
     "adapter": adapter_right,
     "dora": dora_by(1),
@@ -803,29 +803,50 @@ WRONG_ANSWERS = {
         "transpose": lambda x, y, W0, r: RIGHT_ANSWERS["best-update"](x, y, W0, r).T,
         "sign": lambda x, y, W0, r: -RIGHT_ANSWERS["best-update"](x, y, W0, r),
     },
-    "trained-against-cut": {
-        "each-input-alone": lambda x, F, r: (
-            extra(x, F, cut_as_seen_by(np.diag((x * x).mean(0) ** 0.5), F, r)),
+    "other-rows": {
+        "each-input-alone": lambda x, others, F, r: tuple(
+            extra(x, F, cut_as_seen_by(np.diag((rows * rows).mean(0) ** 0.5), F, r))
+            for rows in (x, others)
+        ),
+        "order": lambda x, others, F, r: RIGHT_ANSWERS["other-rows"](x, others, F, r)[::-1],
+        "judged-by-the-others": lambda x, others, F, r: tuple(
+            extra(rows, F, cut_as_seen_by(np.linalg.cholesky(rows.T @ rows), F, r))
+            for rows in (x, others)
+        ),
+        "all-rows-together": lambda x, others, F, r: tuple(
+            extra(x, F, cut_as_seen_by(root_of(rows), F, r))
+            for rows in (x, np.concatenate([others, x]))
+        ),
+        "undone-with-x": lambda x, others, F, r: (
+            extra(x, F, cut_as_seen_by(root_of(x), F, r)),
+            extra(
+                x,
+                F,
+                cut(F @ np.linalg.cholesky(others.T @ others / len(others)), r)
+                @ np.linalg.inv(np.linalg.cholesky(x.T @ x / len(x))),
+            ),
+        ),
+        "not-whitened": lambda x, others, F, r: (
+            extra(x, F, cut_as_seen_by(root_of(x), F, r)),
             extra(x, F, cut(F, r)),
         ),
-        "order": lambda x, F, r: RIGHT_ANSWERS["trained-against-cut"](x, F, r)[::-1],
-        "norms": lambda x, F, r: (
-            np.linalg.norm(x @ (F - cut_as_seen_by(root_of(x), F, r)).T),
-            np.linalg.norm(x @ (F - cut(F, r)).T),
+        "own-twice": lambda x, others, F, r: RIGHT_ANSWERS["other-rows"](x, x, F, r),
+        "norms": lambda x, others, F, r: tuple(
+            np.linalg.norm(x @ (F - cut_as_seen_by(root_of(rows), F, r)).T) for rows in (x, others)
         ),
-        "cut-twice": lambda x, F, r: (extra(x, F, cut(F, r)), extra(x, F, cut(F, r))),
-        "distances": lambda x, F, r: (
-            np.linalg.norm(F - cut_as_seen_by(root_of(x), F, r)) ** 2,
-            np.linalg.norm(F - cut(F, r)) ** 2,
+        "distances": lambda x, others, F, r: tuple(
+            np.linalg.norm(F - cut_as_seen_by(root_of(rows), F, r)) ** 2 for rows in (x, others)
         ),
-        "mean-over-rows-alone": lambda x, F, r: (
-            len(F) * extra(x, F, cut_as_seen_by(root_of(x), F, r)),
-            len(F) * extra(x, F, cut(F, r)),
+        "mean-over-rows-alone": lambda x, others, F, r: tuple(
+            ((x @ (F - cut_as_seen_by(root_of(rows), F, r)).T) ** 2).sum(1).mean()
+            for rows in (x, others)
         ),
-        "kind": lambda x, F, r: extra(x, F, cut(F, r)),
-        "roots": lambda x, F, r: (
-            extra(x, F, cut_as_seen_by(root_of(x), F, r)) ** 0.5,
-            extra(x, F, cut(F, r)) ** 0.5,
+        "still-whitened": lambda x, others, F, r: tuple(
+            extra(x, F, cut(F @ root_of(rows), r)) for rows in (x, others)
+        ),
+        "kind": lambda x, others, F, r: extra(x, F, cut(F, r)),
+        "roots": lambda x, others, F, r: tuple(
+            np.sqrt(RIGHT_ANSWERS["other-rows"](x, others, F, r))
         ),
     },
     "causal-mask": {
@@ -2040,9 +2061,7 @@ def test_float32_and_lists_are_right_wherever_the_mathematics_is(id):
 
 
 def test_a_pair_may_be_an_array_of_two_and_truth_a_number():
-    assert check(
-        "trained-against-cut", lambda *given: np.array(RIGHT_ANSWERS["trained-against-cut"](*given))
-    )
+    assert check("other-rows", lambda *given: np.array(RIGHT_ANSWERS["other-rows"](*given)))
     assert check("agrees", lambda *given: int(RIGHT_ANSWERS["agrees"](*given)))
     assert check("nf4-codes", lambda *given: RIGHT_ANSWERS["nf4-codes"](*given) * 1.0)
 
@@ -2338,15 +2357,24 @@ def test_several_forms_of_the_best_update_are_right():
         assert check("whitening", lambda x: np.linalg.cholesky(x.T @ x / len(x)), seed=seed)
 
 
-def test_what_is_lost_by_the_cut_is_never_less_than_by_the_best_and_none_on_white_rows():
-    draw, spec = (getattr(exercise("trained-against-cut"), name) for name in ("draw", "spec"))
+def test_other_rows_never_whiten_better_and_the_same_only_where_they_are_as_loud():
+    draw, spec = (getattr(exercise("other-rows"), name) for name in ("draw", "spec"))
     for seed in range(20):
         given = draw(np.random.default_rng(seed), 3)
-        trained, truncated = spec(**given)
-        assert trained < truncated
-        given["x"] = np.linalg.qr(given["x"])[0]
-        trained, truncated = spec(**given)
-        assert trained == pytest.approx(truncated, rel=1e-6)
+        x, F, r = given["x"], given["F"], given["r"]
+        own, other = spec(**given)
+        assert own < other
+        mixed = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(x), len(x))))[0]
+        assert spec(x, 3 * mixed @ x, F, r) == pytest.approx((own, own), rel=1e-6)
+
+
+def test_rows_that_are_white_leave_the_full_update_cut_as_it_is():
+    draw, answer = exercise("other-rows").draw, RIGHT_ANSWERS["other-rows"]
+    for seed in range(20):
+        given = draw(np.random.default_rng(seed), 3)
+        x, F, r = given["x"], given["F"], given["r"]
+        other = answer(x, np.linalg.qr(given["others"])[0], F, r)[1]
+        assert other == pytest.approx(extra(x, F, cut(F, r)), rel=1e-9)
 
 
 # ---------------------------------------------------------------------- the page for teachers

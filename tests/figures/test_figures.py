@@ -867,7 +867,7 @@ def test_the_order_of_learning_shows_every_curve_its_goal_and_when_half_is_there
     curves = [data(line) for line in axes.lines if line.get_label().startswith("direction")]
     assert_allclose([y for _, y in curves], sizes.T)
     assert_allclose([x for x, _ in curves], [np.arange(1, 11)] * 2)
-    assert {"half at step 3", "half at step 8"} <= set(words(picture.figure))
+    assert {"half by step 3", "half by step 8"} <= set(words(picture.figure))
     assert "of 3 by step 3, of 0.5 by step 8." in picture.alt
     slow = draw("learning-order", sizes=sizes / 4, goals=np.array([3.0, 0.5]))
     assert "of 3 not in 10 steps" in slow.alt

@@ -554,7 +554,7 @@ BEST_UPDATE = Exercise(
 )
 
 
-def _trained_against_cut(x: Array, F: Array, r: int) -> tuple[float, float]:
+def _other_rows(x: Array, others: Array, F: Array, r: int) -> tuple[float, float]:
     def extra_loss(M: Array) -> float:
         total = 0.0
         for i in range(len(x)):
@@ -577,18 +577,19 @@ def _trained_against_cut(x: Array, F: Array, r: int) -> tuple[float, float]:
             M = M + np.outer(b, a)
         return M
 
-    return extra_loss(strongest_terms(x)), extra_loss(strongest_terms(np.eye(F.shape[1])))
+    return extra_loss(strongest_terms(x)), extra_loss(strongest_terms(others))
 
 
-def _draw_trained_against_cut(rng: np.random.Generator, n: int) -> Arguments:
-    """Draw an update with directions far apart, both as it is and as x sees it."""
+def _draw_other_rows(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw an update with directions far apart as x sees it, and as the other rows do."""
     while True:
         arguments = _draw_best_update(rng, n)
         x, r = arguments["x"], arguments["r"]
         F = _full(x, arguments["y"], arguments["W0"])
-        sigma = np.linalg.svd(F, compute_uv=False)
-        if np.all(sigma[1 : r + 1] < 0.93 * sigma[:r]):  # the specification iterates
-            return {"x": x, "F": F, "r": r}
+        others = _draw_rows(rng, n + 5, x.shape[1])
+        seen = np.linalg.svd(others @ F.T, compute_uv=False)
+        if np.all(seen[1 : r + 1] < 0.93 * seen[:r]):  # the specification iterates
+            return {"x": x, "others": others, "F": F, "r": r}
 
 
 def _extra(x: Array, F: Array, M: Array) -> float:
@@ -604,173 +605,180 @@ def _distance(F: Array, M: Array) -> float:
     return float(np.sum((M - F) ** 2))
 
 
-def _with_cut_of(change: Callable[[Array], Array]) -> Answer:
-    """Return the answer whose first update is F times a matrix, cut, and divided by it again."""
+def _two_updates(
+    make: Callable[[Array, Array, int], Array],
+    judge: Callable[[Array, Array, Array], float] = _extra,
+) -> Answer:
+    """Return the answer that makes an update from each of the two sets of rows, and judges both.
 
-    def answer(x: Array, F: Array, r: int) -> tuple[float, float]:
-        C = change(x)
-        trained = truncate(F @ C, r) @ np.linalg.inv(C)
-        return _extra(x, F, trained), _extra(x, F, truncate(F, r))
+    Both are judged with x.
+    """
+
+    def answer(x: Array, others: Array, F: Array, r: int) -> tuple[float, float]:
+        return judge(x, F, make(x, F, r)), judge(x, F, make(others, F, r))
 
     return answer
 
 
-TRAINED_AGAINST_CUT = Exercise(
+def _with_cut_of(change: Callable[[Array], Array]) -> Answer:
+    """Return the answer whose updates are F times a matrix, cut, and divided by it again."""
+    return _two_updates(lambda rows, F, r: truncate(F @ (C := change(rows)), r) @ np.linalg.inv(C))
+
+
+def _undone_with_x(C: Callable[[Array], Array]) -> Answer:
+    """Return the answer whose second update meets the C of the others, and the inverse of x's."""
+
+    def answer(x: Array, others: Array, F: Array, r: int) -> tuple[float, float]:
+        mixed = truncate(F @ C(others), r) @ np.linalg.inv(C(x))
+        return _extra(x, F, _best(x, F, r)), _extra(x, F, mixed)
+
+    return answer
+
+
+OTHER_ROWS = Exercise(
     "07",
-    "what a rank costs, trained and cut",
+    "trained, and cut with the rows of another text",
     "F (out_features, in_features) is the full update of least squares for the rows x\n"
-    "(n, in_features). An update M has the loss of F plus the extra loss\n"
-    "numpy.mean((x @ (M - F).T)**2). Return the extra losses of two updates of rank r, as\n"
-    "`return trained, cut`: of the best one, which training finds, and of F cut to rank r, the\n"
-    "nearest to F. numpy.linalg is welcome.",
-    _trained_against_cut,
-    _draw_trained_against_cut,
+    "(n, in_features), and others (m, in_features) are rows from elsewhere. An update M has the\n"
+    "loss of F on x plus the extra loss numpy.mean((x @ (M - F).T)**2). Cut F to rank r twice:\n"
+    "whitened with x, which is what training on x finds, and whitened with others. Return the\n"
+    "extra losses of the two updates, as `return own, other`. numpy.linalg is welcome.",
+    _other_rows,
+    _draw_other_rows,
     {
+        "judged-by-the-others": WrongAnswer(
+            "the second update is judged on the rows that whitened it. Both have to serve x.",
+            lambda x, others, F, r: (
+                _extra(x, F, _best(x, F, r)),
+                _extra(others, F, _best(others, F, r)),
+            ),
+        ),
+        "all-rows-together": WrongAnswer(
+            "the second update is whitened with the rows of both sets. Only the others are meant.",
+            lambda x, others, F, r: (
+                _extra(x, F, _best(x, F, r)),
+                _extra(x, F, _best(np.vstack([x, others]), F, r)),
+            ),
+        ),
+        "undone-with-x": WrongAnswer(
+            "the second update is multiplied by the C of the others before the cut, and by the "
+            "inverse of the C of x after it. The inverse has to undo what was done.",
+            _undone_with_x(_triangle),
+        ),
+        "undone-with-x-by-the-SVD": WrongAnswer(
+            "the second update is multiplied by the C of the others before the cut, and by the "
+            "inverse of the C of x after it. The inverse has to undo what was done.",
+            _undone_with_x(lambda rows: _svd(rows)[2].T * _svd(rows)[1] / len(rows) ** 0.5),
+        ),
+        "not-whitened": WrongAnswer(
+            "the second is the loss of F cut as it is; others are not used.",
+            lambda x, others, F, r: (
+                _extra(x, F, _best(x, F, r)),
+                _extra(x, F, truncate(F, r)),
+            ),
+        ),
+        "cut-twice": WrongAnswer(
+            "both are the loss of F cut as it is, without rows. That is the nearest to F, and not "
+            "what is asked for.",
+            _two_updates(lambda rows, F, r: truncate(F, r)),
+        ),
+        "own-twice": WrongAnswer(
+            "both updates are whitened with x.",
+            lambda x, others, F, r: (_extra(x, F, _best(x, F, r)),) * 2,
+        ),
+        "other-twice": WrongAnswer(
+            "both updates are whitened with the others.",
+            lambda x, others, F, r: (_extra(x, F, _best(others, F, r)),) * 2,
+        ),
         "distances": WrongAnswer(
-            "these are squared distances from F, without x. By that measure the cut always wins.",
-            lambda x, F, r: (_distance(F, _best(x, F, r)), _distance(F, truncate(F, r))),
+            "these are squared distances from F, without x.",
+            _two_updates(_best, lambda x, F, M: _distance(F, M)),
         ),
         "mean-distances": WrongAnswer(
-            "x is missing: these are mean squares of M - F. By that measure the cut always wins.",
-            lambda x, F, r: (
-                _distance(F, _best(x, F, r)) / F.size,
-                _distance(F, truncate(F, r)) / F.size,
-            ),
+            "x is missing where the updates are judged: these are mean squares of M - F.",
+            _two_updates(_best, lambda x, F, M: _distance(F, M) / F.size),
         ),
-        "cut-without-x": WrongAnswer(
-            "the cut is judged by its distance from F, without x. The loss judges it by x too.",
-            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _distance(F, truncate(F, r)) / F.size),
-        ),
-        "trained-without-loss": WrongAnswer(
-            "a training of rank r does not reach F: its extra loss is not 0.",
-            lambda x, F, r: (0.0, _extra(x, F, truncate(F, r))),
-        ),
-        "first-lost-alone": WrongAnswer(
-            "only the largest of the lost terms is counted in the first loss.",
-            lambda x, F, r: (
-                float(_svd(x @ F.T)[1][r] ** 2 / len(x) / len(F)),
-                _extra(x, F, truncate(F, r)),
-            ),
-        ),
-        "difference-of-squares": WrongAnswer(
-            "the first is a difference of two mean squares, and not the mean square of a "
-            "difference.",
-            lambda x, F, r: (
-                _extra(x, 0 * F, truncate(F, r)) - _extra(x, 0 * F, F),
-                _extra(x, F, truncate(F, r)),
-            ),
-        ),
-        "what-the-cut-gives": WrongAnswer(
-            "the second is the mean square of what the cut gives, not of what it misses.",
-            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _extra(x, 0 * F, truncate(F, r))),
+        "own-without-loss": WrongAnswer(
+            "an update of rank r does not reach F: the first loss is not 0.",
+            lambda x, others, F, r: (0.0, _extra(x, F, _best(others, F, r))),
         ),
         "gap": WrongAnswer(
             "the second is the difference of the two losses.",
-            lambda x, F, r: (
+            lambda x, others, F, r: (
                 _extra(x, F, _best(x, F, r)),
-                _extra(x, F, truncate(F, r)) - _extra(x, F, _best(x, F, r)),
+                _extra(x, F, _best(others, F, r)) - _extra(x, F, _best(x, F, r)),
             ),
         ),
-        "loudest-of-x": WrongAnswer(
-            "only the r loudest directions of x are used in the first update.",
-            lambda x, F, r: (
-                _extra(x, F, F @ _svd(x)[2][:r].T @ _svd(x)[2][:r]),
-                _extra(x, F, truncate(F, r)),
-            ),
+        "loudest-of-the-rows": WrongAnswer(
+            "the updates are F on the r loudest directions of the rows; F has no say in them.",
+            _two_updates(lambda rows, F, r: F @ _svd(rows)[2][:r].T @ _svd(rows)[2][:r]),
         ),
         "squared-weights": WrongAnswer(
-            "the first update is multiplied by C C^T before its cut, not by C: its root is "
-            "missing.",
+            "F is multiplied by C C^T before the cuts, not by C: its root is missing.",
             _with_cut_of(_mean_square),
         ),
         "wrong-side": WrongAnswer(
-            "the first update is multiplied by C^T, where C is a Cholesky factor: it matters on "
-            "which side of M it stands.",
-            _with_cut_of(lambda x: _triangle(x).T),
+            "F is multiplied by C^T, where C is a Cholesky factor: it matters on which side of M "
+            "it stands.",
+            _with_cut_of(lambda rows: _triangle(rows).T),
+        ),
+        "still-whitened": WrongAnswer(
+            "F @ C is cut, and C is not undone before the losses are measured.",
+            _two_updates(lambda rows, F, r: truncate(F @ _root(_mean_square(rows)), r)),
         ),
         "each-input-alone": WrongAnswer(
-            "the cut is right. The first update weighs each input by its own loudness; that some "
-            "inputs are loud together is missing, as in the exercise whitening.",
-            _with_cut_of(lambda x: np.diag(np.sqrt(np.mean(x**2, axis=0)))),
+            "each input is weighed by its own loudness; that some inputs are loud together is "
+            "missing, as in the exercise whitening.",
+            _with_cut_of(lambda rows: np.diag(np.sqrt(np.mean(rows**2, axis=0)))),
         ),
         "still-whitened-by-a-triangle": WrongAnswer(
-            "the first update is cut as F @ C, and C is not undone before its loss is measured.",
-            lambda x, F, r: (
-                _extra(x, F, truncate(F @ _triangle(x), r)),
-                _extra(x, F, truncate(F, r)),
-            ),
+            "F @ C is cut, and C is not undone before the losses are measured.",
+            _two_updates(lambda rows, F, r: truncate(F @ _triangle(rows), r)),
         ),
         "order": WrongAnswer(
-            "this returns cut, trained; expected trained, cut.",
-            lambda x, F, r: (_extra(x, F, truncate(F, r)), _extra(x, F, _best(x, F, r))),
-        ),
-        "cut-twice": WrongAnswer(
-            "both are the loss of the cut. What training finds is not the matrix nearest to F.",
-            lambda x, F, r: (_extra(x, F, truncate(F, r)), _extra(x, F, truncate(F, r))),
-        ),
-        "trained-twice": WrongAnswer(
-            "both are the loss of the best update; the cut of F knows nothing of x.",
-            lambda x, F, r: (_extra(x, F, _best(x, F, r)), _extra(x, F, _best(x, F, r))),
+            "this returns other, own; expected own, other.",
+            lambda x, others, F, r: (
+                _extra(x, F, _best(others, F, r)),
+                _extra(x, F, _best(x, F, r)),
+            ),
         ),
         "summed": WrongAnswer(
             "the squares are added up; the loss is their mean, over rows and outputs.",
-            lambda x, F, r: (
-                x.shape[0] * len(F) * _extra(x, F, _best(x, F, r)),
-                x.shape[0] * len(F) * _extra(x, F, truncate(F, r)),
-            ),
+            _two_updates(_best, lambda x, F, M: len(x) * len(F) * _extra(x, F, M)),
         ),
         "mean-over-rows-alone": WrongAnswer(
             "this is the mean over the rows; the outputs are added up. The loss is the mean over "
             "both.",
-            lambda x, F, r: (
-                len(F) * _extra(x, F, _best(x, F, r)),
-                len(F) * _extra(x, F, truncate(F, r)),
-            ),
+            _two_updates(_best, lambda x, F, M: len(F) * _extra(x, F, M)),
         ),
         "roots": WrongAnswer(
             "these are the roots of the losses.",
-            lambda x, F, r: (
-                _extra(x, F, _best(x, F, r)) ** 0.5,
-                _extra(x, F, truncate(F, r)) ** 0.5,
-            ),
+            _two_updates(_best, lambda x, F, M: _extra(x, F, M) ** 0.5),
         ),
         "norms": WrongAnswer(
             "these are norms; the loss is the mean of the squares.",
-            lambda x, F, r: (
-                float(np.linalg.norm(x @ (_best(x, F, r) - F).T)),
-                float(np.linalg.norm(x @ (truncate(F, r) - F).T)),
-            ),
+            _two_updates(_best, lambda x, F, M: float(np.linalg.norm(x @ (M - F).T))),
         ),
-        "still-whitened": WrongAnswer(
-            "the first update is cut as F @ C, and C is not undone before its loss is measured.",
-            lambda x, F, r: (
-                _extra(x, F, truncate(F @ _root(_mean_square(x)), r)),
-                _extra(x, F, truncate(F, r)),
-            ),
-        ),
-        "difference-of-weights": WrongAnswer(
+        "what-they-give": WrongAnswer(
             "these are the mean squares of what the updates give; M - F is meant, what they miss.",
-            lambda x, F, r: (
-                float(np.mean((x @ _best(x, F, r).T) ** 2)),
-                float(np.mean((x @ truncate(F, r).T) ** 2)),
-            ),
+            _two_updates(_best, lambda x, F, M: _extra(x, 0 * F, M)),
         ),
     },
     batch_sizes=(3, 1, 4, 2, 5, 6),
     tolerance=1e-7,
-    values=("trained", "cut"),
+    values=("own", "other"),
     question=(
-        "which of the two numbers can never be the larger, and for which x are they equal? And "
-        "which of the two updates is nearer to F?"
+        "which of the two numbers can never be the larger? For which others are they equal, though "
+        "no row of x is among them? And which others leave F cut as it is?"
     ),
     hints=(
-        "Make the two updates first, and judge them afterwards. For which of them do you need x, "
-        "and where does the judge need it?",
-        "For the first one take the exercise before. What is W0 here, and what should the rows "
-        "give?",
-        "Two updates, and one line that is the same for both of them. A helper inside of your "
-        "function is welcome.",
+        "Make the two updates first, and judge them afterwards. Which rows does each update need, "
+        "and which rows does the judge need?",
+        "A cut that is whitened with some rows is the best update of a task with these rows. What "
+        "should the rows give in that task, and what is W0?",
+        "Write a helper that takes rows and returns an update, and call it twice: three lines. Two "
+        "more lines measure both updates in the same way.",
     ),
 )
 
-ALL = (STEP, WHITENING, BEST_UPDATE, TRAINED_AGAINST_CUT)
+ALL = (STEP, WHITENING, BEST_UPDATE, OTHER_ROWS)

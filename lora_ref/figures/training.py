@@ -8,7 +8,7 @@ import numpy as np
 from lora_ref.checks import Array, as_count, as_finite, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.style import blank, legend_above, listed, panels, style
+from lora_ref.figures.style import Ink, blank, legend_above, listed, panels, style
 from lora_ref.gradcheck import SMOOTH_STEP, gradient_errors, sgd_step
 from lora_ref.layers import Layer, LoRALinear
 
@@ -345,8 +345,7 @@ def loss_by_rate(
 
         figure = blank()
         (axes,) = panels(figure, 1, 1)
-        looks = ((ink.blue, "-o"), (ink.vermillion, "--s"), (ink.green, "-.^"), (ink.purple, ":D"))
-        for (name, tried), (colour, marks) in zip(finite.items(), looks, strict=False):
+        for (name, tried), (colour, marks) in zip(finite.items(), _looks(ink), strict=False):
             axes.semilogx(tried.keys(), tried.values(), marks, color=colour, label=name)
             best = min(tried, key=tried.__getitem__)
             axes.plot(best, tried[best], marks[-1], color=colour, ms=14, mfc="none", mew=2)
@@ -367,6 +366,11 @@ def loss_by_rate(
     return Picture(
         figure, f"{what} by learning rate. The best are: {'; '.join(said)}.{ending}", theme
     )
+
+
+def _looks(ink: Ink) -> tuple[tuple[str, str], ...]:
+    """Return the colour and the marks of up to four curves."""
+    return (ink.blue, "-o"), (ink.vermillion, "--s"), (ink.green, "-.^"), (ink.purple, ":D")
 
 
 class FirstStep(NamedTuple):
@@ -404,7 +408,7 @@ def kept_by_rank(
     with style(theme) as ink:
         figure = blank()
         panel = panels(figure, 1, 2, sharey=True)
-        looks = ((ink.grey, ":^"), (ink.vermillion, "--s"), (ink.blue, "-o"))
+        looks = _looks(ink)[1:]  # those of the rules in `loss_by_rate` after a first curve
         for axes, part, title in zip(
             panel, FirstStep._fields, ("fall of the loss", "size of the update"), strict=True
         ):

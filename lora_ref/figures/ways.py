@@ -15,7 +15,7 @@ from lora_ref.study import SHIFTS, Record
 from lora_ref.study.digits import SIZE, Images
 from lora_ref.study.findings import Runs
 from lora_ref.study.methods import RANKS
-from lora_ref.study.records import grouped, mean_error
+from lora_ref.study.records import grouped, mean_error, student_limit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -305,15 +305,18 @@ def learned_and_kept(records: Sequence[Record], shift: str, *, theme: str = "lig
 
 
 def paired(records: Sequence[Record], better: str, worse: str, *, theme: str = "light") -> Picture:
-    """Draw by how much one method exceeds another on the new task: seeds as dots, for each shift.
+    """Draw by how much one method exceeds another on the new task: seeds as ticks, for each shift.
 
-    The bar is two standard errors to either side of the mean. Where it does not meet zero, the word
-    at the right says who is better, by the rule of the study.
+    The thick bar is two standard errors to either side of the mean: where it does not meet zero,
+    the word at the right says who is better, by the rule of the study. The thin line is the 95 %
+    interval by Student's t, which is wider; where it meets zero all the same, the diamond is hollow
+    and the word says so.
     """
     runs = Runs(records)
-    pairs = runs.target(better, worse)
+    pairs, limit = runs.target(better, worse), student_limit(len(runs.seeds))
+    alone = [s for s, p in pairs.items() if 2 * p.error < abs(p.mean) <= limit * p.error]
     with style(theme) as ink:
-        figure = blank(9.0, 1.9 + 0.6 * len(pairs))
+        figure = blank(9.6, 2.4 + 0.62 * len(pairs))
         (axis,) = panels(figure, 1, 1)
         axis.axvline(0, color=ink.text, lw=1.2)
         names = [ROWS.get(method, method) for method in (better, worse)]
@@ -325,30 +328,44 @@ def paired(records: Sequence[Record], better: str, worse: str, *, theme: str = "
             colour, words = ink.grey, "undecided"
             if pair.holds or pair.opposes:
                 colour = ink.blue if pair.holds else ink.vermillion
-                words = f"{names[0 if pair.holds else 1]}\nis better"
-            axis.plot(seeds, [y - 0.24] * len(seeds), "|", color=colour, ms=9, mew=1.8)
-            axis.errorbar(
-                100 * pair.mean, y, xerr=200 * pair.error, fmt="D", color=colour, markersize=9,
-                elinewidth=3, capsize=0,
-            )  # fmt: skip
+                ending = ",\nby the rule alone" if shift in alone else ""
+                words = f"{names[0 if pair.holds else 1]}\nis better{ending}"
+            shown = [round(one, 3) for one in seeds]  # equal ones stand below one another
+            heights = [y - 0.22 - 0.2 * shown[:k].count(one) for k, one in enumerate(shown)]
+            axis.plot(seeds, heights, "|", color=colour, ms=7, mew=1.8)
+            for errors, width, kind in ((2.0, 5.0, "D"), (limit, 1.4, "none")):
+                axis.errorbar(
+                    100 * pair.mean, y, xerr=100 * errors * pair.error, fmt=kind, color=colour,
+                    markersize=9, elinewidth=width, mfc=ink.paper if shift in alone else colour,
+                    mew=1.8,
+                )  # fmt: skip
             axis.text(
                 1.02, y, words, color=colour,
-                transform=axis.get_yaxis_transform(), ha="left", va="center",
+                transform=axis.get_yaxis_transform(), ha="left", va="center", linespacing=1.1,
             )  # fmt: skip
         axis.set_yticks(range(len(pairs) - 1, -1, -1), list(pairs))
-        axis.set_ylim(-0.6, len(pairs) - 0.5)
+        axis.set_ylim(-0.7, len(pairs) - 0.5)
         axis.grid(False, axis="y")
-        axis.set_xlabel("points on the new task; diamond and bar: mean ± 2 standard errors")
+        axis.set_xlabel("points of accuracy on the new task")
         axis.set_title(f"{names[0]}, minus {names[1]}", fontsize=LETTERS + 4)
+        for look, label in (
+            ({"marker": "|", "lw": 0, "mew": 1.8}, "one seed"),
+            ({"marker": "D", "lw": 5}, "mean ± 2 standard errors (the rule)"),
+            ({"lw": 1.4}, f"± {limit:.2f}: 95 % by Student's t"),
+        ):
+            axis.plot([], [], color=ink.grey, label=label, **look)
+        figure.legend(loc="outside lower center", ncols=3)
     said = "; ".join(
         f"{shift} {100 * pair.mean:+.1f} +- {100 * pair.error:.1f}" for shift, pair in pairs.items()
     )
     won, lost = (sum(getattr(p, way) for p in pairs.values()) for way in ("holds", "opposes"))
+    changed = f"{listed(alone)} would be undecided too" if alone else "no verdict changes"
     return Picture(
         figure,
         f"Accuracy of {better} minus that of {worse} on the new task, in points, mean over seeds "
-        f"+- one standard error: {said}. By two standard errors {better} is better on {won} "
-        f"shifts, {worse} on {lost}, and {len(pairs) - won - lost} are undecided.",
+        f"+- one standard error: {said}. By the rule, two standard errors, {better} is better on "
+        f"{won} shifts, {worse} on {lost}, and {len(pairs) - won - lost} are undecided. At "
+        f"{limit:.2f} (95 % by Student's t for {len(runs.seeds)} seeds) {changed}.",
         theme,
     )
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
-from math import sqrt
+from math import cos, pi, sin, sqrt, tan
 from pathlib import Path
 from statistics import fmean, stdev
 from sys import float_info
 from typing import Any, NotRequired, TypeAlias, TypedDict, cast
 
 from lora_ref.atomic_write import write_whole
+from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.study.methods import LINEARS, METHODS, RANKS
 from lora_ref.study.probes import SHARES, lengths
@@ -238,6 +239,35 @@ def mean_error(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and its standard error, None for a single value."""
     error = stdev(values) / sqrt(len(values)) if len(values) > 1 else None
     return fmean(values), error
+
+
+def student_limit(count: int) -> float:
+    """Return how many standard errors to either side of a mean are a 95 % interval for it.
+
+    The mean and its error are of `count` numbers, at least two, from one normal distribution:
+    Student's t with one degree of freedom less (Abramowitz and Stegun, 1964, 26.7.3 and 26.7.4).
+
+    Examples
+    --------
+    >>> [round(student_limit(count), 2) for count in (2, 3, 5, 30)]
+    [12.71, 4.3, 2.78, 2.05]
+    """
+    freedom = as_count("count in study.student_limit", count, at_least=2) - 1
+
+    def inside(angle: float) -> float:
+        odd, total = freedom % 2, 0.0
+        term = cos(angle) if odd else 1.0
+        for power in range(odd, freedom - 1, 2):
+            total += term
+            term *= cos(angle) ** 2 * (power + 1) / (power + 2)
+        total *= sin(angle)
+        return 2 / pi * (angle + total) if odd else total
+
+    low, high = 0.0, pi / 2
+    for _ in range(60):  # halved until no float is between
+        middle = (low + high) / 2
+        low, high = (middle, high) if inside(middle) < 0.95 else (low, middle)
+    return sqrt(freedom) * tan(low)
 
 
 def _sorted(records: Iterable[Record]) -> list[Record]:

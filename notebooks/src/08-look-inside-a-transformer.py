@@ -40,10 +40,10 @@ def same(ours, theirs):
 # %% [markdown]
 # ## Tokens are rows
 #
-# A language model does not read letters. A *tokenizer* cuts the text into pieces, the *tokens*,
-# and each piece has a number. This model knows 512 pieces. 256 are single bytes, of which any text
-# can be made: letters, marks, the space. The others are frequent sequences of them in the old
-# texts that it was trained on, the King James Bible among them.
+# A language model does not read letters. A *tokenizer* cuts the text into pieces, the *tokens*, and
+# each piece has a number. This model knows 512 pieces. 256 are single bytes, of which any text can
+# be made: letters, marks, the space. The others are frequent sequences of them (found by
+# *byte-pair encoding*) in the old texts that it was trained on, the King James Bible among them.
 #
 # **Predict.** Will "LORD" be one piece? Will "Moses"? And to which word does the space between two
 # words belong?
@@ -119,9 +119,9 @@ rows = layer_norm(x, block.norm1)
 print("the same as the package's layer norm:", same(rows, block.norm1.forward(x)[0]))
 
 # %% [markdown]
-# q, k and v are three linear layers, with a matrix of 96 x 96 each. Their results have 96 columns,
-# which are cut into four parts of 24 (of each matrix, that is 24 of its rows): four *attention
-# heads*, numbered 0 to 3, which do the same side by side. We look at the last one, head 3.
+# q, k and v are three linear layers, with a matrix of 96 x 96 each. Their results have 96 columns.
+# These are cut into four parts of 24 columns, the four *attention heads*, numbered 0 to 3. Each
+# does the same as the others, with its own 24 rows of each matrix. We look at the last one, head 3.
 
 # %% exact
 attention = block.attention
@@ -140,8 +140,8 @@ print("each query with each key:", products.shape)
 # positive and add up to 1. The larger an entry is, the larger its share.
 #
 # **Predict.** Take queries and keys at random, each entry with the standard deviation 1. If d grows
-# from 6 to 384, does the standard deviation of a product `q @ k` stay, or grow? What does a softmax
-# make of large numbers? So by which number would you divide?
+# from 6 to 384, does the standard deviation of a product `q @ k` stay, or grow, and how fast? So by
+# which number would you divide?
 
 
 # %% depends on the seed
@@ -222,8 +222,8 @@ FIGURES["attention-weights"].picture(
 # through one more matrix, **o**. The result is *added* to x. Then the *MLP* (multilayer perceptron:
 # two linear layers with a curve between them) works on each row by itself: **fc1** makes the row
 # four times as wide, the curve is called GELU, and **fc2** brings it back to the width. (Without
-# the curve, fc2 after fc1 is one matrix product, and the detour is wasted.) The result is added
-# too. So x passes from block to block as one *residual stream*, to which each block adds.
+# the curve, fc2 after fc1 would be a single matrix.) The result is added too. So x passes from
+# block to block as one *residual stream*, to which each block adds.
 
 
 # %%
@@ -349,11 +349,11 @@ for name in ("blocks.0.attention.q", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2"):
 #
 # In the next cell LoRA is put on some of the layers, in all blocks, or in the last block alone.
 # Each update is random, and a tenth as large as its W0, so that none is loud only because its
-# matrix is. We look at how far the attention weights move: 5 % means that in a mean row, 5 % of its
-# weight has gone to other tokens.
+# matrix is. We look at how far the attention weights move: 5 % means that on average over the rows,
+# 5 % of a row's attention has gone to other tokens.
 #
-# **Predict.** With LoRA on v alone, do the attention weights of the *first* block move? Those of
-# the *last*? And with LoRA on the v of the last block alone?
+# **Predict.** With LoRA on v alone, do the attention weights of the *first* block move? And can it
+# move those of the *last* more than LoRA on q does?
 
 
 # %% depends on the seed
@@ -467,8 +467,8 @@ for targets in (("q",), ("v",), ("fc1", "fc2"), (last_q,), (last_v,)):
 # $$
 #
 # For all entries at once this is `P * (grad_P - row_sum)`, where `*` multiplies entry by entry and
-# the row sum is that of `P * grad_P`. People forget it, because they take the softmax for a curve
-# like GELU that treats each entry by itself.
+# the row sum is that of `P * grad_P`. It is easily forgotten: a curve like GELU treats each entry
+# by itself, and a softmax does not.
 #
 # **Predict.** Add the same number to all scores of a row: which attention weights change? So what
 # does each row of the gradient with respect to the scores add up to?
@@ -518,11 +518,11 @@ print("first row of grad_q:", np.unique(abs(grad_q[0]).round(12)))
 # `grad_q` is what LoRA on q gets as its `grad_y`. The rest is notebook 04, and the exercise
 # `lora-on-q` asks you for it.
 #
-# The way back used P, so the forward pass has to keep it: what is kept for the way back is called
-# the *activations*. Each head keeps an attention weight for each pair of tokens: these grow with T
-# squared, and all else that is kept grows with T. (FlashAttention keeps none of these weights: it
-# computes them again on the way back.) Notebook [12](12-count-what-it-costs.ipynb) counts what
-# training needs.
+# The way back used P, so the forward pass has to keep it. What is kept for the way back, outputs of
+# layers and weights like P, is called the *activations* when memory is counted. Each head keeps an
+# attention weight for each pair of tokens: these grow with T squared, and all else that is kept
+# grows with T. (FlashAttention keeps none of these weights: it computes them again on the way
+# back.) Notebook [12](12-count-what-it-costs.ipynb) counts what training needs.
 #
 # > **Remember.** The attention weights of a row share a divisor, so the way back subtracts a row
 # > sum.
@@ -637,16 +637,17 @@ for what, by_seed in zip(("three stanzas", "the fourth"), (ends[1] - ends[0]).T,
 
 # %% [markdown]
 # Without LoRA the model writes Bible verses, each a sentence. After twelve steps the lines break
-# off inside a sentence and end with a comma, as the poem's do, with LoRA at either place. Neither
-# model recites the poem, but the MLP's borrows `glance` and `a cloud` from it. (This is one draw:
-# give `show_lines` another seed.)
+# off inside a sentence and most end with a comma, as the poem's do, with LoRA at either place.
+# Neither model recites the poem, but the MLP's borrows `glance` and `a cloud` from it. (This is one
+# draw: give `show_lines` another seed.)
 #
 # On the three stanzas the MLP's loss is lower by far, with every seed. On the fourth, seeds
 # disagree. Has the MLP learnt these stanzas, and not verse? Or is it only further along its curve,
 # at this one rate? To tell the two apart, compare them at an *equal training loss*: go along each
 # curve until the loss on the three stanzas has fallen to a level, and read the loss on the fourth
 # there. We call a difference decided if it has the same sign with every seed. (Five coins all show
-# the same side in one throw of 16, so this is a weak rule.)
+# the same side in one throw of 16, and we look at three levels, so this is a weak rule. With seed 0
+# attention ends at 3.18, so much lower levels are out of its reach.)
 #
 # **Predict.** At an equal loss on the three stanzas, which of the two is better on the fourth?
 
@@ -671,14 +672,14 @@ for level in (3.8, 3.6, 3.4):
     print(f"{level:<13} {one.mean():>9.2f} {other.mean():>6.2f}   {by_seed}   {lower}")
 
 # %% [markdown]
-# By this table nothing is decided. These seeds give no sign that the MLP's lead on the three
-# stanzas is anything but more training.
+# By this table nothing is decided. The MLP's lead on the three stanzas may come of more training
+# alone; five seeds cannot show that it does.
 #
 # Do not carry this further than it goes: one poem of some 400 tokens, and one small model. Our
-# comparison also broke the second of the three rules below, to be short: both places had one rate.
-# The package's [study on text](../docs/text-study.md) keeps all three. On GPT-3, at an equal count,
-# all four matrices of attention at r = 2 were at least as good as q with v (Hu et al., 2021, table
-# 5).
+# comparison also broke a rule of the box below, to be short: both places had the same learning
+# rate. The package's [study on text](../docs/text-study.md) keeps all of them. On GPT-3, at an
+# equal count, all four matrices of attention at r = 2 were at least as good as q with v (Hu et al.,
+# 2021, table 5).
 #
 # > **Remember.** Compare targets at an equal count, each at a rate of its own, on a text that
 # > neither training nor choosing has seen; a lead that is gone at an equal training loss may be

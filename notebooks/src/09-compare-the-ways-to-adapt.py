@@ -13,8 +13,8 @@
 # is a finding, and what is forgotten while an adapter is on.
 #
 # **You need** notebooks [02](02-find-the-rank.ipynb) and
-# [07](07-train-a-low-rank-update.ipynb), eighty-five minutes, and thirty for the exercises. A good
-# place for a break is before "When is a difference a finding?".
+# [07](07-train-a-low-rank-update.ipynb), ninety minutes, and thirty for the exercises. Good places
+# for a break are before "When is a difference a finding?" and before "Why the head wins".
 
 # %%
 import os
@@ -29,18 +29,22 @@ from lora_ref.figures import FIGURES
 from lora_ref.layers import Adapter, DoRALinear, Linear, LoRALinear
 from lora_ref.ops import softmax_cross_entropy, softmax_cross_entropy_backward
 from lora_ref.study.digits import split
-from lora_ref.study.findings import MARGIN, Runs, finding
+from lora_ref.study.findings import Runs
 from lora_ref.study.methods import LINEARS, learning_rates
+from lora_ref.study.records import student_limit
 from lora_ref.study.solutions import SOLUTIONS
 from lora_ref.training import AdamW, Network, cosine
 
 
 def score(guess, measured):
     """Print guesses beside what was measured, and how far off they are on average."""
+    off = []
     for name, value in measured.items():
-        print(f"{name:<22} guess {guess.get(name, 0):>6.1f}   measured {value:>6.1f}")
-    off = [abs(guess.get(name, 0) - value) for name, value in measured.items()]
-    print(f"off by {sum(off) / len(off):.1f} points on average")
+        mine = guess.get(name)
+        off += [] if mine is None else [abs(mine - value)]
+        said = "none" if mine is None else f"{mine:.1f}"
+        print(f"{name:<12} guess {said:>6}   measured {value:>6.1f}")
+    print(f"off by {np.mean(off):.1f} points on average" if off else "no guess yet")
 
 
 # %% [markdown]
@@ -59,10 +63,10 @@ FIGURES["shifts"].picture()
 # - `inverted` exchanges black and white: x becomes 1 - x.
 # - `relabelled` keeps the images, and every label moves on by one.
 #
-# The network is a *perceptron*: three linear layers with ReLU between them. Its ten outputs, the
-# *logits*, stand for the ten digits, and the largest wins. `fit` is the training loop: a batch, the
-# loss, its gradients, a step. It works for every way to adapt, because a network knows which of its
-# numbers train.
+# The network is a *multilayer perceptron*: three linear layers with ReLU between them. Its ten
+# outputs, the *logits*, stand for the ten digits, and the largest wins. `fit` is the training loop:
+# a batch, the loss, its gradients, a step. It works for every way to adapt, because a network knows
+# which of its numbers train.
 
 
 # %%
@@ -99,11 +103,11 @@ print(f"{percent(pretrained, test):.1f} % right")
 
 # %% [markdown]
 # **Predict.** The network has not been adapted yet. What per cent of the shifted test images does
-# it read correctly? Blind guessing gives about 10. Replace the numbers by your own; they are scored
-# below.
+# it read correctly? Blind guessing gives about 10. Replace each `None` by a number of your own;
+# they are scored below.
 
 # %%
-guess_untouched = {"near": 50, "middle": 50, "far": 50, "inverted": 50, "relabelled": 50}
+guess_untouched = {"near": None, "middle": None, "far": None, "inverted": None, "relabelled": None}
 
 # %% depends on the seed
 untouched = {name: percent(pretrained, shift(test)) for name, shift in study.SHIFTS.items()}
@@ -169,8 +173,8 @@ solved = {
     "inverted": (-W1, b1 + W1.sum(axis=1), W2, b2, W3, b3),
     "relabelled": (W1, b1, W2, b2, np.roll(W3, 1, axis=0), np.roll(b3, 1)),
 }
-print("rank of the change of W1, W2, W3; changed biases; images that are read as before;")
-print("whether all logits are those of the package's solution:")
+print("           rank of the change of   biases     images read   the package's solution")
+print("             W1    W2    W3        changed    as before     has the same logits")
 for name, new in solved.items():
     shifted = study.SHIFTS[name](test)
     moved = [after - before for after, before in zip(new, (W1, b1, W2, b2, W3, b3), strict=True)]
@@ -180,7 +184,8 @@ for name, new in solved.items():
     right = logits.argmax(axis=1) == shifted.labels
     as_before = 100 * np.mean(right == (old.argmax(axis=1) == test.labels))
     same = np.allclose(logits, SOLUTIONS[name](pretrained).forward(shifted.x)[0])
-    print(f"{name:<10} {ranks!s:<12} {' '.join(biases) or 'none':<9} {as_before:.0f} %   {same}")
+    columns = " ".join(f"{rank:>5}" for rank in ranks)
+    print(f"{name:<10}{columns} {' '.join(biases) or 'none':>15} {as_before:>9.0f} % {same!s:>14}")
 
 # %% [markdown]
 # - `far` exchanges columns of W1. A quarter turn carries each pixel through a cycle of four. The 64
@@ -207,8 +212,8 @@ for name, new in solved.items():
 #
 # LoRA you know. Two others are as well known.
 #
-# An **adapter** stands *behind* a frozen layer. It takes the output z down to m numbers, through a
-# ReLU, up again, and adds the result to z:
+# An **adapter** stands *behind* a frozen layer. It takes the output z (called x in the exercise)
+# down to m numbers, through a ReLU, up again, and adds the result to z:
 #
 # $$y = z + \mathrm{relu}(z W_\mathrm{down}^\top + b_\mathrm{down})\,
 # W_\mathrm{up}^\top + b_\mathrm{up}$$
@@ -265,7 +270,7 @@ for name, f in ours.items():
 # [layers/adapter.py](../lora_ref/layers/adapter.py), [layers/dora.py](../lora_ref/layers/dora.py).
 #
 # **Predict.** To serve a model quickly one wants a single weight in the end. Can each of the three
-# be folded into one? A test: for `f(x) = W x + b`, whatever W and b are,
+# be *merged* into one? A test: for `f(x) = W x + b`, whatever W and b are,
 # `f(x + step) + f(x - step) - 2 f(x)` is zero. For which of the three will it be?
 
 # %% to 1e-9
@@ -275,11 +280,11 @@ for name, f in ours.items():
     print(f"{name:<8} {defect:.3f}  one weight: {'not refuted' if defect < 1e-9 else 'impossible'}")
 
 # %% [markdown]
-# One number that is not zero refutes: no weight and no bias compute the same. A zero on one draw
-# proves nothing: perhaps no ReLU bends between x - step and x + step. For LoRA and DoRA the formula
-# is the proof. Both compute `x W^T` with a W in which x does not occur. (So texts that write
-# `W = W0 + Adapter(x)` are wrong.) All of it in one picture, for a layer of 256 x 256, as in the
-# study below:
+# One number that is not zero is enough: no weight with a bias computes the same function. A zero on
+# one draw proves nothing: perhaps no ReLU bends between x - step and x + step. For LoRA and DoRA
+# the formula is the proof. Both compute `x W^T` with a W in which x does not occur. All of it in
+# one picture, for a layer of 256 x 256 (it counts the two biases of an adapter, and does not show
+# them), as in the study below:
 
 # %% to 1e-6
 FIGURES["three-ways"].picture()
@@ -335,8 +340,9 @@ print("every W0 is what it was:", same)
 # every method. So we subtract *within* a seed, and what the methods share drops out. The *standard
 # error* of the mean is the standard deviation of the differences, divided by the root of their
 # number: it estimates by how much the mean would typically change if other seeds were drawn. Here
-# is DoRA minus LoRA, both with r = 8, in points of accuracy on the new task. We picked the one
-# shift of five on which DoRA comes out ahead; how much that matters is computed below.
+# is DoRA minus LoRA, both with r = 8, in points of accuracy on the new task. DoRA's mean is the
+# higher one on three shifts. We picked the only one on which its lead passes the rule below; how
+# much the picking matters is computed below.
 
 # %% to 1e-9
 runs, rates = Runs(study.committed()), learning_rates()
@@ -357,10 +363,7 @@ print("the same as the package's:", same)
 
 # %% [markdown]
 # The study's rule, fixed before the runs: a mean above two standard errors is a *yes*, one below
-# minus two is *the opposite*, and between them it is *undecided*. A sentence about all five shifts
-# **holds** with a yes on every one, holds **partly** with a yes on some, and **fails** with a yes
-# on none. ("Fails" means only: not shown on any shift. With the opposite on all five, the word is
-# **opposite**.)
+# minus two is *the opposite*, and between them it is *undecided*.
 #
 # The *head* is the last layer, fc3, which makes the ten logits (not an attention head as in
 # notebook [08](08-look-inside-a-transformer.ipynb)). "The head alone" trains its weight and bias,
@@ -370,18 +373,23 @@ print("the same as the package's:", same)
 # the head alone on each? A minus says that the head is better.
 
 # %%
-guess_head = {"near": 0, "middle": 0, "far": 0, "inverted": 0, "relabelled": 0}
+guess_head = {"near": None, "middle": None, "far": None, "inverted": None, "relabelled": None}
 
 # %% to 1e-9
 found = {name: 100 * pair.mean for name, pair in runs.target("lora-8", "head").items()}
 score(guess_head, found)
-right = sum(np.sign(guess_head.get(name, 0)) == np.sign(value) for name, value in found.items())
-print(f"the sign is right on {right} of {len(found)} shifts")
+guessed = [name for name in found if guess_head.get(name) is not None]
+right = sum(np.sign(guess_head[name]) == np.sign(found[name]) for name in guessed)
+if guessed:
+    print(f"the sign is right on {right} of {len(guessed)} shifts")
 
 # %% to 1e-6
 FIGURES["paired"].picture(better="lora-8", worse="head")
 
 # %% [markdown]
+# The head is ahead on three shifts. LoRA is ahead on the two turns, by the rule alone: there the
+# thin line reaches zero. (Its length is explained below.)
+#
 # A difference does not say how good either of the two is. Each row of the next table is a method:
 # how many numbers it trains, its learning rate, and its accuracy on each shift, in per cent of the
 # new test images, the mean over the seeds. `untouched` is the pretrained network as it is (wider
@@ -404,75 +412,71 @@ for name in everybody:
 print(f"old task before adapting: {average('near', 'untouched', 'source_on'):.1f} %")
 
 # %% [markdown]
-# "LoRA beats training the head alone" holds *partly*: where the image is turned. On the other three
-# the head is ahead, with fewer numbers. And look at `scratch`: on `far` its mean is above every way
-# to adapt. With 100 easy images an old network can be worth less than nothing, so run this baseline
-# too. On `near`, where biases are enough, biases alone are as
-# good as the head. `inverted` is a riddle: the exact solution changes W1 by full rank, the head
-# does without, and even `scratch` is ahead of LoRA. The next section takes it up.
+# Where the head is ahead, it is so with fewer numbers than LoRA. And look at `scratch`: on `far`
+# its mean is above every way to adapt. With 100 easy images an old network can be worth less than
+# nothing, so run this baseline too. On `near`, where biases are enough, biases alone are as good as
+# the head. `inverted` is a riddle: the exact solution changes W1 by full rank, the head does
+# without, and even `scratch` is ahead of LoRA. The next section takes it up.
 #
 # **Predict.** How often does noise pass this rule? Take a method that is no better and no worse:
 # its five differences are drawn from a normal distribution around zero. In what per cent of the
 # draws is the mean above two standard errors? And how often does that happen on at least one of
-# five shifts, so that the method is called *partly* better? On one of 35 marks?
+# five shifts? On at least one of thirty marks?
+
 
 # %% depends on the seed
-seeds, draws = 5, 50_000
+seeds, draws = 5, 200_000
 noise = np.random.default_rng(0).standard_normal((draws, seeds))
-errors = noise.std(axis=1, ddof=1) / np.sqrt(seeds)
-
-
-def by_chance(limit, marks):
-    """Return how often, in per cent, noise passes a limit on at least one of so many marks."""
-    once = np.mean(noise.mean(axis=1) > limit * errors)
-    return 100 * (1 - (1 - once) ** marks)
-
-
-counts = (1, len(runs.shifts), 7 * len(runs.shifts))
+quotients = noise.mean(axis=1) / (noise.std(axis=1, ddof=1) / np.sqrt(seeds))
+counts = (1, len(runs.shifts), 6 * len(runs.shifts))
 print("how often noise passes on at least one of so many marks, in per cent")
-print(f"{'marks':<15}", *(f"{marks:>6}" for marks in counts))
-for what, limit in (("the rule", 2), (f"{one}'s quotient", quotient)):
-    print(f"{what:<15}", *(f"{by_chance(limit, marks):>6.1f}" for marks in counts))
+print(f"{'marks':<24}", *(f"{marks:>6}" for marks in counts))
+for what, passes in (
+    ("above the rule", quotients > 2),
+    (f"as far above as {one}", quotients > quotient),
+    ("as far on either side", abs(quotients) > abs(quotient)),
+):
+    once = passes.mean()
+    print(f"{what:<24}", *(f"{100 * (1 - (1 - once) ** marks):>6.1f}" for marks in counts))
+within = np.quantile(abs(quotients), 0.95)
+print(f"95 % of the noise is within {within:.2f} standard errors, by Student's t", end=" ")
+print(f"within {student_limit(seeds):.2f}")
 
 # %% [markdown]
 # Not 2.3 %, as with a normal curve: the standard error is itself estimated from five numbers, and
-# when it comes out too small the quotient is large (Student's t with 4 degrees of freedom). So a
-# method without any advantage is called *partly* better in about a quarter of the cases, if the
-# shifts are independent. An opposite is as frequent as a yes, and a single mark may be chance. And
-# DoRA's shift? We picked it out of the 35 marks of the next table, seven sentences on five shifts.
-# So the number to read is the last of its row, 10.2 %: if all 35 were noise, at least one of them
-# would be as far out in one study of ten. That makes DoRA's lead suggestive, not settled. (The
-# seeds also draw from the same 1,797 images, so they are less independent than the rule takes them
-# to be.)
+# when it comes out too small the quotient is large. (That is what *Student's t* describes, and the
+# thin lines of the picture above are as long as it asks.) So one yes in five shifts comes of noise
+# in about a quarter of the cases, if the shifts are independent, and an opposite as often.
 #
-# Now seven common sentences by the same rule, with a mark for each shift. Where a method only has
-# to be *within a point* of another, a point is added to its differences first (a minus then means:
-# shown to be more than a point worse).
+# And DoRA's shift? We picked it out of the 30 marks of the next table, six sentences on five
+# shifts. If all 30 were noise, at least one of them would be as far above zero in one study of
+# eleven, and as far on either side in one of six. That makes DoRA's lead suggestive, not settled.
+# (The seeds also draw from the same 1,797 images, so they are less independent than the rule takes
+# them to be.)
+#
+# Now six common sentences by the same rule, with a mark for each shift.
 #
 # **Predict.** Two are answered: LoRA is ahead of the head on two shifts, and DoRA of LoRA on one.
-# How many of the other five hold on all shifts? The table of accuracies above helps; it does not
-# show the errors.
+# Which of the other four has the most pluses, and which the most minuses?
 
 # %% exact
 sentences = {
-    "LoRA (r = 8) beats the head alone": ("lora-8", "head", 0),
-    "LoRA (r = 8) beats training from scratch": ("lora-8", "scratch", 0),
-    "LoRA (r = 8) is within a point of whole matrices": ("lora-8", "weights", MARGIN),
-    "with biases, it is within a point of full fine-tuning": ("lora-8-bias", "full", MARGIN),
-    "a larger rank is better: r = 16 beats r = 1": ("lora-16", "lora-1", 0),
-    "DoRA beats LoRA (r = 8)": ("dora", "lora-8", 0),
-    "biases alone are within a point of LoRA (r = 8)": ("biases", "lora-8", MARGIN),
+    "LoRA (r = 8) beats the head alone": ("lora-8", "head"),
+    "LoRA (r = 8) beats training from scratch": ("lora-8", "scratch"),
+    "whole matrices beat LoRA (r = 8)": ("weights", "lora-8"),
+    "a larger rank is better: r = 16 beats r = 1": ("lora-16", "lora-1"),
+    "DoRA beats LoRA (r = 8)": ("dora", "lora-8"),
+    "biases alone beat LoRA (r = 8)": ("biases", "lora-8"),
 }
 print("+ yes   - the opposite   . undecided        on", ", ".join(runs.shifts))
-for sentence, (better, worse, margin) in sentences.items():
-    by_shift = runs.target(better, worse, margin).values()
-    yes, opposite = [one.holds for one in by_shift], [one.opposes for one in by_shift]
-    marks = ("+" if y else "-" if o else "." for y, o in zip(yes, opposite, strict=True))
-    print(*marks, f" {finding(yes, opposite):<8}", sentence)
+for sentence, (better, worse) in sentences.items():
+    by_shift = runs.target(better, worse).values()
+    print(*("+" if pair.holds else "-" if pair.opposes else "." for pair in by_shift), end="   ")
+    print(sentence)
 
 # %% [markdown]
-# Not one holds on all. Read the marks and not the word: "partly" covers both "+ in four of five"
-# and "+ in one, - in four". ([The study's page](../docs/study.md) has more sentences.)
+# No sentence has five pluses, and three of the six have a minus. So none is true of all five
+# shifts. ([The study's page](../docs/study.md) has more sentences.)
 #
 # > **Remember.** Subtract within a seed, divide by the standard error, tell "undecided" from "the
 # > opposite", and count how many tests you made.
@@ -487,8 +491,8 @@ for sentence, (better, worse, margin) in sentences.items():
 # any training: take the mean of the features of each digit over the 100 images, and give a test
 # image the digit whose mean is nearest. The control is the same with the bare pixels.
 #
-# **Predict.** The network was made for the images as they were. On which of the five shifts are its
-# features better than the bare pixels, and on which are they worse?
+# **Predict.** The network was made for the images as they were. Are its features better than the
+# bare pixels for a *negative*, too, or worse?
 #
 # The columns are: per cent of the test images right by the pixels, and by the features; how many
 # more *images* that is; and LoRA minus head in the study, in points.
@@ -519,25 +523,24 @@ for name, change in study.SHIFTS.items():
     print(f"{name:<15} {pixels:>8.1f} {apart:>10.1f} {more:>+13.0f} {found[name]:>+17.1f}")
 
 # %% [markdown]
-# The features are better than the pixels on `near` and `relabelled`, and worse on the two turns, by
-# dozens of images. (The pixels have the same number four times: `near`, `far` and `inverted` keep
-# the order of all distances between images, and `relabelled` keeps the images.) On `inverted` the
-# lead is about ten images, so read it as "no worse". In the study (256 wide), the head is ahead of
-# LoRA on just these three. The features of the negative are not those of the original, but they
-# keep the digits about as far apart as the pixels do, and the head can relearn which is which.
-# (Five shifts and one network fit together here; that is no proof.)
+# For the negative the features are no worse: the lead of about ten images is small. They are better
+# on `near` and `relabelled`, and worse on the two turns, by dozens of images. In the study (256
+# wide), the head is ahead of LoRA on just the three where they are not worse. The features of the
+# negative are not those of the original, but by them the digits can be told apart about as well as
+# by the pixels, and the head can relearn which is which. (Five shifts and one network fit together
+# here; that is no proof. The pixels have the same number four times: `near`, `far` and `inverted`
+# keep the order of all distances between images, and `relabelled` keeps the images.)
 #
 # That is half of it. LoRA at r = 8 has the same features to begin with. Why does it not do as well?
-# Three suspects: it changes the features; the rate, chosen for all shifts, is too large for this
-# one; or the reason lies in training a product B A. So we train W3 whole on `inverted` (the head
-# without its bias, since LoRA trains none), LoRA on all three layers, the same at a third of the
-# rate, and LoRA on fc3 alone, where no feature can change. With r = 10 its B A can be any change of
-# the ten rows of W3.
+# Three suspects: it changes the features; the rate, one for all shifts, does not suit this one; or
+# the reason lies in training a product B A. So we train W3 whole on `inverted` (the head without
+# its bias, since LoRA trains none), LoRA on all three layers at its rate and at a third, and LoRA
+# on fc3 alone, where no feature can change: at LoRA's rate, at the head's, and at ten times LoRA's.
+# With r = 10 its B A can be any change of the ten rows of W3.
 #
-# **Predict.** Which of the three runs with LoRA fit the 100 images, and which comes nearest to W3
-# on *new* images? And do the changed features keep new images apart better than those from before,
-# or worse? (The last three columns read new images by the nearest mean of the trained network's
-# features. In the row of W3 these are the ones from before.)
+# **Predict.** Which of the five runs with LoRA fit the 100 images, and which comes nearest to W3 on
+# *new* images? (The third group of columns reads new images by the nearest mean of the trained
+# network's features. In the row of W3 these are the ones from before.)
 
 # %% depends on the seed, slow
 hundred, unseen = (study.SHIFTS["inverted"](part) for part in (target, test))
@@ -553,11 +556,16 @@ def starts(seed):
         "LoRA on all, r = 8": (on_all, lr),
         "  a third of the rate": (on_all, lr / 3),
         "LoRA on fc3, r = 10": (on_fc3, lr),
+        "  the head's rate": (on_fc3, rates["head"]),
+        "  ten times the rate": (on_fc3, 10 * lr),
     }
 
 
-print(f"{'inverted, % right':<22} {'of the 100':<24}{'of new images':<24}new, by nearest mean")
-print(f"{'':<22}", "    ".join([" ".join(f"seed {seed}" for seed in seeds)] * 3))
+heads = ("of the 100", "of new images", "new, by nearest mean")
+by_seed = " ".join(f"seed {seed}" for seed in seeds)
+print(f"{'inverted, % right':<22}", *(f"{head:<22}" for head in heads), "mean of new,")
+print(f"{'':<22}", *(f"{by_seed:<22}" for head in heads), "less W3's")
+whole = None
 for name in starts(0):
     columns = []
     for seed in seeds:
@@ -566,70 +574,30 @@ for name in starts(0):
         seen_hundred, seen_unseen = features(end, hundred.x), features(end, unseen.x)
         apart = nearest_mean(seen_hundred, hundred.labels, seen_unseen, unseen.labels)
         columns.append((percent(end, hundred), percent(end, unseen), apart))
-    row = (" ".join(f"{value:>6.1f}" for value in group) for group in zip(*columns, strict=True))
-    print(f"{name:<22}", "    ".join(row))
+    groups = list(zip(*columns, strict=True))
+    whole = np.mean(groups[1]) if whole is None else whole  # the first row is that of W3
+    row = (" ".join(f"{value:>6.1f}" for value in group) for group in groups)
+    print(f"{name:<22}", *(f"{part:<22}" for part in row), f"{np.mean(groups[1]) - whole:>+8.1f}")
 
 # %% [markdown]
-# A third of the rate is no cure in 500 steps: it does not even fit the 100 images, and so this run
-# does not clear the rate. LoRA on all
-# three layers fits them, and its features serve new images less than those from before, with each
-# seed. But that is not the whole reason. LoRA on fc3 has the features of W3's row, every change of
-# W3 is within its reach, and it fits the 100 as well; yet with each seed it stays several points
-# behind. Many W3 fit the 100 images, and it finds a worse one. (A step on W3 itself can move all
-# its columns; the first step through B A moves it along the ten rows of A alone, which were drawn
-# at random. Whether that is the reason, or the rate again, is not tested: see question 2.) What the
-# changed features cost on top, three seeds do not settle, nor why `scratch` is ahead of LoRA.
+# Much of it is the rate. LoRA on fc3 fits the 100 images at each of its three rates, but each
+# larger one brings it nearer to W3 on new images: its mean is behind by 6.7 points, by 5.1 at the
+# head's own rate, and by 1.6 at ten times LoRA's. Many W3 fit the 100 images, and at a small rate
+# it ends at a worse one. The study's rate was the best for LoRA on *all* layers, over all shifts,
+# and not for this.
+#
+# The changed features are another part. LoRA on all three layers fits the 100 images, and with each
+# seed its features serve new images less than those from before. A smaller rate does not help: in
+# 500 steps it does not even fit the 100.
+#
+# (The three seeds share one pretrained network and one set of 100 images; only A and the batches
+# differ. And we compared rates on test images, which no honest choice may do: see question 2. Why
+# `scratch` is ahead of LoRA is not explained by any of this.)
 #
 # > **Remember.** Where the frozen features keep the classes apart, the head alone can be enough,
 # > whatever the exact solution asks for.
 # >
 # > 只要冻结的特征能把各类分开，单训练输出层就可能足够，不管精确解要求改什么。
-
-# %% [markdown]
-# ## A random update of the same size
-#
-# Is it the size of an update that adapts, or its direction? The control is an update with the
-# singular values of a trained one, and directions that are drawn.
-#
-# **Predict.** Whole matrices train on your network for `near`, and each update is then replaced by
-# a random one of its size. What does it reach on the new task, and what becomes of the old one?
-#
-# Each row is a network: without an update, with the trained one, with five random ones.
-
-
-# %% depends on the seed
-def at_random(whole, rng):
-    """Return the pretrained network, updated as in `whole`, but with directions that are drawn."""
-    layers = {}
-    for fc in LINEARS:
-        sigma = np.linalg.svd(whole[fc].W - pretrained[fc].W, compute_uv=False)
-        drawn = (rng.standard_normal((size, len(sigma))) for size in whole[fc].W.shape)
-        left, right = (np.linalg.qr(one)[0] for one in drawn)  # orthonormal columns
-        layers[fc] = Linear(pretrained[fc].W + (left * sigma) @ right.T, pretrained[fc].bias)
-    return pretrained.replaced(layers)
-
-
-shifted, hundred = (study.SHIFTS["near"](part) for part in (test, target))
-weights_alone = pretrained.train_only(dict.fromkeys(LINEARS, ("W",)))
-whole = fit(weights_alone, hundred, lr=rates["weights"], steps=200)
-drawn = [at_random(whole, np.random.default_rng(seed)) for seed in range(5)]
-updates = {"none": [pretrained], "trained": [whole], "random": drawn}
-print("update    new task, % right   old task, % right")
-for name, networks in updates.items():
-    for network in networks:
-        print(f"{name:<9} {percent(network, shifted):>17.1f} {percent(network, test):>19.1f}")
-
-# %% [markdown]
-# On the new task the draws go up and down, and none comes near the trained update. On the old task
-# they cost a little, the trained update more. So here the size alone neither adapts nor explains
-# the forgetting. (One shift and one network. With `"far"`
-# in place of `"near"` all draws have one and the same accuracy: look at the answers, and say why
-# that proves less.)
-#
-# > **Remember.** An update of the same size in a random direction did not adapt here: compare with
-# > it before you credit a method.
-# >
-# > 在这里，大小相同、方向随机的更新没有适应新任务：评价一种方法之前，先与它对照。
 
 # %% [markdown]
 # ## What is left of the old task
@@ -643,7 +611,7 @@ for name, networks in updates.items():
 # accuracies: on `relabelled` old and new labels contradict each other.
 
 # %%
-guess_kept = {"near": 90, "middle": 90, "far": 90, "inverted": 90, "relabelled": 90}
+guess_kept = {"near": None, "middle": None, "far": None, "inverted": None, "relabelled": None}
 
 # %% to 1e-9
 kept = {name: average(name, "lora-8", "source_on") for name in runs.shifts}
@@ -707,7 +675,7 @@ print(f"off, {sum(back)} of {len(back)} runs give the old accuracy and the bytes
 # %% [markdown]
 # ## What carries over to a language model
 #
-# The numbers and the order of methods do not. This is a perceptron on 64 pixels with 100 images,
+# The numbers and the order of methods do not. This is a small network on 64 pixels with 100 images,
 # one learning rate a method and 500 steps, and the shifts have no counterpart in text.
 #
 # What does carry over: the layers, which of them merge, and how to ask. What is enough? Is like
@@ -796,13 +764,16 @@ check("verdict", verdict)
 # ### To think about
 #
 # 1. A sixth shift doubles the contrast: x becomes 2 x. What is enough, in W and b? And for `x**2`?
-# 2. On `inverted`, try LoRA on fc3 at other rates and ranks. On which images would you have to
-#    choose between these before you compared the chosen one with the head?
+# 2. On which images would you have to choose the rate of LoRA on fc3 before you compared it with
+#    the head? Try other ranks too.
 # 3. DoRA beats LoRA on one of five shifts by the rule. What would you have to run before you wrote
 #    that it is better, or that it is not?
 # 4. Somebody compares LoRA at a learning rate of 0.001 with full fine-tuning at the same rate.
 #    Which of the two does that put at a disadvantage? The [study](../docs/study.md) has the
 #    accuracy at each of five rates.
+# 5. Is it the size of an update that adapts, or its direction? Train whole matrices on `near`. Keep
+#    the singular values of each change, and draw its directions at random (`np.linalg.qr` of normal
+#    numbers makes columns orthonormal). What does each become on the new task and on the old?
 
 # %% [markdown]
 # ## In practice

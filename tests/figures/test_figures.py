@@ -23,6 +23,7 @@ from lora_ref.figures.ways import ROWS
 from lora_ref.layers import Adapter, DoRALinear, LoRALinear
 from lora_ref.quantize import levels_of
 from lora_ref.study import SHIFTS, committed, digits
+from lora_ref.study.records import student_limit
 from lora_ref.transformer import Block, with_lora
 
 RECORDS = committed()
@@ -312,6 +313,21 @@ def test_each_divisor_keeps_one_thing_of_adam_s_first_step():
     for ranks, wrong in (((2, 4), {}), ((2, 4, 8), {"mine": one}), ((2,), {"mine": one})):
         with pytest.raises(LoraRefError, match="in figures"):
             draw("kept-by-rank", ranks=ranks, first=wrong, optimizer="SGD")
+
+
+def test_a_rule_looks_alike_in_the_two_pictures_that_compare_rules():
+    rules = ("alpha alone", "alpha / sqrt(r)", "alpha / r")
+    first = {name: figures.FirstStep([1.0, 2.0], [1.0, 2.0]) for name in rules}
+    curves = {"r = 8": {0.1: 1.0}, **{name: {0.1: 1.0} for name in rules}}
+    by_rank, by_rate = (
+        {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
+        for axes in (
+            figures.kept_by_rank((2, 4), first).figure.axes[0],
+            figures.loss_by_rate(curves).figure.axes[0],
+        )
+    )
+    for name in rules:
+        assert by_rank[name] == by_rate[name] != by_rate["r = 8"]
 
 
 def test_the_best_rate_of_each_curve_is_marked_and_what_a_kept_rate_would_lose_is_said():
@@ -690,26 +706,48 @@ def test_learned_and_kept_shows_both_tasks_of_every_method_at_their_means():
 def test_paired_shows_each_seed_and_who_is_better():
     picture = draw("paired", records=SOME, better="lora-8", worse="head")
     (axis,) = picture.figure.axes
+    limit = student_limit(5)
     for k, shift in enumerate(("near", "far")):
         values = {
             m: [100 * r["target"] for r in SOME if (r["shift"], r["method"]) == (shift, m)]
             for m in ("lora-8", "head")
         }
         differences = np.subtract(values["lora-8"], values["head"])
-        mean, _, (bar,) = axis.containers[k]
-        ((x, *_), _) = data(mean)
-        assert_allclose(x, differences.mean())
-        ((left, _), (right, _)) = bar.get_segments()[0]
-        assert_allclose(right - left, 4 * differences.std(ddof=1) / len(differences) ** 0.5)
+        error = differences.std(ddof=1) / len(differences) ** 0.5
+        for container, times in zip(axis.containers[2 * k : 2 * k + 2], (2, limit), strict=True):
+            _, _, (bar,) = container
+            ((left, _), (right, _)) = bar.get_segments()[0]
+            assert_allclose((left + right) / 2, differences.mean())
+            assert_allclose(right - left, 2 * times * error)
+        hollow = same_color(axis.containers[2 * k][0].get_markerfacecolor(), INKS["light"].paper)
+        assert hollow == (2 * error < abs(differences.mean()) <= limit * error) == (shift == "far")
         assert any(
             np.allclose(data(line)[0], differences)
             for line in axis.lines
             if len(data(line)[0]) == 5
         )
     said = [text.get_text() for text in axis.texts]
-    assert said == ["head alone\nis better", "LoRA, r = 8\nis better"]
+    assert said == ["head alone\nis better", "LoRA, r = 8\nis better,\nby the rule alone"]
+    assert "At 2.78 (95 % by Student's t for 5 seeds) far would be undecided too." in picture.alt
     same = draw("paired", records=SOME, better="head", worse="lora-8")
     assert [text.get_text() for text in same.figure.axes[0].texts] == said
+    clear = [record for record in SOME if record["shift"] == "near"]
+    picture = draw("paired", records=clear, better="lora-8", worse="head")
+    assert picture.alt.endswith("for 5 seeds) no verdict changes.")
+
+
+def test_paired_puts_the_tick_of_an_equal_seed_lower():
+    picture = draw("paired", better="lora-8", worse="head")
+    ticks = next(
+        line for line in picture.figure.axes[0].lines if data(line)[1].round().tolist() == [0.0] * 5
+    )
+    x, y = data(ticks)
+    places = list(zip(x.round(6), y, strict=True))
+    assert len(set(x.round(6))) == 4
+    assert len(set(places)) == 5
+
+
+def test_paired_of_what_is_undecided_or_missing():
     undecided = draw("paired", records=SOME, better="lora-8-bias", worse="lora-8")
     assert {text.get_text() for text in undecided.figure.axes[0].texts} == {"undecided"}
     with pytest.raises(LoraRefError, match="no run of 'lora-9' on 'near' with seed 0"):
@@ -955,10 +993,16 @@ def test_cross_terms_says_how_far_averages_are_off(rng):
     got = (B[0] + B[1]) / 2 @ (A[0] + A[1])
     off = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
     picture = draw("cross-terms", tasks=tasks, names=("one", "two"))
-    assert f"are off by {100 * off:.0f} %." in picture.alt
-    assert "rank 6 and give the two products B1 A1 and B2 A2 alone, off by 0 %" in picture.alt
-    assert "averaged: rank 3" in " ".join(words(picture.figure))
+    foreign = np.linalg.norm(B[0] @ A[1] + B[1] @ A[0]) / 2 / np.linalg.norm(wanted)
+    assert f"are off by {100 * off:.0f} % of the norm of what is wanted." in picture.alt
+    assert "rank 6 and give just that, off by 0 %" in picture.alt
+    parts = f"quarters alone make 50 %, those two products alone {100 * foreign:.0f} %."
+    assert picture.alt.endswith(parts)
+    said = words(picture.figure)
+    assert f"averaged: rank 3, off by {100 * off:.0f} % in all" in said
+    shares = [text for text in said if text.startswith("$\\frac")]
+    assert [text.count("{2}") for text in shares] == [1] * 5 + [0] * 4
     one_A = [tasks[0], LoRALinear(W0, A[0], B[1], alpha=6.0)]
-    assert "are off by 0 %." in draw("cross-terms", tasks=one_A, names=("one", "two")).alt
+    assert "are off by 0 % of" in draw("cross-terms", tasks=one_A, names=("one", "two")).alt
     with pytest.raises(LoraRefError, match="not two of one shape and rank"):
         draw("cross-terms", tasks=tasks[:1], names=("one",))

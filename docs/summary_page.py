@@ -88,8 +88,10 @@ def as_markdown() -> str:
             "## Ten things that are often said, and are not so\n",
             *_misconceptions(),
             "",
-            "Notebooks [12](../notebooks/12-count-what-it-costs.ipynb) and "
-            "[13](../notebooks/13-judge-the-textbook.ipynb) compute them in view.",
+            "Notebooks [02](../notebooks/02-find-the-rank.ipynb) to "
+            "[04](../notebooks/04-derive-and-check-the-gradients.ipynb), "
+            "[12](../notebooks/12-count-what-it-costs.ipynb) and "
+            "[13](../notebooks/13-judge-the-textbook.ipynb) compute most of them in view.",
             "",
         ]
     )

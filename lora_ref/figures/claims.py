@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 CELL_STYLES: Mapping[Verdict, tuple[str, str, str]] = {
     "false": ("×", "vermillion", ""),
     "shape": ("□", "purple", ""),
-    "slip": ("≈", "orange", ""),
-    "conflict": ("≠", "orange", "xxx"),
+    "slip": ("≠", "orange", ""),
+    "conflict": ("!", "orange", "xxx"),
     "conditional": ("if", "sky", ""),
     "unsupported": ("?", "grey", "///"),
     "measured": ("m", "grey", "|||"),

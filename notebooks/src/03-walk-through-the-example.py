@@ -11,7 +11,7 @@
 # and what it costs, and which questions find a slip in a page of matrices.
 #
 # **You need** matrix products, rank and singular values (notebook [02](02-find-the-rank.ipynb)),
-# 35 minutes, and twenty more for the exercises.
+# forty minutes, and twenty-five more for the exercises.
 
 # %%
 import numpy as np
@@ -27,8 +27,8 @@ from lora_ref.layers import LoRALinear
 # W0 is the weight of a model that was trained before. It is *frozen*: nothing changes it. A and B,
 # the two *factors*, are what LoRA trains, and here they are as after some training. (At the start B
 # is zero, and the layer is W0: notebook [05](05-start-from-zero.ipynb).) The update of W0 is s B A,
-# and its *scaling* s = alpha / r says how strong it is. The input x is one row. Change any number
-# here, and the cells up to the merge follow; the sentences do not.
+# and its *scaling* s = alpha / r says how strong it is. The input x is one row. You may change any
+# number below: the cells up to the merge follow, but the text is written for these.
 #
 # A has r rows and as many columns as the layer has inputs; B has as many rows as outputs, and r
 # columns. The *rank* r is chosen before training (here 2), and so is alpha (here 2).
@@ -60,9 +60,10 @@ print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d)
 # %% [markdown]
 # So the small example shows how LoRA works, and not what it saves.
 #
-# > **Remember.** The cost of A and B grows with the width, and that of W0 with its square.
+# > **Remember.** At a fixed rank, the numbers in A and B grow with the width, and those in W0 with
+# > its square.
 # >
-# > A 和 B 的参数量随宽度线性增长，W0 的参数量随宽度的平方增长。
+# > 秩固定时，A 和 B 的参数量随宽度线性增长，W0 的参数量随宽度的平方增长。
 
 # %% [markdown]
 # ## B A by hand
@@ -79,7 +80,8 @@ print((B @ A).round(4))
 
 # %% [markdown]
 # The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
-# number, added up. The Frobenius norm below is the root of the sum of all squared entries.
+# number, added up. The Frobenius norm is the root of the sum of all squared entries. That of a sum
+# of two lies between the difference and the sum of the norms.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
@@ -88,8 +90,7 @@ FIGURES["outer-products"].picture(B=B, A=A)
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 norms = [np.linalg.norm(term) for term in terms]
 print("Frobenius norms of the terms:", *(f"{norm:.3f}" for norm in norms))
-least = max(0, 2 * max(norms) - sum(norms))
-print(f"norm of the sum: between {least:.3f} (against each other) and {sum(norms):.3f} (agreed)")
+print(f"norm of the sum: between {abs(norms[0] - norms[1]):.3f} and {norms[0] + norms[1]:.3f}")
 
 # %% [markdown]
 # **Predict.** Guess: near which end does the norm of the sum lie? What would that say about the two
@@ -104,9 +105,9 @@ for name, one, other in (("terms", *terms[:2]), ("columns of B", *B.T[:2]), ("ro
     print(f"cosine of the first two {name}: {cosine:.3f}")
 
 # %% [markdown]
-# The norm is near its upper end, so as matrices the two terms point nearly the same way. The
-# reason: the two columns of B are nearly parallel, and so are the two rows of A. A sum of two
-# nearly parallel outer products is nearly one outer product: rank 2, and nearly 1.
+# The norm is near its upper end: the two terms point nearly the same way. Their cosine is that of
+# the columns times that of the rows, and both are near 1. So the sum is nearly one outer product,
+# and the second singular value is small: rank 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -115,11 +116,11 @@ for name, one, other in (("terms", *terms[:2]), ("columns of B", *B.T[:2]), ("ro
 # %% [markdown]
 # ## One input, two ways
 #
-# On the first way A takes x from 4 numbers down to r = 2, `h = x @ A.T`, and B takes h up to 4. The
-# second way forms W = W0 + s B A first, and sends x through W.
+# On the first way A takes x from 4 numbers down to 2, and B takes these up to 4: B (A x), and for
+# a row, as in the code, (x Aᵀ) Bᵀ. The second way forms W = W0 + s B A first, and sends x through
+# W.
 #
-# **Predict.** Will the two outputs be the same? Which way takes fewer multiplications for this one
-# row of x?
+# **Predict.** What is A x, with the pencil? Which way takes fewer multiplications for this one row?
 
 # %% to 1e-12
 h = x @ A.T
@@ -129,7 +130,6 @@ one_weight = x @ W.T
 print("h:           ", h)
 print("on two paths:", two_paths)
 print("through W:   ", one_weight)
-print("the same:", np.allclose(two_paths, one_weight))
 
 # %% [markdown]
 # The layer of lora_ref, the package that these notebooks belong to, takes the two paths:
@@ -139,16 +139,26 @@ print("the same:", np.allclose(two_paths, one_weight))
 layer = LoRALinear(W0, A, B, alpha)
 print(layer)
 print("the same as the package's layer:", np.allclose(layer.forward(x)[0], two_paths))
-print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size}")
-print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.size}")
+paths, forming = W0.size + A.size + B.size, B.size * A.shape[1]
+print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size} = {paths}")
+print(f"multiplications, through W: {forming} to form B A, {W.size} more = {forming + W.size}")
 
 # %% [markdown]
-# As a column, x goes through B (A x) = (B A) x; for a row, as in the code, the same is
-# (x Aᵀ) Bᵀ. The two are equal, and the first never forms a matrix of the size of W0.
+# So 32 against 48 (those by s are left out). With many rows this turns, because B A is formed only
+# once.
 #
-# (The multiplications by s are left out.) For one row the two paths are cheaper; for many rows it
-# turns: question 4 at the end. In training, forming B A would mean holding one more matrix of the
-# size of W0, and its gradient; the two paths need neither, so libraries train on them.
+# **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8?
+
+# %% exact
+for width, low in ((len(W0), r), (d, rank)):
+    for n in (width // 2, width // 2 + 1):
+        paths, formed = n * (width**2 + 2 * width * low), low * width**2 + n * width**2
+        print(f"width {width}, {n} rows: two paths {paths:,}, through W {formed:,}")
+
+# %% [markdown]
+# For more than d/2 rows, whatever r is: the two paths add 2 d r a row, and forming B A takes r d²
+# once. Libraries train on the two paths for another reason: B A would be one more matrix of the
+# size of W0 to hold, and so would its gradient.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -160,17 +170,16 @@ print(f"multiplications, through W: {B.size * A.shape[1]} to form B A, then {W.s
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
 # is called a *merge*.
 #
-# **Predict.** How many multiplications does one row take after the merge, before LoRA, and on the
-# two paths?
+# **Predict.** The two paths take twice the multiplications of W0 alone. How many per cent more is
+# it at width 4096 with r = 8? You have seen the number.
 
 # %% exact
 print("the package's merge is the same:", np.allclose(layer.merge().W, W))
-print(f"merged {W.size}, before LoRA {W0.size}, on two paths {W0.size + A.size + B.size}")
+print(f"multiplications: merged {W.size}, before LoRA {W0.size}")
 print(f"at width {d}, with r = {rank}, the two paths add {rank * (d + d) / d**2:.2%}")
 
 # %% [markdown]
-# After the merge LoRA costs nothing extra. Here the two paths double the work, but only because the
-# example is small. In the wide layer they add the same fraction as in the first section.
+# After the merge LoRA costs nothing extra. The two paths add 2 r / d, and here r is half of d.
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
@@ -186,8 +195,8 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
     print(f"in {name}: {changed} of {W0.size} entries differ, by up to {largest:.0e}")
 
 # %% [markdown]
-# Each sum was rounded: to 53 binary digits in 64 bits, and to 11 in 16 bits (float16; bfloat16 has
-# 8), in which models are often kept. So keep W0.
+# Each sum was rounded: to 53 binary digits in 64 bits, and to 11 in float16 (8 in bfloat16). So
+# keep W0.
 #
 # ### The same in PEFT
 #
@@ -214,13 +223,15 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # %% [markdown]
 # ## Six lines of an article
 #
-# The numbers above come from a Chinese article on the core formulas of LoRA ([its
-# page](../docs/article.md) has all verdicts, so judge first). Six of its statements, in our words:
+# The numbers above come from a Chinese article, 《LoRA核心公式》. Here are six of its statements,
+# in our words. ([Our list](../docs/article.md) has the heading under which each stands there, and
+# all verdicts, so judge first.)
 #
 # 1. The update is A B, and it has the size of W0.
 # 2. W0 has rank 4.
 # 3. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
-# 4. W = W0 + A B, where A B is the matrix below, with its two columns written twice, side by side.
+# 4. W = W0 + A B, where A B is the 4 x 2 matrix below. To add it to the 4 x 4 W0, its two columns
+#    are written a second time beside it.
 # 5. alpha > r makes the update stronger, and alpha < r makes it weaker.
 # 6. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
 #
@@ -247,18 +258,20 @@ print("A @ B would need equal numbers:", A_wide.shape[1], "columns,", len(B_tall
 
 # %% [markdown]
 # Line 1 is wrong. A B is r x r, and it exists only because W0 is square. x meets A first, so A
-# stands next to x: B (A x), and its matrix is B A.
+# stands next to x: B (A x), and its matrix is B A. (With A stored as in x r and B as r x out, A B
+# would be right. The shapes decide.)
 #
 # ### Line 2
 #
-# **Predict.** How small would a singular value have to be for a rank below 4?
+# **Predict.** On paper, rank below 4 means a singular value of 0. What would NumPy have in its
+# place?
 
 # %% to 1e-6
 print("rank", np.linalg.matrix_rank(W0), "and singular values", np.linalg.svd(W0)[1].round(4))
 
 # %% [markdown]
 # Line 2 is right. All four singular values are far above the 1e-16 or so that rounding would leave
-# in place of a zero. W0 has full rank; only the update has a low one.
+# in place of a zero.
 #
 # ### Line 3
 #
@@ -287,9 +300,9 @@ for name, product in {"A B": A @ B, "B A": B @ A}.items():
     print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# Its first entry, 0.59, is the slip of line 3. The other seven are in neither product; the columns
-# rise in equal steps, 0.80 and 1.00, and we found no product that makes them. Take them as they
-# are, and write the columns twice: call that the tiled matrix.
+# Its first entry, 0.59, is the slip of line 3. The other seven are in neither A B nor B A. Each
+# column rises in equal steps, 0.80 and 1.00; where these come from we do not know. Call the matrix,
+# written twice, the tiled one.
 #
 # **Predict.** Do the tiled matrix and B A tell the first input from the third? Subtract columns.
 
@@ -301,8 +314,8 @@ for name, update in {"tiled": tiled, "B A": B @ A}.items():
 # %% [markdown]
 # Line 4 is wrong twice: the matrix is neither A B nor B A, and nothing in the algebra allows
 # writing a 4 x 2 matrix twice so that it fits W0. Written twice, it answers inputs 1 and 3 alike.
-# Every update of rank 2 misses some differences between inputs, and the rows of A, which are
-# learnt, decide which ones. Here the layout of a page decided.
+# An update of rank 2 always has directions that it does not see: for B A, each x with A x = 0.
+# Learning chose those. Here the layout of a page did.
 #
 # ### Line 5
 #
@@ -313,26 +326,28 @@ for strength in (1, 2, 8):
     print(f"alpha = {strength}: norm {np.linalg.norm(strength / r * B @ A):.4f}")
 
 # %% [markdown]
-# Line 5 is right: for given A and B the update is proportional to alpha, and B A itself at
-# alpha = r.
+# Line 5 is right for given A and B: the update is proportional to alpha, and B A itself at
+# alpha = r. In training A and B depend on alpha too: notebook [06](06-scale-the-update.ipynb).
 #
 # ### Line 6
 #
-# **Predict.** Is 8.97 the norm of W - W0, of the tiled matrix, or of neither? With s
-# kept, is the norm of the first term alone smaller or larger than that of both?
+# **Predict.** No entry of B A is above 2 x 0.8 x 0.8 = 1.28. How large can the norm of 16 such
+# entries be? And which two norms in "B A by hand" test "smaller for larger r"?
 
 # %% to 1e-6
+largest = r * A.max() * B.max()
+print(f"16 entries of at most {largest:.2f}: at most {largest * W0.size**0.5:.2f}")
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
 for k in range(1, r + 1):
     print(f"the first {k} of the terms of W - W0: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
 
 # %% [markdown]
-# Line 6 is wrong: W - W0 has 1.93, and the article's own matrix 9.065. The name is wrong as well.
-# The norm of W - W0 is zero where nothing was learnt, so it is the **size of the update**. It need
-# not fall as r grows: here it rises, because a further term makes every entry larger.
+# Line 6 is wrong: the norm of W - W0 is 1.93. Even the tiled matrix has 9.065; where 8.97 comes
+# from, we do not know. The name is wrong as well. The norm of W - W0 is zero where nothing was
+# learnt, so it is the **size of the update**. It need not fall as r grows: here it rises.
 #
-# An *error of approximation* is a distance to what is approximated. Here is such a one:
+# An *error of approximation* is a distance to what is approximated:
 
 # %% to 1e-6
 for k in range(min(W0.shape) + 1):
@@ -341,11 +356,12 @@ for k in range(min(W0.shape) + 1):
 
 # %% [markdown]
 # The distance from W0 to the nearest matrix of rank k falls as k grows. It says nothing about LoRA,
-# which leaves W0 as it is. (How well rank r can reach the change that a task *wants* is another
-# distance, and that one does matter: notebook [07](07-train-a-low-rank-update.ipynb).)
+# which leaves W0 as it is. (The distance to the change that a task *wants* does matter: notebook
+# [07](07-train-a-low-rank-update.ipynb).)
 #
-# Read B A wherever the article writes A B, and the shapes fit. Notebook
-# [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
+# Of which lines were you sure, and wrong? Remember those. Read B A wherever the article writes A B,
+# and the shapes fit. Notebook [13](13-judge-the-textbook.ipynb) shows how to judge a text of your
+# own.
 #
 # > **Remember.** Ask for the shape of a product, do one entry by hand, and say what a norm is the
 # > norm of.
@@ -400,12 +416,10 @@ check("merge", merge)
 # ### To think about
 #
 # 1. Find another A and another B, with other numbers in all places, and with the same B A.
-# 2. Each entry of A and B lies between 0 and 0.8, and r is 2. How large can an entry of B A be?
-#    Which numbers of the article does this bound catch?
+# 2. Each entry of A and B lies between 0 and 0.8. How large can an entry of A B be? Which of the
+#    article's eight entries does this bound catch?
 # 3. Find an x that is not zero, and that the update does not see. How many such directions are
 #    there? Does W0 see them?
-# 4. For how many rows of x does forming B A first take fewer multiplications than the two paths:
-#    here, and in a square layer of width d with rank r?
 
 # %% [markdown]
 # ## In practice

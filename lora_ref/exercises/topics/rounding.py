@@ -257,6 +257,8 @@ AGREES = Exercise(
     },
     special=_about_a_tie,
     batch_sizes=tuple(range(len(CASES))),
+    folded=True,
+    without=("for", "while"),
     question="for which values is '3' right, and for which is '3.00' right?",
     hints=(
         "How many digits stand behind the point? The text may have no point at all.",
@@ -451,6 +453,8 @@ WHICH_RANK = Exercise(
         ),
     },
     batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8, 9),
+    folded=True,
+    without=("while",),
     question="how far apart are the counts of two ranks that follow each other, in parameters and "
     "in units of the last printed digit?",
     imports=("from fractions import Fraction",),

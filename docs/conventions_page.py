@@ -20,7 +20,7 @@ class Section(NamedTuple):
 
 
 HEAD = """\
-# Conventions: one update in everybody's layout
+# Conventions: one update in the layouts of papers and libraries
 
 Written by `python docs/build.py`; do not edit. Every block ran when the page was written, each
 after those above it, and what it printed stands below it.
@@ -40,7 +40,9 @@ examples in rows or in columns, as the paper has, changes no stored array.
 
 START = Section(
     "The update of this page",
-    "q and v of a weight of three parts have an update; every layout below can keep it.",
+    "A weight has three parts of two rows each, q, k and v above one another; q and v have an "
+    "update of rank 2, and k has none (the 2 in the list is its rows). As one plain update its rank "
+    "is 2 + 2: layouts that know parts keep r = 2, the others r = 4.",
     """\
 import numpy as np
 from lora_ref import LoraRefError

@@ -19,6 +19,7 @@ COMPARE = "python docs/outgrow/compare.py mine README.md"
 ONE = "torchrun --nproc-per-node 2 docs/outgrow/train.py mine README.md 1 moved"
 STEP = "python docs/outgrow/one_step.py mine README.md moved"
 MORE = "torchrun --nproc-per-node 2 docs/outgrow/train.py mine README.md 30 further"
+BACK = "python docs/outgrow/compare.py further README.md"
 LOOK = "lora-ref adapter inspect further"
 
 LINES = {TRAIN: 1, LOOK: 12}
@@ -30,9 +31,10 @@ Written by `python docs/outgrow_page.py`, which `make interop` runs; the outputs
 come from PEFT {peft} and PyTorch {torch}.
 
 This package is for reading and for checking. A model of a billion parameters wants a graphics
-card, or several machines. Then your adapter goes on in PEFT, and nothing has to be converted: it is
-stored in PEFT's layout from the start ([checkpoint/peft.py](../lora_ref/checkpoint/peft.py)). This
-page takes one there, trains it on, and brings it back.
+card, or several machines, and PEFT from the start. What moves between the two is an adapter on the
+same base: nothing has to be converted, because adapters are stored in PEFT's layout here too
+([checkpoint/peft.py](../lora_ref/checkpoint/peft.py)). This page takes one there, trains it on, and
+brings it back. It needs `pip install -e '.[interop]'`.
 
 ## An adapter from here
 
@@ -44,16 +46,21 @@ The small language model of this package learns the voice of this project's READ
 
 [torch_gpt.py](outgrow/torch_gpt.py) is the same model as a PyTorch module, in 80 lines. Its layers
 have the names that they have here, so PEFT puts the adapter where it belongs.
-[compare.py](outgrow/compare.py) loads it with every warning made an error, and compares outputs and
-gradients in float64.
+[compare.py](outgrow/compare.py) loads it with every warning made an error,
+
+```python
+model = PeftModel.from_pretrained(as_torch(base), "mine", is_trainable=True)
+```
+
+and compares outputs and gradients in float64, on sixteen windows of the text.
 
 {compare}
 
-## Training goes on, on two machines
+## Training goes on, in two processes
 
 PyTorch's distributed engine gives each process a share of the batch and averages the gradients. The
 two processes of [train.py](outgrow/train.py) stand for two machines, and talk over the network
-interface of this one.
+interface of this one. An adapter comes without the state of its optimiser, so AdamW begins anew.
 
 {one}
 
@@ -63,13 +70,16 @@ in NumPy, with the whole batch and the AdamW of this package:
 {step}
 
 It is: the gradient of a mean is the mean of the gradients. (`lora_ref.training.loss_and_gradients`
-adds up the parts of a batch for the same reason.) Thirty steps more:
+adds up the parts of a batch for the same reason.) Now thirty steps, from `mine` again; each loss is
+that of its own batch, before its step:
 
 {more}
 
 ## Back again
 
-What PEFT wrote is read here, and looked at.
+What PEFT wrote gives the same numbers here, and can be looked at.
+
+{back}
 
 {look}
 
@@ -77,13 +87,15 @@ Every option that goes through, and what is refused, stands in
 [tests/interop/options.py](../tests/interop/options.py) and
 [checkpoint/adapter_config.py](../lora_ref/checkpoint/adapter_config.py).
 
-## What PEFT loads in silence, and this package refuses
+## What PEFT loads, and this package refuses
 
-A missing `lora_A` (PEFT draws a random one, and warns), a `lora_alpha` that is absent, or not a
-number, `"use_rslora": "no"` (a text that is not empty counts as true), a key that stands twice, an
-array of whole numbers or with a NaN, an adapter whose start changed the base (PiSSA, OLoRA, CorDA,
-LoftQ) without that base. Here each is an error that names the file, what was found and what was
-expected.
+With a warning: an adapter that has no `lora_A` for a layer (PEFT draws a random one).
+
+In silence: a `lora_alpha` that is absent, or not a number; `"use_rslora": "no"` (a text that is not
+empty counts as true); a key that stands twice; an array of whole numbers, or with a NaN; an adapter
+whose start changed the base (PiSSA, OLoRA, CorDA, LoftQ), without that base.
+
+Here each is an error that names the file, what was found and what was expected.
 """
 
 
@@ -134,6 +146,7 @@ def as_page() -> str:
             "one": ONE,
             "step": STEP,
             "more": MORE,
+            "back": BACK,
             "look": LOOK,
         }
         outputs = {name: run(command, folder) for name, command in commands.items()}

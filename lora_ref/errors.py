@@ -10,7 +10,7 @@ class ShapeError(LoraRefError):
 
 
 class FileError(LoraRefError):
-    """A file or folder that cannot be read, used or written; `path` is which.
+    """A file or folder that is missing, or cannot be read, used or written: `path` names it.
 
     The message begins with the path, or with `named` in its place.
     """

@@ -23,10 +23,10 @@ def cores() -> int:
 
 
 def one_thread_in_products() -> None:
-    """Let products of matrices use one thread each, unless the environment says otherwise.
+    """Let BLAS use one thread for a product of matrices, unless the environment names a number.
 
-    It works only before NumPy is loaded. For what shares its work among threads or processes of its
-    own, which would wait for the cores that the threads below NumPy hold.
+    Call it before NumPy is loaded; later it does nothing. It is for programs with threads or
+    processes of their own, which the threads of BLAS would compete with for the cores.
     """
     for name in THREADS:
         os.environ.setdefault(name, "1")

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import PeftModel
+from settings import base_and_windows, batch_of
 from torch_gpt import as_torch
-from windows import base_and_windows, batch_of
 
 from lora_ref.checkpoint import load_peft
 from lora_ref.training import Network, loss_and_gradients

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from windows import OPTIMIZER, base_and_windows, batch_of
+from settings import OPTIMIZER, base_and_windows, batch_of
 
 from lora_ref.checkpoint import load_peft
 from lora_ref.training import Network, loss_and_gradients

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from peft import PeftModel
+from settings import OPTIMIZER, base_and_windows, batch_of
 from torch.nn.parallel import DistributedDataParallel
 from torch_gpt import as_torch
-from windows import OPTIMIZER, base_and_windows, batch_of
 
 
 def main(adapter: Path, text: Path, steps: int, out: Path) -> None:

@@ -65,7 +65,7 @@ class AdapterReport:
 def inspect(folder: Path) -> AdapterReport:
     """Return what an adapter holds, without its base."""
     stored = read_adapter(folder)
-    layers, surplus = on_zeros(stored)
+    layers, surplus = without_base(stored)
     updates = tuple(
         _report(name, layer)
         for name, layer in layers.items()
@@ -80,10 +80,11 @@ def inspect(folder: Path) -> AdapterReport:
     return AdapterReport(stored.config, updates, numbers, remarks)
 
 
-def on_zeros(stored: StoredAdapter) -> tuple[dict[str, Layer], list[str]]:
-    """Return the layers of an adapter on weights of zeros, and a sentence for what is not used.
+def without_base(stored: StoredAdapter) -> tuple[dict[str, Layer], list[str]]:
+    """Return the layers of an adapter over weights of zero, and a sentence for what is not used.
 
-    For what asks the factors alone: the update is what it is on any base.
+    It is for questions about A and B alone: B A is the same over every base, and what DoRA makes of
+    it is not.
     """
     base: dict[str, Array] = {}
     for key, array in stored.tensors.items():

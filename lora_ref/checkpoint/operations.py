@@ -9,7 +9,7 @@ import numpy as np
 
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.conventions import LAYOUTS, Layout, Update
-from lora_ref.checkpoint.inspection import on_zeros
+from lora_ref.checkpoint.inspection import without_base
 from lora_ref.checkpoint.peft import read_adapter
 from lora_ref.checkpoint.safetensors import Arrays, read_safetensors
 from lora_ref.checks import Array, as_count, as_finite
@@ -144,7 +144,7 @@ def combine(
     found: dict[str, list[tuple[Array, Array]]] = {}
     for folder, weight in zip(folders, weights, strict=True):
         factor = as_finite("weight", weight)
-        for name, layer in on_zeros(read_adapter(folder))[0].items():
+        for name, layer in without_base(read_adapter(folder))[0].items():
             if not isinstance(layer, LoRALinear) or layer.bias is not None:
                 raise FileError(
                     folder, f"has more than LoRA factors in {name}: {layer!r}, which do not add up"
@@ -182,7 +182,7 @@ def convert_to(folder: Path, layout: str) -> Arrays:
         One of `lora_ref.checkpoint.conventions.LAYOUTS`.
     """
     kept, found = _layout(layout), {}
-    for name, layer in on_zeros(read_adapter(folder))[0].items():
+    for name, layer in without_base(read_adapter(folder))[0].items():
         if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
             raise FileError(folder, f"has more than factors in {name}: {layer!r}")
         for key, value in kept.write(Update.of(layer)).items():

@@ -13,8 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lora_ref.errors import LoraRefError
+from lora_ref.exercises.comparison import (
+    FLOAT32,
+    close,
+    fault_of_type,
+    in_float32,
+    in_form,
+    type_name,
+)
 from lora_ref.exercises.exercise import Answer, Arguments, Exercise
-from lora_ref.exercises.forms import FLOAT32, close, fault_of_type, in_float32, in_form, type_name
 
 LONGEST_MESSAGE = 160
 """Characters of a student's error message that are quoted."""

@@ -15,16 +15,16 @@ from lora_ref.exercises.attempt import (
     attempt,
     message_of,
 )
+from lora_ref.exercises.comparison import close, relative_error
 from lora_ref.exercises.exercise import Answer
-from lora_ref.exercises.forms import close, relative_error
-from lora_ref.exercises.special import in_common
-from lora_ref.exercises.variations import (
+from lora_ref.exercises.one_change import (
     added,
     always_the_same,
     argument_changed,
     formula_of,
     result_changed,
 )
+from lora_ref.exercises.where_right import in_common
 
 Diagnosis = tuple[str, str]
 """The name of a result, and the message to the student."""

@@ -12,9 +12,9 @@ import numpy as np
 
 from lora_ref.checks import as_count
 from lora_ref.exercises.attempt import Attempt, Case, attempt, attempts, call, map_arrays
+from lora_ref.exercises.comparison import type_name
 from lora_ref.exercises.diagnostics import DIAGNOSES, Diagnosis, returned_nothing
 from lora_ref.exercises.exercise import Answer, Exercise
-from lora_ref.exercises.forms import type_name
 from lora_ref.exercises.restrictions import forms, sentence, used
 
 RIGHT = "right"

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from lora_ref.exercises.attempt import message_of
+from lora_ref.exercises.comparison import type_name
 from lora_ref.exercises.exercise import Answer, Exercise
 from lora_ref.exercises.feedback import Feedback, diagnose
-from lora_ref.exercises.forms import type_name
 
 ENDINGS = (".py", ".ipynb")
 

@@ -6,7 +6,7 @@ from lora_ref.checks import as_count, as_finite
 from lora_ref.counting import full_params, lora_params
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.shapes import Point, arrow, circle
+from lora_ref.figures.arrows import Point, arrow, circle
 from lora_ref.figures.style import LETTERS, Ink, blank, readable_on, style, whole
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 from lora_ref.checks import Array, as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.shapes import Point, arrow
+from lora_ref.figures.arrows import Point, arrow
 from lora_ref.figures.style import LETTERS, Ink, blank, listed, readable_on, style, whole
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from lora_ref.checks import as_count
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.shapes import BEHIND, Point, arrow, circle
+from lora_ref.figures.arrows import BEHIND, Point, arrow, circle
 from lora_ref.figures.style import LETTERS, Ink, blank, listed, panels, readable_on, style, whole
 from lora_ref.study import SHIFTS, Record
 from lora_ref.study.digits import SIZE, Images

@@ -103,10 +103,11 @@ def on_threads(threads: int) -> Iterator[Run]:
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep memory that is freed, so that a pass finds that of the one before.
+    """Make the C library keep freed memory, so that the next pass of a training finds it there.
 
-    That of GNU hands a block back to the system if it is larger than any freed so far, up to 32 MB,
-    and each page of the next such block then costs a page fault: a fifth of a training step. To
-    free a large block once raises the limit. Nothing is written to it, and nothing is held.
+    The GNU library hands a block back to the system if it is larger than any freed before, up to
+    32 MB, and each page of the next such block then costs a page fault: a fifth of a training step
+    on the machine where it was measured. A block of 31 MB is made and freed, which raises the
+    limit; nothing is written to it. Call it once, before training. Elsewhere it changes nothing.
     """
     np.empty(31 << 20, np.uint8)

@@ -26,7 +26,7 @@ from lora_ref.exercises.restrictions import used
 from lora_ref.layers import LoRALinear
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.training import SGD, AdamW, Loss, Network, train
-from tests.fixtures.thorough import seeds
+from tests.fixtures.how_many_seeds import seeds
 
 NOTEBOOKS = [f"{number:02d}" for number in range(1, 14)]
 

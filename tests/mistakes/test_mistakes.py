@@ -15,7 +15,7 @@ from lora_ref.layers import LoRALinear
 from lora_ref.layers.initializers import kaiming_uniform, normal
 from lora_ref.mistakes import MISTAKES, Mistake, caught_by, evidence, losses
 from lora_ref.mistakes.lora_backward import linear, lora
-from tests.fixtures.thorough import seeds
+from tests.fixtures.how_many_seeds import seeds
 
 SEEDS = seeds(3)
 

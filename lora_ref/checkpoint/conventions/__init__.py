@@ -7,9 +7,9 @@ out) is ``B @ A`` transposed; an x in columns changes no stored array. The page
 `lora_ref.checkpoint.load_peft`.
 """
 
+from lora_ref.checkpoint.conventions.fused_qkv import joined
+from lora_ref.checkpoint.conventions.known_layouts import LAYOUTS
 from lora_ref.checkpoint.conventions.layout import Layout, Place
-from lora_ref.checkpoint.conventions.layouts import LAYOUTS
-from lora_ref.checkpoint.conventions.parts import joined
 from lora_ref.checkpoint.conventions.update import Update
 
 __all__ = ["LAYOUTS", "Layout", "Place", "Update", "joined"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lora_ref.checkpoint.conventions.parts import joined, split
+from lora_ref.checkpoint.conventions.fused_qkv import joined, split
 from lora_ref.checkpoint.conventions.update import Axis, Update
 from lora_ref.checks import AnyDType, Array, as_finite, check_array
 from lora_ref.errors import LoraRefError, ShapeError

@@ -7,8 +7,8 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
+from lora_ref.exercises.comparison import type_name
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
-from lora_ref.exercises.forms import type_name
 from lora_ref.exercises.random_inputs import sizes
 from lora_ref.lowrank import balanced_factors, truncated_svd
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError
+from lora_ref.exercises.comparison import as_array, type_name
 from lora_ref.exercises.exercise import LOOPS, Answer, Arguments, Exercise, WrongAnswer
-from lora_ref.exercises.forms import as_array, type_name
 from lora_ref.exercises.random_inputs import layer_arguments, sizes
 from lora_ref.exercises.scalings import BASIC, wrong_scalings
 from lora_ref.lowrank import best_update, truncate

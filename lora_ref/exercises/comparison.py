@@ -1,4 +1,4 @@
-"""The form of an answer: lists and numbers read as what is expected, and when two are equal."""
+"""An answer beside the expected one: its form, its type, and whether the two are equal."""
 
 from fractions import Fraction
 from typing import Any

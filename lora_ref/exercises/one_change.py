@@ -14,8 +14,8 @@ import numpy as np
 
 from lora_ref.errors import LoraRefError
 from lora_ref.exercises.attempt import Attempt, Case, Part
+from lora_ref.exercises.comparison import close
 from lora_ref.exercises.exercise import Arguments
-from lora_ref.exercises.forms import close
 
 Change = Callable[[Any], Any]
 

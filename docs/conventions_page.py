@@ -41,8 +41,8 @@ examples in rows or in columns, as the paper has, changes no stored array.
 START = Section(
     "The update of this page",
     "A weight has three parts of two rows each, q, k and v above one another; q and v have an "
-    "update of rank 2, and k has none (the 2 in the list is its rows). As one plain update its rank "
-    "is 2 + 2: layouts that know parts keep r = 2, the others r = 4.",
+    "update of rank 2, and k has none (the 2 in the list is its rows). As one plain update its "
+    "rank is 2 + 2: layouts that know parts keep r = 2, the others r = 4.",
     """\
 import numpy as np
 from lora_ref import LoraRefError

@@ -2,7 +2,7 @@
 # # 10 · Serve several tasks
 #
 # One language model is to write verse for one user and a play for another, at the same moment. Two
-# fine-tuned copies would fill the memory twice; two adapters share one weight and are small.
+# fine-tuned copies take twice the memory; two adapters share one weight and are small.
 #
 # **You will** put two trained voices on one frozen language model, switch between them, add them,
 # turn each up and down, run one batch that holds requests for both, and make one adapter of two.
@@ -92,7 +92,7 @@ print("W0 is one array for both:", all(np.shares_memory(one.W0, W0) for one in l
 # `layer.select(t)` *switches*: it is the one adapter on the same W0, and nothing is copied or
 # written ([layers/multitask.py](../lora_ref/layers/multitask.py)).
 #
-# **Predict.** How many numbers does a second voice add to this model: a tenth of it, a half?
+# **Predict.** How much does a second voice add to this model: a hundredth of it, a tenth, a half?
 
 # %% exact
 every = layers_of(base.gpt)  # all layers by name, such as "blocks.0.attention.q"
@@ -102,7 +102,7 @@ whole = sum(array.size for array in arrays if isinstance(array, np.ndarray))
 r, d = len(A[0]), 4096
 voice = sum(r * sum(one.W.shape) for one in linears.values())
 print(f"the model {whole:,} numbers, a voice of rank {r} {voice:,}: {voice / whole:.1%}")
-print("T full copies have so many times the numbers of one base and T voices:")
+print("numbers in T full copies, divided by the numbers in one base and T voices:")
 print(f"{'this model':>37}   a {d} x {d} matrix")
 for T in (2, 10, 100, 10_000):
     small, wide = (T * W / (W + T * AB) for W, AB in ((whole, voice), (d * d, 2 * d * r)))
@@ -120,8 +120,8 @@ for T in (2, 10, 100, 10_000):
 # %% [markdown]
 # ## Add two voices, or switch between them
 #
-# Textbooks write several tasks as a sum, `W = W0 + sum_t s_t B_t A_t`. As a formula it is a layer,
-# and easy to build. But no letter in it says *which* task is meant.
+# Several tasks are often written as a sum, `W = W0 + sum_t s_t B_t A_t`. As a formula it is a
+# layer, and easy to build. But no letter in it says *which* task is meant.
 
 # %% exact
 summed = x @ W0.T + bias
@@ -191,14 +191,14 @@ for strengths in ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5)):
 
 # %% [markdown]
 # Each voice helps its own text and costs the Bible, and verse costs Shakespeare too. The sum at
-# full strength helps both new texts a little, far less than either voice alone, and is the worst of
-# all on the Bible. Half of each is better than the full sum on all three, and better than no voice
-# on both new texts. So the sum is exact arithmetic and still not "both abilities at once". Two
-# things are mixed up in it: together the updates are larger than either, and neither was trained in
-# the presence of the other.
+# full strength helps both new texts a little, far less than each text's own voice does alone, and
+# is the worst of all on the Bible. Half of each is better than the full sum on all three, and
+# better than no voice on both new texts. So the sum is exact arithmetic and still not "both
+# abilities at once". At least two things are mixed up in it: together the updates are larger than
+# either, and neither was trained in the presence of the other.
 #
 # Two windows are few. The records of the training have the losses on 20,000 characters of each
-# text:
+# text, for one voice at a time. The sums rest on the two windows alone.
 
 # %% to 1e-9
 for name in names:
@@ -211,7 +211,7 @@ for name in names:
 # > **Remember.** A sum has all tasks on at once and is a model that nobody trained; to serve one
 # > task, keep its term alone, and to serve two, try half of each.
 # >
-# > 求和会把所有任务同时打开，得到一个没有人训练过的模型；要服务一个任务，就只保留它那一项。
+# > 求和同时打开所有任务，这个模型没有人训练过；服务一个任务只留它那一项，服务两个可试各取一半。
 
 # %% [markdown]
 # ## A dial for each voice
@@ -230,13 +230,13 @@ for strength in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2):
 
 # %% [markdown]
 # On Milton the loss falls steeply at first, is flat around 1, and rises beyond. On the Bible the
-# first quarter costs next to nothing, and then the price rises faster and faster. The update
-# grows in proportion to the strength; what the model does with it does not.
+# first quarter costs next to nothing; then the loss climbs, from about 1 on by nearly the same
+# amount for every quarter. The update grows in proportion to the strength; the loss does not.
 #
 # The same dial was turned in the study of notebook 09, where LoRA of rank 8 adapts a small reader
 # of digits (*source*) to changed digits (*target*). Two of the five changes matter here: *near* has
 # less contrast on a grey ground, and *inverted* has black for white. Points are means over five
-# runs, and a bar is one standard error of that mean.
+# runs, and a bar is one standard error of that mean (how far such means typically scatter).
 #
 # **Predict.** Do the two lines cross before 1, at 1 or beyond? And how high up?
 
@@ -283,23 +283,20 @@ print("the same as the package's mixed batch:", np.allclose(y, expected, atol=1e
 # large one. A hundred adapters over all rows cost 100/256 = 39 % of the large product; each over
 # its own row, all together 1/256 = 0.4 %.
 #
+# *Reading* is another count: a hundred adapters, each read once, are 39 % of the numbers of W0,
+# however few rows each has. With one row a task that often takes the time.
+#
 # </details>
 
 # %% [markdown]
 # So the large product runs once, and each adapter sees its own rows alone. In NumPy you could pick
-# the rows of a task with `x[task == t]`, and that is a good answer. Servers sort instead, so that
-# the rows of a task lie side by side in memory and nothing has to be gathered. We do it their way
-# once:
+# the rows of a task with `x[task == t]`, and that is a good answer. Some servers sort the rows
+# first: then they are gathered once for all layers, and the rows of a task lie side by side. The
+# order they would use:
 
 # %% exact
 order = np.argsort(task, kind="stable")
-whose = task[order]
-print("before:", task, "\nsorted:", whose)
-for t in np.unique(whose):
-    first, last = np.searchsorted(whose, [t, t + 1])
-    print(
-        f"task {t}: rows {first} to {last - 1} of the sorted batch, {last - first} of {len(task)}"
-    )
+print("before:", task, "\nsorted:", task[order])
 
 # %% [markdown]
 # Each *run* of neighbouring rows takes two thin products with its own A and B. Then the answers
@@ -358,8 +355,9 @@ for name, line in zip(passages, tokens, strict=True):
 FIGURES["cross-terms"].picture(tasks=layer.tasks, names=names)
 
 # %% [markdown]
-# Averaged, two of the four products are of factors that never met in training. Stacked, every
-# column of B meets its own row of A. Why is that exact? `B A` is a sum of outer products, one for
+# Averaged, two of the four products are of factors that never met in training, and the other two
+# have a quarter where a half was wanted. Stacked, every column of B meets its own row of A. Why is
+# that exact? `B A` is a sum of outer products, one for
 # each column of B and the row of A with its number. The mean of two updates of rank 8 is a sum of
 # sixteen, and one pair can hold sixteen:
 
@@ -379,20 +377,24 @@ print("the package's stacked pair:", stacked.A.shape, stacked.B.shape, end=", ")
 print("the same product:", np.allclose(stacked.delta_w, sum(outer), atol=1e-6))
 mean_A, mean_B = np.mean(A, axis=0), np.mean([s[t] * B[t] for t in range(len(A))], axis=0)
 print(f"averaged, {mean_A.shape} and {mean_B.shape}: off by {off(mean_B @ mean_A, wanted):.2f}")
-rng = np.random.default_rng(0)
-A1, A2, B1, B2 = (rng.standard_normal(M.shape) for M in (*A, *B))
-unrelated = off((B1 + B2) / 2 @ (A1 + A2) / 2, (B1 @ A1 + B2 @ A2) / 2)
-print(f"averaged, two random pairs of these shapes: off by {unrelated:.2f}")
+cosine = np.sum(A[0] * A[1]) / (np.linalg.norm(A[0]) * np.linalg.norm(A[1]))
+print(f"the cosine of the two A: {cosine:.2f}")
+rng, unrelated = np.random.default_rng(0), []
+for _ in range(100):
+    A1, A2, B1, B2 = (rng.standard_normal(M.shape) for M in (*A, *B))
+    unrelated.append(off((B1 + B2) / 2 @ (A1 + A2) / 2, (B1 @ A1 + B2 @ A2) / 2))
+print(f"averaged, random pairs of these shapes: off by {np.mean(unrelated):.2f} in the mean")
 
 # %% [markdown]
 # How to stack a pair is the exercise `combine`. The average of our voices is off by half of what
-# was asked for (to serve nothing would be off by 1). That is a lucky case, probably because both
-# began at the same random A: unrelated pairs do worse. With one A for both, the average is exact,
-# since B1 A + B2 A = (B1 + B2) A.
+# was asked for (to serve nothing would be off by 1). Unrelated pairs come near 1/sqrt(2) = 0.71,
+# since all four products are then nearly orthogonal and equally long. Ours began at the same random
+# A, and some of it is left. With one A for both, the average is exact: B1 A + B2 A = (B1 + B2) A.
 #
 # Stacking costs rank: the pair grows with every voice. Say there is room for rank 8 only. Then you
 # may average the factors, or take the matrix of rank 8 that is nearest to the wanted update
-# (notebook 02). PEFT's `linear` is a third way, explained below.
+# (notebook 02). A third way is PEFT's `linear`: for weights of 1/2 it multiplies each of the four
+# factors by sqrt(s/2) and adds, so its product is s/2 (B1 + B2)(A1 + A2), twice the average.
 #
 # **Predict.** Which of them is nearest to the wanted update? And which has the least loss on Milton
 # and on Shakespeare? Is it the same one?
@@ -426,6 +428,7 @@ room = 8
 ways = {
     f"stacked, rank {2 * r}": mean_of,
     "averaged": lambda one, other: sum_product(one, other) / 4,
+    "a quarter of each": lambda one, other: mean_of(one, other) / 2,
     f"nearest of rank {room}": lambda one, other: truncate(mean_of(one, other), room),
     "PEFT's linear": lambda one, other: sum_product(one, other) / 2,
 }
@@ -439,15 +442,19 @@ for title, make in ways.items():
 # In every layer the nearest matrix is nearer than the average (it has to be: both have rank 8, and
 # notebook 02 proved that none is nearer), and yet it is not better on every text: better on
 # Shakespeare, worse on Milton and on the Bible. The norm counts all errors alike; the loss asks
-# what the model makes of them. Two windows of text do not rank two such models. They do show that
-# an average of factors need not be a bad *model*. It is another one than you asked for: measure it.
+# what the model makes of them.
+#
+# The average holds a quarter of each voice's own product, the stacked pair a half. Is its low loss
+# on the Bible just that of a smaller update? The row of quarters is the average without its two
+# cross terms. The average lies between the quarters and the halves in all three columns: here its
+# cross terms act much like a little more of both voices. Two windows of text do not rank such
+# models. They do show that an average of factors need not be a bad *model*. It is another one than
+# you asked for: measure it.
 #
 # ### The same in PEFT
 #
-# Not run here. `cat` stacks the factors, and `svd` takes the nearest matrix of rank `svd_rank`.
-# `linear` multiplies each factor by sqrt(s/2) for weights of 1/2, and adds. So its product is
-# s/2 (B1 + B2)(A1 + A2): the sum you wanted, plus s/2 (B1 A2 + B2 A1). That is twice our average,
-# which has s/4; what it does is in the last row of the table.
+# Not run here. `cat` stacks the factors, `svd` takes the nearest matrix of rank `svd_rank`, and
+# `linear` is the last row of the table.
 #
 # ```python
 # from peft import PeftModel
@@ -570,9 +577,9 @@ check("best-of-two", best_of_two)
 #   leave them unmerged. Servers for many adapters run W0 once over all rows, and all the small
 #   products in one program on the graphics card, a *kernel* (Punica, S-LoRA).
 # - An adapter belongs to one W0. On another base of the same shapes it loads without an error and
-#   computes nonsense. Store beside it which base it was trained on.
+#   computes what nobody trained, sometimes nonsense. Store beside it which base it was trained on.
 # - In PyTorch an optimiser skips a parameter whose `grad` is `None`, and not one whose gradient is
-#   zero. Clear gradients to `None`, or AdamW moves tasks that are absent.
+#   zero. So clear gradients to `None` (1 above says why).
 # - Before you combine, look whether the weights go into the products or into the factors
 #   ([question 10](../docs/questions.md)).
 

@@ -13,8 +13,8 @@
 # was trained.
 #
 # **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and eighty-five minutes, a hundred with the exercises. (A good place for a break is
-# before "LoRA over frozen codes".)
+# notebook 10, and eighty-five minutes, a hundred and five with the exercises. (A good place for a
+# break is before "LoRA over frozen codes".)
 
 # %%
 from dataclasses import replace
@@ -181,14 +181,14 @@ for name, bits in parts.items():
 print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
 
 # %% [markdown]
-# The QLoRA paper's count ends before the mean, at 4.12695. One float32 for a whole matrix is
-# nothing in a large one and visible in a small one: the fewer the weights, the more the last two
-# lines count. (The layer below prints 4.128. [quantize/array.py](../lora_ref/quantize/array.py)
-# stores all of it. The paper uses 8-bit floats for the constants, this package 8-bit integers; they
-# take the same.)
+# The QLoRA paper's count ends before the mean, at 0.127 beside the four bits (4.12695). One float32
+# for a whole matrix is nothing in a large one and visible in a small one: the fewer the weights,
+# the more the last two lines count. (The layer below prints 4.128.
+# [quantize/array.py](../lora_ref/quantize/array.py) stores all of it. The paper uses 8-bit floats
+# for the constants, this package 8-bit integers; they take the same.)
 #
 # What does that make of the 65 billion weights? The embedding and the output head are usually left
-# in 16 bits, so they are not counted here.
+# in 16 bits, so they are not counted here (notebook 12 counts them, and comes to a little more).
 
 # %% exact
 llama = get_model("llama-65b")
@@ -273,10 +273,11 @@ for way in (fifteen, signed, min_max, nf4):
 # least squared error.
 #
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
-# weight against 4.5. In practice the second one is often a whole number of 4 bits, the code that
-# stands for zero: then it is 4.56 bits, and the steps move a little so that zero is a level. For a
-# fair comparison give both the same bits: a smaller block costs NF4 more constants, a larger one
-# saves min-max some. And do it on real weights too: the 24 matrices of the small language model.
+# weight against 4.5. In practice the second constant is often a code of 4 bits, the one that stands
+# for zero (the *zero point*). That makes 4 + (32 + 4)/64 = 4.56 bits, and zero is a level again.
+# For a fair comparison give both the same bits: a smaller block costs NF4 more constants, a larger
+# one saves min-max some. And do it on real weights too: the 24 matrices of the small language
+# model.
 #
 # **Predict.** At equal bits, who wins on normal weights? And on trained ones?
 
@@ -292,7 +293,7 @@ def zero_point(blocks):
 base = base_model()
 real = [one.W for one in layers_of(base.gpt).values() if isinstance(one, Linear)]
 print("the last column: trained matrices with less error than nf4 at the same bits")
-print(f"{'':<18}{'bits':>6}{'normal':>9}{'trained':>9}{'better':>12}")
+print(f"{'':<18}{'bits':>6}{'normal':>9}{'trained':>9}{'beats nf4':>12}")
 for way, size, constant in (  # the bits of what is stored for each block
     (fifteen, 64, 32),
     (signed, 64, 32),
@@ -306,15 +307,15 @@ for way, size, constant in (  # the bits of what is stored for each block
     drawn, trained = ([error(way, W, size) for W in group] for group in (normal, real))
     same = round(32 / (constant / size))  # the block in which nf4 has as many bits
     wins = sum(a < error(nf4, W, same) for a, W in zip(trained, real, strict=True))
+    shown = "-" if way is nf4 else f"{wins} of {len(real)}"
     line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>6.2f}{np.mean(drawn):>9.4f}"
-    print(f"{line}{np.mean(trained):>9.4f}{wins:>6} of {len(real)}")
+    print(f"{line}{np.mean(trained):>9.4f}{shown:>12}")
 
 # %% [markdown]
 # Of these, each with its plain absmax or range, NF4 has the least error at 4.5 bits and at 5. At
-# 4.56 bits, against a whole-number zero, it is about a tie on normal weights, and NF4 has less on
-# most of the trained ones. Min-max was ahead above because it had half a bit more: at 5 bits it has
-# less error in hardly any of the matrices. So a sentence like "NF4 is a seventh better than int4"
-# needs the levels, the weights and the bits with it.
+# 4.56 bits, against a zero point, it is about a tie on normal weights, and NF4 has less on most of
+# the trained ones. Min-max was ahead above because it had half a bit more: at 5 bits it has less
+# error in hardly any of the matrices.
 #
 # What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
 # come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
@@ -372,10 +373,10 @@ print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f
 
 # %% [markdown]
 # At 4 bits this small model does not mind: a few hundredths, and which way they go is luck on two
-# windows of text. At 3 bits it begins to mind, and at 2 bits it does. The errors of many weights
-# partly cancel in a sum, and what is learnt is spread over many weights. Without blocks the error
-# is about twice as large, and the loss moves little: these matrices have no outlier as bad as our
-# -14. Blocks are insurance. (Larger models have been measured on far more text: see the paper.)
+# windows of text. At 3 bits it begins to mind, and at 2 bits it does. Presumably the errors of many
+# weights partly cancel in a sum, and what is learnt is spread over many weights. Without blocks the
+# error is much larger, and the loss moves little: these matrices have no outlier as bad as our -14.
+# Blocks are insurance.
 #
 # > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
 # > of its constants, here float32: compare at equal bits, over many weights.
@@ -422,21 +423,23 @@ grad_y = np.random.default_rng(2).standard_normal(y.shape).astype(np.float32)
 grad_x, grads = layer.backward(grad_y, cache)
 print("trained:", " and ".join(sorted(grads)))
 for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
-    by_hand = grad_y @ W + s * (grad_y @ B) @ A
-    gap = np.linalg.norm(grad_x - by_hand) / np.linalg.norm(grad_x)
-    print(f"grad_x against grad_y {name} + s grad_y B A: off by {round(float(gap), 4)}")
+    plain = replace(voiced, W0=W)  # LoRA over this weight
+    other, _ = plain.backward(grad_y, plain.forward(x)[1])
+    gap = np.linalg.norm(grad_x - other) / np.linalg.norm(grad_x)
+    print(f"grad_x against that of LoRA over {name}: off by {round(float(gap), 4)}")
 
 # %% [markdown]
 # The rounding happened once, before training. In training W0_hat is a constant, y is a smooth
 # function of x, A and B, and no gradient goes into the codes. So the gradients are exact, *of the
 # rounded model*: the layers below learn about the weight that is used, and not about the one that
-# was pretrained.
+# was pretrained. To write it down, from the stored bytes on, is the exercise `qlora-grad-x`.
 #
-# The price is time: every pass reads the codes back before it multiplies. Now train. Ten lines of
+# The price is time: every pass reads the codes back before it multiplies. By count that is one
+# multiplication for each weight, as for one more row of x. Now train. Ten lines of
 # Python write weather reports, and LoRA learns them over W0, QLoRA over the codes: the same A to
 # start from, the same excerpts, thirty steps.
 #
-# **Predict.** All 24 frozen weights are off by nine per cent. Will the loss after training be much
+# **Predict.** All 24 frozen matrices are off by nine per cent. Will the loss after training be much
 # worse?
 
 
@@ -465,8 +468,8 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
     print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
 
 # %% [markdown]
-# Hardly: A and B are trained for the weight that they run with. (One training each, on an easy
-# task: no ranking.)
+# Hardly. (One training each, on an easy task: no ranking.) Have A and B learnt to live with W0_hat,
+# or does the model just not mind the error? The column *reports* below will tell.
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -477,13 +480,15 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
 # ## Can alpha balance the error?
 #
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
-# the rounding error. You may meet the claim that in QLoRA alpha is tuned to balance this error
-# against the fit to the task.
+# the rounding error. The article of notebook 13 says that in QLoRA alpha is often tuned against
+# this error.
 #
 # **Predict.** Does alpha change y at the start, where B = 0? And can any alpha, with a *trained* B,
 # make y nearer to the y of W0?
 
 # %% depends on the seed
+_, cache = base.gpt.forward(base.tokenizer.encode(passages["Milton"])[:96])
+x = cache.children["blocks"].caches[1].children["mlp"].caches[0].x  # what this layer really sees
 exact = x @ voiced.W0.T + bias
 gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0
 moved = (x @ A.T) @ B.T  # what the voice adds, but for alpha / r
@@ -498,7 +503,7 @@ for alpha in (1, 16, 256, best):
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
 # and the second is zero at the start, so there no alpha makes the error smaller. Later alpha can
 # only lengthen or turn round an update that was trained for something else: the best alpha of all,
-# the last row, takes next to nothing from the error.
+# by least squares, is the last row, and it takes next to nothing from the error.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #
@@ -515,11 +520,11 @@ for r in (1, 8, 32):
 
 # %% [markdown]
 # Rounding errors look like noise, and noise is spread evenly over all directions. (The last column
-# is for pure noise: no singular value of n x n independent draws is much above 2 sqrt(n) of their
-# standard deviations, so r of them hold about 4 r / n of the squared norm.) LoftQ (Li et al., 2023)
-# begins A and B, roughly, at the best matrix of rank r for -E: it removes what rank r can, here 9 %
-# of the norm at r = 8, at width 4096 less than half a per cent. Training may do better, because it
-# counts only what matters to the loss.
+# is for pure noise: the largest singular value of n x n independent draws is about 2 sqrt(n) times
+# their standard deviation, so r of them hold at most about 4 r / n of the squared norm.) LoftQ (Li
+# et al., 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes what rank r
+# can, here 9 % of the norm at r = 8, at width 4096 less than half a per cent. Training may do
+# better, because it counts only what matters to the loss.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -540,20 +545,30 @@ for r in (1, 8, 32):
 # **Predict.** Suppose the voice were trained only a little, and its update were 0.4 % of W0. You
 # add it and round again: what share of the codes changes? And for the voice as it is, at 43 %?
 
+
 # %% depends on the seed
-print("strength   update / W0   codes that change   lost by rounding again, in updates")
+def bfloat16(W):
+    """Return an array of float32 rounded to bfloat16: the first 16 of its 32 bits."""
+    bits = np.ascontiguousarray(W, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
+
+
+print("                                         error of rounding / update")
+print("strength   update / W0   codes that change   to NF4   to bfloat16")
 for strength in (0.01, 0.1, 0.3, 1.0):
     trained = replace(layer, alpha=strength * layer.alpha)
     W, size = dequantised() + trained.delta_w, np.linalg.norm(trained.delta_w)
     again = trained.merge_quantized()
-    lost = np.linalg.norm(again.dequantize() - W) / size
+    lost, half = (np.linalg.norm(other - W) / size for other in (again.dequantize(), bfloat16(W)))
     change = np.mean(again.indices != codes)
-    print(f"{strength:>8} {size / np.linalg.norm(voiced.W0):13.3f} {change:19.1%} {lost:32.2f}")
+    share = size / np.linalg.norm(voiced.W0)
+    print(f"{strength:>8} {share:13.3f} {change:19.1%} {lost:8.2f} {half:13.3f}")
 
 # %% [markdown]
 # Where no code changes, the whole update is lost (and a little more: the constants, which are
-# quantised too, are rounded again). At full strength, where this voice's update is large, a quarter
-# of it is rounded away.
+# quantised too, are rounded again). At full strength the update is there, under noise: the second
+# rounding adds an error nearly a quarter as large as it, about as large as the first rounding's.
+# Bfloat16, the usual 16 bits of training, is a float32 without its last two bytes: it rounds too.
 #
 # What does that mean in losses? Put verse on all 24 matrices, at three strengths, and merge it in
 # each way. Beside it stand the reports, whose A and B were really trained over W0_hat.
@@ -584,6 +599,7 @@ ways = {
     "no adapter, W0_hat": lambda one, W0: Linear(one.W0.dequantize(), one.bias),
     "trained, not merged": lambda one, W0: one,
     "into W0_hat": lambda one, W0: one.merge(),
+    "into it, bfloat16": lambda one, W0: Linear(bfloat16(one.merge().W), one.bias),
     "quantised again": lambda one, W0: Linear(one.merge_quantized().dequantize(), one.bias),
     "into W0": lambda one, W0: one.merge_into(W0),
 }
@@ -598,14 +614,19 @@ for title, make in ways.items():
 
 # %% [markdown]
 # The smaller the update, the more of it the second rounding takes: at a tenth most of what verse
-# had gained on Milton is gone, at a hundredth all of it. W0 is better for verse at full strength,
-# which was trained over W0, and a little worse for the reports, trained over W0_hat. What you need
+# had gained on Milton is gone, at a hundredth all of it. Bfloat16 has much finer steps: what it
+# takes in one weight it adds in another, and the loss hardly sees its errors.
+#
+# And the reports? Moved from W0_hat to W0, their A and B lose next to nothing. So it is not that
+# they had learnt to live with W0_hat: this model just does not mind nine per cent. What you need
 # decides ([question 9](../docs/questions.md)):
 #
-# - **The function that was trained**, in 16 bits: into W0_hat. It costs nothing here.
+# - **The function that was trained**: into W0_hat. It costs nothing here in float32, and 0.001 at
+#   most in bfloat16.
 # - **4 bits**: quantise again. It costs 0.01 to 0.12 here, and of a small update nothing is left.
-# - **16 bits, and another function will do**: into W0. It costs 0.01 at most, and is up to 0.05
-#   better. In all five columns W0 has less loss than quantising again. Evaluate it all the same.
+# - **16 or 32 bits, and another function will do**: into W0. It costs 0.01 at most here, and for
+#   verse at full strength, which was trained over W0, it is up to 0.05 better. In all five columns
+#   W0 has less loss than quantising again. Evaluate it all the same.
 #
 # ### The same in PEFT
 #
@@ -621,7 +642,7 @@ for title, make in ways.items():
 # config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
 #     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
 # base = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
-# base = prepare_model_for_kbit_training(base)
+# base = prepare_model_for_kbit_training(base)  # norms to float32, activations recomputed
 # model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
 # ```
 #
@@ -653,17 +674,17 @@ def nf4_codes(block, levels): ...
 check("nf4-codes", nf4_codes)
 
 # %% [markdown]
-# ### `bits-per-weight`: what a weight really takes
+# ### `qlora-grad-x`: back through a weight of four bits
 
 # %% exact
-print(show("bits-per-weight"))
+print(show("qlora-grad-x"))
 
 
 # %%
-def bits_per_weight(bits, block_size): ...
+def qlora_grad_x(grad_y, W0, packed, absmax, A, B, alpha): ...
 
 
-check("bits-per-weight", bits_per_weight)
+check("qlora-grad-x", qlora_grad_x)
 
 # %% [markdown]
 # ### To think about
@@ -684,13 +705,10 @@ check("bits-per-weight", bits_per_weight)
 #
 # - Know which layers are in 4 bits. Usually the embedding and the output head are not, and where
 #   the vocabulary is large they are a large part of the bytes.
-# - A count of stored entries sees two 4-bit weights as one. If a library prints half the
-#   parameters that the model has, that is why ([question 12](../docs/questions.md)).
 # - Keep with an adapter how its base was quantised: kind, block size, double or not. Over another
 #   W0_hat, or over W0, its y is off by the difference.
 # - QLoRA saves bytes of weights. Activations, gradients of A and B and their optimiser states
 #   stay as in LoRA (notebook 12).
-# - To serve a merged model in 4 bits, quantise it as a model of its own and evaluate that.
 
 # %% [markdown]
 # ## Further reading

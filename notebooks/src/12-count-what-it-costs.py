@@ -19,7 +19,7 @@
 import numpy as np
 
 from lora_ref import counting
-from lora_ref.counting import Full, LoRA, count_parameters, get_model, training_memory
+from lora_ref.counting import LoRA, count_parameters, get_model
 from lora_ref.exercises import check, hint, show
 from lora_ref.figures import FIGURES, memories
 
@@ -106,8 +106,8 @@ print("and the same model:                      ", gpt2.total == total)
 # %% [markdown]
 # ## Twice the rank, or twice the width
 #
-# [The article](../docs/article.md) that this course judges says that the number of trained
-# parameters is "linear in r and quadratic in d", for weights of d x d.
+# [A textbook article](../docs/article.md), which notebook 13 examines, says that the number of
+# trained parameters is "linear in r and quadratic in d", for weights of d x d.
 #
 # **Predict.** Take d = 1024 and r = 8. By what factor does the count of LoRA grow where you double
 # r? Where you double d? What happens to its share of the weight?
@@ -126,8 +126,8 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # trains more than full fine-tuning.
 #
 # **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? The cell
-# tries ranks around one of these. And how many ranks save for the head of a classifier, with 2
-# outputs and 768 inputs?
+# tries ranks around one of these. And at which ranks does LoRA save anything on the head of a
+# classifier, with 2 outputs and 768 inputs?
 
 # %% exact
 print("out x in      r   A and B        W0")
@@ -139,8 +139,8 @@ for out_features, in_features, ranks in ((768, 768, (383, 384, 385)), (2, 768, (
 
 # %% [markdown]
 # The break-even rank of a square weight is half of its width, and there LoRA saves nothing any
-# more. The head of two outputs saves at r = 1 alone: train such a head whole. The exercise
-# `break-even` asks for the largest whole rank below it, for any weight.
+# more. On the head of two outputs LoRA saves at r = 1 alone: to train it whole costs hardly more.
+# The exercise `break-even` asks for the largest whole rank below it, for any weight.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -225,9 +225,9 @@ FIGURES["step-cost"].picture(width=d)
 #   did before, whatever r is.
 #
 # All this holds where B (A x) is computed in two thin products. Some code forms `B @ A` in every
-# pass, and automatic differentiation of `x @ (W0 + s * B @ A).T` goes back through it: first the
-# gradient of `B @ A` (apart from s, it is the gradient of W0 that LoRA had left out), then those of
-# A and B.
+# pass, as a parametrisation of the weight does. Automatic differentiation of
+# `x @ (W0 + s * B @ A).T` goes back through it: first the gradient of `B @ A` (apart from s, it is
+# the gradient of W0 that LoRA had left out), then those of A and B.
 
 # %% exact
 d, r = 768, 8
@@ -242,10 +242,10 @@ print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d 
 # Forming adds 3 r d² to the 3 n d² of a full step, whatever n is. A step divided by a full one is
 # 1 + r/n, and never below 1. The large gradient is held in memory besides.
 #
-# > **Remember.** For a square weight with trained layers below it, a step of LoRA costs more than
-# > two thirds of a full one, and exactly as much as a full one at r = d/6.
+# > **Remember.** For a square weight with trained layers below it, a step of LoRA takes more than
+# > two thirds of the multiply-adds of a full one, and exactly as many at r = d/6.
 # >
-# > 方阵权重下方还有可训练的层时，LoRA 的一步总要超过完整微调的三分之二，在 r = d/6 时恰好相等。
+# > 方阵权重下方还有可训练的层时，LoRA 一步的乘加数总超过完整微调的三分之二，在 r = d/6 时恰好相等。
 
 # %% [markdown]
 # ## Twelve weights, one above the other
@@ -290,18 +290,21 @@ for name, chosen in (
 #
 # Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
 # the LoRA paper reports 43.1 tokens per second per GPU in place of 32.5 ([the
-# figures](../docs/literature.md)). Take r = 8 beside every weight for the count. The paper's run
-# may adapt fewer. A frozen weight without A and B leaves out its third product all the same, as
-# long as something below it trains, so two thirds stay; only the small 2 r / d shrinks.
+# figures](../docs/literature.md)). We count r = 8 on every weight. If the paper's run adapted
+# fewer, only 2 r / d shrinks: a frozen weight leaves out its third product too.
 
 # %% exact
 before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens per second per GPU
 print(f"reported: {before / after:.3f} of the time")
 print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
+twice = (3 * d * d + 8 * d * r) / (4 * d * d)  # the forward pass is run again before the backward
+print(f"counted:  {twice:.3f} of them, if both ways recompute their activations")
 
 # %% [markdown]
-# The measured saving is smaller than the counted one. A count leaves out whatever is not a
-# multiply-add, such as layer norms, or data on their way between cards. Both ways pay for those.
+# The measured saving is smaller than the counted one. The count leaves out all that is no product
+# with a weight: layer norms, attention's own products, the optimiser, what passes between cards.
+# And if activations were recomputed (below), both ways pay for a forward pass more, and the count
+# comes close. We do not know whether they were.
 #
 # > **Remember.** Below the lowest adapter nothing goes back, so a step of LoRA on upper layers
 # > alone can cost as little as a third of a full one.
@@ -317,24 +320,30 @@ print(f"counted:  {2 / 3 + 2 * r / d:.3f} of the multiply-adds")
 #
 # **Predict.** One weight of 4096 x 4096, all in float32. Which of the four does LoRA make smaller?
 # With 512 rows (tokens) in the batch, does LoRA at r = 8 take a hundredth, a quarter or two thirds
-# of the memory of full fine-tuning? And with 65,536 rows: less than that share, as much, or more?
-# (A MiB is 2^20 bytes, and a GB, below, is 10^9.)
+# of the memory of full fine-tuning? (A MiB is 2^20 bytes, and a GB, below, is 10^9.)
+
 
 # %% exact
-d, r, size = 4096, 8, 4  # a float32 has 4 bytes
-weight, factors = d * d, r * d + d * r
-print(
-    f"{'MiB':<13}", *(f"{part:>11}" for part in ("weights", "gradients", "states", "activations"))
-)
-for n in (512, 65_536):
-    full_parts = size * np.array([weight, weight, 2 * weight, n * d])
-    lora_parts = size * np.array([weight + factors, factors, 2 * factors, n * d + n * r])
+def bytes_with(n, d=4096, r=8):
+    weight, factors = d * d, r * d + d * r
+    full_parts = 4 * np.array([weight, weight, 2 * weight, n * d])  # a float32 has 4 bytes
+    lora_parts = 4 * np.array([weight + factors, factors, 2 * factors, n * d + n * r])
+    print("MiB             weights   gradients      states activations")
     for name, parts in (("full", full_parts), ("LoRA", lora_parts)):
-        print(f"{n:>6} {name:<6}", *(f"{part / 2**20:11.1f}" for part in parts))
+        print(f"{n:>6} {name:<4}", *(f"{part / 2**20:11.1f}" for part in parts))
     same = counting.lora_bytes(d, d, r, n=n).total == lora_parts.sum()
     saved = (full_parts.sum() - lora_parts.sum()) / 2**20
-    print(f"   LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB")
-    print("   as the package counts:", same)
+    print(f"LoRA takes {lora_parts.sum() / full_parts.sum():.3f}, and saves {saved:.1f} MiB")
+    print("as the package counts:", same)
+
+
+bytes_with(512)
+
+# %% [markdown]
+# **Predict.** And with 65,536 rows: does LoRA take less than that share, as much, or more?
+
+# %% exact
+bytes_with(65_536)
 
 # %% exact
 FIGURES["memory-by-rows"].picture(width=4096, r=8)
@@ -359,19 +368,20 @@ inputs = {
     "up": (("up",), width),
     "down": (("down",), 4 * width),
 }
-print(f"{'input of':<12} {'full':>6} {'LoRA':>6}")
-of_full, of_lora = 0, 0
+print(f"{'input of':<12} {'full':>6} {'LoRA on q, v':>13} {'on all six':>11}")
+rows = []
 for name, (readers, features) in inputs.items():
-    pairs = sum(one in adapted for one in readers)
-    kept = features * (pairs > 0) + rank * pairs  # x if there is an A, and an h for each A
-    print(f"{name:<12} {features:>6,} {kept:>6,}")
-    of_full, of_lora = of_full + features, of_lora + kept
-print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
+    pairs = [sum(one in chosen for one in readers) for chosen in (adapted, shapes)]
+    # x if there is an A, and an h for each A
+    rows.append([features, *(features * (some > 0) + rank * some for some in pairs)])
+    print("{:<12} {:>6,} {:>13,} {:>11,}".format(name, *rows[-1]))
+print("{:<12} {:>6,} {:>13,} {:>11,}".format("together", *np.sum(rows, axis=0)))
 
 # %% [markdown]
-# A frozen weight without an A needs no x, and PyTorch drops it. Full fine-tuning and LoRA both keep
-# more than the inputs of weights: the queries, keys and values, the weights of attention, what GELU
-# and the layer norms read. Where you adapt every weight, you keep every input.
+# A frozen weight without an A needs no x, and PyTorch drops it. With an A beside every weight LoRA
+# keeps every input, and each h besides: more than full fine-tuning. All ways keep other things too:
+# the queries, keys and values, the weights of attention, what the layer norms read, and the 3,072
+# numbers that GELU reads.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
 # (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
@@ -387,8 +397,8 @@ print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
 #
 # LLaMA 7B is held in bfloat16, a float32 without its last 2 bytes (so 2 bytes a number), and so are
 # its gradients. AdamW's two numbers are float32 (4 bytes each). QLoRA stores the linear weights of
-# the blocks in half a byte each, with the scales of notebook 11: 8 bits for every 64 weights, and
-# 32 bits for every 256 of those. Activations are left out.
+# the blocks in half a byte each, with the constants of notebook 11: 8 bits for every 64 weights,
+# and 32 bits for every 256 of those. Activations come after.
 #
 # **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA? How many
 # gigabytes is each?
@@ -397,7 +407,7 @@ print(f"{'together':<12} {of_full:>6,} {of_lora:>6,}")
 llama = get_model("llama-7b")
 low_rank = count_parameters(llama, LoRA(8, ["q_proj", "v_proj"])).trainable
 inner = 32 * (4 * 4096 * 4096 + 3 * 4096 * 11_008)  # the linear weights of the 32 blocks
-packed = (4 + 8 / 64 + 32 / (64 * 256)) / 8  # bytes of one of them, with its scales
+packed = (4 + 8 / 64 + 32 / (64 * 256)) / 8  # bytes of one of them, with its constants
 by_hand = {
     "full": (2 + 2 + 4 + 4) * llama.total,
     "LoRA, r = 8": 2 * llama.total + (2 + 2 + 4 + 4) * low_rank,
@@ -412,14 +422,39 @@ print(f"full, and a float32 copy of the weights: {(2 + 2 + 4 + 4 + 4) * llama.to
 FIGURES["memory"].picture(card=24)
 
 # %% [markdown]
-# The last line printed above the picture, 107.8 GB, is usual in mixed precision, where one computes
-# in 2 bytes and keeps a second copy of every weight in 4 bytes (16 bytes a number; the ZeRO paper
-# below has the table). A small step added to a number of 2 bytes would be lost in rounding; in the
-# copy it survives. LoRA needs that copy for A and B alone.
+# 107.8 GB, the last line above the picture, is the usual case, called *mixed precision*: compute in
+# 2 bytes, and keep a second copy of every weight in 4 (16 bytes a number; the ZeRO paper below has
+# the table). A small step added to a number of 2 bytes would be lost in rounding; in the copy it
+# survives. LoRA needs that copy for A and B alone.
 #
-# LoRA and QLoRA fit, as long as the activations do too. Full fine-tuning needs several such cards.
-# In the lower panel, LLaMA 65B, the frozen weights alone are too large for the card, in 2 bytes and
-# in 4 bits.
+# Full fine-tuning needs several such cards. In the lower panel, LLaMA 65B, the frozen weights alone
+# are too large for the card, in 2 bytes and in 4 bits. LoRA and QLoRA of the 7B model fit, if the
+# activations do.
+#
+# **Predict.** A text has 2,048 tokens. How many texts fit in the rest of the card, beside LoRA:
+# one, ten or a hundred? And beside QLoRA?
+
+# %% exact
+text, card, d, f = 2048, 24e9, 4096, 11_008  # tokens, bytes, and the two widths of a block
+kept = {  # numbers for each token, with LoRA on queries and values
+    "read by two norms": 2 * d,
+    "read by q and v": d,
+    "queries, keys, values": 3 * d,
+    "attention's output": d,
+    "gate, SiLU of it, up": 3 * f,  # the MLP multiplies the second and the third
+}
+of_a_block = 2 * text * sum(kept.values())  # a number has 2 bytes
+for_a_text = 32 * of_a_block
+recomputed = 32 * 2 * text * d + of_a_block  # the input of each block, and one block at a time
+print(f"a text: {for_a_text / 1e9:.1f} GB, recomputed {recomputed / 1e9:.1f} GB")
+for name in ("LoRA, r = 8", "QLoRA, r = 8"):
+    room = card - by_hand[name]
+    print(f"{name:<13} texts: {room // for_a_text:.0f}, recomputed {room // recomputed:.0f}")
+
+# %% [markdown]
+# One text, or two, and that is at best: logits and buffers are not counted, nor the weights of
+# attention, which good programs form in parts and drop. Where each block keeps its input alone and
+# computes the rest again, a batch fits.
 #
 # > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
 # > number of the model, and LoRA little more than the frozen weights.
@@ -460,8 +495,8 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # %% [markdown]
 # No number is gone: the program counts entries of arrays, an entry is a byte of 8 bits, and two
 # numbers of 4 bits share it. So the share of trained parameters that is printed beside it is nearly
-# twice too large. `counting.explain` tries such rules for you, one, two or three at a time. One
-# number that agrees under three rules together is weak evidence, because there are many such sums.
+# twice too large. `counting.explain` tries such rules for you, one, two or three at a time. With
+# three together some sum agrees with almost any number: that is weak evidence.
 # [Questions](../docs/questions.md) 1 and 12 have more odd numbers.
 #
 # > **Remember.** A count that looks wrong often follows an unsaid rule, so ask first what was
@@ -473,7 +508,7 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # ## One weight, every cost
 #
 # Which does LoRA save more of, the memory or the time? Take multiply-adds for the time, and a
-# square weight with trained layers below it, in float32, with AdamW. The share of a step that LoRA
+# square weight with trained layers below it, in float32, with AdamW. The share of them that LoRA
 # saves does not depend on the number of rows. The share of the memory does.
 #
 # **Predict.** At 512 rows, which share is larger? Does that ever turn round, and if so at how many
@@ -497,21 +532,6 @@ print("the package counts the same bytes:", held == (4 * lora[some - 1], 4 * ful
 # It turns round at about 5 d rows. A batch of 32 texts of 1,024 tokens each has 32,768: more than
 # 5 d at a width of 4096. "Does LoRA save?" has an answer only after "what?", "at which rank?" and
 # "with how many rows?".
-#
-# Last, GPT-2 with r = 8 on q and v: what is left of each cost? All weights of the blocks count now.
-# Attention's own products and the output layer are left out: both ways pay for their forward pass
-# and their gradient of x.
-
-# %% exact
-linear = blocks * sum(out_features * in_features for out_features, in_features in shapes.values())
-thin = 3 * trained  # A and B: forward, for the gradient of x, and for their own gradients
-print(f"of a step, in the weights of the blocks:       {(2 * linear + thin) / (3 * linear):.3f}")
-of_memory = training_memory(counted).total / training_memory(count_parameters(gpt2, Full())).total
-print(f"of the memory, whole model, no activations:    {of_memory:.3f}")
-print(f"of the inputs above, not of all activations:   {of_lora / of_full:.3f}")
-
-# %% [markdown]
-# The lowest block saves a little more, since nothing below it trains.
 #
 # > **Remember.** With a small rank and few rows LoRA saves a larger share of the memory than of the
 # > computing, and beside an adapted weight with more than about 5 d rows it is the other way round.
@@ -595,10 +615,9 @@ check("training-bytes", training_bytes)
 # - Count before training, and compare with what the library prints. A misspelt target, a layer that
 #   is trained by mistake, a head that is not: all of them show there.
 # - Out of memory: ask which part it is, and pull the lever of that part. For activations you can
-#   also take fewer or shorter texts, or adapt fewer weights. A smaller rank seldom helps.
+#   also take fewer or shorter texts, or adapt fewer weights.
 # - Too slow: look for code that forms `B @ A`; adapt the upper blocks alone, if the result on your
 #   task stays good enough (no count can tell); merge before use.
-# - To compare methods, say what is counted: with or without the head, and out of which total.
 # - For a model of your own, write names and shapes into a JSON file and call
 #   `lora-ref count --spec mine.json --rank 4 --targets q v`. An
 #   [example](../lora_ref/counting/example_spec.json) lies beside the package.

@@ -25,6 +25,7 @@ from lora_ref.exercises.feedback import NOT_ATTEMPTED, RIGHT
 from lora_ref.exercises.restrictions import used
 from lora_ref.layers import LoRALinear
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
+from lora_ref.quantize import nf4_levels
 from lora_ref.training import SGD, AdamW, Loss, Network, train
 from tests.fixtures.how_many_seeds import seeds
 
@@ -210,6 +211,15 @@ def codes_right(block, levels):
     return np.searchsorted(edges, block / np.abs(block).max())
 
 
+def read_back(packed, absmax, shape):
+    codes = np.array([packed // 16, packed % 16]).T.ravel()
+    return (nf4_levels()[codes] * np.repeat(absmax, codes.size // absmax.size)).reshape(shape)
+
+
+def qlora_grad_x_right(g, W0, packed, absmax, A, B, alpha):
+    return g @ read_back(packed, absmax, W0.shape) + back_of(g, A, B, alpha)
+
+
 def start_right(out_features, in_features, r, rng):
     bound = in_features**-0.5
     return rng.uniform(-bound, bound, (r, in_features)), np.zeros((out_features, r))
@@ -375,7 +385,7 @@ RIGHT_ANSWERS = {
     "combine": combine_right,
     "best-of-two": best_of_two_right,
     "nf4-codes": codes_right,
-    "bits-per-weight": lambda bits, block_size: bits + 32 / block_size,
+    "qlora-grad-x": qlora_grad_x_right,
     "count": lambda shapes, r: r * sum(map(sum, shapes)),
     "break-even": lambda m, n: (m * n - 1) // (m + n),
     "cheaper-step": lambda m, n: (m * n - 1) // (3 * (m + n)),
@@ -1172,18 +1182,49 @@ WRONG_ANSWERS = {
             (levels[1:] + levels[:-1]) / 2, block / max(block, key=abs)
         ),
     },
-    "bits-per-weight": {
-        "constants-forgotten": lambda bits, block_size: bits,
-        "bytes-for-bits": lambda bits, block_size: bits + 4 / block_size,
-        "constant-each": lambda bits, block_size: bits + 32,
-        "float16-constants": lambda bits, block_size: bits + 2 * 8 / block_size,
-        "double-quantisation": lambda bits, block_size: (
-            bits + 8 / block_size + 32 / block_size / 256
+    "qlora-grad-x": {
+        "pretrained-weight": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ (W0 + s_of(A, alpha) * B @ A)
         ),
-        "two-constants": lambda bits, block_size: bits + 2 * 32 / block_size,
-        "codes-shared-too": lambda bits, block_size: bits / block_size + 32 / block_size,
-        "bytes": lambda bits, block_size: (bits * block_size + 32) / block_size / 8,
-        "value": lambda bits, block_size: bits + 24 / block_size,
+        "adapter-path-missing": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ read_back(packed, absmax, W0.shape)
+        ),
+        "frozen-path-missing": lambda g, W0, packed, absmax, A, B, alpha: back_of(g, A, B, alpha),
+        "low-half-first": lambda g, W0, packed, absmax, *others: qlora_grad_x_right(
+            g, W0, packed % 16 * 16 + packed // 16, absmax, *others
+        ),
+        "halves-apart": lambda g, W0, packed, absmax, A, B, alpha: (
+            g
+            @ (
+                nf4_levels()[np.hstack([packed >> 4, packed & 0xF])]
+                * np.repeat(absmax, W0.size // len(absmax))
+            ).reshape(W0.shape)
+            + back_of(g, A, B, alpha)
+        ),
+        "absmax-forgotten": lambda g, W0, packed, absmax, *others: qlora_grad_x_right(
+            g, W0, packed, np.ones(len(absmax)), *others
+        ),
+        "one-absmax": lambda g, W0, packed, absmax, *others: qlora_grad_x_right(
+            g, W0, packed, np.full(len(absmax), np.abs(W0).max()), *others
+        ),
+        "down-the-columns": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ read_back(packed, absmax, -1).reshape(W0.shape, order="F") + back_of(g, A, B, alpha)
+        ),
+        "scaling-forgotten": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ (read_back(packed, absmax, W0.shape) + B @ A)
+        ),
+        "transposed": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ read_back(packed, absmax, W0.shape).T + back_of(g, A, B, alpha)
+        ),
+        "all-transposed": lambda g, W0, packed, absmax, A, B, alpha: (
+            g @ read_back(packed, absmax, W0.shape).T + s_of(A, alpha) * g @ A.T @ B.T
+        ),
+        "absmax-by-rows": lambda g, W0, packed, absmax, A, B, alpha: (
+            g * abs(W0).max(axis=1) @ read_back(packed, np.ones(len(absmax)), W0.shape)
+            + back_of(g, A, B, alpha)
+        ),
+        "raises": lambda g, W0, packed, absmax, A, B, alpha: g @ (nf4_levels()[packed] * absmax),
+        "over-n": lambda *given: qlora_grad_x_right(*given) / len(given[0]),
     },
     "count": {
         "2-d-r-of-the-input": lambda shapes, r: sum(2 * r * n for m, n in shapes),
@@ -1480,9 +1521,9 @@ def test_roots_of_weights_are_no_way_to_share_them():
     assert "nan, which the root of a negative weight is" in said.message
 
 
-def test_codes_may_be_a_list_bits_a_fraction_and_a_pair_a_list():
+def test_codes_may_be_a_list_a_number_a_fraction_and_a_pair_a_list():
     assert check("nf4-codes", lambda block, levels: codes_right(block, levels).tolist())
-    assert check("bits-per-weight", lambda bits, size: Fraction(bits * size + 32, size))
+    assert check("scaling", lambda *given: Fraction(RIGHT_ANSWERS["scaling"](*given)))
     assert check("combine", lambda *arguments: [*combine_right(*arguments)])
 
 
@@ -1647,7 +1688,7 @@ def test_a_list_that_is_written_to_is_a_changed_input(id, answer):
     assert check(id, answer).result == "changed-input"
 
 
-@pytest.mark.parametrize("id", ["count", "break-even", "tail", "bits-per-weight"])
+@pytest.mark.parametrize("id", ["count", "break-even", "tail", "scaling"])
 def test_a_number_of_any_size_is_no_crash(id):
     said = check(id, lambda *arguments: 10**400)
     assert said.result == "kind"
@@ -1918,7 +1959,7 @@ def test_loops_that_give_the_formula_away_are_shown_on_demand_alone(id):
 
 
 def test_counting_tasks_are_folded_and_others_are_not():
-    assert {"count", "training-bytes", "bits-per-weight"} <= set(FOLDED)
+    assert {"count", "training-bytes", "cheaper-step"} <= set(FOLDED)
     assert "def spec" in show("grad-A")
 
 
@@ -2035,7 +2076,6 @@ def test_a_fraction_that_is_not_whole_is_no_count():
     said = check("count", lambda shapes, r: Fraction(r * sum(map(sum, shapes)), 7))
     assert said.result == "kind"
     assert "expected a whole number" in said.message
-    assert check("bits-per-weight", lambda bits, size: bits + Fraction(32, size))
 
 
 def in_float32(answer):

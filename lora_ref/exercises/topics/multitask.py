@@ -260,9 +260,9 @@ COMBINE = Exercise(
     "10",
     "one adapter that does what several do together",
     "Return one pair A, B, as `return A, B`, for which B A is weights[0] B[0] A[0] +\n"
-    "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow, and\n"
-    "has to stay below out_features and in_features; there is no need to form a matrix of that\n"
-    "shape.",
+    "weights[1] B[1] A[1] + ... exactly. A, B and weights are lists. The rank may grow (in the\n"
+    "check it stays below out_features and in_features); there is no need to form a matrix of\n"
+    "that shape.",
     _combine,
     _draw_combine,
     {

@@ -1,12 +1,15 @@
-"""Exercises of notebook 11: the nearest level of NF4, and what a weight takes."""
+"""Exercises of notebook 11: the nearest level of NF4, and back through a weight of four bits."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from lora_ref.checks import Array
-from lora_ref.exercises.exercise import Arguments, Exercise, WrongAnswer
-from lora_ref.quantize import nf4_levels
+from lora_ref.exercises.exercise import LOOPS, Arguments, Exercise, WrongAnswer
+from lora_ref.exercises.random_inputs import sizes
+from lora_ref.exercises.scalings import BASIC, scaling_factors, wrong_scalings
+from lora_ref.quantize import nf4_levels, quantize
 
 
 def _nf4_codes(block: Array, levels: Array) -> Any:
@@ -196,106 +199,233 @@ NF4_CODES = Exercise(
 )
 
 
-def _bits_per_weight(bits: int, block_size: int) -> float:
-    total = 32  # the largest absolute value of the block, a float32
-    for _ in range(block_size):
-        total += bits
-    return total / block_size
+# ---------------------------------------------------------------------------- the gradient of x
 
 
-BITS_PER_WEIGHT = Exercise(
+def _qlora_grad_x(
+    grad_y: Array, W0: Array, packed: Any, absmax: Array, A: Array, B: Array, alpha: float
+) -> Array:
+    levels = nf4_levels()
+    stored = np.zeros(W0.shape)
+    for place in range(W0.size):  # counted along the rows, one row after the other
+        byte, second = packed[place // 2], place % 2
+        code = byte % 16 if second else byte // 16
+        block = place // (W0.size // len(absmax))
+        stored[place // W0.shape[1], place % W0.shape[1]] = levels[code] * absmax[block]
+
+    def loss(x: Array) -> float:
+        return float(np.sum(grad_y * (x @ stored.T + alpha / len(A) * (x @ A.T @ B.T))))
+
+    zero = np.zeros((len(grad_y), W0.shape[1]))  # the loss is linear in x: any place will do
+    grad = np.zeros_like(zero)
+    for i in range(zero.shape[0]):
+        for j in range(zero.shape[1]):
+            moved = zero.copy()
+            moved[i, j] += 1.0
+            grad[i, j] = loss(moved) - loss(zero)
+    return grad
+
+
+def _draw_stored(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw a QLoRA layer: an even number of weights, in whole blocks that are no whole rows."""
+    while True:
+        out_features, in_features, r = sizes(rng)
+        weights = out_features * in_features
+        if weights % 2 == 0:
+            break
+    blocks = [
+        size
+        for size in range(3, weights // 2 + 1)
+        if weights % size == 0 and size % in_features and in_features % size
+    ]
+    # values of float32, so that an absmax taken from W0 is the stored one
+    W0 = rng.standard_normal((out_features, in_features), np.float32).astype(np.float64)
+    stored = quantize(W0, block_size=int(rng.choice(blocks)))
+    return {
+        "grad_y": rng.standard_normal((n, out_features)),
+        "W0": W0,
+        "packed": stored.codes,
+        "absmax": stored.block_absmax.astype(np.float64),
+        "A": rng.standard_normal((r, in_features)),
+        "B": rng.standard_normal((out_features, r)),
+        "alpha": float(rng.choice([5.0, 7.0, 11.0, 13.0])),
+    }
+
+
+def _codes(packed: Any) -> Any:
+    return np.stack([packed >> 4, packed & 15], axis=1).ravel()
+
+
+def _in_blocks(values: Array, absmax: Array) -> Array:
+    """Return values times the constants of their blocks, in a row."""
+    return np.asarray(values.reshape(len(absmax), -1) * absmax[:, None]).ravel()
+
+
+def _through(read_back: Callable[..., Array]) -> Callable[..., Array]:
+    """Return the gradient of x through a weight that is read back from codes in some way."""
+
+    def answer(
+        grad_y: Array, W0: Array, packed: Any, absmax: Array, A: Array, B: Array, alpha: float
+    ) -> Array:
+        W = read_back(packed, absmax, W0.shape)
+        return np.asarray(grad_y @ W + alpha / len(A) * (grad_y @ B @ A))
+
+    return answer
+
+
+def _read(packed: Any, absmax: Array, shape: tuple[int, ...]) -> Array:
+    return _in_blocks(nf4_levels()[_codes(packed)], absmax).reshape(shape)
+
+
+def _by_levels(levels: Array) -> Callable[..., Array]:
+    return _through(
+        lambda packed, absmax, shape: _in_blocks(levels[_codes(packed)], absmax).reshape(shape)
+    )
+
+
+QLORA_GRAD_X = Exercise(
     "11",
-    "what a quantised weight really takes",
-    "Weights are stored in `bits` bits each, and each block of block_size weights has one float32\n"
-    "beside it, its largest absolute value. Return the bits per weight, both counted.",
-    _bits_per_weight,
-    lambda rng, n: {
-        "bits": int(rng.choice([3, 4, 8])),
-        "block_size": {3: 24, 1: 48}.get(n, int(rng.choice([32, 64, 128, 256]))),
-    },
+    "back through a weight of four bits",
+    "A weight of shape (out_features, in_features) was quantised to NF4, along its rows, one row\n"
+    "after the other. packed holds the codes, two in a byte, the first in the high four bits;\n"
+    "absmax holds a constant for each block, and all blocks are equally long. W0 is the weight as\n"
+    "it was before. The layer has A, B and alpha as usual, and no bias. grad_y, of shape\n"
+    "(n, out_features), is the gradient of the loss with respect to the y of this QLoRA layer.\n"
+    "Return the gradient with respect to x, of shape (n, in_features).",
+    _qlora_grad_x,
+    _draw_stored,
     {
-        "constants-forgotten": WrongAnswer(
-            "the constants of the blocks are not counted.", lambda bits, block_size: float(bits)
+        "pretrained-weight": WrongAnswer(
+            "this goes back through W0, which the layer has not run with: y was made with what the "
+            "codes say.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y @ W0 + alpha / len(A) * (grad_y @ B @ A)
+            ),
         ),
-        "float16-constants": WrongAnswer(
-            "the constant of a block is counted with 16 bits; a float32 has more.",
-            lambda bits, block_size: bits + 16 / block_size,
+        "adapter-path-missing": WrongAnswer(
+            "the gradient goes back through the frozen weight alone; x went through A and B too.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y @ _read(packed, absmax, W0.shape)
+            ),
         ),
-        "double-quantisation": WrongAnswer(
-            "these are constants of 8 bits with a float32 for every 256 of them, which is double "
-            "quantisation; here each block has a float32 of its own.",
-            lambda bits, block_size: bits + 8 / block_size + 32 / (256 * block_size),
+        "frozen-path-missing": WrongAnswer(
+            "the gradient goes back through A and B alone. None goes into the codes, but one goes "
+            "through the weight that they stand for.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: alpha / len(A) * (grad_y @ B @ A),
         ),
-        "eight-bit-constants": WrongAnswer(
-            "the constant of a block is counted with 8 bits; a float32 has more.",
-            lambda bits, block_size: bits + 8 / block_size,
+        "low-half-first": WrongAnswer(
+            "the two codes of each byte are exchanged: the first is in the high four bits.",
+            _through(
+                lambda packed, absmax, shape: _read((packed << 4) | (packed >> 4), absmax, shape)
+            ),
         ),
-        "two-constants": WrongAnswer(
-            "64 bits a block are counted: two constants, as min-max scaling needs them, or one of "
-            "64 bits. A float32 has 32, and there is one.",
-            lambda bits, block_size: bits + 64 / block_size,
+        "halves-apart": WrongAnswer(
+            "all high halves come first here, and then all low ones; the two codes of a byte are "
+            "neighbours.",
+            _through(
+                lambda packed, absmax, shape: _in_blocks(
+                    nf4_levels()[np.concatenate([packed >> 4, packed & 15])], absmax
+                ).reshape(shape)
+            ),
         ),
-        "bytes": WrongAnswer(
-            "these are bytes per weight; expected bits.",
-            lambda bits, block_size: (bits + 32 / block_size) / 8,
+        "codes-for-levels": WrongAnswer(
+            "the codes themselves are multiplied by absmax; a code is the index of a level.",
+            _by_levels(np.arange(16.0)),
         ),
-        "codes-shared-too": WrongAnswer(
-            "the bits of a code are divided by block_size too; each weight has a code of its own.",
-            lambda bits, block_size: (bits + 32) / block_size,
+        "absmax-forgotten": WrongAnswer(
+            "these are levels, between -1 and 1; each block was divided by its absmax, and has to "
+            "be multiplied by it.",
+            _through(
+                lambda packed, absmax, shape: _read(packed, np.ones_like(absmax), shape),
+            ),
         ),
-        "constant-in-the-block": WrongAnswer(
-            "the constant is counted as one more weight that shares the bits; it is beside the "
-            "weights, and the bits are per weight.",
-            lambda bits, block_size: (bits * block_size + 32) / (block_size + 1),
+        "absmax-divides": WrongAnswer(
+            "the levels are divided by absmax; that was done when the weight was stored.",
+            _through(lambda packed, absmax, shape: _read(packed, 1 / absmax, shape)),
         ),
-        "bytes-for-bits": WrongAnswer(
-            "a float32 has 4 bytes, and 32 bits.", lambda bits, block_size: bits + 4 / block_size
+        "one-absmax": WrongAnswer(
+            "one constant, the largest, multiplies all levels; each block has its own.",
+            _through(
+                lambda packed, absmax, shape: _read(packed, absmax.max() + 0 * absmax, shape),
+            ),
         ),
-        "constant-each": WrongAnswer(
-            "every weight gets a constant here; a block shares one.",
-            lambda bits, block_size: float(bits + 32),
+        "absmax-by-rows": WrongAnswer(
+            "each row gets the largest entry of that row of W0; the blocks are no rows, and their "
+            "constants are in absmax.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y
+                @ (
+                    _read(packed, np.ones_like(absmax), W0.shape)
+                    * np.abs(W0).max(axis=1, keepdims=True)
+                )
+                + alpha / len(A) * (grad_y @ B @ A)
+            ),
         ),
-        "whole-block": WrongAnswer(
-            "these are the bits of a whole block.",
-            lambda bits, block_size: float(bits * block_size + 32),
+        "constants-in-turn": WrongAnswer(
+            "the constants are dealt out in turn, a weight for each; a block is a run of "
+            "neighbours, which share one.",
+            _through(
+                lambda packed, absmax, shape: (
+                    nf4_levels()[_codes(packed)] * np.resize(absmax, 2 * len(packed))
+                ).reshape(shape)
+            ),
         ),
-        "whole-division": WrongAnswer(
-            "the digits after the decimal point are cut off; // and int() do that.",
-            lambda bits, block_size: float(bits + 32 // block_size),
+        "down-the-columns": WrongAnswer(
+            "the weight is filled down its columns; it was stored along its rows.",
+            _through(lambda packed, absmax, shape: _read(packed, absmax, shape[::-1]).T),
         ),
-        "number-of-levels": WrongAnswer(
-            "2**bits is the number of levels; a code takes bits.",
-            lambda bits, block_size: 2**bits + 32 / block_size,
+        "even-levels": WrongAnswer(
+            "these are sixteen levels in even steps; NF4's lie closer near zero.",
+            _by_levels(np.linspace(-1.0, 1.0, 16)),
         ),
-        "shared-by-levels": WrongAnswer(
-            "the constant is shared out among the levels; the weights of a block share it.",
-            lambda bits, block_size: bits + 32 / 2**bits,
+        "int4-levels": WrongAnswer(
+            "code 7 is zero here and the steps are even, as with int4; the levels of NF4 are "
+            "others.",
+            _by_levels((np.arange(16) - 7) / 7),
         ),
-        "grows-with-the-bits": WrongAnswer(
-            "the share of the constant does not grow with the bits of a code.",
-            lambda bits, block_size: bits * (1 + 32 / block_size),
+        "transposed": WrongAnswer(
+            "the frozen weight is transposed here. Going back, rows of grad_y meet it as it is.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y @ _read(packed, absmax, W0.shape).T + alpha / len(A) * (grad_y @ B @ A)
+            ),
+        ),
+        "all-transposed": WrongAnswer(
+            "grad_y goes through the layer as x does, forward; the way back has another direction.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y @ _read(packed, absmax, W0.shape).T + alpha / len(A) * (grad_y @ A.T @ B.T)
+            ),
         ),
         "subtracted": WrongAnswer(
-            "the share of the constant is subtracted; it is stored as well.",
-            lambda bits, block_size: bits - 32 / block_size,
+            "the way through B A is subtracted; it should be added.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                grad_y @ _read(packed, absmax, W0.shape) - alpha / len(A) * (grad_y @ B @ A)
+            ),
         ),
-        "in-place-of-a-code": WrongAnswer(
-            "one weight of a block has no code here; the constant is beside the codes of all.",
-            lambda bits, block_size: (bits * (block_size - 1) + 32) / block_size,
+        "scaling-on-all": WrongAnswer(
+            "alpha/r multiplies the way through the frozen weight too; it belongs to B A alone.",
+            lambda grad_y, W0, packed, absmax, A, B, alpha: (
+                alpha / len(A) * (grad_y @ (_read(packed, absmax, W0.shape) + B @ A))
+            ),
         ),
-        "size-over-32": WrongAnswer(
-            "the fraction is upside down: a larger block takes less per weight.",
-            lambda bits, block_size: bits + block_size / 32,
-        ),
+        **wrong_scalings(_qlora_grad_x, "on the way through B A", *BASIC),
     },
-    folded=True,
-    question=("does a smaller block take more bits per weight, or fewer? What do you get for it?"),
+    scaling_factors,
+    batched=True,
+    tolerance=1e-8,
+    without=LOOPS,
+    imports=("from lora_ref.quantize import nf4_levels",),
+    question=(
+        "somebody moves one weight by so little that its code stays. Does the y of this layer "
+        "change, and does the gradient of x? And if the code next to it were stored?"
+    ),
     hints=(
-        "Take one block of 64 and count everything that is stored for it.",
-        "The constant is stored once a block. How large a part of it is a single weight's?",
-        "Divide the bits of a whole block by its number of weights, or add up what one weight has "
-        "of its own and what it shares. Both ways come to the same.",
+        "Write y down, with everything that multiplies x on its way. Which of it is stored, and in "
+        "which form?",
+        "First take each byte apart; >> and & work on whole arrays. In which shape do the two "
+        "codes of a byte stand side by side, and in which does a block have a row for itself?",
+        "The rest is notebook 04, without a mask: two ways back, one of them in two thin products. "
+        "The scaling stands on one of the two.",
     ),
 )
 
-ALL = (NF4_CODES, BITS_PER_WEIGHT)
+ALL = (NF4_CODES, QLORA_GRAD_X)

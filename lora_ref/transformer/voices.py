@@ -18,6 +18,7 @@ from lora_ref.layers.multitask import MultiTaskLoRA
 from lora_ref.read_text import read_text
 from lora_ref.suggestions import nearest
 from lora_ref.training import Network
+from lora_ref.training.gradients import keep_freed_memory
 from lora_ref.transformer.adapt import with_lora
 from lora_ref.transformer.gpt import GPT
 from lora_ref.transformer.language_model import LanguageModel, Schedule
@@ -40,6 +41,7 @@ def voices() -> tuple[str, ...]:
 @cache
 def base_model() -> LanguageModel:
     """Return the language model without any voice; nothing in it trains."""
+    keep_freed_memory()  # whoever loads it will read texts, and each takes the same large arrays
     model = LanguageModel.load(WEIGHTS / BASE)
     return model.with_gpt(model.gpt.mapped(without_training))
 

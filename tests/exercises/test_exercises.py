@@ -1335,7 +1335,7 @@ def test_each_has_a_right_answer_and_at_least_three_wrong_ones_here():
 
 @pytest.mark.parametrize("id", EXERCISES)
 def test_a_right_answer_is_right_whatever_is_drawn(id):
-    for seed in range(5):
+    for seed in seeds(5):
         said = check(id, RIGHT_ANSWERS[id], seed=seed)
         assert said, said
         assert said.result == RIGHT

@@ -607,6 +607,7 @@ ATTENTION_SCALE = Exercise(
         "sqrt(heads)": math.sqrt(len(arguments["grad_scores"])),
     },
     values=("scores", "grad_q"),
+    batch_sizes=(3, 1, 4, 2, 5),
     question="width is 96 and there are 4 heads: by which number is each score divided?",
     hints=(
         "How many heads there are is in the shape of grad_scores. What is the width of one?",

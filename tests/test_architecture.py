@@ -21,7 +21,15 @@ import lora_ref
 PACKAGE = Path(lora_ref.__file__).parent
 
 LEVELS: dict[str, tuple[str, ...]] = {
-    "shared": ("errors", "suggestions", "read_text", "atomic_write", "processes", "checks"),
+    "shared": (
+        "errors",
+        "suggestions",
+        "module_names",
+        "read_text",
+        "atomic_write",
+        "processes",
+        "checks",
+    ),
     "mathematics": (
         "exact",
         "lowrank",

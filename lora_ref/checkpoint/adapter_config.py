@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Self
 
 from lora_ref.checkpoint.strict_json import strict_json
 from lora_ref.errors import FileError
-from lora_ref.layers.composite import is_end_of
+from lora_ref.module_names import by_pattern, is_meant
 from lora_ref.read_text import read_text
 
 LARGEST_CONFIG = 1_000_000
@@ -106,25 +106,23 @@ class AdapterConfig:
     def adapts(self, name: str) -> bool:
         """Return whether the layer of that name gets an update."""
         return (
-            _named(name, self.targets)
-            and not _named(name, self.excluded)
+            (self.targets == "all-linear" or is_meant(name, self.targets))
+            and not is_meant(name, self.excluded)
             and not self.replaces(name)
         )
 
     def replaces(self, name: str) -> bool:
         """Return whether the layer of that name, or what it is a part of, is stored whole."""
         parts = name.split(".")
-        return any(_named(".".join(parts[: i + 1]), self.whole) for i in range(len(parts)))
+        return any(is_meant(".".join(parts[: i + 1]), self.whole) for i in range(len(parts)))
 
     def rank(self, name: str) -> int:
         """Return the rank of the update of a layer."""
-        rank: int = _by_pattern(name, self.rank_pattern, self.r)
-        return rank
+        return by_pattern(name, self.rank_pattern, self.r)
 
     def strength(self, name: str) -> float:
         """Return alpha of a layer."""
-        alpha: float = _by_pattern(name, self.alpha_pattern, self.alpha)
-        return alpha
+        return by_pattern(name, self.alpha_pattern, self.alpha)
 
     def as_json(self) -> str:
         """Return the text of ``adapter_config.json``; equal configurations have equal texts."""
@@ -274,20 +272,6 @@ class _Raw:
             if value or (value == 0 and value is not False):
                 self.fail(f"has {key} {value!r}, which is not supported here")
         return [k for k, value in self.options.items() if value and k not in WITHOUT_EFFECT]
-
-
-def _named(name: str, by: tuple[str, ...] | str) -> bool:
-    """Return whether names, or a regular expression, mean the layer of that name."""
-    if isinstance(by, str):
-        return by == "all-linear" or re.fullmatch(by, name) is not None
-    return any(is_end_of(name, one) for one in by)
-
-
-def _by_pattern(name: str, patterns: Mapping[str, Any], default: Any) -> Any:
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return default
 
 
 def _short(number: float) -> float:

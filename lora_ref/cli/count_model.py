@@ -1,8 +1,9 @@
 """``lora-ref count --model``: what a method trains in a published model, or in one's own."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lora_ref.cli.count_table import explanation_text, table
@@ -11,10 +12,16 @@ from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
-    from lora_ref.counting import Method, Model, ParameterCount
+    from lora_ref.counting import Method, Model, ParameterCount, Targets
 
 MAX_SIZE = 10**12
 """The largest size that ``count`` takes; a larger one more likely has a digit too many."""
+
+
+MAX_LAYERS = 10_000
+
+NAME = set(ascii_letters + digits + "._-")
+"""Characters of a module's name; a target with another one is a regular expression."""
 
 
 class Recipe(NamedTuple):
@@ -26,11 +33,11 @@ class Recipe(NamedTuple):
 
 
 METHODS: Mapping[str, Recipe] = {
-    "lora": Recipe("LoRA", ("rank", "targets")),
-    "dora": Recipe("DoRA", ("rank", "targets")),
+    "lora": Recipe("LoRA", ("rank", "targets"), ("rank_pattern", "bias", "parameters", "tokens")),
+    "dora": Recipe("DoRA", ("rank", "targets"), ("rank_pattern", "bias", "tokens")),
     "vera": Recipe("VeRA", ("rank", "targets")),
-    "loha": Recipe("LoHa", ("rank", "targets")),
-    "lokr": Recipe("LoKr", ("rank", "targets"), ("factor", "decompose_both")),
+    "loha": Recipe("LoHa", ("rank", "targets"), ("rank_pattern",)),
+    "lokr": Recipe("LoKr", ("rank", "targets"), ("rank_pattern", "factor", "decompose_both")),
     "adalora": Recipe("AdaLoRA", ("rank", "targets")),
     "houlsby": Recipe("Adapter", ("rank",)),
     "lin": Recipe("Adapter", ("rank",)),
@@ -44,9 +51,13 @@ METHODS: Mapping[str, Recipe] = {
     "full": Recipe("Full"),
 }
 
-METHOD_OPTIONS = "rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both"
+METHOD_OPTIONS = (
+    "rank", "targets", "tokens", "blocks", "feedforward", "factor", "decompose_both",
+    "rank_pattern", "bias", "parameters",
+)  # fmt: skip
 MODEL_OPTIONS = (
     "model", "spec", "models", "method", "dora", "save", "head", "rule", "dtype", "explain",
+    "exclude", "layers",
     *METHOD_OPTIONS[1:],
 )  # fmt: skip
 """Options of this form; ``--rank``, ``--optimizer`` and ``--json`` belong to both forms."""
@@ -59,10 +70,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="NAME", help="a published model, see --models")
     add("--spec", metavar="FILE", help="a model of your own, a JSON file")
     add("--models", action="store_true", help="list the published models")
-    add("--targets", nargs="+", metavar="T", help="modules to wrap, such as q_proj")
+    names = "modules to wrap: names such as q_proj, an expression, or all-linear (PEFT's default)"
+    add("--targets", nargs="+", metavar="T", help=names)
+    add("--exclude", nargs="+", metavar="T", help="modules that are not wrapped")
+    add("--layers", metavar="L", help="blocks whose modules are wrapped, such as 0-3,8 (all)")
+    add("--rank-pattern", nargs="+", metavar="T=R", help="other ranks, such as down_proj=16")
+    add("--bias", metavar="B", help="biases that train too: none (default), all or lora_only")
+    parameters = "bare parameters to wrap, such as experts.down_proj"
+    add("--target-parameters", dest="parameters", nargs="+", metavar="P", help=parameters)
     add("--method", metavar="M", help=f"lora (default), {', '.join([*METHODS][1:])}")
     add("--dora", action="store_true", help="the same as --method dora")
-    add("--tokens", metavar="N", help="of a prefix")
+    add("--tokens", metavar="N", help="of a prefix; of lora: that get an update of their own")
     add("--blocks", metavar="K", help="of top: the last K are trained")
     add("--feedforward", nargs="+", metavar="T", help="of ia3: input is rescaled")
     add("--factor", metavar="N", help="of lokr: where to split a width (middle)")
@@ -86,12 +104,12 @@ def run(options: argparse.Namespace) -> Outcome:
 
     if options.models:
         return _list_models(options)
-    model, method = _model(options), _method(options)
-    saved, rules = _names(options.save), _names(options.rule)
+    model, saved, rules = _model(options), _names(options.save), _names(options.rule)
     if options.head is not None:
         name, outputs = _head(options.head)
         model = model.with_head(name, outputs)
         saved.append(name)
+    method = _method(options, model, saved)
     dtype = options.dtype or "float32"
     counted = plain = counting.count_parameters(model, method, modules_to_save=saved)
     if options.explain is None:
@@ -104,7 +122,7 @@ def run(options: argparse.Namespace) -> Outcome:
         "schema": 1,
         "model": model.name,
         "rank": getattr(method, "r", getattr(method, "bottleneck", None)),
-        "targets": list(getattr(method, "targets", ())),
+        "targets": _as_json(getattr(method, "targets", None)),
         "trainable": counted.trainable,
         "total": counted.total,
         "share": float(counted.share),
@@ -154,7 +172,7 @@ def _model(options: argparse.Namespace) -> "Model":
     return get_model(options.model) if options.spec is None else load(options.spec)
 
 
-def _method(options: argparse.Namespace) -> "Method":
+def _method(options: argparse.Namespace, model: "Model", saved: list[str]) -> "Method":
     """Return the method, made from the options that it takes and no others."""
     from lora_ref import counting
 
@@ -165,6 +183,10 @@ def _method(options: argparse.Namespace) -> "Method":
         raise LoraRefError(f"--dora and --method {name} are two methods, expected one")
     class_name, required, optional = METHODS[name]
     present = [one for one in METHOD_OPTIONS if getattr(options, one) not in (None, False)]
+    if "targets" in required and name in counting.LOW_RANK_METHODS and "targets" not in present:
+        present.append("targets")
+    elif "targets" not in required and (options.exclude or options.layers):
+        raise LoraRefError(f"{name} wraps no targets, so it takes no --exclude and no --layers")
     for option in required:
         if option not in present:
             raise LoraRefError(f"{_flag(option)} is missing: {name} needs {_flags(required)}")
@@ -175,9 +197,13 @@ def _method(options: argparse.Namespace) -> "Method":
                 f"{name} takes no {_flag(option)}, expected {_flags(required + optional) or 'none'}"
             )
         value = getattr(options, option)
-        if isinstance(value, list):
+        if option == "targets":
+            value = _targets(options, model, saved)
+        elif option == "rank_pattern":
+            value = dict(_rank(text) for text in _names(value))
+        elif isinstance(value, list):
             value = _names(value)
-        elif isinstance(value, str):
+        elif isinstance(value, str) and option != "bias":
             value = whole(_flag(option), value, MAX_SIZE)
         values[option] = value
     positional = [values.pop(option) for option in required]
@@ -185,6 +211,58 @@ def _method(options: argparse.Namespace) -> "Method":
         values["kind"] = name
     method: Method = getattr(counting, class_name)(*positional, **values)
     return method
+
+
+def _targets(options: argparse.Namespace, model: "Model", saved: list[str]) -> "Targets":
+    """Return what is wrapped: what is named, or what PEFT wraps where nothing is."""
+    from lora_ref.counting.targets import Targets, default_targets
+
+    given = options.targets
+    if given is None and options.parameters is None:
+        given = default_targets(model)
+    names = _names_or_expression("--targets", given)
+    exclude = _names_or_expression("--exclude", options.exclude)
+    if isinstance(names, str) and not exclude:
+        exclude = saved  # PEFT does not wrap what is trained whole, either
+    layers = None if options.layers is None else _numbers(options.layers)
+    return Targets(names, exclude, layers)
+
+
+def _names_or_expression(flag: str, texts: Sequence[str] | None) -> list[str] | str:
+    """Return the names in a flag, or the one expression; that may have commas in it."""
+    odd = [one for one in texts or () if one == "all-linear" or set(one) - NAME - {","}]
+    if not odd:
+        return _names(texts)
+    if len(texts or ()) > 1:
+        raise LoraRefError(f"{flag} has {odd[0]!r} and more: an expression stands alone")
+    return odd[0]
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of ``0-3,8``."""
+    numbers: list[int] = []
+    for part in listed(text):
+        first, dash, last = part.partition("-")
+        low = whole("--layers", first, MAX_LAYERS, smallest=0)
+        high = whole("--layers", last, MAX_LAYERS, smallest=low) if dash else low
+        numbers += range(low, high + 1)
+    if not numbers:
+        raise LoraRefError(f"--layers is {text!r}, expected numbers such as 0-3,8")
+    return numbers
+
+
+def _rank(text: str) -> tuple[str, int]:
+    """Return the pattern and the rank of ``down_proj=16``."""
+    pattern, equals, rank = text.rpartition("=")
+    if not equals or not pattern:
+        raise LoraRefError(f"--rank-pattern is {text!r}, expected such as down_proj=16")
+    return pattern, whole("--rank-pattern", rank, MAX_SIZE)
+
+
+def _as_json(targets: "Targets | None") -> list[str] | str:
+    if targets is None:
+        return []
+    return targets.names if isinstance(targets.names, str) else list(targets.names)
 
 
 def _head(text: str) -> tuple[str, int]:
@@ -195,7 +273,7 @@ def _head(text: str) -> tuple[str, int]:
     return name, whole("--head", labels, MAX_SIZE)
 
 
-def _names(texts: list[str] | None) -> list[str]:
+def _names(texts: Sequence[str] | None) -> list[str]:
     """Return names that were separated by spaces or commas."""
     return [name for text in texts or () for name in listed(text)]
 

@@ -104,9 +104,9 @@ def _title(counted: "ParameterCount") -> str:
     """Return the model and the method in words."""
     method, words = counted.method, [_method_name(counted)]
     for field in ("r", "bottleneck", "tokens", "blocks"):
-        if hasattr(method, field):
+        if getattr(method, field, 0):
             words.append(f"{field} = {getattr(method, field)}")
     copies = sum(module.copies for module in method.targeted(counted.model))
     if copies:
-        words.append(f"{', '.join(getattr(method, 'targets', ()))} ({copies} modules)")
+        words.append(f"{getattr(method, 'targets', '')} ({copies} modules)")
     return f"{counted.model.title or counted.model.name}: {', '.join(words)}"

@@ -45,6 +45,7 @@ from lora_ref.counting.parameters import (
     training_memory,
 )
 from lora_ref.counting.rules import RULES
+from lora_ref.counting.targets import Targets
 
 __all__ = [
     "IA3",
@@ -71,6 +72,7 @@ __all__ = [
     "Prefix",
     "PrefixEmbed",
     "PrefixLayer",
+    "Targets",
     "TopLayers",
     "TrainingMemory",
     "VeRA",

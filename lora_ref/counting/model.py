@@ -7,7 +7,7 @@ Counting needs nothing else. A module's name is a dotted path, as in the publish
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement, pairwise
+from itertools import combinations_with_replacement, product
 from math import prod
 from typing import Literal, get_args
 
@@ -117,6 +117,10 @@ class Module:
         """Entries of all copies of weight and bias; a tied weight counts at its owner, not here."""
         return (0 if self.tied_to else self.weight) + self.biases
 
+    def times(self, copies: int) -> "Module":
+        """Return the module with another number of copies."""
+        return self if copies == self.copies else replace(self, copies=copies)
+
     def matches(self, *targets: str) -> bool:
         """Whether one of the targets is the whole path, or the end of it after a dot."""
         return f".{self.name}".endswith(tuple(f".{target}" for target in targets))
@@ -142,6 +146,8 @@ class Model:
         Transformer blocks, encoder and decoder together; layers of another network.
     published : int or None
         The published count of its parameters, if there is one.
+    family : str
+        What it is built like, such as ``llama``; its own name where nothing is said.
     """
 
     name: str
@@ -151,8 +157,10 @@ class Model:
     width: int
     blocks: int
     published: int | None = None
+    family: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "family", self.family or self.name)
         as_count(f"{self.name}: width", self.width)
         as_count(f"{self.name}: blocks", self.blocks)
         if not self.modules or not all(isinstance(m, Module) for m in self.modules):
@@ -166,34 +174,45 @@ class Model:
         """Parameters; a shared weight counts once."""
         return sum(module.parameters for module in self.modules)
 
-    def targeted(self, targets: Sequence[str]) -> tuple[Module, ...]:
-        """Return the modules that `targets` name, in the model's order, each once.
+    @property
+    def output_heads(self) -> tuple[Module, ...]:
+        """The linear maps to the vocabulary: those with the shape of a table of vectors."""
+        tables = {module.shape for module in self.modules if module.kind == "embedding"}
+        return tuple(m for m in self.modules if m.kind == "linear" and m.shape in tables)
 
-        A target is matched as PEFT matches it: the end of a module's path. ``c_attn.q`` names one
-        split of a fused projection and returns it as a module of its own; a fused projection and
-        one of its splits cannot both be named.
+    def paths(self, module: Module) -> tuple[str, ...]:
+        """Return the path of every copy of a module, numbers in the places of ``*``.
+
+        Blocks count from 0. Where a path has several ``*``, the number of the outer blocks is that
+        of the modules with that ``*`` alone, or else the least number that divides all.
+
+        Raises
+        ------
+        LoraRefError
+            Where the copies are not a product of such numbers.
         """
-        targets = as_names("targets", targets)
-        if not targets:
-            raise LoraRefError("targets is empty, expected names, at least one")
-        matchable = [m for m in self.modules if m.kind in ("linear", "embedding", "convolution")]
-        candidates = [m for module in matchable for m in (module, *_split_modules(module))]
-        for target in targets:
-            if not any(m.matches(target) for m in candidates):
-                raise self._no_module(target, matchable)
-        found = tuple(m for m in candidates if m.matches(*targets))
-        for module, following in pairwise(found):
-            if following in _split_modules(module):
+        pieces = module.name.split("*")
+        sizes: list[int] = []
+        left = module.copies
+        for depth in range(1, len(pieces) - 1):
+            outer = "*".join(pieces[:depth]) + "*"
+            sharing = [m.copies for m in self.modules if m.name.startswith(outer)]
+            size = min(sharing) // prod(sizes)
+            if not size or left % size:
                 raise LoraRefError(
-                    f"{self.name}: the targets name both {module.name} and its split "
-                    f"{following.name}, expected one of the two"
+                    f"{self.name}: {module.name} has {module.copies} copies, expected a multiple "
+                    f"of {size}, the number of {outer}"
                 )
-        return found
+            sizes.append(size)
+            left //= size
+        sizes += [left] * (len(pieces) > 1)
+        numbers = product(*(range(size) for size in sizes))
+        return tuple(_with_numbers(pieces, each) for each in numbers)
 
     def named(
         self, name: str, title: str, source: str = "", *, published: int | None = None
     ) -> "Model":
-        """Return the model under another name, title and source."""
+        """Return the model under another name, title and source; its family stays."""
         return replace(self, name=name, title=title, source=source, published=published)
 
     def plus(self, modules: Iterable[Module]) -> "Model":
@@ -211,14 +230,11 @@ class Model:
         """
         for target in targets:
             if not any(m.matches(target) for m in self.modules):
-                raise self._no_module(target, self.modules)
+                known = sorted({name for module in self.modules for name in short_names(module)})
+                hint = nearest(target, known) or f"; it has: {', '.join(known)}"
+                raise LoraRefError(f"{self.name} has no module {target!r}{hint}")
         kept = tuple(m for m in self.modules if not m.matches(*targets))
         return replace(self, modules=kept, published=None)
-
-    def _no_module(self, target: str, among: Iterable[Module]) -> LoraRefError:
-        known = sorted({name for module in among for name in _short_names(module)})
-        hint = nearest(target, known) or f"; it has: {', '.join(known)}"
-        return LoraRefError(f"{self.name} has no module {target!r}{hint}")
 
 
 def as_names(what: str, names: object) -> tuple[str, ...]:
@@ -274,7 +290,7 @@ def _wrong_ties(modules: Sequence[Module]) -> Iterator[str]:
             )
 
 
-def _split_modules(module: Module) -> tuple[Module, ...]:
+def split_modules(module: Module) -> tuple[Module, ...]:
     """Return the splits of a fused projection as modules of their own."""
     return tuple(
         replace(
@@ -288,11 +304,19 @@ def _split_modules(module: Module) -> tuple[Module, ...]:
     )
 
 
-def _short_names(module: Module) -> tuple[str, ...]:
+def short_names(module: Module) -> tuple[str, ...]:
     """Return the end of a module's path, and those of its splits: ``c_attn``, ``seq.0``."""
     steps = [step for step in module.name.split(".") if step != "*"]
     last = ".".join(steps[-2:] if steps[-1].isdecimal() else steps[-1:])
     return (last, *(f"{last}.{name}" for name, _ in module.splits))
+
+
+def _with_numbers(pieces: Sequence[str], numbers: Iterable[int]) -> str:
+    """Return a path, cut at its stars, with a number in the place of each."""
+    path = pieces[0]
+    for number, piece in zip(numbers, pieces[1:], strict=True):
+        path += f"{number}{piece}"
+    return path
 
 
 def _is_path(name: object) -> bool:

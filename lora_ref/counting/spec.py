@@ -1,7 +1,7 @@
 """A user's own model, read from a JSON file such as ``example_spec.json`` beside this module.
 
-The keys are the fields of `Model` and `Module`; ``bias``, ``copies``, ``tied_to``, ``splits`` and
-``title`` may be left out. Every number is a whole one.
+The keys are the fields of `Model` and `Module`; ``bias``, ``copies``, ``tied_to``, ``splits``,
+``title`` and ``family`` may be left out. Every number is a whole one.
 """
 
 import json
@@ -30,7 +30,7 @@ MAX_AXES = 8
 MAX_ERRORS = 20
 """Errors of a file that are reported; of more, only the number is."""
 
-MODEL_KEYS = ("name", "width", "blocks", "modules", "title")
+MODEL_KEYS = ("name", "width", "blocks", "modules", "title", "family")
 MODULE_KEYS = tuple(field.name for field in fields(Module))
 _REQUIRED = tuple(field.name for field in fields(Module) if field.default is MISSING)
 
@@ -63,7 +63,7 @@ def parse(body: object) -> Model:
     errors = [*_key_errors("the model", body, MODEL_KEYS, MODEL_KEYS[:4])]
     for key in ("width", "blocks"):
         errors += _count_errors(key, body.get(key, 1))
-    for key in ("name", "title"):
+    for key in ("name", "title", "family"):
         errors += _text_errors(key, body.get(key, "x"))
     entries = body.get("modules", [])
     if "modules" in body and not (isinstance(entries, list) and entries):
@@ -84,7 +84,8 @@ def parse(body: object) -> Model:
         raise LoraRefError("\n  ".join([*errors[:MAX_ERRORS], *also]))
     name: str = body["name"]
     title: str = body.get("title", name)
-    return Model(name, title, "a file", tuple(modules), body["width"], body["blocks"])
+    sizes = body["width"], body["blocks"]
+    return Model(name, title, "a file", tuple(modules), *sizes, family=body.get("family", ""))
 
 
 def _module(entry: Mapping[str, Any]) -> Module:

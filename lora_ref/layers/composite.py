@@ -140,14 +140,6 @@ def parted(named: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return parts
 
 
-def is_end_of(name: str, end: str) -> bool:
-    """Whether `end` is a dotted name, or the last of its parts: ``q`` of ``blocks.0.attention.q``.
-
-    This is how PEFT finds the layers that are meant.
-    """
-    return name == end or name.endswith(f".{end}")
-
-
 def check_known(what: str, names: Iterable[str], among: Iterable[str]) -> None:
     """Raise `LoraRefError` for a name that is not `among` those of the layers."""
     for name in names:

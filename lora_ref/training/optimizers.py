@@ -22,7 +22,7 @@ from lora_ref.checks import (
     check_same_axes,
 )
 from lora_ref.errors import LoraRefError
-from lora_ref.layers.composite import is_end_of
+from lora_ref.module_names import is_end_of
 
 Rates: TypeAlias = Mapping[str, float]
 """The learning rate of each parameter."""

@@ -1,6 +1,5 @@
 """LoRA on the layers of a transformer that are named, as PEFT names them."""
 
-import re
 from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
@@ -8,11 +7,12 @@ import numpy as np
 
 from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer, without_training
-from lora_ref.layers.composite import Composite, is_end_of, layers_of
+from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.initializers import Initializer, kaiming_uniform
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.multitask import MultiTaskLoRA
+from lora_ref.module_names import is_meant
 
 Model = TypeVar("Model", bound=Composite)
 
@@ -83,10 +83,9 @@ def _chosen(linears: list[str], targets: Iterable[str] | str) -> set[str]:
     for target in wanted:
         if targets == "all-linear":
             matching = [name for name in linears if name.rpartition(".")[2] != "head"]
-        elif isinstance(targets, str):
-            matching = [name for name in linears if re.fullmatch(target, name)]
         else:
-            matching = [name for name in linears if is_end_of(name, target)]
+            by = target if isinstance(targets, str) else [target]
+            matching = [name for name in linears if is_meant(name, by)]
         if not matching:
             ends = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in linears))
             raise LoraRefError(

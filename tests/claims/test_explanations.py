@@ -30,6 +30,7 @@ from lora_ref.counting import (
 )
 from lora_ref.counting.models import get_model
 from lora_ref.counting.models.examples import any_model
+from lora_ref.counting.targets import Targets
 from lora_ref.quantize import NF4_BLOCK, levels_of, quantize
 
 CLAIMS = {claim.id: claim for source in literature() for claim in source.claims}
@@ -282,7 +283,7 @@ def test_the_rank_of_the_lokr_example_changes_nothing():
 
 def test_the_biases_that_t5_was_given_are_72_vectors():
     claim = CLAIMS["peft-docstring-t5-all"]
-    targeted = get_model("t5-base").targeted(("q", "v"))
+    targeted = Targets(("q", "v")).of(get_model("t5-base"))
     assert sum(module.copies for module in targeted) == 72
     assert claim.rule.check.value().item() - claim.check.value().item() == 72 * 768 == 55_296
 

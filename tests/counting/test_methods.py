@@ -333,7 +333,7 @@ def test_a_count_prints_the_line_that_peft_prints():
     [
         (lambda: LoRA(0, ["c_attn"]), [], "r is 0, expected a whole number"),
         (lambda: AdaLoRA(-3, ["c_attn"]), [], "r is -3"),
-        (lambda: LoRA(2, "c_attn"), [], "targets is 'c_attn', expected a list"),
+        (lambda: LoRA(2, "c_attn"), [], "a string is a regular expression for whole paths"),
         (lambda: LoRA(2, []), [], "at least one"),
         (lambda: LoRA(2, ["c_atn"]), [], "no module 'c_atn'; the nearest: c_attn"),
         (lambda: LoRA(2, ["c_attn"]), ["ln_g"], "no module 'ln_g' to save; .* ln_f"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lora_ref.counting import Model, Module
 from lora_ref.counting.model import overlaps
 from lora_ref.counting.models import get_model
+from lora_ref.counting.targets import Targets
 from lora_ref.errors import LoraRefError
 
 # targets
@@ -17,12 +18,12 @@ from lora_ref.errors import LoraRefError
 
 def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
     llama = get_model("llama-7b")
-    assert [m.name for m in llama.targeted(["q_proj"])] == ["model.layers.*.self_attn.q_proj"]
-    assert len(llama.targeted(["self_attn.q_proj", "q_proj"])) == 1, "each module once"
+    assert [m.name for m in Targets(["q_proj"]).of(llama)] == ["model.layers.*.self_attn.q_proj"]
+    assert len(Targets(["self_attn.q_proj", "q_proj"]).of(llama)) == 1, "each module once"
     with pytest.raises(LoraRefError, match=r"no module 'proj'"):
-        llama.targeted(["proj"])
+        Targets(["proj"]).of(llama)
     # T5: the same name in the encoder, the decoder, and across
-    assert len(get_model("t5-base").targeted(["q", "v"])) == 6
+    assert len(Targets(["q", "v"]).of(get_model("t5-base"))) == 6
 
 
 @pytest.mark.parametrize(
@@ -35,17 +36,18 @@ def test_a_target_is_the_end_of_a_path_after_a_dot() -> None:
         ([], "at least one"),
         ([3], r"targets is \[3\], expected a list or a tuple of names"),
         (3, "expected a list or a tuple of names"),
-        ("c_attn", "expected a list or a tuple of names"),
+        ("c_attn", r"no module for the targets c_attn: a string is a regular expression"),
+        ("c_attn(", "no regular expression: missing"),
     ],
 )
 def test_a_target_that_cannot_be_meant_is_refused(targets: list[str], sentence: str) -> None:
     with pytest.raises(LoraRefError, match=sentence):
-        get_model("gpt2").targeted(targets)
+        Targets(targets).of(get_model("gpt2"))
 
 
 def test_a_place_in_a_plain_network_is_suggested_with_its_number() -> None:
     with pytest.raises(LoraRefError, match=r"no module 'seq.1'; the nearest: .*seq\.0"):
-        get_model("peft-mlp").targeted(["seq.1"])
+        Targets(["seq.1"]).of(get_model("peft-mlp"))
 
 
 # what a model may be

@@ -23,6 +23,7 @@ from lora_ref.counting.models import (
     vit,
     whisper,
 )
+from lora_ref.counting.targets import Targets
 from lora_ref.errors import LoraRefError
 
 # what a source prints stands in `Model.published`
@@ -238,7 +239,7 @@ def test_a_plain_network_names_the_places_between_its_activations() -> None:
 
 
 def test_grouped_queries_share_keys_and_values() -> None:
-    q, k = get_model("llama-3-8b").targeted(["q_proj", "k_proj"])
+    q, k = Targets(["q_proj", "k_proj"]).of(get_model("llama-3-8b"))
     assert (q.out_features, k.out_features) == (4096, 1024)
 
 
@@ -273,9 +274,9 @@ def test_a_head_and_a_missing_pooler_change_the_total() -> None:
 
 
 def test_fused_queries_keys_and_values_fill_their_matrix() -> None:
-    (fused,) = get_model("gpt2").targeted(["c_attn"])
+    (fused,) = Targets(["c_attn"]).of(get_model("gpt2"))
     assert sum(rows for _, rows in fused.splits) == fused.out_features == 2304
-    q, v = get_model("gpt2").targeted(["c_attn.q", "c_attn.v"])
+    q, v = Targets(["c_attn.q", "c_attn.v"]).of(get_model("gpt2"))
     assert (q.shape, q.bias, q.copies) == ((768, 768), 768, 12)
     assert v.name == "h.*.attn.c_attn.v"
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lora_ref import counting
 from lora_ref.counting import Model, Module, spec
 from lora_ref.counting.models import MODELS, get_model
+from lora_ref.counting.targets import Targets
 from lora_ref.errors import LoraRefError
 
 EXAMPLE = Path(counting.__file__).parent / "example_spec.json"
@@ -31,7 +32,7 @@ def test_the_example_is_a_model() -> None:
     model = spec.load(EXAMPLE)
     per_block = 192 * 64 + 192 + 64 * 64 + 2 * 256 * 64 + 2 * 64
     assert model.total == 1000 * 64 + 2 * per_block
-    assert [m.name for m in model.targeted(["qkv.q"])] == ["blocks.*.attention.qkv.q"]
+    assert [m.name for m in Targets(["qkv.q"]).of(model)] == ["blocks.*.attention.qkv.q"]
 
 
 def module(**changes: object) -> dict[str, object]:
@@ -165,7 +166,7 @@ def modules_drawn(draw: st.DrawFn) -> tuple[Module, ...]:
 
 
 def as_spec(model: Model) -> dict[str, object]:
-    shown = ("name", "title", "width", "blocks")
+    shown = ("name", "title", "width", "blocks", "family")
     listed = [{key: getattr(m, key) for key in spec.MODULE_KEYS} for m in model.modules]
     return {**{key: getattr(model, key) for key in shown}, "modules": listed}
 

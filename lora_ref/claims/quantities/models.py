@@ -106,7 +106,7 @@ def model_bytes(model: Name, bits: Number, share: Number = 1) -> OneNumber:
 
 def model_matrices(model: Name, targets: Names) -> OneNumber:
     """Return how many matrices the targets name, in all blocks together."""
-    return sum(module.copies for module in any_model(model).targeted(targets))
+    return sum(module.copies for module in counting.Targets(targets).of(any_model(model)))
 
 
 def square_share(model: Name) -> OneNumber:

@@ -9,6 +9,7 @@ from lora_ref.checks import as_count
 from lora_ref.counting.cost import adapter_params
 from lora_ref.counting.methods.base import Method, Part, Targeted, last_stack
 from lora_ref.counting.model import Kind, Model, Module, as_names
+from lora_ref.counting.targets import Targets, as_targets
 from lora_ref.errors import LoraRefError
 
 PLACEMENTS = MappingProxyType(
@@ -135,16 +136,16 @@ class IA3(Targeted):
     name: ClassVar[str] = "ia3"
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "convolution")
 
-    targets: Sequence[str]
+    targets: Sequence[str] | str | Targets
     feedforward: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = as_names("feedforward", self.feedforward)
-        if not set(names) <= set(self.targets):
+        names, targets = as_names("feedforward", self.feedforward), as_targets(self.targets).names
+        if not isinstance(targets, str) and not set(names) <= set(targets):
             raise LoraRefError(
                 f"feedforward is {', '.join(names)}, expected names among the targets: "
-                f"{', '.join(self.targets)}"
+                f"{', '.join(targets)}"
             )
         object.__setattr__(self, "feedforward", names)
 

@@ -1,10 +1,11 @@
 """`Method`: what counting asks of a way to adapt a model; and the base of those with targets."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, NamedTuple, Self
 
-from lora_ref.counting.model import Kind, Model, Module, as_names
+from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.targets import Adapted, Targets, as_targets
 from lora_ref.errors import LoraRefError
 
 
@@ -37,43 +38,52 @@ class Method(ABC):
 
 
 class Targeted(Method):
-    """A method that wraps the modules which target names match, as in PEFT.
+    """A method that wraps the modules which its targets mean, as in PEFT.
 
-    A subclass is a dataclass with a field `targets`. Its `parts_of` yields what one module gets.
+    A subclass is a dataclass with a field `targets`: names, an expression, or `Targets`. Its
+    `parts_of` yields what one module gets.
     """
 
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "embedding", "convolution")
     """Kinds of module that the method wraps, the same that PEFT wraps."""
 
-    targets: Sequence[str]
+    targets: Sequence[str] | str | Targets
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "targets", as_names("targets", self.targets))
+        object.__setattr__(self, "targets", as_targets(self.targets))
 
     @abstractmethod
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield what one copy of a wrapped module gets."""
 
+    def by_copies(self, paths: Sequence[str]) -> Iterable[tuple[Self, int]]:
+        """Return the settings for the copies of a module, and how many copies have them."""
+        return [(self, len(paths))]
+
     def parts(self, model: Model) -> tuple[Part, ...]:
         """Return what all wrapped modules get, added up by name."""
         sums: dict[str, Part] = {}
-        for module in self.targeted(model):
-            for part in self.parts_of(module):
-                before = sums[part.name].parameters if part.name in sums else 0
-                count = before + module.copies * part.parameters
-                sums[part.name] = part._replace(parameters=count)
+        for module, paths in self._found(model):
+            for setting, copies in self.by_copies(paths):
+                for part in setting.parts_of(module):
+                    before = sums[part.name].parameters if part.name in sums else 0
+                    count = before + copies * part.parameters
+                    sums[part.name] = part._replace(parameters=count)
         return tuple(sums.values())
 
     def targeted(self, model: Model) -> tuple[Module, ...]:
         """Return the modules that the targets match; a kind that is not wrapped is an error."""
-        modules = model.targeted(self.targets)
-        for module in modules:
+        return tuple(adapted.module for adapted in self._found(model))
+
+    def _found(self, model: Model) -> tuple[Adapted, ...]:
+        found = as_targets(self.targets).found(model)
+        for module, _ in found:
             if module.kind not in self.kinds:
                 raise LoraRefError(
                     f"{model.name}: {module.name} is of kind {module.kind}, and {self.name} wraps "
                     f"{' and '.join(self.kinds)} modules only"
                 )
-        return modules
+        return found
 
 
 class Stack(NamedTuple):

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from lora_ref.counting.methods.base import Method, Part, Targeted
 from lora_ref.counting.model import Model, Module
+from lora_ref.counting.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Magnitudes(Targeted):
 
     name: ClassVar[str] = "magnitudes"
 
-    targets: Sequence[str]
+    targets: Sequence[str] | str | Targets
 
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield a magnitude for each row."""

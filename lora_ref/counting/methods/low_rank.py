@@ -5,15 +5,23 @@ Every count is that of the weights which PEFT creates for the same settings. A c
 (entries, width) as that matrix.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isqrt, prod
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Literal, Self, get_args
 
 from lora_ref.checks import as_count, as_flag
 from lora_ref.counting.methods.base import Part, Targeted
-from lora_ref.counting.model import Kind, Model, Module
+from lora_ref.counting.model import Kind, Model, Module, as_names
+from lora_ref.counting.targets import Adapted, Targets, as_targets, check_expression
+from lora_ref.errors import LoraRefError
+from lora_ref.module_names import by_pattern
+from lora_ref.suggestions import nearest_or_all
+
+Bias = Literal["none", "all", "lora_only"]
+"""Which biases of the model train beside the factors: none, all, or those of the targets."""
 
 
 @dataclass(frozen=True)
@@ -27,23 +35,98 @@ class LoRA(Targeted):
     ----------
     r : int
         Rank of the factors.
-    targets : sequence of str
-        Names of the modules, see `Model.targeted`.
+    targets : sequence of str, str, or Targets
+        Names of the modules or an expression for them, see `Targets`.
+    rank_pattern : mapping of str to int
+        Other ranks, by a regular expression for the end of a path; the first that fits decides.
+    bias : {"none", "all", "lora_only"}
+        Which biases of the model train too.
+    parameters : sequence of str
+        Bare parameters that get factors, named like modules: PEFT's ``target_parameters``, for
+        experts that lie in one array (experts, in, out). Each expert has rank r. With them the
+        targets may be empty.
+    tokens : int
+        Rows of the largest table of vectors that get an update of their own: as many as PEFT's
+        ``trainable_token_indices`` names.
     """
 
     name: ClassVar[str] = "lora"
 
     r: int
-    targets: Sequence[str]
+    targets: Sequence[str] | str | Targets
+    rank_pattern: Mapping[str, int] = field(default_factory=dict, hash=False)
+    bias: Bias = "none"
+    parameters: Sequence[str] = ()
+    tokens: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         as_count("r", self.r)
+        for pattern, r in self.rank_pattern.items():
+            check_expression("rank_pattern", pattern)
+            as_count(f"rank_pattern of {pattern}", r)
+        object.__setattr__(self, "parameters", as_names("parameters", self.parameters))
+        as_count("tokens", self.tokens, at_least=0)
+        if self.bias not in get_args(Bias):
+            raise LoraRefError(
+                f"bias is {self.bias!r}, expected one of: {', '.join(get_args(Bias))}"
+            )
 
     def parts_of(self, module: Module) -> Iterator[Part]:
         """Yield A and B."""
         yield Part("A", self.r * module.in_features)
         yield Part("B", module.out_features * self.r)
+
+    def by_copies(self, paths: Sequence[str]) -> Iterable[tuple[Self, int]]:
+        """Return the method at each rank that copies of a module have, and how many have it."""
+        ranks = Counter(by_pattern(path, self.rank_pattern, self.r) for path in paths)
+        return [(replace(self, r=r), copies) for r, copies in ranks.items()]
+
+    def parts(self, model: Model) -> tuple[Part, ...]:
+        """Return the factors, of modules and of bare parameters, and what else trains."""
+        parts = [*super().parts(model), *self._of_parameters(model)]
+        if self.tokens:
+            tables = [module.shape for module in model.modules if module.kind == "embedding"]
+            if not tables or self.tokens > max(tables)[0]:
+                entries = max(tables, default=(0, 0))[0]
+                raise LoraRefError(
+                    f"tokens is {self.tokens}, expected at most {entries}, the rows of a table of "
+                    f"{model.name}"
+                )
+            parts.append(Part("token updates", self.tokens * max(tables)[1]))
+        biases = sum(self.trained_in(model, module) for module in model.modules)
+        return (*parts, *([Part("biases", biases, added=False)] if biases else ()))
+
+    def _of_parameters(self, model: Model) -> Iterator[Part]:
+        """Yield the factors of each bare parameter: for all its experts, (experts, in, out)."""
+        for name in self.parameters:
+            found = [m for m in model.modules if m.kind == "parameter" and m.matches(name)]
+            if not found:
+                bare = [m.name for m in model.modules if m.kind == "parameter"]
+                raise LoraRefError(
+                    f"{model.name} has no bare parameter {name!r}{nearest_or_all(name, bare)}"
+                )
+            for module in found:
+                *experts, rows, columns = module.shape if len(module.shape) > 1 else (1, 1, 1, 1)
+                if len(experts) > 1:
+                    raise LoraRefError(
+                        f"{module.name} has shape {module.shape}, expected two or three axes"
+                    )
+                for r, copies in Counter(
+                    by_pattern(path, self.rank_pattern, self.r) for path in model.paths(module)
+                ).items():
+                    rank = copies * r * prod(experts)
+                    yield Part(f"{name}: A and B", rank * (rows + columns))
+
+    def _found(self, model: Model) -> tuple[Adapted, ...]:
+        none = self.parameters and not as_targets(self.targets).names
+        return () if none else super()._found(model)
+
+    def trained_in(self, model: Model, module: Module) -> int:
+        """Return how many biases of the module train."""
+        if self.bias == "lora_only":
+            return sum(m.biases for m in self.targeted(model) if m.name == module.name)
+        return module.biases if self.bias == "all" else 0
 
 
 @dataclass(frozen=True)

@@ -260,10 +260,10 @@ def _is_wrong(attempts: Sequence[Attempt]) -> Diagnosis | None:
     a, b = np.asarray(part.got), np.asarray(part.expected)
     at = np.unravel_index(int(np.argmax(np.abs(a - b * 1.0))), b.shape)
     place = f"at {tuple(int(i) for i in at)} " if b.ndim else ""
-    expected = _text(b[at]) if np.any(b) else "0 throughout"
+    expected = "0 throughout" if b.ndim and not b.any() else _text(b[at])
     yours = f"{part.prefix}{place}you have {_text(a[at])}, the specification {expected}"
     if not right:
-        return "value", f"{yours}, with {one.where}."
+        return "value", f"{yours}, with {one.where}.{_also_wrong([part], wrong)}"
     common = in_common(right, wrong)
     special = f" {common}" if common else ""
     return "sometimes-right", (

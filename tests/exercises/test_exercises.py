@@ -330,8 +330,14 @@ def each_rank(shapes):
 def which_rank_right(printed, shapes):
     each = each_rank(shapes)
     half = Fraction(1, 2 * 10 ** decimals_of(printed))
-    r = ceil((Fraction(printed) - half) * 10**6 / each)
+    r = max(1, ceil((Fraction(printed) - half) * 10**6 / each))
     return r if agrees_right(printed, Fraction(r * each, 10**6)) else 0
+
+
+def right_ranks(printed, shapes, first=1):
+    each, half = each_rank(shapes), Fraction(1, 2 * 10 ** decimals_of(printed))
+    low, high = ((Fraction(printed) + k * half) * 10**6 / each for k in (-1, 1))
+    return range(max(ceil(low), first), int(high // 1) + 1)
 
 
 def nearest_rank(printed, shapes):
@@ -415,6 +421,12 @@ WRONG_ANSWERS = {
         "larger-side": lambda m, n, ranks: min(max(m, n), sum(ranks)),
     },
     "truncate": {
+        "sigma-twice": of_columns(
+            lambda M, U, r: U[:, :r] * np.linalg.norm(U[:, :r].T @ M, axis=1) @ U[:, :r].T @ M
+        ),
+        "reshaped": lambda M, u, r: (
+            np.reshape(u[:r], (len(M), r)) @ np.reshape(u[:r], (len(M), r)).T @ M
+        ),
         "sigma-lost": of_columns(lambda M, U, r: U[:, :r] @ unit_rows(U[:, :r].T @ M)),
         "transpose": of_columns(lambda M, U, r: M.T @ U[:, :r] @ U[:, :r].T),
         "one-too-few": of_columns(lambda M, U, r: U[:, : r - 1] @ U[:, : r - 1].T @ M),
@@ -704,6 +716,9 @@ WRONG_ANSWERS = {
         "square-for-root": lambda alpha, r, stabilized: alpha / (r**2 if stabilized else r),
     },
     "compensating-rates": {
+        "alpha-forgotten-in-the-gradient": lambda a, u, v, p, q, o: (
+            (a / (p * q), u * p / q, v * q / p) if o == "SGD" else compensated(a, u, v, p, q, o)
+        ),
         "rates-kept-for-SGD": lambda a, u, v, p, q, o: (
             (a / (p * q), u, v) if o == "SGD" else compensated(a, u, v, p, q, o)
         ),
@@ -814,6 +829,9 @@ WRONG_ANSWERS = {
         "sign": lambda x, y, W0, r: -RIGHT_ANSWERS["best-update"](x, y, W0, r),
     },
     "other-rows": {
+        "centred": lambda x, others, F, r: tuple(
+            extra(x, F, cut_as_seen_by(root_of(rows - rows.mean(0)), F, r)) for rows in (x, others)
+        ),
         "each-input-alone": lambda x, others, F, r: tuple(
             extra(x, F, cut_as_seen_by(np.diag((rows * rows).mean(0) ** 0.5), F, r))
             for rows in (x, others)
@@ -1303,6 +1321,8 @@ WRONG_ANSWERS = {
         "kind": lambda printed, value: "yes",
     },
     "which-rank": {
+        "largest": lambda printed, shapes: max(right_ranks(printed, shapes), default=0),
+        "below-1": lambda printed, shapes: min(right_ranks(printed, shapes, -9999), default=0),
         "nearest-and-right": nearest_rank,
         "nearest": lambda printed, shapes: round(float(printed) * 1e6 / each_rank(shapes)),
         "rank-below": lambda printed, shapes: int(float(printed) * 1e6 / each_rank(shapes)),
@@ -2169,6 +2189,11 @@ def test_a_factor_is_told_with_what_is_wrong_too():
     assert "alpha: right up to the factor 2" in twice(0)
     assert "too" not in twice(0)
     assert twice(0.1) == twice(0) + " (lr is wrong too.)"
+
+
+def test_every_wrong_value_of_a_pair_is_told():
+    said = str(check("another-start", lambda *given: (1.25, 0.5)))
+    assert said.endswith("(lr is wrong too.)")
 
 
 def test_what_is_small_and_should_be_zero_is_told_so():

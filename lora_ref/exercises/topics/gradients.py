@@ -466,12 +466,15 @@ BACKWARDS: Sequence[Pass] = (
         "with a weight decay of 1e-7 in the gradient of A",
         lambda at: {"A": at.grads["A"] + 1e-7 * at.A},
     ),
+    *(_backward("that is right", lambda at: {}) for _ in range(8)),
 )
-"""One for each number of a draw, from 1 on; two of them are right."""
+"""One for each number of a draw, from 1 on; the last ones are right, at as many sizes."""
 
 
 def _draw_passes(rng: np.random.Generator, n: int) -> Arguments:
     out_features, in_features, r = sizes(rng)
+    if n > 12:  # wide ones, in which rounding is larger
+        in_features += 20
     return {
         "forward": Pass("of the layer", _forward),
         "backward": BACKWARDS[n - 1],
@@ -550,8 +553,8 @@ GRADIENT_CHECK = Exercise(
     "forward(x, W0, A, B, s) returns y and h, and backward(g, h, x, W0, A, B, s) a dictionary of\n"
     'gradients, with the keys "x", "A" and "B": those of the notebook, but in this backward there\n'
     "may be a mistake. Choose a point of the sizes out_features, in_features and r, with any\n"
-    "number of rows. Return True if the backward is right for all numbers, to rounding, and else\n"
-    "False. A gradient that is off by a ten-millionth of its size is wrong.",
+    "number of rows. Return True if the backward is right for all numbers, to rounding, at every\n"
+    "size, and else False. A gradient that is off by a ten-millionth of its size is wrong.",
     _gradient_check,
     _draw_passes,
     {
@@ -636,11 +639,11 @@ GRADIENT_CHECK = Exercise(
         "which mistake would it hide?"
     ),
     hints=(
-        "there are two things to choose, a point and a judge. Which judge have you met that knows "
+        "There are two things to choose, a point and a judge. Which judge have you met that knows "
         "no formula, and at which points is a wrong gradient right?",
-        "draw whatever you can. Then compare what backward returns for x, for A and for B with "
+        "Draw whatever you can. Then compare what backward returns for x, for A and for B with "
         "slopes of the sum of g * y, which forward gives.",
-        "draw the point; run forward and backward once; for each of three names compute slopes "
+        "Draw the point; run forward and backward once; for each of three names compute slopes "
         "with a step that is not small, entry by entry or along a random direction; compare each "
         "with a tolerance that is little more than rounding.",
     ),

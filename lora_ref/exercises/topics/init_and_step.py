@@ -68,9 +68,9 @@ ONE_DIRECTION = (
 START = Exercise(
     "05",
     "where training begins",
-    "Return A (r, in_features) and B (out_features, r) as `return A, B`. The entries of A are\n"
-    "independent draws, uniform between -1/sqrt(in_features) and 1/sqrt(in_features). Draw them\n"
-    "from rng before anything else; in which order they fill A does not matter.\n"
+    "Return A (r, in_features) and B (out_features, r), floats, as `return A, B`. The entries of\n"
+    "A are independent draws, uniform between -1/sqrt(in_features) and 1/sqrt(in_features). Draw\n"
+    "them from rng before anything else; in which order they fill A does not matter.\n"
     "Training must begin exactly at W0.",
     _start,
     _draw_start,

@@ -455,8 +455,8 @@ BEST_OF_TWO = Exercise(
     "the best adapter of rank r for the sum of two",
     "A and B are lists of two adapters, each of rank r; their scaling is in B already. Their sum\n"
     "B[0] A[0] + B[1] A[1] has rank 2 r in general, and there is room for one adapter of rank r.\n"
-    "Return the pair A, B of rank r, as `return A, B`, for which B A is nearest to the sum in the\n"
-    "Frobenius norm.",
+    "Return a pair A, B of rank r, as `return A, B`, for which B A is nearest to the sum in the\n"
+    "Frobenius norm; any pair with that product is right.",
     _best_of_two,
     _draw_two,
     {

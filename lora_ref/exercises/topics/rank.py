@@ -155,6 +155,20 @@ TRUNCATE = Exercise(
             "the vectors are multiplied by the first rows of M. How much of each vector is in M?",
             lambda M, u, r: np.transpose(u[:r]) @ M[:r],
         ),
+        "sigma-twice": WrongAnswer(
+            "each term is multiplied by its singular value, which u[k] @ M has in it already: it "
+            "is squared in the product.",
+            lambda M, u, r: (
+                np.transpose(u[:r])
+                * np.linalg.norm(np.array(u[:r]) @ M, axis=1)
+                @ (np.array(u[:r]) @ M)
+            ),
+        ),
+        "reshaped": WrongAnswer(
+            "reshape does not transpose: it reads the numbers in the same order, so that no column "
+            "is one of the vectors u.",
+            lambda M, u, r: (U := np.array(u[:r]).reshape(-1, r)) @ (U.T @ M),
+        ),
         "sigma-lost": WrongAnswer(
             "the directions are right, and each of the r terms has the weight 1. How much of a "
             "vector there is in M is lost where the rows get the length 1.",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 
@@ -14,8 +14,8 @@ Shapes = list[tuple[int, int]]
 
 def _agrees(printed: str, value: Fraction) -> bool:
     decimals = 0
-    for position, sign in enumerate(printed):
-        if sign == ".":
+    for position, character in enumerate(printed):
+        if character == ".":
             decimals = len(printed) - position - 1
     unit = Fraction(1)
     for _ in range(decimals):
@@ -206,7 +206,7 @@ AGREES = Exercise(
             _with_decimals(lambda printed: _decimals(str(float(printed)))),
         ),
         "half-a-unit-in-floats": WrongAnswer(
-            "half a unit is a float before it becomes a Fraction, and not exactly half a unit.",
+            "half a unit is a float somewhere, and 0.05 is no exact float.",
             lambda printed, value: (
                 _distance(printed, value) <= Fraction(0.5 * 10 ** -_decimals(printed))
             ),
@@ -289,11 +289,14 @@ def _which_rank(printed: str, shapes: Shapes) -> int:
 
 
 def _draw_count(rng: np.random.Generator, n: int) -> Arguments:
+    if n == 10:  # a rank is at least 1
+        return {"printed": "0.00", "shapes": [(64, int(rng.integers(20, 40)))]}
     if n == 9:  # several ranks are right, and the first is not the one nearest to the number
         while True:
             shapes = [(int(rng.integers(600, 900)), int(rng.integers(600, 900)))] * 24
             printed = f"0.{rng.integers(3, 7)}"
-            if _first_rank(shapes, partial(_near, printed)) < _nearest_rank(printed, _each(shapes)):
+            nearest = _nearest_rank(printed, _each(shapes))
+            if _first_rank(shapes, partial(_near, printed)) < nearest < _last_rank(printed, shapes):
                 return {"printed": printed, "shapes": shapes}
     if n in (4, 5):  # a tie, printed either way: 25,000 parameters at each rank
         return {"printed": {4: "0.12", 5: "0.13"}[n], "shapes": [(5000, 7500), (6000, 6500)]}
@@ -331,6 +334,14 @@ def _first_rank(shapes: Shapes, accepts: Callable[[Fraction], bool]) -> int:
     return next((r for r, count in counts if accepts(count)), 0)
 
 
+def _last_rank(printed: str, shapes: Shapes) -> int:
+    return floor((Fraction(printed) + _unit(printed) / 2) * 1_000_000 / _each(shapes))
+
+
+def _lowest(printed: str, shapes: Shapes) -> int:
+    return ceil((Fraction(printed) - _unit(printed) / 2) * 1_000_000 / _each(shapes))
+
+
 def _quotient(printed: str, shapes: Shapes) -> Fraction:
     return Fraction(printed) * 1_000_000 / _each(shapes)
 
@@ -359,12 +370,26 @@ WHICH_RANK = Exercise(
             "answer is 0.",
             lambda printed, shapes: _nearest_rank(printed, _each(shapes)),
         ),
+        "nearest-from-1": WrongAnswer(
+            "this is the nearest rank; at that rank the printed number may be wrong. Then the "
+            "answer is 0.",
+            lambda printed, shapes: max(1, _nearest_rank(printed, _each(shapes))),
+        ),
         "nearest-and-right": WrongAnswer(
             "where several ranks are right, this is the one nearest to the printed number; the "
             "smallest is asked for.",
             lambda printed, shapes: _checked(
                 printed, shapes, _nearest_rank(printed, _each(shapes))
             ),
+        ),
+        "largest": WrongAnswer(
+            "where several ranks are right, this is the largest of them; the smallest is asked "
+            "for.",
+            lambda printed, shapes: _checked(printed, shapes, _last_rank(printed, shapes)),
+        ),
+        "below-1": WrongAnswer(
+            "this is a rank below 1 where the printed number is 0.00. Ranks start at 1.",
+            lambda printed, shapes: _lowest(printed, shapes) if _which_rank(printed, shapes) else 0,
         ),
         "rank-below": WrongAnswer(
             "this rounds down; the text may have rounded its number down, too.",
@@ -452,7 +477,7 @@ WHICH_RANK = Exercise(
             ),
         ),
     },
-    batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8, 9),
+    batch_sizes=(3, 1, 4, 2, 5, 6, 7, 8, 9, 10),
     folded=True,
     without=("while",),
     question="how far apart are the counts of two ranks that follow each other, in parameters and "
@@ -462,7 +487,7 @@ WHICH_RANK = Exercise(
         "The count is a rank times a whole number that depends on the shapes alone.",
         "Between which two counts does the printed number hold? A division tells how many ranks "
         "fit into a count.",
-        "The first rank that reaches the lower of the two counts is the only candidate. Is its "
+        "The first rank, from 1 on, that reaches the lower count is the only candidate. Is its "
         "count still within the upper one?",
     ),
 )

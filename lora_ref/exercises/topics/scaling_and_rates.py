@@ -155,6 +155,16 @@ def _with(
     return answer
 
 
+def _with_rates_of_SGD(rates: Callable[[float, float], tuple[float, float]]) -> Answer:
+    """Return the answer that is right for Adam, and multiplies the rates of SGD by two factors."""
+
+    def answer(a: float, lr_A: float, lr_B: float, p: float, q: float, optimizer: str) -> Triple:
+        for_A, for_B = rates(p, q) if optimizer == "SGD" else (p, q)
+        return a / (p * q), lr_A * for_A, lr_B * for_B
+
+    return answer
+
+
 COMPENSATING_RATES = Exercise(
     "06",
     "the same training from larger factors",
@@ -211,6 +221,11 @@ COMPENSATING_RATES = Exercise(
             "right for Adam. For SGD the rates come back as they were: p A has to move p times as "
             "far, and what has become of its gradient, now that alpha and B are others?",
             _with(lambda name: {"Adam": 1, "SGD": 0}[name]),
+        ),
+        "alpha-forgotten-in-the-gradient": WrongAnswer(
+            "right for Adam. For SGD the gradient of A has B and alpha in it: B is q times as "
+            "large, and alpha is another one too. Only the first is made up for.",
+            _with_rates_of_SGD(lambda p, q: (p / q, q / p)),
         ),
         "rates-divided": WrongAnswer(
             "the learning rates go the wrong way: a larger factor has to move further.",
@@ -347,10 +362,11 @@ ANOTHER_START = Exercise(
     "somebody's training, repeated in plain LoRA",
     "Somebody has trained with Adam, from an A with the start size `size` (the standard deviation\n"
     "of its entries) and from B = 0, with the learning rates lr_A and lr_B. alpha was divided by\n"
-    "sqrt(r) where rank_stabilized is true, and by r elsewhere. Your program divides by the same\n"
-    "r, starts from the same draw of A with the start size new_size, and has one learning rate\n"
-    "for A and B. Return `alpha, lr` with which it repeats that training: after every step the\n"
-    "update is what it was. Adam's epsilon is negligible, nothing decays and nothing is clipped.",
+    "sqrt(r) where rank_stabilized is true, and by r elsewhere. Your program has the same r and\n"
+    "divides by r itself. It starts from the same draw of A with the start size new_size, and has\n"
+    "one learning rate for A and B. Return `alpha, lr` with which it repeats that training: after\n"
+    "every step the update is what it was. Adam's epsilon is negligible, nothing decays and\n"
+    "nothing is clipped.",
     _another_start,
     _draw_start,
     {

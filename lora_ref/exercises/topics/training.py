@@ -640,9 +640,10 @@ OTHER_ROWS = Exercise(
     "trained, and cut with the rows of another text",
     "F (out_features, in_features) is the full update of least squares for the rows x\n"
     "(n, in_features), and others (m, in_features) are rows from elsewhere. An update M has the\n"
-    "loss of F on x plus the extra loss numpy.mean((x @ (M - F).T)**2). Cut F to rank r twice:\n"
-    "whitened with x, which is what training on x finds, and whitened with others. Return the\n"
-    "extra losses of the two updates, as `return own, other`. numpy.linalg is welcome.",
+    "loss of F on x plus the extra loss numpy.mean((x @ (M - F).T)**2). Take two\n"
+    "updates of rank r: that with the least extra loss on x, which training finds, and that with\n"
+    "the least extra loss on others, which is F cut after whitening with these. Return the extra\n"
+    "losses of both on x, as `return own, other`. numpy.linalg is welcome.",
     _other_rows,
     _draw_other_rows,
     {
@@ -714,7 +715,8 @@ OTHER_ROWS = Exercise(
             _two_updates(lambda rows, F, r: F @ _svd(rows)[2][:r].T @ _svd(rows)[2][:r]),
         ),
         "squared-weights": WrongAnswer(
-            "F is multiplied by C C^T before the cuts, not by C: its root is missing.",
+            "F is multiplied by the second moment of the rows before the cuts, and not by a root "
+            "of it.",
             _with_cut_of(_mean_square),
         ),
         "wrong-side": WrongAnswer(
@@ -734,6 +736,11 @@ OTHER_ROWS = Exercise(
         "still-whitened-by-a-triangle": WrongAnswer(
             "F @ C is cut, and C is not undone before the losses are measured.",
             _two_updates(lambda rows, F, r: truncate(F @ _triangle(rows), r)),
+        ),
+        "centred": WrongAnswer(
+            "the mean of the rows is taken off, as by numpy.cov. The loss sees the rows as they "
+            "are, and so should C.",
+            _with_cut_of(lambda rows: _root(np.cov(rows.T))),
         ),
         "order": WrongAnswer(
             "this returns other, own; expected own, other.",
@@ -774,10 +781,10 @@ OTHER_ROWS = Exercise(
     hints=(
         "Make the two updates first, and judge them afterwards. Which rows does each update need, "
         "and which rows does the judge need?",
-        "A cut that is whitened with some rows is the best update of a task with these rows. What "
-        "should the rows give in that task, and what is W0?",
-        "Write a helper that takes rows and returns an update, and call it twice: three lines. Two "
-        "more lines measure both updates in the same way.",
+        "For some rows, the best update of rank r is that of best-update, with x @ F.T for y and "
+        "zeros for W0.",
+        "Or without a C: what F gives for the rows, rows @ F.T, has strongest directions. What of "
+        "F reaches the first r of them?",
     ),
 )
 

@@ -72,6 +72,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "training.*",
         "checkpoint.strict_json",
         "checkpoint.safetensors",
+        "checkpoint.shapes",
         "checkpoint.adapter_config",
         "checkpoint.peft",
         "checkpoint.conventions.*",

@@ -14,7 +14,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,28 +110,63 @@ def read_with_metadata(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Return the arrays of a file as `read_safetensors` does, and the texts of its header."""
     path = Path(path)
     data = _bytes_of(path)
-    if len(data) < 8:
-        _fail(path, f"it has {len(data)} bytes, expected 8 at least")
-    length = int.from_bytes(data[:8], "little")
-    if length > min(LONGEST_HEADER, len(data) - 8):
-        _fail(path, f"its header is {length} bytes long, expected what is in a file of {len(data)}")
+    length = _header_length(path, data[:8], len(data))
     header, body = _header(path, data[8 : 8 + length]), memoryview(data)[8 + length :]
     metadata = header.pop("__metadata__", {})
-    arrays, end = {}, 0
+    arrays = {
+        name: _array(path, name, one.dtype, body[one.begin : one.end]).reshape(one.shape)
+        for name, one in _places(path, header, len(body)).items()
+    }
+    return arrays, metadata
+
+
+def read_entries(path: Path) -> "dict[str, Entry]":
+    """Return dtype, shape and place of the arrays of a file, from its header alone.
+
+    Raises
+    ------
+    FileError
+        Where the header and the length of the file do not keep to the format.
+    """
+    path = Path(path)
+    size = _size_of(path)
+    try:
+        with path.open("rb") as file:
+            length = _header_length(path, file.read(8), size)
+            header = _header(path, file.read(length))
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror or error!r}") from error
+    header.pop("__metadata__", None)
+    return _places(path, header, size - 8 - length)
+
+
+def _header_length(path: Path, start: bytes, size: int) -> int:
+    """Return the length of the header, which the first eight bytes of a file hold."""
+    if size < 8:
+        _fail(path, f"it has {size} bytes, expected 8 at least")
+    length = int.from_bytes(start, "little")
+    if length > min(LONGEST_HEADER, size - 8):
+        _fail(path, f"its header is {length} bytes long, expected what is in a file of {size}")
+    return length
+
+
+def _places(path: Path, header: Mapping[str, Any], size: int) -> "dict[str, Entry]":
+    """Return what the header says of each array, in the order of the bytes, which leave no gap."""
     entries = {name: _entry(path, name, entry) for name, entry in header.items()}
-    for name, (code, shape, begin, stop) in sorted(entries.items(), key=lambda item: item[1][2:]):
-        size = math.prod(shape) * (2 if code == BF16 else np.dtype(DTYPES[code]).itemsize)
-        if begin != end or stop != begin + size or stop > len(body):
+    found, end = {}, 0
+    for name, one in sorted(entries.items(), key=lambda item: item[1][2:]):
+        itemsize = 2 if one.dtype == BF16 else np.dtype(DTYPES[one.dtype]).itemsize
+        length = math.prod(one.shape) * itemsize
+        if one.begin != end or one.end != end + length or one.end > size:
             _fail(
                 path,
-                f"{name} lies at {begin} to {stop} of {len(body)} bytes, "
-                f"expected {end} to {end + size}",
+                f"{name} lies at {one.begin} to {one.end} of {size} bytes, "
+                f"expected {end} to {end + length}",
             )
-        arrays[name] = _array(path, name, code, body[begin:stop]).reshape(shape)
-        end = stop
-    if end != len(body):
-        _fail(path, f"{len(body) - end} bytes follow the last array, expected none")
-    return arrays, metadata
+        found[name], end = one, one.end
+    if end != size:
+        _fail(path, f"{size - end} bytes follow the last array, expected none")
+    return found
 
 
 def _array(path: Path, name: str, code: str, stored: memoryview) -> NDArray[Any]:
@@ -145,16 +180,25 @@ def _array(path: Path, name: str, code: str, stored: memoryview) -> NDArray[Any]
 
 
 def _bytes_of(path: Path) -> bytes:
-    """Return what a regular file holds; a pipe would wait for ever, a folder has no bytes."""
+    """Return what a regular file holds."""
+    _size_of(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FileError(path, "is no regular file, expected a safetensors file")
         return path.read_bytes()
-    except FileError:
-        raise
-    except (OSError, ValueError, MemoryError) as error:
+    except (OSError, MemoryError) as error:
         reason = getattr(error, "strerror", None) or repr(error)
         raise FileError(path, f"cannot be read: {reason}") from error
+
+
+def _size_of(path: Path) -> int:
+    """Return the bytes of a regular file; a pipe would wait for ever, a folder has none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or repr(error)
+        raise FileError(path, f"cannot be read: {reason}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError(path, "is no regular file, expected a safetensors file")
+    return found.st_size
 
 
 def _header(path: Path, text: bytes) -> dict[str, Any]:
@@ -172,7 +216,16 @@ def _header(path: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
+class Entry(NamedTuple):
+    """What a header says of an array."""
+
+    dtype: str  # by its name in `DTYPES`, or `BF16`
+    shape: tuple[int, ...]
+    begin: int  # of its bytes, behind the header
+    end: int
+
+
+def _entry(path: Path, name: str, entry: Any) -> Entry:
     """Return dtype, shape and place of an array, checked."""
     keys = {"dtype", "shape", "data_offsets"}
     if not isinstance(entry, dict) or entry.keys() != keys:
@@ -187,7 +240,7 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int
         _fail(path, f"{name} lies at {offsets!r}, expected where it begins and where it ends")
     if len(shape) > 64 or (0 in shape and math.prod(n or 1 for n in shape) > 2**60):
         _fail(path, f"{name} has shape {shape!r}, which no array of NumPy can have")
-    return code, tuple(shape), offsets[0], offsets[1]
+    return Entry(code, tuple(shape), *offsets)
 
 
 def _fail(path: Path, reason: str) -> NoReturn:

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,7 +58,7 @@ METHOD_OPTIONS = (
 )  # fmt: skip
 MODEL_OPTIONS = (
     "model", "spec", "models", "method", "dora", "save", "head", "rule", "dtype", "explain",
-    "exclude", "layers",
+    "exclude", "layers", "files",
     *METHOD_OPTIONS[1:],
 )  # fmt: skip
 """Options of this form; ``--rank``, ``--optimizer`` and ``--json`` belong to both forms."""
@@ -68,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     title = "a whole model, with --rank and --targets where a method needs"
     add = parser.add_argument_group(title).add_argument
     add("--model", metavar="NAME", help="a published model, see --models")
+    files = "a model's own files: a safetensors file, an index of several, or their folder"
+    add("--from", dest="files", metavar="PATH", help=files)
     add("--spec", metavar="FILE", help="a model of your own, a JSON file")
     add("--models", action="store_true", help="list the published models")
     names = "modules to wrap: names such as q_proj, an expression, or all-linear (PEFT's default)"
@@ -163,13 +166,34 @@ def _list_models(options: argparse.Namespace) -> Outcome:
 
 
 def _model(options: argparse.Namespace) -> "Model":
-    """Return the published model, or the one in the file."""
-    if (options.model is None) == (options.spec is None):
-        raise LoraRefError("expected one of --model and --spec; --models lists what is known")
+    """Return the published model, or the one in the files."""
+    given = [one for one in ("model", "files", "spec") if getattr(options, one) is not None]
+    if len(given) != 1:
+        raise LoraRefError(
+            "expected one of --model, --from and --spec; --models lists what is known"
+        )
     from lora_ref.counting import get_model
     from lora_ref.counting.spec import load
 
+    if options.files is not None:
+        return _from_files(Path(options.files))
     return get_model(options.model) if options.spec is None else load(options.spec)
+
+
+def _from_files(path: Path) -> "Model":
+    """Return the model whose arrays the headers of some files name."""
+    from lora_ref.checkpoint.shapes import read_shapes
+    from lora_ref.counting.from_shapes import model_from_shapes
+
+    entries, config = read_shapes(path)
+    for name, entry in entries.items():
+        if name.endswith("weight") and entry.dtype not in ("F64", "F32", "F16", "BF16"):
+            raise LoraRefError(
+                f"{name} in {path} is stored as {entry.dtype}: in few bits, so that its shape need "
+                "not be that of the weight; expected a file of floats"
+            )
+    shapes = {name: entry.shape for name, entry in entries.items()}
+    return model_from_shapes(path.stem if path.is_file() else path.name, shapes, config)
 
 
 def _method(options: argparse.Namespace, model: "Model", saved: list[str]) -> "Method":
@@ -279,7 +303,8 @@ def _names(texts: Sequence[str] | None) -> list[str]:
 
 
 def _flag(option: str) -> str:
-    return "--" + option.replace("_", "-")
+    name = {"files": "from", "parameters": "target_parameters"}.get(option, option)
+    return "--" + name.replace("_", "-")
 
 
 def _flags(options: tuple[str, ...]) -> str:

@@ -43,6 +43,11 @@ class Module:
     splits : tuple of (str, int)
         What the rows of a fused projection are, in order, such as
         ``(("q", 768), ("k", 768), ("v", 768))``.
+    groups : int
+        Of a convolution: each group of rows sees its own channels, so that ``shape[1]`` is the
+        number of input channels divided by this.
+    also : str
+        Its name in newer versions of its library, where that differs; as many ``*``.
     """
 
     name: str
@@ -52,8 +57,14 @@ class Module:
     copies: int = 1
     tied_to: str | None = None
     splits: tuple[tuple[str, int], ...] = ()
+    groups: int = 1
+    also: str = ""
 
     def __post_init__(self) -> None:
+        if self.also and (not _is_path(self.also) or self.also.count("*") != self.name.count("*")):
+            raise LoraRefError(
+                f"{self.name}: its other name is {self.also!r}, expected one with as many stars"
+            )
         if not _is_path(self.name):
             raise LoraRefError(f"{self.name!r} is not a module's name, expected such as h.*.attn.q")
         if self.kind not in KINDS:
@@ -74,6 +85,12 @@ class Module:
         if self.bias not in (0, rows):
             expected = f"0 or {rows}, one for each row of the weight" if rows else "0"
             raise LoraRefError(f"{self.name}: bias is {self.bias}, expected {expected}")
+        groups = as_count(f"{self.name}: groups", self.groups)
+        if groups > 1 and (self.kind != "convolution" or shape[0] % groups):
+            raise LoraRefError(
+                f"{self.name}: a {self.kind} of shape {shape} has groups {groups}, expected a "
+                "convolution whose rows they divide"
+            )
         if self.copies > 1 and "*" not in self.name.split("."):
             raise LoraRefError(f"{self.name}: {self.copies} copies need a * in the name")
         self._check_splits()
@@ -179,6 +196,17 @@ class Model:
         """The linear maps to the vocabulary: those with the shape of a table of vectors."""
         tables = {module.shape for module in self.modules if module.kind == "embedding"}
         return tuple(m for m in self.modules if m.kind == "linear" and m.shape in tables)
+
+    def names(self, module: Module) -> tuple[tuple[str, ...], ...]:
+        """Return the path of every copy of a module, by its name and by its other one, if any."""
+        paths = self.paths(module)
+        if not module.also:
+            return tuple((path,) for path in paths)
+        places = [i for i, step in enumerate(module.name.split(".")) if step == "*"]
+        return tuple(
+            (path, _with_numbers(module.also.split("*"), (path.split(".")[i] for i in places)))
+            for path in paths
+        )
 
     def paths(self, module: Module) -> tuple[str, ...]:
         """Return the path of every copy of a module, numbers in the places of ``*``.
@@ -308,10 +336,11 @@ def short_names(module: Module) -> tuple[str, ...]:
     """Return the end of a module's path, and those of its splits: ``c_attn``, ``seq.0``."""
     steps = [step for step in module.name.split(".") if step != "*"]
     last = ".".join(steps[-2:] if steps[-1].isdecimal() else steps[-1:])
-    return (last, *(f"{last}.{name}" for name, _ in module.splits))
+    also = [module.also.rpartition(".")[2]] if module.also else []
+    return (last, *(f"{last}.{name}" for name, _ in module.splits), *also)
 
 
-def _with_numbers(pieces: Sequence[str], numbers: Iterable[int]) -> str:
+def _with_numbers(pieces: Sequence[str], numbers: Iterable[object]) -> str:
     """Return a path, cut at its stars, with a number in the place of each."""
     path = pieces[0]
     for number, piece in zip(numbers, pieces[1:], strict=True):

@@ -1,7 +1,9 @@
 """A user's own model, read from a JSON file such as ``example_spec.json`` beside this module.
 
 The keys are the fields of `Model` and `Module`; ``bias``, ``copies``, ``tied_to``, ``splits``,
-``title`` and ``family`` may be left out. Every number is a whole one.
+``groups``, ``also``, ``title``, ``family`` and ``published`` may be left out. What they say is
+held against itself: copies against blocks, a side of some module against the width, and the
+parameters against a published number. Every number is a whole one.
 """
 
 import json
@@ -30,7 +32,7 @@ MAX_AXES = 8
 MAX_ERRORS = 20
 """Errors of a file that are reported; of more, only the number is."""
 
-MODEL_KEYS = ("name", "width", "blocks", "modules", "title", "family")
+MODEL_KEYS = ("name", "width", "blocks", "modules", "title", "family", "published")
 MODULE_KEYS = tuple(field.name for field in fields(Module))
 _REQUIRED = tuple(field.name for field in fields(Module) if field.default is MISSING)
 
@@ -61,8 +63,9 @@ def parse(body: object) -> Model:
             f"{_short(body)} at the top, expected an object with {', '.join(MODEL_KEYS[:4])}"
         )
     errors = [*_key_errors("the model", body, MODEL_KEYS, MODEL_KEYS[:4])]
-    for key in ("width", "blocks"):
-        errors += _count_errors(key, body.get(key, 1))
+    for key in ("width", "blocks", "published"):
+        largest = MAX_PARAMETERS if key == "published" else MAX_SIZE
+        errors += _count_errors(key, body.get(key, 1), largest=largest)
     for key in ("name", "title", "family"):
         errors += _text_errors(key, body.get(key, "x"))
     entries = body.get("modules", [])
@@ -84,8 +87,35 @@ def parse(body: object) -> Model:
         raise LoraRefError("\n  ".join([*errors[:MAX_ERRORS], *also]))
     name: str = body["name"]
     title: str = body.get("title", name)
-    sizes = body["width"], body["blocks"]
-    return Model(name, title, "a file", tuple(modules), *sizes, family=body.get("family", ""))
+    given = {key: body[key] for key in ("width", "blocks", "published", "family") if key in body}
+    model = Model(name, title, "a file", tuple(modules), **given)
+    errors = [*contradictions(model)]
+    if errors:
+        raise LoraRefError("\n  ".join(errors))
+    return model
+
+
+def contradictions(model: Model) -> Iterator[str]:
+    """Yield where the numbers of a model do not fit each other, though each may be right."""
+    stacks: dict[str, dict[int, str]] = {}
+    for module in model.modules:
+        before, star, after = module.name.partition("*")
+        if star and "*" not in after:
+            stacks.setdefault(before, {}).setdefault(module.copies, module.name)
+    for before, names in stacks.items():
+        if len(names) > 1:
+            (one, name), (other, another) = list(names.items())[:2]
+            yield (
+                f"{name} has {one} copies and {another} has {other}, expected as many of all "
+                f"modules of {before}*, or names with numbers in place of the *"
+            )
+    blocks = sum(max(names) for names in stacks.values())
+    if stacks and blocks != model.blocks:
+        yield f"blocks is {model.blocks}, and the modules of {', '.join(stacks)} have {blocks}"
+    if not any(model.width in module.shape for module in model.modules):
+        yield f"width is {model.width}, and no module has a side of that length"
+    if model.published not in (None, model.total):
+        yield f"published is {model.published:,}, and the modules have {model.total:,} parameters"
 
 
 def _module(entry: Mapping[str, Any]) -> Module:
@@ -105,6 +135,11 @@ def _module_errors(place: str, entry: object) -> Iterator[str]:
         yield from _text_errors(f"{place}: {key}", entry.get(key, "x"))
     yield from _size_errors(place, entry.get("shape", [1]), entry.get("copies", 1))
     yield from _count_errors(f"{place}: bias", entry.get("bias", 0), at_least=0)
+    yield from _count_errors(f"{place}: groups", entry.get("groups", 1))
+    if "*" in str(entry.get("name")) and "copies" not in entry:
+        yield f"{place} has a * in its name and no copies, expected how often it occurs"
+    if entry.get("also", ""):
+        yield from _text_errors(f"{place}: also", entry["also"])
     if entry.get("tied_to") is not None:
         yield from _text_errors(f"{place}: tied_to", entry["tied_to"])
     splits = entry.get("splits", [])
@@ -145,10 +180,12 @@ def _key_errors(
             yield f"{place} has an unknown key {_short(key)}{nearest_or_all(key, known)}"
 
 
-def _count_errors(what: str, value: object, at_least: int = 1) -> Iterator[str]:
+def _count_errors(
+    what: str, value: object, at_least: int = 1, largest: int = MAX_SIZE
+) -> Iterator[str]:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if not (whole and isinstance(value, int) and at_least <= value <= MAX_SIZE):
-        yield f"{what} is {_short(value)}, expected a whole number from {at_least} to {MAX_SIZE:,}"
+    if not (whole and isinstance(value, int) and at_least <= value <= largest):
+        yield f"{what} is {_short(value)}, expected a whole number from {at_least} to {largest:,}"
 
 
 def _text_errors(what: str, value: object) -> Iterator[str]:

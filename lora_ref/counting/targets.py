@@ -111,7 +111,7 @@ class Targets:
 
     def _chosen(self, model: Model) -> Iterator[Adapted]:
         for module in self._candidates(model):
-            paths = tuple(path for path in model.paths(module) if self._adapts(path))
+            paths = tuple(name for names in model.names(module) for name in self._meant(names))
             if paths:
                 yield Adapted(module.times(len(paths)), paths)
 
@@ -125,12 +125,13 @@ class Targets:
                 if not isinstance(self.names, str):
                     yield from split_modules(module)
 
-    def _adapts(self, path: str) -> bool:
-        if is_meant(path, self.exclude) or not (
-            self.names == ALL_LINEAR or is_meant(path, self.names)
-        ):
-            return False
-        return self.layers is None or _layer_of(path) in self.layers
+    def _meant(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the name by which a copy is meant, or none where it is not adapted."""
+        if any(is_meant(name, self.exclude) for name in names):
+            return ()
+        meant = (n for n in names if self.names == ALL_LINEAR or is_meant(n, self.names))
+        found = tuple(n for n in meant if self.layers is None or _layer_of(n) in self.layers)
+        return found[:1]
 
     def _check_names(self, model: Model) -> None:
         """Raise for a name that means nothing, and for a layer that the model has not."""
@@ -141,7 +142,8 @@ class Targets:
             path
             for module in matchable
             for one in (module, *split_modules(module))
-            for path in model.paths(one)
+            for names in model.names(one)
+            for path in names
         }
         for name in self.names:
             if not any(is_meant(path, [name]) for path in paths):

@@ -17,7 +17,7 @@ from lora_ref.errors import LoraRefError
 
 EXAMPLE = Path(counting.__file__).parent / "example_spec.json"
 
-GOOD = {"name": "m", "width": 4, "blocks": 1, "modules": [
+GOOD = {"name": "m", "width": 5, "blocks": 1, "modules": [
     {"name": "fc", "kind": "linear", "shape": [3, 5]}
 ]}  # fmt: skip
 
@@ -66,7 +66,26 @@ def module(**changes: object) -> dict[str, object]:
         (module(shape="3x5"), 'shape is "3x5"'),
         (module(shape=[3]), "expected 2 axes"),
         (module(name="\ud800"), r'module 1: name is "\\ud800"'),
-        (module(name="*"), "not a module's name"),
+        (module(name="*", copies=1), "not a module's name"),
+        (module(name="h.*.fc"), r"h\.\*\.fc\) has a \* in its name and no copies"),
+        (module(groups=3), "a linear of shape .* has groups 3, expected a convolution"),
+        ({**GOOD, "width": 7}, "width is 7, and no module has a side of that length"),
+        ({**GOOD, "published": 14}, "published is 14, and the modules have 15 parameters"),
+        (
+            module(name="h.*.fc", copies=2),
+            "blocks is 1, and the modules of h. have 2",
+        ),
+        (
+            {
+                **GOOD,
+                "blocks": 2,
+                "modules": [
+                    {"name": "h.*.q", "kind": "linear", "shape": [4, 4], "copies": 2},
+                    {"name": "h.*.k", "kind": "linear", "shape": [4, 4], "copies": 3},
+                ],
+            },
+            r"h\.\*\.q has 2 copies and h\.\*\.k has 3, expected as many of all modules of h",
+        ),
         (module(kind="parameter", shape=[10**9] * 2), "more than 1,000,000,000,000,000 parameters"),
         (module(kind="parameter", shape=[1] * 9), "9 axes, expected at most 8"),
         (module(bias=2), "bias is 2, expected 0 or 3"),
@@ -116,7 +135,7 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
 
 def test_every_tensor_of_a_large_model_may_be_listed(tmp_path: Path) -> None:
     listed = [{"name": f"h.{i}.fc", "kind": "norm", "shape": [2]} for i in range(5000)]
-    assert spec.load(written(tmp_path, {**GOOD, "modules": listed})).total == 10_000
+    assert spec.load(written(tmp_path, {**GOOD, "width": 2, "modules": listed})).total == 10_000
 
 
 def test_a_file_too_large_for_sizes_is_refused(tmp_path: Path) -> None:
@@ -174,7 +193,12 @@ def as_spec(model: Model) -> dict[str, object]:
 @given(modules_drawn())
 def test_a_model_survives_the_way_through_json(modules: tuple[Module, ...]) -> None:
     model = Model("m", "a model", "a file", modules, 2, 3)
-    assert spec.parse(json.loads(json.dumps(as_spec(model)))) == model
+    body = json.loads(json.dumps(as_spec(model)))
+    if [*spec.contradictions(model)]:
+        with pytest.raises(LoraRefError, match=r"expected as many|blocks is 3|width is 2"):
+            spec.parse(body)
+    else:
+        assert spec.parse(body) == model
 
 
 @pytest.mark.parametrize("name", MODELS)

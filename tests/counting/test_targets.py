@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_ref.counting import LoRA, Model, Module, Targets, VeRA, count_parameters
+from lora_ref.counting import LoHa, LoRA, Model, Module, Targets, VeRA, count_parameters
 from lora_ref.counting.models import get_model
 from lora_ref.errors import LoraRefError
 
@@ -119,6 +119,33 @@ def test_tokens_get_rows_of_their_own() -> None:
 def test_a_kind_that_a_method_does_not_wrap_is_named() -> None:
     with pytest.raises(LoraRefError, match="embed is of kind embedding, and vera wraps linear"):
         count_parameters(EXPERTS, VeRA(2, ["embed"]))
+
+
+def test_a_vision_transformer_has_the_names_of_old_and_new_versions() -> None:
+    vit = get_model("vit-base")
+    for old, new in ((["query", "value"], ["q_proj", "v_proj"]), (["intermediate.dense"], ["fc1"])):
+        assert Targets(old).of(vit) == Targets(new).of(vit)
+    assert Targets(["layers.3.attention.q_proj"]).of(vit)[0].copies == 1
+    assert len(Targets(["query", "q_proj"]).of(vit)) == 1
+    assert (
+        Targets("all-linear", exclude=["o_proj"]).found(vit)[-1].paths[-1].endswith("output.dense")
+    )
+    lora = LoRA(8, ["q_proj"], rank_pattern={"q_proj": 2})
+    assert count_parameters(vit, lora).trainable == 12 * 2 * 2 * 768
+    with pytest.raises(LoraRefError, match="its other name is 'q', expected one with as many"):
+        Module("h.*.query", "linear", (2, 2), copies=3, also="q")
+
+
+def test_a_convolution_in_groups_has_a_B_in_groups() -> None:
+    conv = Module("conv", "convolution", (12, 2, 3, 3), bias=12, groups=4)
+    model = Model("conv", "", "", (conv,), width=12, blocks=1)
+    assert count_parameters(model, LoRA(8, ["conv"])).trainable == 8 * 4 * 18 + 12 * 8 // 4
+    with pytest.raises(LoraRefError, match="r is 6, expected a multiple of 4, the groups of conv"):
+        count_parameters(model, LoRA(6, ["conv"]))
+    with pytest.raises(LoraRefError, match="in 4 groups, which loha does not wrap"):
+        count_parameters(model, LoHa(8, ["conv"]))
+    with pytest.raises(LoraRefError, match="has groups 5, expected a convolution whose rows"):
+        Module("conv", "convolution", (12, 2, 3, 3), groups=5)
 
 
 def test_the_head_of_a_language_model_is_not_among_all_linear_maps() -> None:

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
-from lora_ref.counting import MODELS, DoRA, LoRA, Targets, count_parameters  # noqa: E402
+from lora_ref.counting import MODELS, DoRA, LoRA, Model, Module, Targets, count_parameters  # noqa: E402
 from lora_ref.counting.targets import DEFAULT_TARGETS, default_targets  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, of one library about another
@@ -100,3 +100,45 @@ def test_a_choice_gives_the_count_of_peft(name, choice):
     method = (DoRA if choice == "DoRA" else LoRA)(8, **options)
     counted = count_parameters(MODELS[name], method).trainable
     assert counted_by_peft(real(name), **{"target_modules": names, **theirs}) == counted
+
+
+def test_a_vision_transformer_by_its_new_names():
+    with torch.device("meta"):
+        vit = transformers.ViTModel(transformers.ViTConfig(), add_pooling_layer=False)
+    names = ["q_proj", "fc1"]
+    counted = count_parameters(MODELS["vit-base"], LoRA(8, names)).trainable
+    assert counted_by_peft(vit, target_modules=names) == counted
+
+
+def test_a_convolution_in_groups():
+    conv = torch.nn.Sequential(torch.nn.Conv2d(8, 12, 3, groups=4))
+    module = Module("net.conv", "convolution", (12, 2, 3, 3), bias=12, groups=4)
+    model = Model("conv", "", "", (module,), 12, 1)
+    assert counted_by_peft(conv, target_modules=["0"]) == (
+        count_parameters(model, LoRA(8, ["conv"])).trainable
+    )
+
+
+def test_experts_in_one_array():
+    config = transformers.MixtralConfig(
+        hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_local_experts=4,
+        num_attention_heads=4, num_key_value_heads=2, vocab_size=500,
+    )  # fmt: skip
+    with torch.device("meta"):
+        moe = transformers.MixtralForCausalLM(config)
+    shape = dict(moe.named_parameters())["model.layers.0.mlp.experts.gate_up_proj"].shape
+    experts = Module("layers.*.mlp.experts.gate_up_proj", "parameter", tuple(shape), copies=2)
+    model = Model("moe", "", "", (experts,), 64, 2)
+    names = ["mlp.experts.gate_up_proj"]
+    made = counted_by_peft(moe, target_modules=[], target_parameters=names)
+    assert made == count_parameters(model, LoRA(8, [], parameters=names)).trainable
+
+
+@pytest.mark.parametrize("tokens", [1, 7])
+def test_tokens_that_train(tokens):
+    names = ["q_proj", "v_proj"]
+    made = counted_by_peft(
+        real("llama-3.2-1b"), target_modules=names, trainable_token_indices=list(range(tokens))
+    )
+    lora = LoRA(8, names, tokens=tokens)
+    assert made == count_parameters(MODELS["llama-3.2-1b"], lora).trainable

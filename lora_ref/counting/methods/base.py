@@ -47,6 +47,9 @@ class Targeted(Method):
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "embedding", "convolution")
     """Kinds of module that the method wraps, the same that PEFT wraps."""
 
+    grouped: ClassVar[bool] = False
+    """Whether it wraps convolutions in groups."""
+
     targets: Sequence[str] | str | Targets
 
     def __post_init__(self) -> None:
@@ -82,6 +85,11 @@ class Targeted(Method):
                 raise LoraRefError(
                     f"{model.name}: {module.name} is of kind {module.kind}, and {self.name} wraps "
                     f"{' and '.join(self.kinds)} modules only"
+                )
+            if module.groups > 1 and not self.grouped:
+                raise LoraRefError(
+                    f"{model.name}: {module.name} is a convolution in {module.groups} groups, "
+                    f"which {self.name} does not wrap"
                 )
         return found
 

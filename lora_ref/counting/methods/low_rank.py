@@ -51,6 +51,7 @@ class LoRA(Targeted):
     """
 
     name: ClassVar[str] = "lora"
+    grouped: ClassVar[bool] = True
 
     r: int
     targets: Sequence[str] | str | Targets
@@ -73,9 +74,14 @@ class LoRA(Targeted):
             )
 
     def parts_of(self, module: Module) -> Iterator[Part]:
-        """Yield A and B."""
-        yield Part("A", self.r * module.in_features)
-        yield Part("B", module.out_features * self.r)
+        """Yield A and B; where a convolution has groups, A sees all channels, and B has groups."""
+        if self.r % module.groups:
+            raise LoraRefError(
+                f"r is {self.r}, expected a multiple of {module.groups}, the groups of "
+                f"{module.name}"
+            )
+        yield Part("A", self.r * module.in_features * module.groups)
+        yield Part("B", module.out_features * self.r // module.groups)
 
     def by_copies(self, paths: Sequence[str]) -> Iterable[tuple[Self, int]]:
         """Return the method at each rank that copies of a module have, and how many have it."""
@@ -155,6 +161,7 @@ class VeRA(LoRA):
     """
 
     name: ClassVar[str] = "vera"
+    grouped: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("linear",)
 
     def parts_of(self, module: Module) -> Iterator[Part]:
@@ -182,6 +189,7 @@ class LoHa(LoRA):
     """
 
     name: ClassVar[str] = "loha"
+    grouped: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "convolution")
 
     def parts_of(self, module: Module) -> Iterator[Part]:
@@ -209,6 +217,7 @@ class LoKr(LoRA):
     """
 
     name: ClassVar[str] = "lokr"
+    grouped: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "convolution")
 
     factor: int = -1
@@ -246,6 +255,7 @@ class AdaLoRA(LoRA):
     """
 
     name: ClassVar[str] = "adalora"
+    grouped: ClassVar[bool] = False
     kinds: ClassVar[tuple[Kind, ...]] = ("linear", "convolution")
 
     def parts_of(self, module: Module) -> Iterator[Part]:

@@ -1,5 +1,6 @@
 """A vision transformer, a speech model, and a plain network: ViT, Whisper, PEFT's example."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from lora_ref.counting.model import Model, Module
@@ -19,12 +20,19 @@ def vit(width: int, blocks: int, *, patch: int = 16, image: int = 224, channels:
         linear("intermediate.dense", width, 4 * width),
         linear("output.dense", 4 * width, width),
     )
+    in_5 = ("q_proj", "k_proj", "v_proj", "o_proj", *("",) * 2, "fc1", "fc2")  # in transformers 5
+    parts = ("attention",) * 4 + ("",) * 2 + ("mlp",) * 2
     tokens = (image // patch) ** 2 + 1
     modules = (
         Module("embeddings.cls_token", "parameter", (1, 1, width)),
         Module("embeddings.position_embeddings", "parameter", (1, tokens, width)),
         _convolution("embeddings.patch_embeddings.projection", channels, width, (patch, patch)),
-        *repeated("encoder.layer", blocks, block),
+        *(
+            replace(module, also=f"layers.*.{part}.{name}" if name else "")
+            for module, part, name in zip(
+                repeated("encoder.layer", blocks, block), parts, in_5, strict=True
+            )
+        ),
         layer_norm("layernorm", width),
     )
     return Model("vit", "", "", modules, width, blocks)

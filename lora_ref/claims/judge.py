@@ -10,6 +10,7 @@ import numpy as np
 
 from lora_ref.claims.claim import Check, Claim
 from lora_ref.claims.expand import fields, format_text
+from lora_ref.claims.likely import likely
 from lora_ref.claims.printed import (
     Agreement,
     agreement,
@@ -71,6 +72,7 @@ class Judgement:
     correction: str | None = None  # what is right
     correction_holds: bool | None = None  # whether recomputing confirms it
     reason: str = ""  # with its names filled in
+    perhaps: str = ""  # of a wrong number for which the file gives no reason: a usual mistake
     problems: tuple[str, ...] = ()  # what is wrong with the file itself
 
 
@@ -136,9 +138,11 @@ def _compared(claim: Claim, check: Check) -> Judgement:
         condition = _text(claim, claim.under.text, outcomes)
         recomputed = f"{recomputed}; {condition}: {outcomes['under'].text}"
     correction, correction_holds, problems = _corrected(claim, outcomes)
+    verdict = _verdict(claim, check, outcome, ruled)
+    unexplained = verdict in ("slip", "shape") and not claim.reason
     return Judgement(
         claim,
-        _verdict(claim, check, outcome, ruled),
+        verdict,
         outcome.agreement,
         _expectation(check),
         recomputed,
@@ -147,6 +151,7 @@ def _compared(claim: Claim, check: Check) -> Judgement:
         correction=correction,
         correction_holds=correction_holds,
         reason=_text(claim, claim.reason, outcomes),
+        perhaps=likely(check, outcome.value) if unexplained else "",
         problems=problems,
     )
 

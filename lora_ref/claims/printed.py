@@ -30,7 +30,8 @@ LARGEST_SIZE = 10**9  # rows or columns of a shape that is only named
 _POWERS = {"K": 1, "k": 1, "M": 2, "B": 3, "G": 3, "T": 4}
 _PRINTED = re.compile(
     r"(?:~ ?)?(?P<sign>-?)(?=[\d,]*\.?\d)(?P<whole>[\d,]*)(?:\.(?P<behind>\d*))?"
-    r"(?: ?(?P<percent>%)| ?(?P<suffix>[KkMGT])B?| ?(?P<billion>B))?"
+    r"(?: ?(?P<percent>%)| ?(?P<suffix>[KkMGT])B?| ?(?P<billion>B)"
+    r"|[eE](?P<ten>[-+]?\d{1,3})| ?(?P<times>[x×]))?"
 )
 _DECIMAL = re.compile(
     r"[-+]?(?=\.?\d)(?P<whole>\d+(?:,\d+)*)?(?:\.\d*)?(?:[eE](?P<power>[-+]?\d+))?"
@@ -57,15 +58,19 @@ class Reading(NamedTuple):
 def read_printed(text: str) -> Reading:
     """Read a printed number; K, M, B (or G) and T are powers of a thousand, and so are KB ... TB.
 
+    ``10,000x`` is a number of times, and ``1e4`` has one digit: 5,000 to 15,000 round to it.
+
     Examples
     --------
-    >>> [int(read_printed(text).number) for text in ("4.7M", "350 GB", "1,048,576")]
-    [4700000, 350000000000, 1048576]
+    >>> [int(read_printed(text).number) for text in ("4.7M", "350 GB", "1,048,576", "10,000x")]
+    [4700000, 350000000000, 1048576, 10000]
+    >>> print(read_printed("1.5e-3").number, read_printed("1.5e-3").unit)
+    3/2000 1/10000
     >>> print(read_printed("1.56 %").unit)
     1/10000
     """
     text = " ".join(_cleaned(text).split())
-    match = _PRINTED.fullmatch(text) if text.isascii() else None
+    match = _PRINTED.fullmatch(text) if text.replace("×", "x").isascii() else None
     if match is None:
         raise LoraRefError(
             f"{text!r} is not a printed number, expected digits such as 0.59, 1.56 % or 4.7M"
@@ -74,9 +79,16 @@ def read_printed(text: str) -> Reading:
     _check_commas(text, whole)
     power = _POWERS.get(match["suffix"] or match["billion"] or "", 0)
     size = Fraction(1, 100) if match["percent"] else Fraction(1000**power)
+    ten = int(match["ten"] or 0)
+    if abs(ten) > LARGEST_POWER:
+        raise LoraRefError(
+            f"{text!r} has the power {ten} of ten, expected at most {LARGEST_POWER} either way"
+        )
+    size *= Fraction(10) ** ten
     digits = int(match["sign"] + whole.replace(",", "") + behind)
     unit = size / 10 ** len(behind)
-    return Reading(digits * unit, unit, len(behind), bool(match["percent"]), power)
+    decimals = max(0, len(behind) - ten)
+    return Reading(digits * unit, unit, decimals, bool(match["percent"]), power)
 
 
 @lru_cache(4096)

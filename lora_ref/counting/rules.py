@@ -85,6 +85,16 @@ def _vera_shared(setup: Setup) -> Change:
     return Change(pair, pair)
 
 
+def _head_too(setup: Setup) -> Change:
+    method, model = setup.method, setup.model
+    if not isinstance(method, LoRA):
+        return Change()
+    taken = {module.name for module in (*method.targeted(model), *setup.modules_to_save)}
+    parts = [p for m in model.output_heads if m.name not in taken for p in method.parts_of(m)]
+    added = sum(part.parameters for part in parts if part.added)
+    return Change(sum(part.parameters for part in parts if part.trained), added)
+
+
 _RULES = (
     Rule(
         "saved-twice",
@@ -131,6 +141,12 @@ _RULES = (
         "base",
         "The total is that of the model alone, without what the method adds.",
         lambda setup: Change(total=-added_parameters(setup.method, setup.model)),
+    ),
+    Rule(
+        "head-too",
+        "head",
+        "The output head is adapted as well, beside the targets: LoRA Without Regret counts so.",
+        _head_too,
     ),
     Rule(
         "vera-shared",

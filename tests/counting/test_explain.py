@@ -49,6 +49,7 @@ BY_RULE = {  # what each adds to the trainable count and to the total, with scor
     "injected-biases": (0, 33),
     "base-only": (0, -2 * 3 * (19 + 28)),
     "vera-shared": (0, 0),
+    "head-too": (2 * (101 + 8), 2 * (101 + 8)),
     "leftover:loha": (0, 2 * 2 * 3 * (19 + 28)),
     "leftover:dora:5": (0, 3 * (5 * (19 + 28) + 28)),
 }

@@ -204,7 +204,7 @@ def step_cost(width: int, *, theme: str = "light") -> Picture:
             axes.plot([r], [value], marker, color=colour, ms=9)
         for low, high, said in (
             (0, even, "a cheaper step"),
-            (even, half, "fewer numbers, a dearer step"),
+            (even, half, "fewer numbers, a costlier step"),
             (half, last, "no saving"),
         ):
             axes.axvline(high, color=ink.grey, lw=1.2)

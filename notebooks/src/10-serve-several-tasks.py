@@ -10,10 +10,10 @@
 # **You will learn** what a sum of adapters is and what it is not, what a batch of several voices
 # costs, and how far the ways to make one adapter of two are from what you asked for.
 #
-# **You need** notebooks 01, 02 and 03 (the SVD, and the formula `x W0^T + s (x A^T) B^T`), and an
-# hour, ninety minutes with the exercises. You need not know how a transformer works: think of 24
-# linear layers (4 blocks, 6 in each) with other things between them. A *token* is a piece of a
-# word, one row of x.
+# **You need** notebooks 01, 02 and 03 (the SVD, and the formula `x W0^T + s (x A^T) B^T`), and
+# eighty minutes, two hours with the exercises. You need not know how a transformer works (08 and 09
+# are mentioned, not needed): think of 24 linear layers (4 blocks, 6 in each) with other things
+# between them. A *token* is a piece of a word, one row of x.
 
 # %%
 import json
@@ -55,7 +55,7 @@ for title, strengths in {"no voice": (0, 0), "verse": (1, 0), "play": (0, 1)}.it
 
 # %% [markdown]
 # What shows at once is the layout (a capital at the beginning of each line; the speaker's name)
-# and some favourite words. The sense does not come at this size. One sample proves little: try
+# and some favourite words. A model of this size makes little sense. One sample proves little: try
 # other seeds.
 #
 # Here is what was switched. Take one of the 24 matrices, the first of the first block (it makes the
@@ -179,8 +179,8 @@ passages = {"Bible": bible, "Milton": milton, "Shakespeare": shakespeare}
 
 # %% [markdown]
 # **Predict.** The table will have a row for each setting and a column for each passage. With *both*
-# voices at full strength, is the loss on Milton as good as with verse alone? Between no voice and
-# verse? Or worse than without any voice? And on the Bible?
+# voices at full strength, is the loss on Milton as good as with verse alone, between verse and no
+# voice, or worse than without any voice?
 
 # %% depends on the seed
 print(f"{'':<22}" + "".join(f"{name:>13}" for name in passages))
@@ -208,10 +208,11 @@ for name in names:
         print(f"{text:<12} without {name:<5} {without:.2f}, with it {trained:.2f}")
 
 # %% [markdown]
-# > **Remember.** A sum has all tasks on at once and is a model that nobody trained; to serve one
-# > task, keep its term alone, and to serve two, try half of each.
+# > **Remember.** A sum has all tasks on at once and is a model that nobody trained; to serve two
+# > users, give each row its own term alone, and try half of each only where one answer is to have
+# > something of both.
 # >
-# > 求和同时打开所有任务，这个模型没有人训练过；服务一个任务只留它那一项，服务两个可试各取一半。
+# > 求和同时打开所有任务，没人训练过这个模型；用户各用各的一项，一个回答要兼有两者时才试各取一半。
 
 # %% [markdown]
 # ## A dial for each voice
@@ -220,7 +221,7 @@ for name in names:
 # At 0 the base speaks, at 1 the trained voice.
 #
 # **Predict.** You turn verse from 0 to 2 in steps. Where will the loss on Milton's lines be least:
-# at 1, where it was trained, below it, or beyond? And the loss on the Bible?
+# at 1, where it was trained, below it, or beyond?
 
 # %% depends on the seed
 print("strength of verse   Milton   the Bible")
@@ -235,10 +236,11 @@ for strength in (0, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2):
 #
 # The same dial was turned in the study of notebook 09, where LoRA of rank 8 adapts a small reader
 # of digits (*source*) to changed digits (*target*). Two of the five changes matter here: *near* has
-# less contrast on a grey ground, and *inverted* has black for white. Points are means over five
-# runs, and a bar is one standard error of that mean (how far such means typically scatter).
+# less contrast on a grey ground, and *inverted* has black for white. The strength is called *share
+# of the trained scaling* there. Points are means over five runs, and a bar is one standard error of
+# that mean (how far such means typically scatter).
 #
-# **Predict.** Do the two lines cross before 1, at 1 or beyond? And how high up?
+# **Predict.** Do the two lines cross before 1, at 1 or beyond?
 
 # %% to 1e-6
 changes = ("near", "inverted")
@@ -247,8 +249,8 @@ FIGURES["scaling-sweep"].picture(records=[one for one in committed() if one["shi
 # %% [markdown]
 # Before 1, both times. On *near* the lines meet at 0.75 with both above 90 %, and the target is as
 # good there as at 1: the middle is a real compromise. On *inverted* they meet near 25 %: halfway,
-# the network can do neither task. A crossing is not yet a good setting; read its height too, on
-# data that is neither trained on nor reported.
+# the network can do neither task. A crossing is not yet a good setting: read its height too. And
+# choose the strength on data apart from the data that you report.
 #
 # > **Remember.** The strength of an adapter is a dial that you may turn after training: up to about
 # > 1 it gives to the new task and takes from the old one; far beyond, both get worse.
@@ -262,37 +264,43 @@ FIGURES["scaling-sweep"].picture(records=[one for one in committed() if one["shi
 # task of its own. The plainest way takes the rows one at a time:
 
 # %% exact
-asked = np.array([1, 0, 0, 1, 1, 0, 1, 0, 0, 1])  # one for each row
-batch = rows_of("The king of Israel, and all the night of Heaven")[: len(asked)]
-task = asked[: len(batch)]
+task = np.array([1, 0, 0, 1, 1, 0, 1, 0, 0, 1])  # whose each row is: 0 verse, 1 play
+batch = rows_of("The king of Israel, and all the night of Heaven")[: len(task)]
 y = np.array([one_voice(row, t) for row, t in zip(batch, task, strict=True)])
 expected, _ = layer.forward(batch, task=task)
 print("the same as the package's mixed batch:", np.allclose(y, expected, atol=1e-5))
 
 # %% [markdown]
-# **Predict.** A hundred rows, each with a task of its own. How often does this loop read the large
-# W0? How often does it have to be read? And if you merged: how many weights would there be?
+# **Predict.** A hundred rows, each with a task of its own. This loop reads the large W0 a hundred
+# times. How often does it have to be read?
 #
 # <details><summary>Answer</summary>
 #
-# A hundred times, and once: `x @ W0.T` is the same for all rows, whatever their tasks. Merged,
-# there would be a hundred large weights, each of them read for one row.
+# Once: `x @ W0.T` is the same for all rows, whatever their tasks. (Merged, there would be a hundred
+# large weights, each of them read for one row.)
 #
-# The small products differ. One could run every adapter over all rows and multiply by zero what
-# nobody asked for. At d = 4096 and r = 8 the small products of a task cost 2 r / d = 1/256 of the
-# large one. A hundred adapters over all rows cost 100/256 = 39 % of the large product; each over
-# its own row, all together 1/256 = 0.4 %.
+# </details>
+#
+# The small products differ from task to task. At d = 4096 and r = 8 those of one task cost
+# 2 r / d = 1/256 of the large product over the same rows.
+#
+# **Predict.** One could run all hundred adapters over all rows, and multiply by zero what nobody
+# asked for: 100/256 = 39 % of the large product. What do they cost if each runs over its own row?
+#
+# <details><summary>Answer</summary>
+#
+# Each does a hundredth of that: all together 1/256 = 0.4 % of the large product.
 #
 # *Reading* is another count: a hundred adapters, each read once, are 39 % of the numbers of W0,
-# however few rows each has. With one row a task that often takes the time.
+# however few rows each has. With so few rows a processor waits for numbers more than it multiplies:
+# the 39 % takes the time, and not the 0.4 %.
 #
 # </details>
 
 # %% [markdown]
 # So the large product runs once, and each adapter sees its own rows alone. In NumPy you could pick
-# the rows of a task with `x[task == t]`, and that is a good answer. Some servers sort the rows
-# first: then they are gathered once for all layers, and the rows of a task lie side by side. The
-# order they would use:
+# the rows of a task with `x[task == t]`, and that is a good answer. Or sort the rows first: then
+# they are gathered once for all layers, and the rows of a task lie side by side. The order:
 
 # %% exact
 order = np.argsort(task, kind="stable")
@@ -313,7 +321,8 @@ print("before:", task, "\nsorted:", task[order])
 # %% depends on the seed
 texts = np.stack([base.tokenizer.encode(text)[:97] for text in passages.values()])
 inputs, following = texts[:, :-1], texts[:, 1:]
-tasks = np.repeat([[BASE], [0], [1]], inputs.shape[1], axis=1)  # a task for each token
+# a task for each token, (3, 96); BASE is -1, no voice
+tasks = np.repeat([[BASE], [0], [1]], inputs.shape[1], axis=1)
 # the forward pass of every linear layer is given `task`
 logits, _ = both.gpt.forward(inputs, keywords={f"{path}.task": tasks for path in linears})
 for i, (name, strengths) in enumerate(zip(passages, ((0, 0), (1, 0), (0, 1)), strict=True)):
@@ -324,8 +333,6 @@ for i, (name, strengths) in enumerate(zip(passages, ((0, 0), (1, 0), (0, 1)), st
 # %% [markdown]
 # (These are the first 96 tokens of each passage; the table above used two windows of each.) Let the
 # same batch write: one prompt, three voices, and in every step the likeliest token of each.
-#
-# **Predict.** Twenty tokens a line: by what will you know the Bible, Milton and the play?
 
 # %% depends on the seed
 tokens = np.tile(base.tokenizer.encode("And"), (3, 1))
@@ -348,18 +355,18 @@ for name, line in zip(passages, tokens, strict=True):
 # Say you like the compromise, half of each voice, and want it as *one* adapter, to store or to
 # send. The mean of two updates is `(s B1 A1 + s B2 A2) / 2`.
 #
-# **Predict.** You average the two A and average the two B. Is the product the mean of the two
-# updates? Multiply out `(B1 + B2)(A1 + A2)` before you read on.
+# **Predict.** You average the two A and average the two B. How far is the product from the mean of
+# the two updates: not at all, a tenth of its norm, a half? Multiply out `(B1 + B2)(A1 + A2)` first.
 
 # %% to 1e-6
 FIGURES["cross-terms"].picture(tasks=layer.tasks, names=names)
 
 # %% [markdown]
-# Averaged, two of the four products are of factors that never met in training, and the other two
-# have a quarter where a half was wanted. Stacked, every column of B meets its own row of A. Why is
-# that exact? `B A` is a sum of outer products, one for
-# each column of B and the row of A with its number. The mean of two updates of rank 8 is a sum of
-# sixteen, and one pair can hold sixteen:
+# Averaged, two of the four products, the *cross terms*, are of factors that never met in training,
+# and the other two have a quarter where a half was wanted. Stacked, every column of B meets its own
+# row of A. Why is that exact? `B A` is a sum of outer products, one for each column of B and the
+# row of A with its number. The mean of two updates of rank 8 is a sum of sixteen, and one pair can
+# hold sixteen:
 
 
 # %% depends on the seed
@@ -376,28 +383,35 @@ print(f"{len(outer)} outer products: off by {off(sum(outer), wanted):.0e}")
 print("the package's stacked pair:", stacked.A.shape, stacked.B.shape, end=", ")
 print("the same product:", np.allclose(stacked.delta_w, sum(outer), atol=1e-6))
 mean_A, mean_B = np.mean(A, axis=0), np.mean([s[t] * B[t] for t in range(len(A))], axis=0)
-print(f"averaged, {mean_A.shape} and {mean_B.shape}: off by {off(mean_B @ mean_A, wanted):.2f}")
+averaged, quarters = mean_B @ mean_A, wanted / 2  # with the cross terms, and without
+print(f"averaged, {mean_A.shape} and {mean_B.shape}: off by {off(averaged, wanted):.2f}")
+errors = [np.linalg.norm(part) / np.linalg.norm(wanted) for part in (quarters, averaged - quarters)]
+print(f"the missing quarters {errors[0]:.2f}, the cross terms {errors[1]:.2f}", end="; ")
+print(f"at right angles they would make {np.hypot(*errors):.2f}")
 cosine = np.sum(A[0] * A[1]) / (np.linalg.norm(A[0]) * np.linalg.norm(A[1]))
 print(f"the cosine of the two A: {cosine:.2f}")
-rng, unrelated = np.random.default_rng(0), []
-for _ in range(100):
-    A1, A2, B1, B2 = (rng.standard_normal(M.shape) for M in (*A, *B))
-    unrelated.append(off((B1 + B2) / 2 @ (A1 + A2) / 2, (B1 @ A1 + B2 @ A2) / 2))
-print(f"averaged, random pairs of these shapes: off by {np.mean(unrelated):.2f} in the mean")
 
 # %% [markdown]
 # How to stack a pair is the exercise `combine`. The average of our voices is off by half of what
-# was asked for (to serve nothing would be off by 1). Unrelated pairs come near 1/sqrt(2) = 0.71,
-# since all four products are then nearly orthogonal and equally long. Ours began at the same random
-# A, and some of it is left. With one A for both, the average is exact: B1 A + B2 A = (B1 + B2) A.
+# was asked for (to serve nothing would be off by 1), less than two errors at right angles would
+# make. The cross terms point partly the way of the missing quarters, because both voices began at
+# the same random A, and some of it is left (the cosine). With one A for both, the average is exact:
+# B1 A + B2 A = (B1 + B2) A.
 #
-# Stacking costs rank: the pair grows with every voice. Say there is room for rank 8 only. Then you
-# may average the factors, or take the matrix of rank 8 that is nearest to the wanted update
-# (notebook 02). A third way is PEFT's `linear`: for weights of 1/2 it multiplies each of the four
-# factors by sqrt(s/2) and adds, so its product is s/2 (B1 + B2)(A1 + A2), twice the average.
+# > **Remember.** Stack the factors and the sum of the updates is exact; average the factors and
+# > strangers are multiplied.
+# >
+# > 把因子拼接，更新之和就是精确的；对因子取平均，会把互不相识的因子相乘。
+
+# %% [markdown]
+# ## Room for rank 8 only
 #
-# **Predict.** Which of them is nearest to the wanted update? And which has the least loss on Milton
-# and on Shakespeare? Is it the same one?
+# Stacking costs rank: the pair grows with every voice. If there is room for rank 8 only, you may
+# average the factors, or take the matrix of rank 8 that is nearest to the wanted update (notebook
+# 02). A third way is PEFT's `linear`: for weights of 1/2 it multiplies each of the four factors by
+# sqrt(s/2) and adds, so its product is s/2 (B1 + B2)(A1 + A2), twice the average.
+#
+# **Predict.** Of these three, has the nearest matrix the least loss on every passage?
 
 
 # %% depends on the seed
@@ -439,17 +453,20 @@ for title, make in ways.items():
     print(f"{title:<18} {min(offs):9.2f} to {max(offs):.2f} {line}")
 
 # %% [markdown]
-# In every layer the nearest matrix is nearer than the average (it has to be: both have rank 8, and
-# notebook 02 proved that none is nearer), and yet it is not better on every text: better on
-# Shakespeare, worse on Milton and on the Bible. The norm counts all errors alike; the loss asks
-# what the model makes of them.
+# In every layer the nearest matrix is nearer than the average (notebook 02 proved that none of rank
+# 8 is nearer), and yet it is not better on every text: on our two windows it is better on
+# Shakespeare, and a little worse on Milton and on the Bible. The norm counts all errors alike; the
+# loss asks what the model makes of them.
+#
+# PEFT's `linear` has the whole half of each product, and its cross terms at a half too. It is
+# nearly as far off as to serve nothing. On the two new texts its loss is about that of both voices
+# at full strength (3.53 and 3.79 above).
 #
 # The average holds a quarter of each voice's own product, the stacked pair a half. Is its low loss
-# on the Bible just that of a smaller update? The row of quarters is the average without its two
-# cross terms. The average lies between the quarters and the halves in all three columns: here its
-# cross terms act much like a little more of both voices. Two windows of text do not rank such
-# models. They do show that an average of factors need not be a bad *model*. It is another one than
-# you asked for: measure it.
+# on the Bible just that of a smaller update? The row of quarters is the average without its cross
+# terms. The average lies between the quarters and the halves in all three columns: here its cross
+# terms act much like a little more of both voices. Two windows do not rank such models. They do
+# show that an average of factors need not be a bad *model*. It is another one than you asked for.
 #
 # ### The same in PEFT
 #
@@ -469,10 +486,10 @@ for title, make in ways.items():
 # model.generate(**inputs, adapter_names=["__base__", "verse", "play"])  # a mixed batch of three
 # ```
 #
-# > **Remember.** Stack the factors and the sum of the updates is exact; average the factors and
-# > strangers are multiplied.
+# > **Remember.** The matrix that is nearest to the wanted update need not be the best model:
+# > measure the loss too.
 # >
-# > 把因子拼接，更新之和就是精确的；对因子取平均，会把互不相识的因子相乘。
+# > 离目标更新最近的矩阵不一定是最好的模型：损失也要量。
 
 # %% [markdown]
 # ## Merge and take out, a hundred times
@@ -481,8 +498,8 @@ for title, make in ways.items():
 # that is the thing to serve.
 #
 # **Predict.** A server merges verse, takes it out again by subtracting the same update, merges
-# play, takes it out, and so on. After a hundred turns, is W0 back: bit for bit, nearly, or not at
-# all? And in 16 bits?
+# play, takes it out, and so on, in float32. After a hundred turns, is W0 back: bit for bit, nearly,
+# or not at all?
 
 # %% depends on the seed
 for dtype in (np.float32, np.float16):
@@ -579,7 +596,8 @@ check("best-of-two", best_of_two)
 # - An adapter belongs to one W0. On another base of the same shapes it loads without an error and
 #   computes what nobody trained, sometimes nonsense. Store beside it which base it was trained on.
 # - In PyTorch an optimiser skips a parameter whose `grad` is `None`, and not one whose gradient is
-#   zero. So clear gradients to `None` (1 above says why).
+#   zero. If no row of a task came, its `grad` has to be `None`: clear gradients to `None`, and do
+#   not run the task's branch on no rows at all, which leaves zeros.
 # - Before you combine, look whether the weights go into the products or into the factors
 #   ([question 10](../docs/questions.md)).
 

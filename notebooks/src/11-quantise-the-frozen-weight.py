@@ -2,8 +2,8 @@
 # # 11 · Quantise the frozen weight
 #
 # A model of 65 billion weights takes 130 GB in 16 bits, before training has begun: more than most
-# graphics cards hold. LoRA never changes these weights, it only reads them. So they may be stored
-# coarsely, in 4 bits, with A and B in 16 or 32 bits on top: that is **QLoRA**.
+# graphics cards hold. LoRA never changes these weights, it only reads them. Can they be stored
+# coarsely? **QLoRA** stores them in 4 bits, with A and B in 16 or 32 bits on top.
 #
 # **You will** round weights to 4 bits by hand, derive the sixteen levels of NF4, compare it fairly
 # with plain integers, train LoRA on top of a weight that is stored in codes, and merge it.
@@ -13,8 +13,8 @@
 # was trained.
 #
 # **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and eighty-five minutes, a hundred and five with the exercises. (A good place for a
-# break is before "LoRA over frozen codes".)
+# notebook 10, and two sittings: a hundred and ten minutes in all, a hundred and forty with the
+# exercises. The first sitting is about formats; the second begins at "LoRA over frozen codes".
 
 # %%
 from dataclasses import replace
@@ -71,7 +71,7 @@ print("codes    ", *(f"{code:6}" for code in int4(spoiled)[0]))
 # %% [markdown]
 # One large weight makes the step so wide that all the others are rounded to zero. That is why
 # there are blocks at all: with one absmax for every 64 weights, as in QLoRA, the damage stays in
-# the block.
+# the block. (Whether real weights have such outliers is measured below.)
 #
 # > **Remember.** A block of weights is stored as short codes and one constant, its absmax; an
 # > outlier spoils its own block alone.
@@ -85,8 +85,8 @@ print("codes    ", *(f"{code:6}" for code in int4(spoiled)[0]))
 # NormalFloat (Dettmers et al., 2023), puts its levels at roughly even steps of *probability* under
 # a normal curve.
 #
-# **Predict.** You have sixteen levels between -1 and 1, and most weights lie near zero. Where do
-# you put the levels close together? And what do you lose?
+# **Predict.** You have sixteen levels between -1 and 1, and put them close together near zero,
+# where most weights lie. What do you lose?
 
 # %% depends on the seed
 seed = 1
@@ -98,10 +98,10 @@ FIGURES["number-lines"].picture(block=sixty_four)
 # ends, where a weight may be far from its level.
 #
 # Now derive them. `Q` is the inverse of the normal distribution function: `Q(0.9)` is the number
-# that 90 % of normal draws are below, the **quantile** of 0.9. Go from p down to 1/2 in eight even
-# steps and drop the 1/2 itself: eight levels above zero. Seven steps give seven levels below it,
-# with a minus sign. Add a zero, and divide by the largest, which both sides begin with. (`p` is
-# explained below.)
+# that 90 % of normal draws are below, the **quantile** of 0.9. Begin at p = 0.9677, just short of 1
+# (why this number, we ask below). Go down to 1/2 in eight even steps and drop the 1/2 itself: eight
+# levels above zero. Seven steps from the same p give seven levels below it, with a minus sign. Add
+# a zero, and divide all by the largest.
 
 # %% to 1e-6
 Q = NormalDist().inv_cdf
@@ -137,7 +137,7 @@ for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
 # >
-# > NF4 的等级是正态分布的分位数除以最大者：零附近密，两端疏。
+# > NF4 的量化级是正态分布的分位数除以最大者：零附近密，两端疏。
 
 # %% [markdown]
 # ## What a weight really takes
@@ -253,8 +253,8 @@ def error(way, weights, size):
 
 
 # %% [markdown]
-# **Predict.** Weights are drawn from a normal distribution, the one that NF4 is made for. In
-# blocks of 64, put the four ways into an order. Which has the least error?
+# **Predict.** Weights are drawn from a normal distribution, the one that NF4 is made for. Which of
+# the four ways has the least error, in blocks of 64?
 
 # %% depends on the seed
 draws, shape = 10, (128, 256)
@@ -269,8 +269,8 @@ for way in (fifteen, signed, min_max, nf4):
 # NF4 has a seventh less error than the fifteen levels, and 3 % less than the signed ones. But
 # min-max integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A
 # block of 64 reaches less far on one side than on the other, and min-max uses that; it also has 15
-# steps for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
-# least squared error.
+# steps for the fourteen of the first way. And NF4 asks for levels of equal probability (does it get
+# them? Question 1 below), not for the least squared error.
 #
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
 # weight against 4.5. In practice the second constant is often a code of 4 bits, the one that stands
@@ -279,7 +279,7 @@ for way in (fifteen, signed, min_max, nf4):
 # one saves min-max some. And do it on real weights too: the 24 matrices of the small language
 # model.
 #
-# **Predict.** At equal bits, who wins on normal weights? And on trained ones?
+# **Predict.** At equal bits, is min-max still ahead of NF4?
 
 
 # %% depends on the seed
@@ -314,15 +314,16 @@ for way, size, constant in (  # the bits of what is stored for each block
 # %% [markdown]
 # Of these, each with its plain absmax or range, NF4 has the least error at 4.5 bits and at 5. At
 # 4.56 bits, against a zero point, it is about a tie on normal weights, and NF4 has less on most of
-# the trained ones. Min-max was ahead above because it had half a bit more: at 5 bits it has less
-# error in hardly any of the matrices.
+# the trained ones. Min-max was ahead above because it knows both ends of a block. As a float32 that
+# knowledge costs half a bit, for which NF4 buys more with smaller blocks. As a zero point of 4 bits
+# it costs little, and on normal weights the two are level.
 #
 # What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
 # come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
 # passages that no training has seen.
 #
-# **Predict.** The loss on the Bible's passage is 2.82 in full, and 6.24 would be guessing. What is
-# it in 4 bits: 2.9, 4, near 6? And in 3, and in 2?
+# **Predict.** The loss on the Bible's passage is 2.82 in full, and 6.24 would be guessing (ln 512,
+# notebook 10). What is it in 4 bits: 2.9, 4, near 6?
 
 # %% depends on the seed
 passages = {
@@ -381,7 +382,7 @@ print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f
 # > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
 # > of its constants, here float32: compare at equal bits, over many weights.
 # >
-# > 哪种四比特格式最好，取决于等级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
+# > 哪种四比特格式最好，取决于量化级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
 
 # %% [markdown]
 # ## LoRA over frozen codes
@@ -415,8 +416,8 @@ print(layer)
 print("the same as the package's:", np.allclose(forward(x), y, atol=1e-4))
 
 # %% [markdown]
-# **Predict.** Rounding is a staircase, and a staircase has slope zero. So how can gradients get
-# through this layer? And through which weight does the gradient of x go, W0 or W0_hat?
+# **Predict.** Rounding is a staircase, and a staircase has slope zero. Through which weight does
+# the gradient of x go: W0, W0_hat or none?
 
 # %% depends on the seed
 grad_y = np.random.default_rng(2).standard_normal(y.shape).astype(np.float32)
@@ -434,10 +435,12 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # rounded model*: the layers below learn about the weight that is used, and not about the one that
 # was pretrained. To write it down, from the stored bytes on, is the exercise `qlora-grad-x`.
 #
-# The price is time: every pass reads the codes back before it multiplies. By count that is one
-# multiplication for each weight, as for one more row of x. Now train. Ten lines of
-# Python write weather reports, and LoRA learns them over W0, QLoRA over the codes: the same A to
-# start from, the same excerpts, thirty steps.
+# The price is time: every pass reads the codes back before it multiplies. By count that is little,
+# one multiplication for each weight, as for one more row of x. By the clock it is more, since the
+# whole weight is looked up, written out and read again.
+#
+# Now train. Ten lines of Python write weather reports, and LoRA learns them over W0, QLoRA over the
+# codes: the same A to start from, the same windows of text, thirty steps.
 #
 # **Predict.** All 24 frozen matrices are off by nine per cent. Will the loss after training be much
 # worse?
@@ -469,7 +472,7 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
 
 # %% [markdown]
 # Hardly. (One training each, on an easy task: no ranking.) Have A and B learnt to live with W0_hat,
-# or does the model just not mind the error? The column *reports* below will tell.
+# or does the model just not mind the error? The merge of the reports, below, gives a hint.
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -480,15 +483,15 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
 # ## Can alpha balance the error?
 #
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
-# the rounding error. The article of notebook 13 says that in QLoRA alpha is often tuned against
-# this error.
+# the rounding error. You may read that in QLoRA alpha is tuned against this error (notebook 13 has
+# such an article). At the start, where B = 0, alpha changes nothing.
 #
-# **Predict.** Does alpha change y at the start, where B = 0? And can any alpha, with a *trained* B,
-# make y nearer to the y of W0?
+# **Predict.** Can any alpha, with a *trained* B, make y nearer to the y of W0?
 
 # %% depends on the seed
 _, cache = base.gpt.forward(base.tokenizer.encode(passages["Milton"])[:96])
-x = cache.children["blocks"].caches[1].children["mlp"].caches[0].x  # what this layer really sees
+mlp = cache.children["blocks"].caches[1].children["mlp"]  # what the MLP of block 1 has kept
+x = mlp.caches[0].x  # what its first matrix, our layer, has really seen
 exact = x @ voiced.W0.T + bias
 gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0
 moved = (x @ A.T) @ B.T  # what the voice adds, but for alpha / r
@@ -501,9 +504,9 @@ for alpha in (1, 16, 256, best):
 
 # %% [markdown]
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
-# and the second is zero at the start, so there no alpha makes the error smaller. Later alpha can
-# only lengthen or turn round an update that was trained for something else: the best alpha of all,
-# by least squares, is the last row, and it takes next to nothing from the error.
+# and the second is zero at the start. Later alpha can only lengthen or turn round an update that
+# was trained for something else: the best alpha of all, by least squares, is the last row, and it
+# takes next to nothing from the error.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #
@@ -519,9 +522,10 @@ for r in (1, 8, 32):
     print(f"rank {r:>2}: {left:.0%} of the norm of E is left; at width 4096 about {wide:.2%}")
 
 # %% [markdown]
-# Rounding errors look like noise, and noise is spread evenly over all directions. (The last column
-# is for pure noise: the largest singular value of n x n independent draws is about 2 sqrt(n) times
-# their standard deviation, so r of them hold at most about 4 r / n of the squared norm.) LoftQ (Li
+# Rounding errors look like noise, and in noise no few directions hold most. (The last column is for
+# pure noise: the largest singular value of n x n independent draws is about 2 sqrt(n) times their
+# standard deviation, only twice the root mean square of all n, so r of them hold at most about
+# 4 r / n of the squared norm.) LoftQ (Li
 # et al., 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes what rank r
 # can, here 9 % of the norm at r = 8, at width 4096 less than half a per cent. Training may do
 # better, because it counts only what matters to the loss.
@@ -534,22 +538,22 @@ for r in (1, 8, 32):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. (Our voice was trained over W0.
-# That does not matter at first: we only ask what each merge does to a given A and B.) There are
-# three weights to fold A and B into:
+# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. There are three weights to fold
+# A and B into:
 #
 # - **W0_hat**: `W0_hat + s B A` is the same function, and no longer in 4 bits.
 # - **W0_hat, and quantise again**: 4 bits, with a second rounding.
 # - **the original W0**: another function, by the whole rounding error.
 #
-# **Predict.** Suppose the voice were trained only a little, and its update were 0.4 % of W0. You
-# add it and round again: what share of the codes changes? And for the voice as it is, at 43 %?
+# **Predict.** The update of our voice is 43 % of W0. Suppose it were trained only a little, to
+# 0.4 %. You add it and round again: what share of the codes changes?
 
 
 # %% depends on the seed
 def bfloat16(W):
     """Return an array of float32 rounded to bfloat16: the first 16 of its 32 bits."""
     bits = np.ascontiguousarray(W, np.float32).view(np.uint32)
+    # add half of the last bit that is kept, or just less (a tie goes to an even one); cut 16 off
     return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
 
 
@@ -570,28 +574,26 @@ for strength in (0.01, 0.1, 0.3, 1.0):
 # rounding adds an error nearly a quarter as large as it, about as large as the first rounding's.
 # Bfloat16, the usual 16 bits of training, is a float32 without its last two bytes: it rounds too.
 #
-# What does that mean in losses? Put verse on all 24 matrices, at three strengths, and merge it in
-# each way. Beside it stand the reports, whose A and B were really trained over W0_hat.
+# What does that mean in losses? Begin with the reports, whose A and B were trained over W0_hat.
 #
-# **Predict.** Where is the merge that is quantised again as good as the trained function? Where is
-# it no better than no adapter at all? And does W0 give less loss than W0_hat, or more?
+# **Predict.** Which merge gives them less loss: into W0_hat, or into W0, the more exact weight?
+
 
 # %% depends on the seed
-found = layers_of(with_voices(base, ["verse"], [1.0]).gpt)
-verse = {path: found[f"{path}.0"] for path in layers_of(base.gpt) if f"{path}.0" in found}
-learnt = {path: one for path, one in layers_of(finished["QLoRA"].gpt).items() if path in verse}
-
-
-def at(strength):
-    quantised = {path: QLoRALinear.from_lora(one) for path, one in verse.items()}
-    return {path: replace(one, alpha=strength * one.alpha) for path, one in quantised.items()}
-
-
 def with_layers(make, adapted):
+    """Return the model, with what `make` makes of an adapted layer and of its W0 in its place."""
+
     def change(path, one):
         return make(adapted[path], one.W) if path in adapted else one
 
     return base.with_gpt(base.gpt.mapped(change))
+
+
+def compare(cases):
+    print(f"{'':<20}" + "".join(f"{title:>14}" for title in cases))
+    for title, make in ways.items():
+        losses = [with_layers(make, adapted).loss(text) for adapted, text in cases.values()]
+        print(f"{title:<20}" + "".join(f"{loss:14.3f}" for loss in losses))
 
 
 ways = {
@@ -603,23 +605,41 @@ ways = {
     "quantised again": lambda one, W0: Linear(one.merge_quantized().dequantize(), one.bias),
     "into W0": lambda one, W0: one.merge_into(W0),
 }
+in_codes = layers_of(finished["QLoRA"].gpt).items()
+learnt = {path: one for path, one in in_codes if isinstance(one, QLoRALinear)}
+compare({"reports": (learnt, unseen)})
+
+# %% [markdown]
+# Into W0_hat. Moved to the more exact W0, A and B get worse, by 0.007; LoRA trained over W0 had
+# 0.575. So they may have fitted themselves to W0_hat a little. It is a small thing here, because
+# this model hardly minds nine per cent in the first place (the first two rows); and it is one
+# training.
+#
+# Now smaller updates: put verse on all 24 matrices, at three strengths, and merge it in each way.
+# (It was trained over W0, so these columns ask only what a merge does to a given A and B.)
+#
+# **Predict.** At which strength is the merge that is quantised again no better than no adapter?
+
+
+# %% depends on the seed
+def at(strength):
+    found, adapted = layers_of(with_voices(base, ["verse"], [1.0]).gpt), {}
+    for path in learnt:
+        quantised = QLoRALinear.from_lora(found[f"{path}.0"])
+        adapted[path] = replace(quantised, alpha=strength * quantised.alpha)
+    return adapted
+
+
 cases = {"Bible, 1": (at(1), passages["Bible"])}
 for strength in (1, 0.1, 0.01):
     cases[f"Milton, {strength}"] = at(strength), passages["Milton"]
-cases["reports"] = learnt, unseen
-print(f"{'':<20}" + "".join(f"{title:>14}" for title in cases))
-for title, make in ways.items():
-    losses = [with_layers(make, adapted).loss(text) for adapted, text in cases.values()]
-    print(f"{title:<20}" + "".join(f"{loss:14.3f}" for loss in losses))
+compare(cases)
 
 # %% [markdown]
 # The smaller the update, the more of it the second rounding takes: at a tenth most of what verse
 # had gained on Milton is gone, at a hundredth all of it. Bfloat16 has much finer steps: what it
-# takes in one weight it adds in another, and the loss hardly sees its errors.
-#
-# And the reports? Moved from W0_hat to W0, their A and B lose next to nothing. So it is not that
-# they had learnt to live with W0_hat: this model just does not mind nine per cent. What you need
-# decides ([question 9](../docs/questions.md)):
+# takes in one weight it adds in another, and the loss hardly sees its errors. What you need decides
+# ([question 9](../docs/questions.md)):
 #
 # - **The function that was trained**: into W0_hat. It costs nothing here in float32, and 0.001 at
 #   most in bfloat16.
@@ -640,9 +660,9 @@ for title, make in ways.items():
 # from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 #
 # config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
+#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)  # to multiply in
 # base = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
-# base = prepare_model_for_kbit_training(base)  # norms to float32, activations recomputed
+# base = prepare_model_for_kbit_training(base)  # all but 4-bit to float32; recompute
 # model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
 # ```
 #

@@ -4,7 +4,7 @@
 # Before you rent a machine, you want to know whether a model fits on it, and how long a step
 # takes. The shapes of the weights and the number of rows answer most of the first question, and
 # give a first estimate for the second: you can count on paper, before a single weight is loaded.
-# What a count cannot tell is said where it happens.
+# Where a count is not enough, we say so.
 #
 # **You will** count what LoRA trains, computes and holds in memory: for GPT-2 from a dictionary of
 # shapes, for a training step written in NumPy, and for a model of 7 billion numbers.
@@ -13,7 +13,7 @@
 # backward pass may stop, and how to find out what an odd printed number counts.
 #
 # **You need** notebook 04 for the backward pass, notebook 08 for GELU and layer norms, notebook 11
-# for numbers of 4 bits, and seventy-five minutes, twenty of them for the exercises.
+# for numbers of 4 bits, and eighty-five minutes, twenty of them for the exercises.
 
 # %%
 import numpy as np
@@ -53,8 +53,7 @@ print(f"a block {in_a_block:,}, the model {total:,} numbers")
 # (out_features, r).
 #
 # **Predict.** LoRA with r = 8 goes on the queries and the values of every block. About how many
-# numbers are trained: 3 thousand, 30 thousand, 300 thousand, or 3 million? Is that more or less
-# than one per cent of the model?
+# numbers are trained: 3 thousand, 30 thousand, 300 thousand, or 3 million?
 
 # %% exact
 rank, adapted = 8, ("q", "v")
@@ -109,8 +108,8 @@ print("and the same model:                      ", gpt2.total == total)
 # [A textbook article](../docs/article.md), which notebook 13 examines, says that the number of
 # trained parameters is "linear in r and quadratic in d", for weights of d x d.
 #
-# **Predict.** Take d = 1024 and r = 8. By what factor does the count of LoRA grow where you double
-# r? Where you double d? What happens to its share of the weight?
+# **Predict.** Take d = 1024 and r = 8. Where you double r, the count of LoRA doubles. By what
+# factor does it grow where you double d?
 
 # %% exact
 print(f"{'':<20} {'A and B':>8} {'W0':>10}    share")
@@ -125,9 +124,8 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # At the **break-even rank** A and B have as many numbers as W0; it need not be whole. Above it LoRA
 # trains more than full fine-tuning.
 #
-# **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? The cell
-# tries ranks around one of these. And at which ranks does LoRA save anything on the head of a
-# classifier, with 2 outputs and 768 inputs?
+# **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? (The cell
+# tries ranks around one of these, and then the head of a classifier with 2 outputs.)
 
 # %% exact
 print("out x in      r   A and B        W0")
@@ -175,8 +173,8 @@ grad_W = times(grad_y.T, x, full_log)
 print("full:", full_log, "n d d =", n_rows * side * side)
 
 # %% [markdown]
-# **Predict.** LoRA leaves one of these three products out. Which one, and why is it allowed to? How
-# many thin products, of n · d · r multiply-adds, come in its place?
+# **Predict.** LoRA leaves one of these three products out. How many thin ones, of n · d · r
+# multiply-adds, come in its place?
 
 # %% exact
 lora_log = []
@@ -204,9 +202,8 @@ print("the package counts the same:", same)
 # The forward pass alone is $(d^2 + 2 d r) / d^2 = 1 + 2 r / d$. The formulas are in
 # [`counting/cost.py`](../lora_ref/counting/cost.py), for weights that are not square too.
 #
-# **Predict.** How cheap can such a step get? Take d = 768, and find from the formula the rank at
-# which a step of LoRA costs as much as one of full fine-tuning, and the rank at which the forward
-# pass costs twice as much.
+# **Predict.** Take d = 768. By the formula, at which rank does a step of LoRA cost as much as one
+# of full fine-tuning?
 
 # %% exact
 d = 768
@@ -243,9 +240,9 @@ print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d 
 # 1 + r/n, and never below 1. The large gradient is held in memory besides.
 #
 # > **Remember.** For a square weight with trained layers below it, a step of LoRA takes more than
-# > two thirds of the multiply-adds of a full one, and exactly as many at r = d/6.
+# > two thirds of the multiply-adds of a full one, and as many at r = d/6; a stack can take less.
 # >
-# > 方阵权重下方还有可训练的层时，LoRA 一步的乘加数总超过完整微调的三分之二，在 r = d/6 时恰好相等。
+# > 方阵下方还有可训练的层时，LoRA 一步的乘加数超过完整微调的三分之二，r = d/6 时相等；多层可更少。
 
 # %% [markdown]
 # ## Twelve weights, one above the other
@@ -255,8 +252,8 @@ print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d 
 # x, since x is the data.
 #
 # **Predict.** LoRA with r = 8 goes on one weight alone: on the highest, or on the lowest. Both
-# train equally many numbers. Which share of a full step does each compute: two thirds, a third, or
-# a twelfth?
+# train equally many numbers. Are the two steps equally large, is the highest's half as large, or
+# the lowest's?
 
 
 # %% exact
@@ -272,7 +269,7 @@ def step_of_stack(layers, adapted, d, r):
 
 
 layers, d, r = 12, 768, 8
-full_stack = (3 * layers - 1) * d * d
+full_stack = (3 * layers - 1) * d * d  # the lowest needs no gradient of x
 for name, chosen in (
     ("every weight", range(layers)),
     ("the upper half", range(layers // 2, layers)),
@@ -304,7 +301,8 @@ print(f"counted:  {twice:.3f} of them, if both ways recompute their activations"
 # The measured saving is smaller than the counted one. The count leaves out all that is no product
 # with a weight: layer norms, attention's own products, the optimiser, what passes between cards.
 # And if activations were recomputed (below), both ways pay for a forward pass more, and the count
-# comes close. We do not know whether they were.
+# comes close. We do not know whether they were, and the optimiser, left out, would make LoRA's
+# share smaller again: an agreement, and no proof.
 #
 # > **Remember.** Below the lowest adapter nothing goes back, so a step of LoRA on upper layers
 # > alone can cost as little as a third of a full one.
@@ -318,9 +316,9 @@ print(f"counted:  {twice:.3f} of them, if both ways recompute their activations"
 # optimiser remembers (AdamW: a mean of the gradient and one of its square); and **activations**,
 # which are what the forward pass keeps for the backward pass.
 #
-# **Predict.** One weight of 4096 x 4096, all in float32. Which of the four does LoRA make smaller?
-# With 512 rows (tokens) in the batch, does LoRA at r = 8 take a hundredth, a quarter or two thirds
-# of the memory of full fine-tuning? (A MiB is 2^20 bytes, and a GB, below, is 10^9.)
+# **Predict.** One weight of 4096 x 4096, all in float32. With 512 rows (tokens) in the batch, does
+# LoRA at r = 8 take a hundredth, a quarter or two thirds of the memory of full fine-tuning? (A MiB
+# is 2^20 bytes, and a GB, below, is 10^9.)
 
 
 # %% exact
@@ -358,7 +356,7 @@ FIGURES["memory-by-rows"].picture(width=4096, r=8)
 # **Predict.** In a block of GPT-2 the weights read four inputs: q, k and v share one, and o, up and
 # down have one each. Full fine-tuning keeps all four for the gradients of the weights. LoRA on q
 # and v leaves o, up and down frozen, without an A. Their only gradient is `grad_x = grad_y @ W0`.
-# Which of the four inputs does LoRA have to keep, and how many numbers is that for each token?
+# Which of the four inputs does LoRA have to keep?
 
 # %% exact
 rank, adapted, width = 8, ("q", "v"), 768
@@ -380,8 +378,8 @@ print("{:<12} {:>6,} {:>13,} {:>11,}".format("together", *np.sum(rows, axis=0)))
 # %% [markdown]
 # A frozen weight without an A needs no x, and PyTorch drops it. With an A beside every weight LoRA
 # keeps every input, and each h besides: more than full fine-tuning. All ways keep other things too:
-# the queries, keys and values, the weights of attention, what the layer norms read, and the 3,072
-# numbers that GELU reads.
+# the queries, keys and values, the softmax table of attention, what the layer norms read, and the
+# 3,072 numbers that GELU reads. And an array may be kept for another reader.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
 # (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
@@ -400,8 +398,7 @@ print("{:<12} {:>6,} {:>13,} {:>11,}".format("together", *np.sum(rows, axis=0)))
 # the blocks in half a byte each, with the constants of notebook 11: 8 bits for every 64 weights,
 # and 32 bits for every 256 of those. Activations come after.
 #
-# **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA? How many
-# gigabytes is each?
+# **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA?
 
 # %% exact
 llama = get_model("llama-7b")
@@ -416,6 +413,8 @@ by_hand = {
 package = memories(llama, 8, ["q_proj", "v_proj"])
 for name, held in by_hand.items():
     print(f"{name:<13} {held / 1e9:6.1f} GB, as the package: {round(held) == package[name].total}")
+in_float32 = by_hand["QLoRA, r = 8"] + 2 * (llama.total - inner)  # the rest, not in 4 bits
+print(f"QLoRA, the rest in float32: {in_float32 / 1e9:.1f} GB")
 print(f"full, and a float32 copy of the weights: {(2 + 2 + 4 + 4 + 4) * llama.total / 1e9:.1f} GB")
 
 # %% exact
@@ -425,14 +424,19 @@ FIGURES["memory"].picture(card=24)
 # 107.8 GB, the last line above the picture, is the usual case, called *mixed precision*: compute in
 # 2 bytes, and keep a second copy of every weight in 4 (16 bytes a number; the ZeRO paper below has
 # the table). A small step added to a number of 2 bytes would be lost in rounding; in the copy it
-# survives. LoRA needs that copy for A and B alone.
+# survives. LoRA needs that copy for A and B alone. (For QLoRA, PEFT's
+# `prepare_model_for_kbit_training` makes all that is not in 4 bits float32, embedding and output
+# head too: 4.4 GB.)
 #
 # Full fine-tuning needs several such cards. In the lower panel, LLaMA 65B, the frozen weights alone
 # are too large for the card, in 2 bytes and in 4 bits. LoRA and QLoRA of the 7B model fit, if the
 # activations do.
 #
+# LLaMA's MLP has three weights, down(SiLU(gate x) · up x): SiLU is a smooth bend like GELU, and ·
+# is entry by entry. The *logits* are a score for each of 32,000 tokens.
+#
 # **Predict.** A text has 2,048 tokens. How many texts fit in the rest of the card, beside LoRA:
-# one, ten or a hundred? And beside QLoRA?
+# one, ten or a hundred?
 
 # %% exact
 text, card, d, f = 2048, 24e9, 4096, 11_008  # tokens, bytes, and the two widths of a block
@@ -440,21 +444,24 @@ kept = {  # numbers for each token, with LoRA on queries and values
     "read by two norms": 2 * d,
     "read by q and v": d,
     "queries, keys, values": 3 * d,
-    "attention's output": d,
+    "attention's output": d,  # not for o, which is frozen: attention in parts needs it to go back
     "gate, SiLU of it, up": 3 * f,  # the MLP multiplies the second and the third
 }
 of_a_block = 2 * text * sum(kept.values())  # a number has 2 bytes
-for_a_text = 32 * of_a_block
-recomputed = 32 * 2 * text * d + of_a_block  # the input of each block, and one block at a time
-print(f"a text: {for_a_text / 1e9:.1f} GB, recomputed {recomputed / 1e9:.1f} GB")
+logits = 2 * 4 * text * 32_000  # and their gradient, in float32
+for_a_text = 32 * of_a_block + logits
+recomputed = 32 * 2 * text * d + of_a_block + logits  # each block's input, one block at a time
+print(f"a text: {for_a_text / 1e9:.1f} GB, recomputed {recomputed / 1e9:.1f} GB", end=", ")
+print(f"{logits / 1e9:.1f} GB of it for logits")
 for name in ("LoRA, r = 8", "QLoRA, r = 8"):
     room = card - by_hand[name]
     print(f"{name:<13} texts: {room // for_a_text:.0f}, recomputed {room // recomputed:.0f}")
 
 # %% [markdown]
-# One text, or two, and that is at best: logits and buffers are not counted, nor the weights of
-# attention, which good programs form in parts and drop. Where each block keeps its input alone and
-# computes the rest again, a batch fits.
+# One text, or two. Where each block keeps its input alone and computes the rest again, a batch
+# fits: then the logits count. And that is at best: the softmax table of attention, tokens by
+# tokens, is left out (good programs form it in parts and drop it), and so is what a program sets
+# aside while it runs.
 #
 # > **Remember.** Activations apart, full fine-tuning with AdamW holds 12 to 16 bytes for each
 # > number of the model, and LoRA little more than the frozen weights.
@@ -477,9 +484,9 @@ print(f"the quotient of 350 GB and 35 MB: {350e9 / 35e6:,.0f}")
 # The paper prints 350 GB, roughly 35 MB, and 10,000 times, the quotient of the two rounded numbers.
 # A printed size can also be read backwards: it tells you what is counted.
 #
-# **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and
-# the program prints `all params: 3,504,607,232`. The model has 6.7 billion numbers. Where are the
-# others?
+# **Predict.** Somebody loads LLaMA 7B in 4 bits, adds LoRA with r = 8 on queries and values, and a
+# script that adds up `p.numel()` prints 3,504,607,232. The model has 6.7 billion numbers. Where are
+# the others?
 
 # %% exact
 printed = 3_504_607_232
@@ -493,10 +500,11 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
         print(f"explain() finds the rule {name}: {counting.RULES[name]}")
 
 # %% [markdown]
-# No number is gone: the program counts entries of arrays, an entry is a byte of 8 bits, and two
-# numbers of 4 bits share it. So the share of trained parameters that is printed beside it is nearly
-# twice too large. `counting.explain` tries such rules for you, one, two or three at a time. With
-# three together some sum agrees with almost any number: that is weak evidence.
+# No number is gone: the script counts entries of arrays, an entry is a byte of 8 bits, and two
+# numbers of 4 bits share it (PEFT's own line allows for that). So a share of trained parameters
+# that is formed with it is nearly twice too large. `counting.explain` tries such rules for you,
+# one, two or three at a time. Agreement by one rule is strong evidence; with three together some
+# sum agrees with almost any number.
 # [Questions](../docs/questions.md) 1 and 12 have more odd numbers.
 #
 # > **Remember.** A count that looks wrong often follows an unsaid rule, so ask first what was
@@ -509,10 +517,10 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 #
 # Which does LoRA save more of, the memory or the time? Take multiply-adds for the time, and a
 # square weight with trained layers below it, in float32, with AdamW. The share of them that LoRA
-# saves does not depend on the number of rows. The share of the memory does.
+# saves does not depend on the number of rows. The share of the memory does, and at 512 rows it is
+# the larger one.
 #
-# **Predict.** At 512 rows, which share is larger? Does that ever turn round, and if so at how many
-# rows: d/5, d, or 5 d?
+# **Predict.** At about how many rows does that turn round: d/5, d, or 5 d?
 
 # %% exact
 r, some = 8, 512
@@ -529,7 +537,8 @@ held = counting.lora_bytes(d, d, r, n=some).total, counting.full_bytes(d, d, n=s
 print("the package counts the same bytes:", held == (4 * lora[some - 1], 4 * full[some - 1]))
 
 # %% [markdown]
-# It turns round at about 5 d rows. A batch of 32 texts of 1,024 tokens each has 32,768: more than
+# It turns round at about 5 d rows. (For a small r memory saves 3 d² / (4 d² + n d) and a step 1/3:
+# equal at n = 5 d.) A batch of 32 texts of 1,024 tokens each has 32,768: more than
 # 5 d at a width of 4096. "Does LoRA save?" has an answer only after "what?", "at which rank?" and
 # "with how many rows?".
 #
@@ -541,7 +550,8 @@ print("the package counts the same bytes:", held == (4 * lora[some - 1], 4 * ful
 # %% [markdown]
 # ## Exercises
 #
-# Each exercise asks a question to answer before you write. If you are stuck, there are three hints:
+# Replace the three dots and run the cell. Each exercise asks a question to answer before you write.
+# If you are stuck, there are three hints:
 
 # %% exact
 print(hint("count", 1))

@@ -147,6 +147,10 @@ BY_HAND = {
     "model-share": (GPT2, "0.2364 %"),
     "model-times-fewer": (GPT2, "422"),
     "model-trainable-bytes": (GPT2, "1,179,648"),
+    "model-training-bytes": (
+        'model = "gpt2"\ndtype = "bf16"\nmoments = "fp32"\nr = 8\ntargets = ["c_attn"]',
+        "252,418,560",  # 2 x (124,439,808 + 294,912) + (2 + 8) x 294,912
+    ),
     "adam-bytes": ('numbers = 10\ndtype = "float16"\nmoments = "float32"', "120"),
     # NF4
     "nf4-level": ("code = 8", "0.07958029955625534"),
@@ -439,6 +443,7 @@ CHANGED = {  # an optional key, the others that it needs, and two values; None w
     "double-quantization-saving": ("", {"block": (None, 32), "second-block": (None, 8)}),
 }  # fmt: skip
 
+IN_TRAINING = 'model = "gpt2"\ndtype = "bf16"\nmoments = "fp32"\nr = 8\ntargets = ["c_attn"]'
 MORE = (  # where the keys of one method are not those of another
     ("output-change", "steps = 1\nr = 1", {"alpha": (1, 2)}),
     ("outputs-moved", 'method = "adapter"\nadapter = "off"', {"retrained": (None, 1)}),
@@ -457,6 +462,9 @@ MORE = (  # where the keys of one method are not those of another
     ("model-trainable", GPT2_AND + 'method = "top"', {"layers": (1, 2)}),
     ("model-trainable", LORA + '\nmethod = "lora+magnitudes"',
      {"magnitudes": ('["c_attn"]', '["c_fc"]')}),
+    ("model-training-bytes", IN_TRAINING, {
+        "r": ("8", "16"), "targets": ('["c_attn"]', '["c_fc"]'), "master": (None, '"fp32"'),
+    }),
 )  # fmt: skip
 
 UNMOVED = {

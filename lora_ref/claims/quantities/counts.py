@@ -1,7 +1,7 @@
 """Quantities of one weight and its copies: parameters, multiply-adds, bytes."""
 
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from lora_ref import counting, lowrank
 from lora_ref.claims.quantity import Count, Number, Numbers, OneNumber
@@ -10,7 +10,13 @@ from lora_ref.errors import LoraRefError
 TOPIC = "Counts of one weight"
 
 BITS = {"float64": 64, "float32": 32, "bfloat16": 16, "float16": 16, "int8": 8, "nf4": 4}
-"""Bits of a number, by the name of its type."""
+BITS |= {"fp32": 32, "bf16": 16, "fp16": 16}
+"""Bits of a number, by the name of its type, the short names of slides among them."""
+
+FloatWord: TypeAlias = Literal["float64", "float32", "bfloat16", "float16", "fp32", "bf16", "fp16"]
+TypeWord: TypeAlias = Literal[
+    "float64", "float32", "bfloat16", "float16", "fp32", "bf16", "fp16", "int8", "nf4"
+]
 
 
 def full_count(in_: Count, out: Count, copies: Count = 1) -> OneNumber:
@@ -112,9 +118,7 @@ def training_bytes(
     return int(getattr(found, part))
 
 
-def bytes_(
-    numbers: Number, dtype: Literal["float64", "float32", "bfloat16", "float16", "int8", "nf4"]
-) -> OneNumber:
+def bytes_(numbers: Number, dtype: TypeWord) -> OneNumber:
     """Return the bytes of so many numbers in a type."""
     return Fraction(numbers) * BITS[dtype] / 8
 

@@ -6,7 +6,7 @@ from inspect import signature
 from typing import Any, Literal, TypeAlias
 
 from lora_ref import counting
-from lora_ref.claims.quantities.counts import BITS
+from lora_ref.claims.quantities.counts import BITS, FloatWord, TypeWord
 from lora_ref.claims.quantity import Count, Name, Names, Number, OneNumber, Whole
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
@@ -22,9 +22,6 @@ MethodWord: TypeAlias = Literal[
     "lora+bitfit", "lora+magnitudes", "lora+prefix-embed", "lora+prefix-layer", "vera+magnitudes",
 ]  # fmt: skip
 """A method, or two together."""
-
-FloatWord: TypeAlias = Literal["float64", "float32", "bfloat16", "float16"]
-
 
 _METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
     **{name: (method, ("r", "targets")) for name, method in counting.LOW_RANK_METHODS.items()},
@@ -152,6 +149,33 @@ def model_times_fewer(counted: counting.ParameterCount) -> Fraction:
 def model_trainable_bytes(counted: counting.ParameterCount) -> int:
     """Return the bytes of model-trainable in float32, as in an adapter's file."""
     return 4 * counted.trainable
+
+
+def model_training_bytes(
+    model: Name,
+    dtype: TypeWord,
+    moments: FloatWord,
+    r: Count | None = None,
+    targets: Names | None = None,
+    master: FloatWord | None = None,
+) -> OneNumber:
+    """Return the bytes of a model in training with Adam, activations left out.
+
+    Every weight has the type `dtype`. LoRA of rank `r` trains on the `targets`, or everything where
+    both are left out; what trains has a gradient of its own type, two `moments`, and with `master`
+    a copy. The numbers of LoRA itself have the type of the moments if `dtype` is none of floats.
+    """
+    if (r is None) != (targets is None):
+        raise LoraRefError("r and targets go together: both for LoRA, neither for full fine-tuning")
+    found = any_model(model)
+    added = 0
+    if r is not None and targets is not None:
+        added = counting.count_parameters(found, counting.LoRA(r, targets)).trainable
+    trained = added or found.total
+    own = BITS[dtype if dtype not in ("int8", "nf4") else moments]
+    copies = BITS[master] if master else 0
+    bits = found.total * BITS[dtype] + added * own
+    return Fraction(bits + trained * (own + 2 * BITS[moments] + copies), 8)
 
 
 def adam_bytes(numbers: Number, dtype: FloatWord, moments: FloatWord) -> OneNumber:

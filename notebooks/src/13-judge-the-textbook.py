@@ -5,16 +5,15 @@
 # course. Some of them are wrong, and most readers copy them. You can do better with one line of
 # NumPy, and a program can do it again each time the text changes.
 #
-# **You will** judge three sentences of an article by hand, build a small judge and judge it, look
-# at all claims of the article and at printed numbers of papers, test eight common sentences, and at
-# last judge a slide.
+# **You will** judge eleven sentences of an article, build a small judge and judge it, look at
+# printed numbers of papers, test eight common sentences, and at last judge a slide.
 #
 # **You will learn** what a printed number promises, how a claim that is true under a condition
-# differs from a false one, and how to look for the reason behind a wrong number.
+# differs from a false one, and how to look for the cause of a wrong number.
 #
 # **You need** notebook [03](03-walk-through-the-example.ipynb) for the example, notebook
-# [12](12-count-what-it-costs.ipynb) for the counts, and eighty minutes, twenty of them for the
-# exercises.
+# [12](12-count-what-it-costs.ipynb) for the counts, and a hundred minutes, thirty of them for the
+# slide and the exercises.
 
 # %%
 import tomllib
@@ -24,7 +23,6 @@ from fractions import Fraction
 import numpy as np
 
 from lora_ref.claims import VERDICTS, article, judge, literature, parse
-from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.claims.printed import agreement, read_printed
 from lora_ref.counting import LoRA, count_parameters, get_model
 from lora_ref.exercises import check, show
@@ -33,20 +31,32 @@ from lora_ref.figures import FIGURES
 # %% [markdown]
 # ## Three sentences, a line of NumPy each
 #
-# Notebook 03 judged six lines of the article 《LoRA核心公式》. Here are three more of its
-# sentences, in our words ([where each stands in it, and all verdicts](../docs/article.md)):
+# 《LoRA核心公式》 ("the core formulas of LoRA") is a Chinese article that explains LoRA by a 4 x 4
+# example. Notebook 03 judged six of its lines. Here are three more, in our words ([all, with
+# verdicts](../docs/article.md), so judge first):
 #
 # 1. The matrix A that is printed is a random Gaussian draw.
 # 2. 16384 / 1048576 = 1.56 %.
 # 3. The forward pass costs only O(2dr) more, which is far below O(d²).
 #
-# A sentence gets one of these verdicts:
+# A sentence gets one of these verdicts. The first four are enough for now.
 #
-# - `confirmed`: computing agrees.
-# - `slip`: the quantity named is right, the number printed for it is not. Line 3 of notebook 03 was
-#   one: the first entry of A B is 0.50, and 0.59 was printed.
-# - `false`: a sentence without a printed number, and computing refutes it.
-# - `conditional`: it fails as it stands, and holds under a condition that is not said.
+# | verdict | meaning |
+# |---|---|
+# | `confirmed` | computing agrees |
+# | `slip` | the quantity named is right, the number printed for it is not |
+# | `false` | the statement is wrong, and computing shows it |
+# | `conditional` | it fails as it stands, and holds under a condition that is not said |
+# | `shape` | the expression is undefined for its shapes, or has another shape |
+# | `measured` | only data can decide (the [study](../docs/study.md)) |
+# | `unsupported` | nothing given supports it; a person decided so |
+# | `metaphor` | there is nothing to judge; a person decided so |
+# | `truncated` | the number comes out if its last digit was cut, not rounded |
+# | `conflict` | a source contradicts itself, or its own code |
+# | `by-rule` | the number is right under a rule that is not said |
+#
+# Line 3 of notebook 03 was a slip: the first entry of A B, in the article's order, is 0.50, and
+# 0.59 was printed.
 #
 # **Predict.** Which verdict does each of the three deserve? One may occur twice, or not at all.
 # Write your answers between the quotes.
@@ -55,8 +65,7 @@ from lora_ref.figures import FIGURES
 mine = {"a-gaussian": "", "ratio-1024": "", "forward-cost": ""}
 
 # %% [markdown]
-# Now a line for each. Before you run the cell, decide what each line would print if the article
-# were right.
+# Now a line for each. What would each print if the article were right?
 
 # %% exact
 A = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.6, 0.7, 0.8]])
@@ -75,10 +84,12 @@ for id, yours in mine.items():
     print("   recomputed:", judged.recomputed)
 
 # %% [markdown]
-# In the first, the judge counts the different steps: there is one, where a random draw has many.
+# The 1 in the first counts the different distances from one entry to the next. Eight random numbers
+# would have seven. Such a draw is not impossible, but nobody will ever make it: we call that false.
 # The third is a matter of r: the judge shows the share 2 r / d at both ends, r = 1 and r = 1024,
-# and then a case in which the sentence holds. The sentence does not say that r is small. (Strictly,
-# O hides every factor. We read it as 2dr against d².)
+# and then a case in which the sentence holds. The sentence does not say that r is small. If you
+# object that "low rank" says it, your verdict is `confirmed`: write down which reading you took.
+# (Strictly, O hides every factor. We read it as 2dr against d².)
 #
 # > **Remember.** Turn a sentence into a line that you can run, and decide what it should print
 # > before you run it.
@@ -106,12 +117,12 @@ print("the judge: 0.50 printed, 0.52 computed:", agreement("0.50", 0.52))
 # Python rounds a tie to the even digit (so 1.5625 % stands as 1.562 % above). At school a tie goes
 # up. A text may do either. The second line is worse: the bounds of the interval are not where they
 # seem to be, because 0.505 and 0.005 have no exact binary form. So the judge compares in fractions,
-# where a float counts as the shortest decimal that stands for it.
+# and reads a float as Python prints it: 0.505 is 505/1000.
 #
 # Two things are a choice of ours. A tie may be rounded either way. And a last digit that was cut
-# and not rounded promises a whole unit: that is a fifth verdict, `truncated`. `None` is no
-# agreement. The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write
-# its first half in the exercise.
+# and not rounded promises a whole unit: that is the verdict `truncated`. `None` is no agreement.
+# The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first
+# half in the exercise.
 #
 # > **Remember.** A printed number promises half a unit of its last digit, with both ends included.
 # >
@@ -160,10 +171,10 @@ printed = "65K"
 
 # %% [markdown]
 # A judge computes each quantity and compares. Yours is a function of three lines, and knows two
-# verdicts.
+# verdicts. (The rest reads the table and prints.)
 #
 # **Predict.** Which of the three would you let stand in a lecture of yours? For which of them would
-# you want a third verdict? And if 9.49 is not the norm of the update, what could it be?
+# you want a third verdict?
 
 # %% to 1e-9
 matrices = {
@@ -196,7 +207,8 @@ print(f"the norm of B times the norm of A is {norms[0] * norms[1]:.4f}")
 # 9.49 is what the product of the two norms rounds to, a bound for the norm of a product: a likely
 # explanation. This judge was too kind to `pair`: 65,536 is 65K only if the last three digits were
 # simply cut; rounded, it is 66K. A judge is a program, and has to be judged too. Mend the last line
-# of `your_judge`, and run the cell again. (The next section has a solution.)
+# of `your_judge`, and run the cell again: `pair` should read `truncated` in both columns. (The next
+# section has a solution.)
 #
 # The size is confirmed by both, although its sentence ends in a falsehood: a weight of 2 x 3 has 6
 # numbers. **A program judges the number and not the sentence around it.** A reader has to see what
@@ -214,7 +226,7 @@ print(f"the norm of B times the norm of A is {norms[0] * norms[1]:.4f}")
 # takes its place, and cases are tried. The rule:
 #
 # - all cases keep the bound: `confirmed`;
-# - not all do, but the case under `under` does: `conditional`;
+# - not all do, but a case that the claim names under the key `under` does: `conditional`;
 # - otherwise: `false`.
 #
 # Your judge grows by the rule.
@@ -257,20 +269,22 @@ r = {case}
 """
 
 # %% [markdown]
-# **Predict.** The ranks 1 and 1024 are tried, and `under` is the rank 1. Which verdict comes out
-# for the bound 10 %? For 1 %? For 150 %? Now only the ranks 8 and 512 are tried, and `under` is 8:
-# which of the three bounds gives `false`, and which `confirmed`?
+# **Predict.** The ranks 1 and 1024 are tried, and the case named in `under` is r = 1. Is there a
+# bound between 1 % and 150 % that gives another verdict than `conditional`? And if only the ranks 8
+# and 512 are tried, and 8 is named?
 
 # %% exact
 for name, tried in {"ends": [1, 1024], "middle": [8, 512]}.items():
     for bound in (1, 10, 150):
         compare(cost.format(name=name, bound=bound, tried=tried, case=tried[0]))
+print("below 10 % up to r =", max(r for r in range(1, 1025) if 2 * r / 1024 < 0.1))
 
 # %% [markdown]
 # With the ends it is `conditional` three times: for each of these bounds there are ranks that keep
-# it and ranks that do not. With two ranks from the middle, the verdict turns with the bound:
-# neither keeps the lowest, both keep the highest. What was tried belongs to the verdict. (The
-# ledger itself once tried 8 and 512, and its verdict, at a tenth, was right by luck.)
+# it and ranks that do not. With two ranks from the middle, the verdict turns with the bound. What
+# was tried belongs to the verdict. Reaching the ends has a price: nearly every "far less" becomes
+# conditional. The interesting number is then one that nobody printed, the rank at which the bound
+# is crossed.
 #
 # > **Remember.** A vague sentence is judged by a bound and by cases that everybody can see and
 # > change, and the cases should reach the ends.
@@ -280,71 +294,62 @@ for name, tried in {"ends": [1, 1024], "middle": [8, 512]}.items():
 # %% [markdown]
 # ## All claims of the article, and of the papers
 #
-# For the whole article four more verdicts are needed. The last three come without a comparison
-# (`NOT_COMPUTED`).
-#
-# - `shape`: the expression cannot be computed for the stated shapes, or has another shape.
-# - `measured`: only data can decide (the [study](../docs/study.md)).
-# - `unsupported`: nothing given supports it; a person decided so.
-# - `metaphor`: there is nothing to judge; a person decided so.
-#
-# **Predict.** The article makes some seventy claims. How many do you expect to be confirmed: 5,
-# 20, 40 or 60? Which verdict will be the most frequent?
+# **Predict.** Eight verdicts occur in the article, `confirmed` to `metaphor` in the table above.
+# The cell prints a sentence for each, in the ledger's words. Which is which? Write your answers
+# between the quotes.
 
 # %% exact
+eight = {
+    "adapter-keeps": "",
+    "saving-98": "",
+    "low-rank-regularizes": "",
+    "grad-isolation": "",
+    "palette-metaphor": "",
+    "adapter-formula": "",
+    "optimal-balance": "",
+    "frobenius": "",
+}
+for id in eight:
+    said = article().claim(id).text.partition(": as we test it")[0]
+    print(f"{id + ':':<21} {said}")
+
+# %% exact
+for id, yours in eight.items():
+    verdict = judge(article().claim(id)).verdict
+    print(f"{id + ':':<21} {verdict}{f' (you: {yours})' if yours else ''}")
 judgements = [judge(claim) for claim in article().claims]
 verdicts = Counter(one.verdict for one in judgements)
-for verdict in VERDICTS:
-    if verdicts[verdict]:
-        print(f"{verdict:<12} {verdicts[verdict]:>2}")
-recomputed = sum(one.verdict not in NOT_COMPUTED for one in judgements)
-print(f"{'all':<12} {verdicts.total()}, {recomputed} of them recomputed")
+print("all:", ", ".join(f"{verdicts[one]} {one}" for one in VERDICTS if verdicts[one]))
 
 # %% exact
 FIGURES["verdicts"].picture()
 
 # %% [markdown]
-# A row of the picture is a section of the article; the one that is right throughout, *Parameter
-# efficiency*, counts. The largest group is `conditional`: B = 0 keeps the output as it was *before
-# the first step*, a share holds *at one width and rank*.
+# A square is a claim, a row a section of the article. The one that is right throughout, *Parameter
+# efficiency*, counts. The largest group is `conditional`: an Adapter keeps what was pretrained when
+# it is *switched off*, B = 0 keeps the output *before the first step*.
 #
-# Papers, libraries and teaching material are judged by the same judge. Two verdicts are needed for
-# them: `conflict`, where a source contradicts itself or its own code, and `by-rule`, where a number
-# is right under a rule that the source leaves unsaid.
-#
-# **Predict.** Of the numbers that they print, which share do you expect to be confirmed? Is it
-# larger than that of the article?
+# The *literature* (papers, libraries, teaching material) goes through the same judge.
 
 # %% exact
 published = [judge(claim) for source in literature() for claim in source.claims]
-
-
-def prints_a_number(one):
-    check = one.claim.check
-    if check is None or check.expected.printed is None:
-        return False
-    return not check.expected.ours  # what we expect where the source prints nothing
-
-
-for name, ones in (("the literature", published), ("the article", judgements)):
-    tally = Counter(one.verdict for one in ones if prints_a_number(one))
-    right = tally.pop("confirmed")
-    total = right + tally.total()
-    print(f"{name}: {right} of {total} printed numbers are confirmed, {100 * right / total:.0f} %")
-    print("   the others:", ", ".join(f"{n} {verdict}" for verdict, n in tally.most_common()))
+tally = Counter(one.verdict for one in published if one.claim.check and one.printed)
+total = tally.total()
+print(f"{total} printed numbers:", ", ".join(f"{n} {word}" for word, n in tally.most_common()))
+for names in (["confirmed"], ["slip", "conflict"]):
+    n = sum(tally[name] for name in names)
+    print(f"{' or '.join(names)}: {n} of {total}, {100 * n / total:.0f} %")
 
 # %% [markdown]
-# No difference shows, and the article's numbers are few: most of its claims are sentences. Nor were
-# the literature's claims drawn at random. This course chose the sources, and from them the numbers
-# that can be recomputed. So the share says little about what papers print.
+# Neither share says how reliable papers are: this course chose the sources, and from them the
+# numbers that can be recomputed.
 #
-# Not confirmed is not yet wrong, and the slips are the most interesting. Here is one. Table 15 of
-# the DoRA paper prints which share of LLaMA 7B LoRA trains. The model has 6,738,415,616 numbers; A
-# and B have 28,049,408 at rank 16, in proportion to the rank. Only 0.42 % at rank 16 disagrees with
-# trained / (model + trained).
+# The slips are the most interesting. Here is one. Table 15 of the DoRA paper prints which share of
+# LLaMA 7B LoRA trains: 0.10, 0.21, 0.42, 0.83 and 1.64 % at ranks 4 to 64. The model has
+# 6,738,415,616 numbers; A and B have 28,049,408 at rank 16, in proportion to the rank.
 #
-# **Predict.** Divide by the model alone, without A and B: does 0.42 come out at rank 16? And 1.64
-# at rank 64? Then look at the next row of the table: can 0.42 come from 0.83?
+# **Predict.** Divide by the model with A and B, or by the model alone: which of the two rules gives
+# all five? Or did somebody halve the next row each time?
 
 # %% exact
 llama, targets = get_model("llama-7b"), ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]
@@ -359,33 +364,37 @@ for r, printed in table.items():
 
 # %% [markdown]
 # Each column misses exactly one row: 0.42 by the first rule, 1.64 by the second, 0.83 by the third.
-# No one of these rules gives the whole table. Which number is the slip depends on the rule, and the
-# ledger took the first; its cause is not established. In another case there is evidence for the
-# cause: the LoRA paper's 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in
-# its own scripts (`lora-deberta-xxl`, a `conflict`). All verdicts with their reasons: [the
-# article](../docs/article.md), [the literature](../docs/literature.md).
+# (`exact`: nothing was rounded.) No rule of the three gives the whole table. Which number is the
+# slip depends on the rule, and the ledger took the first. The cause of a slip is a claim of its
+# own, and here it is not established. In another case there is evidence: the LoRA paper's 4.7M for
+# DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in its own scripts
+# (`lora-deberta-xxl`, a `conflict`).
 #
 # > **Remember.** A claim that is right, one that lacks a condition and one that is wrong are three
-# > things, and the cause of a wrong number is a claim of its own.
+# > things.
 # >
-# > 正确的、缺少条件的和错误的论断是三回事，而一个数字错在哪里，本身又是一个有待检验的论断。
+# > 正确的、缺少条件的和错误的论断是三回事。
 
 # %% [markdown]
 # ## Eight things that are often said
 #
-# **Predict.** Which of these hold as they stand? Mark them. Training is plain gradient descent.
+# **Predict.** Which of these hold as they stand? Training is plain gradient descent.
 #
 # 1. The sum of two updates of rank 2 is again an update of rank 2.
 # 2. The same alpha means the same strength at every rank.
 # 3. With r = d, LoRA can reach every update that full training can.
 # 4. B begins at zero, so the first step does not move the output.
-# 5. B begins at zero, so one step on one example makes an update of rank 1, whatever r is.
+# 5. B begins at zero, so one step on one row (one token) makes an update of rank 1 at most,
+#    whatever r is.
 # 6. W0 is frozen, so an old input keeps its old output.
 # 7. Weight decay on A and B pulls the model back to the pretrained one.
-# 8. In the lowest trained weight, a step of LoRA at d = 4096 and r = 8 costs about half of a full
-#    one.
+# 8. Where nothing below is trained, the matrix products of a step, forward and backward, take about
+#    half the multiplications of a full one, at d = 4096 and r = 8.
 #
 # What would you compute to test each of the first three?
+
+# %%
+holds = dict.fromkeys(range(1, 9))  # holds[1] = True, or False
 
 # %% exact
 W0 = np.array(
@@ -396,10 +405,16 @@ rank, norm = np.linalg.matrix_rank, np.linalg.norm
 
 other = np.eye(4)[:, [1, 2]] @ np.eye(4)[[0, 3]]
 print("1. the ranks of two updates and of their sum:", *map(rank, (B @ A, other, B @ A + other)))
-alpha = 8
-wide_A, wide_B = np.vstack([A, np.zeros((6, 4))]), np.hstack([B, np.zeros((4, 6))])  # same B A
-narrow, wide = norm(alpha / len(A) * B @ A), norm(alpha / len(wide_A) * wide_B @ wide_A)
-print(f"2. at alpha = {alpha} the update has norm {narrow:.2f} at r = 2 and {wide:.2f} at r = 8")
+alpha, lr, seeds = 8, 0.05, 20
+for r in (2, 8, 32):
+    norms = []
+    for seed in range(seeds):
+        draws = np.random.default_rng(seed)
+        x, error = draws.standard_normal((2, 64))  # an input, and the error of its output
+        drawn = draws.uniform(-1 / 8, 1 / 8, (r, 64))  # A as PEFT draws it
+        one_step = -lr * alpha / r * np.outer(error, drawn @ x)  # B after a step from zero
+        norms.append(norm(alpha / r * one_step @ drawn))
+    print(f"2. alpha = {alpha}, r = {r:>2}: the update has norm {np.mean(norms):.3f} after a step")
 rng = np.random.default_rng(0)
 wanted, start = rng.standard_normal((4, 4)), rng.standard_normal((4, 4))  # an update, and an A
 found = wanted @ np.linalg.inv(start)
@@ -408,11 +423,12 @@ print(f"   A and B have {start.size + found.size} numbers, W0 has {W0.size}")
 
 # %% [markdown]
 # The first fails: a sum can have rank 4, so the updates of rank 2 at most form no subspace. So does
-# the second: B A is the same in both, and alpha too, and the factor is alpha / r. The third holds,
-# at twice the numbers of W0.
+# the second (the norms are means of 20 starts): alpha / r enters twice, in the gradient of B and in
+# the update, and the further rows of a larger A do not make up for it. The third holds, at twice
+# the numbers of W0.
 #
 # **Predict.** One step from B = 0: how far does the output move, for this input and for an old one?
-# Which rank has the update at r = 4?
+# Which rank does the update have at r = 4, after one row, and after five?
 
 # %% to 1e-9
 lr, x, target = 0.05, np.array([2, -1, 1, 0.5]), np.array([2, 1.25, 1.85, 3.45])
@@ -421,13 +437,16 @@ error = W0 @ x - target  # the gradient with respect to y at the start
 one_step = -lr * np.outer(error, A @ x)  # B after a step from zero, the scaling being 1
 print(f"4. y moves by {norm(one_step @ A @ x):.3f}, and has {norm(error):.3f} to go")
 print(f"   lr |A x|² = {lr * norm(A @ x) ** 2:.3f} of the way")
-print(f"5. at r = {len(start)} the update has rank", rank(np.outer(error, start @ x) @ start))
+errors, rows = rng.standard_normal((2, 5, 4))  # of five tokens
+ranks = rank(np.outer(error, start @ x) @ start), rank(errors.T @ (rows @ start.T) @ start)
+print(f"5. at r = {len(start)} the update has rank {ranks[0]}, and {ranks[1]} after five rows")
 print(f"6. y of the old input moves by {norm(one_step @ A @ old):.3f}")
 
 # %% [markdown]
 # The fourth fails: the output is unchanged *before* the first step, and the step moves it by lr
 # |A x|² of the way, less with a smaller lr. The fifth holds: the gradient of B is the error times
-# (A x)ᵀ, and that of A is zero. The sixth fails: while the adapter is on, old inputs go through it
+# (A x)ᵀ, and that of A is zero. It needs "one row", for T tokens give a sum of T such products, and
+# "at most", for A x may be zero. The sixth fails: while the adapter is on, old inputs go through it
 # too. It holds with the adapter off.
 #
 # **Predict.** Weight decay alone, without a gradient: where do B A and W0 end? And where does W end
@@ -439,14 +458,16 @@ decay, steps, d, r = 0.01, 100, 4096, 8
 kept = (1 - decay) ** steps
 shrunk = norm(kept * B @ (kept * A)) / norm(B @ A)
 print(f"7. after {steps} steps B A has {shrunk:.3f} of its norm, W in full training {kept:.3f}")
-full, lora = 2 * d * d, d * d + 5 * d * r  # forward and W's gradient; W0, h, y, grad_h, B and A
-print(f"8. a step computes {lora / full:.3f} of a full one, {lora:,} of {full:,}")
+full = 2 * d * d  # W x, and the gradient of W
+lora = d * d + 5 * d * r  # W0 x; then A x, B h, and the gradients of h, B and A
+print(f"8. a step takes {lora / full:.3f} of the multiplications, {lora:,} of {full:,}")
 
 # %% [markdown]
 # The seventh holds: B A goes to zero and W0 stays. In full training the same decay takes the whole
-# weight to zero. The eighth holds too. Here neither way needs the gradient with respect
-# to x; with trained layers below, both do, and the share is above two thirds (notebook 12). **Four
-# of the eight hold: 3, 5, 7 and 8.**
+# weight to zero. The eighth holds too. Here neither way needs the gradient with respect to x; with
+# trained layers below, both do, and the share is above two thirds (notebook 12). Time and memory
+# are not multiplications. **As worded here, four of the eight hold: 3, 5, 7 and 8.** Without "one
+# row" and "multiplications", 5 and 8 would be `conditional`.
 #
 # > **Remember.** A common sentence about LoRA is a claim like any other, and two small matrices
 # > often decide it.
@@ -470,8 +491,8 @@ marks = {"rank-4": "", "rank-16": "", "always": "", "four": ""}
 
 # %% [markdown]
 # Now write the claims down as data, for your judge and for the package's. The first is complete. In
-# the others, put something in the place of each `___`. Which ranks do you try for "always"? In
-# which case does it hold?
+# the others, put something in the place of each `___`, or strike the line. Which ranks do you try
+# for "always"? Is there a case in which it holds?
 
 # %%
 slide = {
@@ -498,7 +519,7 @@ in = 4096
 out = 4096
 r = [1, ___]                # the ranks to be tried: reach the ends
 below = "1 %"               # a bound, in place of what is printed
-under = {text = "for a small rank", r = ___}    # the case in which it holds
+under = ___                 # a case in which it holds: {text = "...", r = ...}
 """,
     "four": """
 text = "on four such weights, rank 16 makes 524,288 numbers"
@@ -527,7 +548,7 @@ for id, text in slide.items():
 # ```
 # printed = "0.39 %"
 # r = [1, 4096]
-# under = {text = "for a small rank", r = 16}
+# under = {text = "for a small rank", r = 8}
 # copies = 4
 # ```
 #
@@ -535,7 +556,7 @@ for id, text in slide.items():
 # |---|---|---|
 # | `rank-4` | truncated | 0.1953 % |
 # | `rank-16` | slip | 0.78125 % |
-# | `always` | conditional | 0.04883 %, 200 %; for a small rank: 0.7812 % |
+# | `always` | conditional | 0.04883 %, 200 %; for a small rank: 0.3906 % |
 # | `four` | confirmed | 524,288 |
 #
 # 0.1953 rounds to 0.20, and to 0.19 only where it is cut. 0.39 % is the share of A alone, or of
@@ -545,15 +566,18 @@ for id, text in slide.items():
 #
 # </details>
 #
-# This course was caught too. It once said that LoRA always saves a larger share of the memory than
-# of the time, which fails for a batch with many rows (notebook 12). Now put a paragraph of your own
-# in the place of this one: from a lecture, a blog, or this course. [The
-# vocabulary](../docs/add-a-source.md) has the quantities.
+# Now put a paragraph of your own in the place of this one: from a lecture, a blog, or this course
+# ([the vocabulary](../docs/add-a-source.md) has the quantities). It is done when
+#
+# - five claims are judged, each with its sentence, its place and the quantity you took it to mean;
+# - one of them is `conditional`, with the condition and the reading that you chose;
+# - for each that fails you have looked for a rule under which it is right, and say whether the
+#   cause is established.
 #
 # ### The same in PEFT
 #
-# A number on a slide can be tested against the library itself. This is not run here. It makes
-# GPT-2 with random weights, which is enough for a count and downloads nothing:
+# Not run here. GPT-2 has random weights, which is enough for a count. Its `c_attn` is q, k and v in
+# one, stored as (in, out): hence `fan_in_fan_out`.
 #
 # ```python
 # from peft import LoraConfig, get_peft_model
@@ -573,8 +597,7 @@ for id, text in slide.items():
 # %% [markdown]
 # ## Exercises
 #
-# Each exercise asks a question to answer before you write. For the hints,
-# `from lora_ref.exercises import hint`.
+# For the hints, `from lora_ref.exercises import hint`.
 #
 # ### `agrees`: whether a printed number is the computed one
 
@@ -591,8 +614,8 @@ check("agrees", agrees)
 # %% [markdown]
 # ### `which-rank`: the rank that a printed count belongs to
 #
-# Table 3 of the LoRA paper prints 0.77M for GPT-2 large at r = 4: 72 weights of 1280 x 1280. Your
-# function will say at which rank that is right, if at any.
+# Table 3 of the LoRA paper prints 0.77M for GPT-2 large at r = 4: 72 weights of 1280 x 1280. At
+# which rank is that right, if at any? The last cell asks your function.
 
 # %% exact
 print(show("which-rank"))
@@ -604,14 +627,15 @@ def which_rank(printed, shapes): ...
 
 check("which-rank", which_rank)
 
+# %% exact
+which_rank("0.77", [(1280, 1280)] * 72)
+
 # %% [markdown]
 # ### To think about
 #
-# 1. A text prints 0.5 where 0.4962 comes out, and another prints 0.4900. Which of the two would you
-#    rather have written, and which is confirmed?
-# 2. A judge confirms a number although the sentence around it is false. Can a claim be written
-#    so that the sentence is judged too? Try it with the size of A and B above.
-# 3. Which sentence of *this* course would you recompute next? Which quantity would it be?
+# 1. A judge confirms a number although the sentence around it is false. Can a claim be written
+#    so that the sentence is judged too?
+# 2. Which sentence of *this* course would you recompute next? Which quantity would it be?
 
 # %% [markdown]
 # ## In practice
@@ -627,9 +651,7 @@ check("which-rank", which_rank)
 #
 # - [All claims of the article and their verdicts](../docs/article.md), and [the
 #   same for published numbers](../docs/literature.md).
-# - D. E. Knuth, "Literate Programming", The Computer Journal 27, 1984: text and program in one
-#   source.
 # - J. F. Claerbout, M. Karrenbach, "Electronic documents give reproducible research a new meaning",
 #   SEG Technical Program Expanded Abstracts, 1992.
-# - You have reached the end of the course. The [questions](../docs/questions.md) go on from here,
-#   and notebook [02](02-find-the-rank.ipynb) reads differently the second time.
+# - The [questions](../docs/questions.md) go on from here. If a claim of this course is wrong, judge
+#   it, and send it to us.

@@ -776,7 +776,8 @@ OTHER_ROWS = Exercise(
     values=("own", "other"),
     question=(
         "which of the two numbers can never be the larger? For which others are they equal, though "
-        "no row of x is among them? And which others leave F cut as it is?"
+        "no row of x is among them? And for which others is the second update just F, cut without "
+        "whitening?"
     ),
     hints=(
         "Make the two updates first, and judge them afterwards. Which rows does each update need, "

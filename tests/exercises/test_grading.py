@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from threading import Thread
@@ -252,10 +253,19 @@ def graded(tmp_path_factory):
     write(folder / "hostile.py", hostile + RIGHT)
     write(folder / "endless.py", "import time\nwhile True:\n    time.sleep(1)\n")
     chosen = [exercise(id) for id in ("forward", "delta-w", "merge")]
-    before = Path.cwd()
+    before, there = Path.cwd(), set(Path(tempfile.gettempdir()).glob("lora-ref-*"))
+
+    def left_over():
+        return {
+            one
+            for one in set(Path(tempfile.gettempdir()).glob("lora-ref-*")) - there
+            if (one / "work" / "d").exists() or list(one.glob("cut-*"))
+        }
+
     grades = within(90, grade, files_of(folder).files, chosen, seconds=5.0, processes=4)
     assert Path.cwd() == before
     assert not Path("left behind").exists()
+    assert not left_over(), "folders as deep as the digger's are removed"
     assert not (folder / "left behind").exists()
     return {(Path(one.file).stem, one.feedback.exercise): one.feedback for one in grades}
 

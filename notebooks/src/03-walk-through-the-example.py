@@ -11,7 +11,7 @@
 # and what it costs, and which questions find a slip in a page of matrices.
 #
 # **You need** matrix products, rank and singular values (notebook [02](02-find-the-rank.ipynb)),
-# forty minutes, and twenty-five more for the exercises.
+# forty-five minutes, and twenty more for the exercises.
 
 # %%
 import numpy as np
@@ -28,7 +28,8 @@ from lora_ref.layers import LoRALinear
 # the two *factors*, are what LoRA trains, and here they are as after some training. (At the start B
 # is zero, and the layer is W0: notebook [05](05-start-from-zero.ipynb).) The update of W0 is s B A,
 # and its *scaling* s = alpha / r says how strong it is. The input x is one row. You may change any
-# number below: the cells up to the merge follow, but the text is written for these.
+# number below: the cells up to the merge follow, the text does not. Put them back before you judge
+# the article.
 #
 # A has r rows and as many columns as the layer has inputs; B has as many rows as outputs, and r
 # columns. The *rank* r is chosen before training (here 2), and so is alpha (here 2).
@@ -74,17 +75,20 @@ print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d)
 # **Predict.** With pencil and paper: what is the entry of B A in the first row and first column?
 
 # %% exact
-by_hand = " + ".join(f"{left} * {right}" for left, right in zip(B[0], A[:, 0], strict=True))
-print(f"by hand: {by_hand} = {B[0] @ A[:, 0]:.2f}")
+print(f"by hand: {B[0, 0]} * {A[0, 0]} + {B[0, 1]} * {A[1, 0]} = {B[0] @ A[:, 0]:.2f}")
 print((B @ A).round(4))
 
 # %% [markdown]
 # The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
-# number, added up. The Frobenius norm is the root of the sum of all squared entries. That of a sum
-# of two lies between the difference and the sum of the norms.
+# number, added up.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
+
+# %% [markdown]
+# Do the two terms point the same way, or do they partly cancel? The norm of the sum tells: it lies
+# between the difference and the sum of their norms. (The Frobenius norm is the root of the sum of
+# all squared entries.)
 
 # %% exact
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
@@ -132,7 +136,7 @@ print("on two paths:", two_paths)
 print("through W:   ", one_weight)
 
 # %% [markdown]
-# The layer of lora_ref, the package that these notebooks belong to, takes the two paths:
+# The layer of our package, lora_ref, takes the two paths:
 # [layers/lora.py](../lora_ref/layers/lora.py).
 
 # %% exact
@@ -147,18 +151,23 @@ print(f"multiplications, through W: {forming} to form B A, {W.size} more = {form
 # So 32 against 48 (those by s are left out). With many rows this turns, because B A is formed only
 # once.
 #
-# **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8?
+# **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8? And
+# does it turn in training too?
 
 # %% exact
 for width, low in ((len(W0), r), (d, rank)):
     for n in (width // 2, width // 2 + 1):
         paths, formed = n * (width**2 + 2 * width * low), low * width**2 + n * width**2
         print(f"width {width}, {n} rows: two paths {paths:,}, through W {formed:,}")
+for n in (d // 2 + 1, 16 * d):  # and back as well: the gradients by x, A and B
+    paths, formed = 2 * n * (d**2 + 3 * d * rank), 3 * (n + rank) * d**2
+    print(f"width {d}, {n} rows, in training: through W {formed / paths:.2f} times the two paths")
 
 # %% [markdown]
 # For more than d/2 rows, whatever r is: the two paths add 2 d r a row, and forming B A takes r d²
-# once. Libraries train on the two paths for another reason: B A would be one more matrix of the
-# size of W0 to hold, and so would its gradient.
+# once. In training at that width it never turns: a formed B A gets a gradient of the size of W0, d²
+# more a row (notebook [04](04-derive-and-check-the-gradients.ipynb)), and both have to be held. So
+# libraries train on the two paths.
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -170,8 +179,8 @@ for width, low in ((len(W0), r), (d, rank)):
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
 # is called a *merge*.
 #
-# **Predict.** The two paths take twice the multiplications of W0 alone. How many per cent more is
-# it at width 4096 with r = 8? You have seen the number.
+# **Predict.** Here the two paths take twice the multiplications of W0 alone. What share do they add
+# in general, in r and d?
 
 # %% exact
 print("the package's merge is the same:", np.allclose(layer.merge().W, W))
@@ -179,7 +188,8 @@ print(f"multiplications: merged {W.size}, before LoRA {W0.size}")
 print(f"at width {d}, with r = {rank}, the two paths add {rank * (d + d) / d**2:.2%}")
 
 # %% [markdown]
-# After the merge LoRA costs nothing extra. The two paths add 2 r / d, and here r is half of d.
+# After the merge LoRA costs nothing extra. The two paths add a share of 2 r / d: here r is half of
+# d, so that is all of W0 again.
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
@@ -242,13 +252,17 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # 2.99  3.74
 # ```
 #
-# At least one line is right, and at least one is wrong. For each, write down right or wrong, how
-# sure you are, and the one line of NumPy that would settle it. Then read on.
-#
+# At least one line is right, and at least one is wrong. How likely is each to be right, in per
+# cent? Write it in place of None, and note the one line of NumPy that would settle it.
+
+# %%
+verdict = {1: None, 2: None, 3: None, 4: None, 5: None, 6: None}
+
+# %% [markdown]
 # ### Line 1
 #
-# **Predict.** Which shape has `A @ B` here? Which shapes have A B and B A in a layer with 7 inputs
-# and 5 outputs?
+# **Predict.** What shape does `A @ B` have here? And with 7 inputs and 5 outputs: what shapes do
+# A B and B A have, if they exist?
 
 # %% exact
 A_wide, B_tall = np.zeros((r, 7)), np.zeros((5, r))
@@ -278,10 +292,7 @@ print("rank", np.linalg.matrix_rank(W0), "and singular values", np.linalg.svd(W0
 # **Predict.** Take A B as it is written, a row of A times a column of B. What is its first entry?
 
 # %% exact
-row, column = A[0], B[:, 0]
-for one, other, claimed in zip(row, column, (0.10, 0.06, 0.15, 0.28), strict=False):
-    print(f"{one:.2f} x {other:.2f} = {one * other:.2f}, the article has {claimed:.2f}")
-print(f"the sum is {sum(one * other for one, other in zip(row, column, strict=False)):.2f}")
+print("the four products:", (A[0] * B[:, 0]).round(4), "and their sum:", round(A[0] @ B[:, 0], 4))
 
 # %% [markdown]
 # Line 3 is wrong: 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly
@@ -300,9 +311,8 @@ for name, product in {"A B": A @ B, "B A": B @ A}.items():
     print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# Its first entry, 0.59, is the slip of line 3. The other seven are in neither A B nor B A. Each
-# column rises in equal steps, 0.80 and 1.00; where these come from we do not know. Call the matrix,
-# written twice, the tiled one.
+# Its first entry, 0.59, is the slip of line 3. The other seven are in neither A B nor B A. Call the
+# matrix, written twice, the tiled one.
 #
 # **Predict.** Do the tiled matrix and B A tell the first input from the third? Subtract columns.
 
@@ -314,16 +324,16 @@ for name, update in {"tiled": tiled, "B A": B @ A}.items():
 # %% [markdown]
 # Line 4 is wrong twice: the matrix is neither A B nor B A, and nothing in the algebra allows
 # writing a 4 x 2 matrix twice so that it fits W0. Written twice, it answers inputs 1 and 3 alike.
-# An update of rank 2 always has directions that it does not see: for B A, each x with A x = 0.
-# Learning chose those. Here the layout of a page did.
+# An update of rank 2 always has directions that it does not see: for B A, each x with A x = 0. In
+# training, learning chooses those. In the tiled matrix, the layout of a page did.
 #
 # ### Line 5
 #
 # **Predict.** How does the norm of the update change from alpha = 1 to 2 and to 8?
 
 # %% to 1e-6
-for strength in (1, 2, 8):
-    print(f"alpha = {strength}: norm {np.linalg.norm(strength / r * B @ A):.4f}")
+by_alpha = [np.linalg.norm(strength / r * B @ A) for strength in (1, 2, 8)]
+print("alpha = 1, 2, 8: norms", np.round(by_alpha, 4))
 
 # %% [markdown]
 # Line 5 is right for given A and B: the update is proportional to alpha, and B A itself at
@@ -331,8 +341,8 @@ for strength in (1, 2, 8):
 #
 # ### Line 6
 #
-# **Predict.** No entry of B A is above 2 x 0.8 x 0.8 = 1.28. How large can the norm of 16 such
-# entries be? And which two norms in "B A by hand" test "smaller for larger r"?
+# **Predict.** No entry of A or B is above 0.8. How large can the norm of B A be, without computing
+# B A? And which two norms in "B A by hand" test "smaller for larger r"?
 
 # %% to 1e-6
 largest = r * A.max() * B.max()
@@ -345,7 +355,8 @@ for k in range(1, r + 1):
 # %% [markdown]
 # Line 6 is wrong: the norm of W - W0 is 1.93. Even the tiled matrix has 9.065; where 8.97 comes
 # from, we do not know. The name is wrong as well. The norm of W - W0 is zero where nothing was
-# learnt, so it is the **size of the update**. It need not fall as r grows: here it rises.
+# learnt, so it is the **size of the update**. It need not fall as r grows: with s kept at 1, it
+# rises here.
 #
 # An *error of approximation* is a distance to what is approximated:
 
@@ -359,9 +370,24 @@ for k in range(min(W0.shape) + 1):
 # which leaves W0 as it is. (The distance to the change that a task *wants* does matter: notebook
 # [07](07-train-a-low-rank-update.ipynb).)
 #
-# Of which lines were you sure, and wrong? Remember those. Read B A wherever the article writes A B,
-# and the shapes fit. Notebook [13](13-judge-the-textbook.ipynb) shows how to judge a text of your
-# own.
+# Of which lines were you sure, and wrong? There your guess is off by more than 50:
+
+# %% exact
+settled = {
+    1: (A @ B).shape == W0.shape,
+    2: np.linalg.matrix_rank(W0) == 4,
+    3: round(A[0] @ B[:, 0], 2) == 0.59,
+    4: (A @ B).shape == as_printed.shape,
+    5: by_alpha == sorted(by_alpha),
+    6: round(np.linalg.norm(W - W0), 2) == 8.97,
+}
+for line, right in settled.items():
+    off = "" if verdict[line] is None else f", off by {abs(verdict[line] - 100 * right):.0f}"
+    print(f"line {line}: {'right' if right else 'wrong'}{off}")
+
+# %% [markdown]
+# Read B A wherever the article writes A B, and the shapes fit. Notebook
+# [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
 #
 # > **Remember.** Ask for the shape of a product, do one entry by hand, and say what a norm is the
 # > norm of.
@@ -416,9 +442,7 @@ check("merge", merge)
 # ### To think about
 #
 # 1. Find another A and another B, with other numbers in all places, and with the same B A.
-# 2. Each entry of A and B lies between 0 and 0.8. How large can an entry of A B be? Which of the
-#    article's eight entries does this bound catch?
-# 3. Find an x that is not zero, and that the update does not see. How many such directions are
+# 2. Find an x that is not zero, and that the update does not see. How many such directions are
 #    there? Does W0 see them?
 
 # %% [markdown]
@@ -426,7 +450,6 @@ check("merge", merge)
 #
 # - **Test shapes with no two sides equal.** Choose in_features, out_features and r all different.
 #   Then A B does not exist, and a transposed factor does not fit.
-# - Several tasks on one base stay unmerged: notebook [10](10-serve-several-tasks.ipynb).
 # - `lora-ref walkthrough --exact` prints this example in fractions, with gradients.
 
 # %% [markdown]

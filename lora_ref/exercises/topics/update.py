@@ -180,7 +180,8 @@ FORWARD = Exercise(
     not_formed="B A",
     batched=True,
     folded=True,
-    question="a row has the update off. Which row of h = x A^T could you change, and to what?",
+    question="a row has the update off. Its path is x, h = x A^T, the sum: at which of the three "
+    "can you switch it off, and what goes wrong at x?",
     hints=(
         "Write the shape of each array beside its name. In x @ M the number of rows of M has to be "
         "in_features.",

@@ -35,7 +35,8 @@ from lora_ref.figures import FIGURES
 # example. Notebook 03 judged six of its lines. Here are three more, in our words ([all, with
 # verdicts](../docs/article.md), so judge first):
 #
-# 1. The matrix A that is printed is a random Gaussian draw.
+# 1. The matrix A that is printed, (0.1 0.2 0.3 0.4) over (0.5 0.6 0.7 0.8), is a random Gaussian
+#    draw.
 # 2. 16384 / 1048576 = 1.56 %.
 # 3. The forward pass costs only O(2dr) more, which is far below O(d²).
 #
@@ -119,9 +120,9 @@ print("the judge: 0.50 printed, 0.52 computed:", agreement("0.50", 0.52))
 # seem to be, because 0.505 and 0.005 have no exact binary form. So the judge compares in fractions,
 # and reads a float as Python prints it: 0.505 is 505/1000.
 #
-# Two things are a choice of ours. A tie may be rounded either way. And a last digit that was cut
-# and not rounded promises a whole unit: that is the verdict `truncated`. `None` is no agreement.
-# The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first
+# Two things are a choice of ours. A tie may be rounded either way. And a number that comes out only
+# if its last digit was cut, up to a whole unit off, has a verdict of its own, `truncated`. So
+# `agreement` returns 'exact', 'rounded', 'truncated', or `None` for none. The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first
 # half in the exercise.
 #
 # > **Remember.** A printed number promises half a unit of its last digit, with both ends included.
@@ -244,7 +245,9 @@ def your_judge(claim):
         held = "under" in claim and compute(r=claim["under"]["r"]) < bound
         return "conditional" if held else "false"
     found = agreement(claim["printed"], compute())
-    return "truncated" if found == "truncated" else "confirmed" if found else "slip"
+    if found == "truncated":
+        return "truncated"
+    return "confirmed" if found else "slip"
 
 
 quantities["lora-share"] = lambda claim: Fraction(
@@ -315,19 +318,26 @@ for id in eight:
 
 # %% exact
 for id, yours in eight.items():
-    verdict = judge(article().claim(id)).verdict
-    print(f"{id + ':':<21} {verdict}{f' (you: {yours})' if yours else ''}")
+    judged = judge(article().claim(id))
+    computed = (judged.recomputed or "nothing")[:24]
+    print(f"{id + ':':<23} {judged.verdict:<12} computed: {computed}  you: {yours}")
 judgements = [judge(claim) for claim in article().claims]
 verdicts = Counter(one.verdict for one in judgements)
 print("all:", ", ".join(f"{verdicts[one]} {one}" for one in VERDICTS if verdicts[one]))
+
+# %% [markdown]
+# The gradient with respect to W0 is not zero (its norm is 13.28 here): it is only not computed.
+# `adapter-formula` adds a vector to a matrix. The two sentences on regularising and on balance both
+# praise LoRA; only the first names something that data can decide. The root of the article's
+# squares is 9.0650 and not 8.97. And an Adapter keeps what was pretrained when it is *switched
+# off*: the largest group, `conditional`.
 
 # %% exact
 FIGURES["verdicts"].picture()
 
 # %% [markdown]
-# A square is a claim, a row a section of the article. The one that is right throughout, *Parameter
-# efficiency*, counts. The largest group is `conditional`: an Adapter keeps what was pretrained when
-# it is *switched off*, B = 0 keeps the output *before the first step*.
+# A square is a claim, a row a section of the article. Only one row is right throughout, *Parameter
+# efficiency*: its claims are counts.
 #
 # The *literature* (papers, libraries, teaching material) goes through the same judge.
 
@@ -348,8 +358,8 @@ for names in (["confirmed"], ["slip", "conflict"]):
 # LLaMA 7B LoRA trains: 0.10, 0.21, 0.42, 0.83 and 1.64 % at ranks 4 to 64. The model has
 # 6,738,415,616 numbers; A and B have 28,049,408 at rank 16, in proportion to the rank.
 #
-# **Predict.** Divide by the model with A and B, or by the model alone: which of the two rules gives
-# all five? Or did somebody halve the next row each time?
+# **Predict.** Divide by the model with A and B, or by the model alone: does either rule give all
+# five?
 
 # %% exact
 llama, targets = get_model("llama-7b"), ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]
@@ -378,7 +388,8 @@ for r, printed in table.items():
 # %% [markdown]
 # ## Eight things that are often said
 #
-# **Predict.** Which of these hold as they stand? Training is plain gradient descent.
+# **Predict.** Which of these hold as they stand? Training is plain gradient descent on half the
+# squared error.
 #
 # 1. The sum of two updates of rank 2 is again an update of rank 2.
 # 2. The same alpha means the same strength at every rank.
@@ -422,7 +433,7 @@ print("3. B alone reaches the update:", np.allclose(found @ start, wanted))
 print(f"   A and B have {start.size + found.size} numbers, W0 has {W0.size}")
 
 # %% [markdown]
-# The first fails: a sum can have rank 4, so the updates of rank 2 at most form no subspace. So does
+# The first fails: a sum can have rank 4, so the updates of rank at most 2 are no subspace. So does
 # the second (the norms are means of 20 starts): alpha / r enters twice, in the gradient of B and in
 # the update, and the further rows of a larger A do not make up for it. The third holds, at twice
 # the numbers of W0.
@@ -449,12 +460,11 @@ print(f"6. y of the old input moves by {norm(one_step @ A @ old):.3f}")
 # "at most", for A x may be zero. The sixth fails: while the adapter is on, old inputs go through it
 # too. It holds with the adapter off.
 #
-# **Predict.** Weight decay alone, without a gradient: where do B A and W0 end? And where does W end
-# in full training? For the eighth: which products of a step are left where nothing below is
-# trained?
+# **Predict.** For the eighth, count the products of one step, forward and backward, if no gradient
+# has to go further down: how many of size d² does full training need, and how many LoRA?
 
 # %% to 1e-9
-decay, steps, d, r = 0.01, 100, 4096, 8
+decay, steps, d, r = 0.01, 100, 4096, 8  # decay: lr times weight decay, far more than usual
 kept = (1 - decay) ** steps
 shrunk = norm(kept * B @ (kept * A)) / norm(B @ A)
 print(f"7. after {steps} steps B A has {shrunk:.3f} of its norm, W in full training {kept:.3f}")
@@ -468,6 +478,12 @@ print(f"8. a step takes {lora / full:.3f} of the multiplications, {lora:,} of {f
 # trained layers below, both do, and the share is above two thirds (notebook 12). Time and memory
 # are not multiplications. **As worded here, four of the eight hold: 3, 5, 7 and 8.** Without "one
 # row" and "multiplications", 5 and 8 would be `conditional`.
+
+# %% exact
+for k, is_so in enumerate([False, False, True, False, True, False, True, True], start=1):
+    print(k, "holds" if is_so else "fails", "" if holds[k] is None else f"(you: {holds[k]})")
+
+# %% [markdown]
 #
 # > **Remember.** A common sentence about LoRA is a claim like any other, and two small matrices
 # > often decide it.
@@ -631,6 +647,13 @@ check("which-rank", which_rank)
 which_rank("0.77", [(1280, 1280)] * 72)
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# 0: at no rank. Rank 4 gives 737,280 and rank 5 gives 921,600. Which other weights, or which other
+# rule, would give 0.77M? If you find none, the cause is not established.
+#
+# </details>
+#
 # ### To think about
 #
 # 1. A judge confirms a number although the sentence around it is false. Can a claim be written

@@ -122,8 +122,9 @@ print("the judge: 0.50 printed, 0.52 computed:", agreement("0.50", 0.52))
 #
 # Two things are a choice of ours. A tie may be rounded either way. And a number that comes out only
 # if its last digit was cut, up to a whole unit off, has a verdict of its own, `truncated`. So
-# `agreement` returns 'exact', 'rounded', 'truncated', or `None` for none. The rule is in [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first
-# half in the exercise.
+# `agreement` returns 'exact', 'rounded', 'truncated', or `None` for none. The rule is in
+# [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first half in the
+# exercise.
 #
 # > **Remember.** A printed number promises half a unit of its last digit, with both ends included.
 # >

@@ -205,6 +205,11 @@ METHODS = {
     'method = "dora"\nr = 1\ntargets = ["c_attn"]': "64,512",  # 12 (768 + 2304 + 2304)
     'method = "lora+magnitudes"\nr = 1\ntargets = ["c_attn"]\nmagnitudes = ["c_attn"]': "64,512",
     'method = "lora+bitfit"\nr = 1\ntargets = ["c_attn"]': "139,008",
+    'method = "lora-fa"\nr = 1\ntargets = ["c_attn"]': "27,648",  # 12 x 2304
+    'method = "mica"\nr = 1\ntargets = ["c_attn"]': "9,216",  # 12 x 768
+    'method = "ia3"\ntargets = ["c_attn", "mlp.c_fc"]\nfeedforward = ["mlp.c_fc"]': "36,864",
+    'method = "lokr"\nr = 1\nfactor = 2\ntargets = ["c_attn"]': "18,480",  # 12 (4 + 1152 + 384)
+    'method = "none"\nsaved = ["wpe"]': "786,432",
     'r = 1\ntargets = ["c_attn"]\nsaved = ["wpe"]': "823,296",  # 36,864 + 1024 x 768
 }
 
@@ -460,6 +465,9 @@ MORE = (  # where the keys of one method are not those of another
     ("model-trainable", GPT2_AND + 'method = "prefix-embed"', {"prefix": (1, 2)}),
     ("model-trainable", GPT2_AND + 'method = "prefix-layer"\nprefix = 1', {"infix": (None, 2)}),
     ("model-trainable", GPT2_AND + 'method = "top"', {"layers": (1, 2)}),
+    ("model-trainable", LORA + '\nmethod = "lokr"', {"factor": (None, 2)}),
+    ("model-trainable", GPT2_AND + 'method = "ia3"\ntargets = ["c_fc"]',
+     {"feedforward": (None, '["c_fc"]')}),
     ("model-trainable", LORA + '\nmethod = "lora+magnitudes"',
      {"magnitudes": ('["c_attn"]', '["c_fc"]')}),
     ("model-training-bytes", IN_TRAINING, {

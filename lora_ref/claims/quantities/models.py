@@ -2,39 +2,53 @@
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from inspect import signature
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lora_ref import counting
 from lora_ref.claims.quantities.counts import BITS, FloatWord, TypeWord
 from lora_ref.claims.quantity import Count, Name, Names, Number, OneNumber, Whole
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
-from lora_ref.counting.methods.combined import Combined, Magnitudes, PTuning
+from lora_ref.counting.methods.combined import Combined, Magnitudes, OneFactor, PTuning
 from lora_ref.counting.models.examples import any_model
 from lora_ref.errors import LoraRefError
 
 TOPIC = "Counts of published models"
 
 MethodWord: TypeAlias = Literal[
-    "lora", "dora", "vera", "loha", "lokr", "adalora", "ia3", "bitfit", "top",
-    "prefix", "prefix-embed", "prefix-layer", "p-tuning",
+    "lora", "lora-fa", "mica", "dora", "vera", "loha", "lokr", "adalora", "ia3", "bitfit", "top",
+    "prefix", "prefix-embed", "prefix-layer", "p-tuning", "none",
     "lora+bitfit", "lora+magnitudes", "lora+prefix-embed", "lora+prefix-layer", "vera+magnitudes",
 ]  # fmt: skip
 """A method, or two together."""
 
-_METHODS: Mapping[str, tuple[Callable[..., Method], tuple[str, ...]]] = {
-    **{name: (method, ("r", "targets")) for name, method in counting.LOW_RANK_METHODS.items()},
-    "ia3": (counting.IA3, ("targets",)),
-    "bitfit": (counting.BitFit, ()),
-    "top": (counting.TopLayers, ("layers",)),
-    "prefix": (counting.Prefix, ("tokens",)),
-    "prefix-embed": (counting.PrefixEmbed, ("prefix", "infix")),
-    "prefix-layer": (counting.PrefixLayer, ("prefix", "infix")),
-    "p-tuning": (PTuning, ("tokens", "hidden")),
-    "magnitudes": (Magnitudes, ("magnitudes",)),
+
+class _Recipe(NamedTuple):
+    """How a method is made, and the keys of its arguments."""
+
+    make: Callable[..., Method]
+    required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()  # passed by name
+
+
+_R_AND_TARGETS = ("r", "targets")
+_METHODS: Mapping[str, _Recipe] = {
+    **{name: _Recipe(method, _R_AND_TARGETS) for name, method in counting.LOW_RANK_METHODS.items()},
+    "lora-fa": _Recipe(partial(OneFactor, trained="B"), _R_AND_TARGETS),
+    "mica": _Recipe(partial(OneFactor, trained="A"), _R_AND_TARGETS),
+    "lokr": _Recipe(counting.LoKr, _R_AND_TARGETS, ("factor",)),
+    "ia3": _Recipe(counting.IA3, ("targets",), ("feedforward",)),
+    "bitfit": _Recipe(counting.BitFit),
+    "top": _Recipe(counting.TopLayers, ("layers",)),
+    "prefix": _Recipe(counting.Prefix, ("tokens",)),
+    "prefix-embed": _Recipe(counting.PrefixEmbed, ("prefix", "infix")),
+    "prefix-layer": _Recipe(counting.PrefixLayer, ("prefix", "infix")),
+    "p-tuning": _Recipe(PTuning, ("tokens", "hidden")),
+    "magnitudes": _Recipe(Magnitudes, ("magnitudes",)),
+    "none": _Recipe(partial(Combined, ())),
 }
-"""The constructor of each method, and the keys of its arguments."""
 
 
 def _method(word: str, inputs: Mapping[str, Any]) -> Method:
@@ -42,12 +56,13 @@ def _method(word: str, inputs: Mapping[str, Any]) -> Method:
     methods: list[Method] = []
     taken: set[str] = set()
     for name in word.split("+"):
-        make, keys = _METHODS[name]
-        for key in keys:
+        make, required, optional = _METHODS[name]
+        for key in required:
             if inputs[key] is None:
                 raise LoraRefError(f"method is {word!r} and {key} is missing")
-        methods.append(make(*(inputs[key] for key in keys)))
-        taken.update(keys)
+        by_name = {key: inputs[key] for key in optional if inputs[key] is not None}
+        methods.append(make(*(inputs[key] for key in required), **by_name))
+        taken.update(required, optional)
     for key, value in inputs.items():
         if value and key not in taken:
             raise LoraRefError(f"method is {word!r}, which takes no {key}")
@@ -67,10 +82,13 @@ def _count(
     infix: Whole = 0,
     layers: Count | None = None,
     magnitudes: Names | None = None,
+    factor: Count | None = None,
+    feedforward: Names | None = None,
 ) -> counting.ParameterCount:
     """Return what a method trains in a model; saved modules are trained whole."""
     inputs = {"r": r, "targets": targets, "tokens": tokens, "hidden": hidden, "prefix": prefix}
     inputs |= {"infix": infix, "layers": layers, "magnitudes": magnitudes}
+    inputs |= {"factor": factor, "feedforward": feedforward}
     return counting.count_parameters(
         any_model(model), _method(method, inputs), modules_to_save=saved or (), rules=rules or ()
     )
@@ -122,7 +140,9 @@ def model_trainable(counted: counting.ParameterCount) -> int:
 
     `saved` modules are trained whole; `rules` are counting rules, as on the command line. `layers`
     is for top; `tokens` for prefix and p-tuning; `prefix` and `infix` for prefix-embed and
-    prefix-layer. `magnitudes` are the modules with a magnitude for each row.
+    prefix-layer. `magnitudes` are the modules with a magnitude for each row. `factor` is for lokr,
+    `feedforward` for ia3: the targets whose input is rescaled. lora-fa trains B alone, mica A; none
+    is for `saved` modules alone.
     """
     return counted.trainable
 

@@ -1,10 +1,11 @@
-"""Several methods together, and two methods that papers and libraries combine with others."""
+"""Several methods together, and methods that only papers and libraries count."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from lora_ref.counting.methods.base import Method, Part, Targeted
+from lora_ref.counting.methods.low_rank import LoRA
 from lora_ref.counting.model import Model, Module
 from lora_ref.counting.targets import Targets
 
@@ -26,6 +27,24 @@ class PTuning(Method):
         maps = (model.width, self.hidden), (self.hidden, self.hidden), (self.hidden, model.width)
         weights = sum(in_features * out + out for in_features, out in maps)
         return Part("tokens", self.tokens * model.width), Part("maps", weights)
+
+
+@dataclass(frozen=True)
+class OneFactor(LoRA):
+    """LoRA with one factor frozen: LoRA-FA trains B alone, MiCA trains A alone.
+
+    Zhang et al., 2023, arXiv 2308.03303, as PEFT's optimiser freezes A; for MiCA arXiv 2604.01694,
+    as PEFT's ``init_lora_weights="mica"`` freezes B.
+    """
+
+    name: ClassVar[str] = "one-factor"
+
+    trained: Literal["A", "B"] = "B"
+
+    def parts_of(self, module: Module) -> Iterator[Part]:
+        """Yield A and B, one of them frozen."""
+        for part in super().parts_of(module):
+            yield part._replace(trained=part.name == self.trained)
 
 
 @dataclass(frozen=True)

@@ -549,6 +549,7 @@ UNMOVED = {
     ("linear-in-r-quadratic-in-d", "out"): "a growth in r does not depend on the width",
     ("linear-in-r-quadratic-in-d", "r"): "a growth in d does not depend on the rank",
     ("grad-isolation", "steps"): LAW,
+    ("peft-vit-guide-alpha", "alpha"): "the count is the same for every alpha: that is the reason",
     ("peft-vit-lokr-trainable", "r"): "32 x 32 is kept whole once r is half of 32",
     ("lora-gpt2-medium-adapter-l-0.37m", "m"): "members of a progression are equally far apart",
     ("lora-gpt2-medium-adapter-l-11m", "m"): "members of a progression are equally far apart",

@@ -479,6 +479,11 @@ UNMOVED = {
     ("moved-from-zero", "steps"): "nothing moves from A = B = 0, however long",
     ("w0-gradient-error", "n"): "the gradient is right for any number of rows",
     ("largest-rank-of-products", "draws"): "random products have full rank, all of them",
+    ("layer-trainable", "alpha"): "alpha scales B A and has no parameters",
+}
+UNMOVED_AT = {
+    "largest-rank-of-products": "r = 2\n",
+    "layer-trainable": f'method = "lora"\n{SIZES}\nr = 2\n',
 }
 TALLIES = ("model-total", "model-share", "model-times-fewer", "model-trainable-bytes")
 
@@ -501,7 +506,7 @@ def test_another_value_of_an_optional_key_is_another_result(case):
 @over({f"{name}: {key}": (name, key) for name, key in UNMOVED})
 def test_a_key_that_changes_nothing_is_one_that_a_law_leaves_out(case):
     name, key = case
-    base = "r = 2\n" if name == "largest-rank-of-products" else ""
+    base = UNMOVED_AT.get(name, "")
     one, other = values_of(name, f"{base}{key} = 1", f"{base}{key} = 7")
     assert one is not None
     assert np.array_equal(one, other)

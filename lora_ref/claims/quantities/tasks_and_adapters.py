@@ -22,16 +22,17 @@ def layer_trainable(
     out: Few,
     r: Few | None = None,
     m: Few | None = None,
+    alpha: Number = 1,
 ) -> OneNumber:
     """Return how many parameters a real layer trains, counted in its arrays.
 
-    The bottleneck adapter stands behind the layer; its width is m.
+    The bottleneck adapter stands behind the layer; its width is m. `alpha` is LoRA's.
     """
     rng = np.random.default_rng(0)
     W0 = rng.standard_normal((out, in_))
     layer: Linear | LoRALinear | Adapter = Linear(W0)
     if method == "lora":
-        layer = LoRALinear.init(W0, counts.needed(r, method, "r"), 1.0, rng)
+        layer = LoRALinear.init(W0, counts.needed(r, method, "r"), float(alpha), rng)
     elif method == "adapter":
         layer = _drawn_adapter(out, counts.needed(m, method, "m"))[1]
     return sum(array.size for array in layer.trainable.values())

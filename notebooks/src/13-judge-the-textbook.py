@@ -481,7 +481,7 @@ print(f"8. a step takes {lora / full:.3f} of the multiplications, {lora:,} of {f
 # row" and "multiplications", 5 and 8 would be `conditional`.
 
 # %% exact
-for k, is_so in enumerate([False, False, True, False, True, False, True, True], start=1):
+for k, is_so in zip(holds, [False, False, True, False, True, False, True, True], strict=True):
     print(k, "holds" if is_so else "fails", "" if holds[k] is None else f"(you: {holds[k]})")
 
 # %% [markdown]

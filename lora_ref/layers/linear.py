@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+import numpy as np
+
 from lora_ref.checks import (
     Array,
     Params,
     check_backward_inputs,
     check_forward_inputs,
     check_parameter,
+    check_same_axes,
 )
 from lora_ref.layers.base import Layer, check_train, chosen, freeze_untrained
 
@@ -17,7 +20,7 @@ class LinearCache(NamedTuple):
     """What `Linear.backward` needs from the forward pass."""
 
     leading: tuple[int, ...]  # the axes of x before its last
-    x: Array  # (n, in_features)
+    x: Array  # (n, in_features), or no rows if W is frozen: only its gradient needs them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -36,7 +39,6 @@ class Linear(Layer):
 
     Examples
     --------
-    >>> import numpy as np
     >>> layer = Linear(np.ones((5, 7)), train=("W",))
     >>> layer
     Linear(in_features=7, out_features=5, float64, train=W)
@@ -73,7 +75,8 @@ class Linear(Layer):
         y = x @ self.W.T  # (n, out_features)
         if self.bias is not None:
             y += self.bias
-        return y.reshape(*leading, -1), LinearCache(leading, x)
+        kept = x if "W" in self.train else np.empty((0, x.shape[1]), x.dtype)
+        return y.reshape(*leading, -1), LinearCache(leading, kept)
 
     def backward(self, grad_y: Array, cache: LinearCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of what trains."""
@@ -82,6 +85,7 @@ class Linear(Layer):
         leading, x = cache
         grads = {}
         if "W" in self.train:
+            check_same_axes(f"x in the cache in {where}", x, (len(g), in_features))
             grads["W"] = g.T @ x  # (out_features, in_features)
         if "bias" in self.train and self.bias is not None:
             grads["bias"] = g.sum(axis=0)  # (out_features,)

@@ -90,8 +90,7 @@ class LayerNorm(_Norm):
 
     def backward(self, grad_y: Array, cache: LayerNormCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradients of what trains."""
-        grad_x, grads = layer_norm_backward(grad_y, cache)
-        return grad_x, {name: grads[name] for name in self.trainable}
+        return layer_norm_backward(grad_y, cache, train=self.train)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -55,8 +55,10 @@ def layer_norm(
     return y.reshape(x.shape), LayerNormCache(x.shape[:-1], normed, inverse_std, gain)
 
 
-def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Params]:
-    """Return grad_x, and the gradients of ``"gain"`` and ``"bias"`` as a layer does.
+def layer_norm_backward(
+    grad_y: Array, cache: LayerNormCache, *, train: tuple[str, ...] = ("gain", "bias")
+) -> tuple[Array, Params]:
+    """Return grad_x, and the gradients of those of ``"gain"`` and ``"bias"`` that `train` names.
 
     Shifting a row changes no output, and scaling it nearly none. So each row of grad_x has mean 0
     and no component along `normed`.
@@ -65,7 +67,11 @@ def layer_norm_backward(grad_y: Array, cache: LayerNormCache) -> tuple[Array, Pa
     leading, normed, inverse_std, gain = cache
     what = "grad_y in layer_norm_backward"
     g = check_rows(what, grad_y, gain.dtype, leading=leading, features=len(gain))
-    grads = {"gain": np.einsum("ij,ij->j", g, normed), "bias": g.sum(axis=0)}
+    grads = {}
+    if "gain" in train:
+        grads["gain"] = np.einsum("ij,ij->j", g, normed)
+    if "bias" in train:
+        grads["bias"] = g.sum(axis=0)
     grad_x = g * gain
     along = np.vecdot(grad_x, normed)[:, None] / len(gain)
     grad_x -= _mean(grad_x)

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from tests.bench import (
+    encoder,
     importing,
     linear,
     machine,
@@ -31,6 +32,8 @@ TOPICS = {
     "gpt-step": transformer.steps,
     "gpt-memory": transformer.memory,
     "gpt-text": transformer.text,
+    "encoder-step-lora": encoder.steps,
+    "encoder-memory": encoder.memory,
     "import": importing.rows,
 }
 """One name a row; the functions are called only for rows that are asked for."""

@@ -60,15 +60,20 @@ def blas_threads() -> int:
     return min(int(said or cores()), cores())
 
 
-def one_blas_thread() -> int:
-    """Let products use one thread from now on, where that can be set; return how many they had."""
-    threads = blas_threads()
-    if not find_spec("threadpoolctl"):
+def can_set_threads() -> bool:
+    """Return whether `use_blas_threads` can keep its word."""
+    return find_spec("threadpoolctl") is not None
+
+
+def use_blas_threads(threads: int) -> int:
+    """Let products use that many from now on, where that can be set; return how many they had."""
+    had = blas_threads()
+    if not can_set_threads():
         return 1
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1)
-    return threads
+    threadpool_limits(threads)
+    return had
 
 
 def overrides() -> list[str]:

@@ -1,8 +1,14 @@
-"""What a pass allocates beyond what was there, as tracemalloc sees it."""
+"""Memory: what a pass allocates, as tracemalloc sees it, and what steps take from the system."""
 
-from collections.abc import Iterator
+import multiprocessing
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
+from typing import Any
 
 from tests.bench import linear
+from tests.bench.contest import Make
 from tests.bench.row import Row, Target
 from tests.fixtures.memory import peak_of_warm_call
 
@@ -23,3 +29,29 @@ def rows() -> Iterator[Row]:
         {name: peak(name, d, n) / activation for name in names},
         (Target(linear.PLAN, "<", 0.1),),
     )
+
+
+def growths(make: Make, names: Sequence[str], *sizes: int) -> dict[str, float]:
+    """Return by how many MB the calls of each contender raise the peak of a process of its own.
+
+    Empty where the system does not tell.
+    """
+    if not find_spec("resource"):  # not on Windows
+        return {}
+    fresh: Any = {"max_workers": 1, "mp_context": multiprocessing.get_context("spawn")}
+    found = {}
+    for name in names:
+        with ProcessPoolExecutor(**fresh) as process:
+            found[name] = process.submit(_growth, make, name, sizes).result()
+    return found
+
+
+def _growth(make: Make, name: str, sizes: tuple[int, ...]) -> float:
+    import resource
+
+    call = make(name, *sizes)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(4):
+        call()
+    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * kilobyte / 1e6

@@ -4,10 +4,8 @@ The twin is written by hand on the same weights, with the functions that PyTorch
 among them one for attention.
 """
 
-import multiprocessing
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +19,8 @@ from lora_ref.transformer import GPT, generate, with_lora
 from lora_ref.transformer.language_model import MICRO_BATCH, LanguageModel
 from lora_ref.transformer.pretrain import SIZES, WEIGHTS
 from tests.bench.contest import contest
-from tests.bench.machine import blas_threads, one_blas_thread
+from tests.bench.machine import blas_threads, use_blas_threads
+from tests.bench.memory import growths
 from tests.bench.row import Row, Target
 from tests.bench.training import OPTIMIZER, row, same_results, torch_optimizer
 
@@ -59,20 +58,26 @@ def make_step(name: str, r: int) -> Call:
     rng = np.random.default_rng(0)
     gpt = model_of(r, rng)
     tokens = rng.integers(0, SIZES["vocabulary"], (BATCH, SIZES["context"] + 1))
-    step = numpy_step if name == OURS else torch_step
-    return step(gpt, tokens[:, :-1].copy(), tokens[:, 1:].copy())
+    x, labels = tokens[:, :-1].copy(), tokens[:, 1:].copy()
+    if name == OURS:
+        return numpy_step(Network({"gpt": gpt}), x, labels, MICRO_BATCH)
+    return torch_step(gpt, x, labels)
 
 
-def numpy_step(gpt: GPT, x: Any, labels: Any) -> Call:
+def numpy_step(
+    network: Network, x: Any, labels: Any, micro_batch: int, keywords: Any = None
+) -> Call:
     """Train as `LanguageModel.trained` does: the passes share the threads that products had."""
     keep_freed_memory()
-    network, pool = Network({"gpt": gpt}), ThreadPoolExecutor(threads := one_blas_thread())
+    pool = ThreadPoolExecutor(threads := use_blas_threads(1))
     params = network.trainable  # the arrays themselves: a step in place trains the model
-    state, run = OPTIMIZER.init_state(params), pool.map if threads > 1 else map
+    state = OPTIMIZER.init_state(params)
+    options: Any = {"keywords": keywords, "micro_batch": micro_batch}
+    options["run"] = pool.map if threads > 1 else map
 
     def step() -> Sequence[Any]:
         nonlocal state
-        loss, grads = loss_and_gradients(network, x, labels, micro_batch=MICRO_BATCH, run=run)
+        loss, grads = loss_and_gradients(network, x, labels, **options)
         _, state = OPTIMIZER.step(params, grads, state, out=(params, state))
         return np.array(loss), *grads.values()
 
@@ -97,18 +102,6 @@ def torch_step(gpt: GPT, x: Any, labels: Any) -> Call:
         return loss.detach(), *(tensor.grad for tensor in trained)
 
     return step
-
-
-def growth(name: str, r: int) -> float:
-    """Return by how many MB the steps of one contender raise the peak memory of this process."""
-    import resource  # not on Windows
-
-    step = make_step(name, r)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(4):
-        step()
-    kilobyte = 1 if sys.platform == "darwin" else 1024  # macOS counts in bytes
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * kilobyte / 1e6
 
 
 # ---------------------------------------------------------------------------------- text
@@ -200,14 +193,12 @@ def steps() -> Iterator[Row]:
 
 def memory() -> Iterator[Row]:
     """Yield the row of the memory of both kinds of step."""
-    if not find_spec("resource"):
-        return
-    fresh: Any = {"max_workers": 1, "mp_context": multiprocessing.get_context("spawn")}
-    figures = {}
+    figures: dict[str, float] = {}
     for r, what in ((0, "all"), (R, "LoRA")):
-        for name in contenders():
-            with ProcessPoolExecutor(**fresh) as process:
-                figures[f"{what}, {name}"] = process.submit(growth, name, r).result()
+        found = growths(make_step, contenders(), r)
+        figures |= {f"{what}, {name}": megabytes for name, megabytes in found.items()}
+    if not figures:
+        return
     measured = "MB by which training steps raise the peak memory of a fresh process, the same GPT"
     targets = (
         Target(f"{what}, {OURS}", "<", figures[f"{what}, {TWIN}"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from strategies import seeds, sizes
 
-from lora_ref.errors import LoraRefError
+from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers import Linear
 
 TRAIN = [(), ("W",), ("bias",), ("W", "bias"), ("bias", "W")]
@@ -81,6 +81,17 @@ def test_freezing_changes_neither_y_nor_grad_x(
     assert_array_equal(held_grad_x, grad_x)
     for name in train:
         assert_array_equal(held_grads[name], grads[name])
+
+
+def test_a_frozen_weight_keeps_nothing_of_x_and_its_cache_trains_no_other(
+    rng: np.random.Generator,
+) -> None:
+    free, x = draw(rng), rng.standard_normal((3, 7))
+    _, cache = Linear(free.W, train=("bias",)).forward(x)
+    assert cache.x.size == 0
+    assert np.shares_memory(free.forward(x)[1].x, x)
+    with pytest.raises(ShapeError, match=r"^x in the cache in Linear.backward has shape \(0, 7\)"):
+        free.backward(np.ones((3, 5)), cache)
 
 
 @pytest.mark.parametrize("name", ["W", "bias"])

@@ -22,6 +22,18 @@ def test_a_norm_begins_with_rows_of_one_size(rng):
     assert_allclose(np.square(y).mean(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize("train", [(), ("gain",), ("bias", "gain")], ids="+".join)
+def test_what_is_frozen_of_a_layer_norm_changes_no_other_gradient(train, rng):
+    gain, bias, x, grad_y = rng.standard_normal(6), np.ones(6), *rng.standard_normal((2, 4, 6))
+    free, held = LayerNorm(gain, bias), LayerNorm(gain, bias, train=train)
+    grad_x, grads = free.backward(grad_y, free.forward(x)[1])
+    held_grad_x, held_grads = held.backward(grad_y, held.forward(x)[1])
+    assert_array_equal(held_grad_x, grad_x)
+    assert list(held_grads) == list(held.trainable)
+    for name, grad in held_grads.items():
+        assert_array_equal(grad, grads[name])
+
+
 def test_rms_norm_of_a_row_without_a_mean_is_its_layer_norm(rng):
     x = rng.standard_normal((4, 6))
     x -= x.mean(axis=1, keepdims=True)

@@ -505,8 +505,17 @@ def test_bars_of_memory_are_as_long_as_what_they_hold():
     bars = {box.get_label(): (box[0].get_x(), box[0].get_width()) for box in axes.containers}
     assert bars == {"weights": (0, 2), "gradients": (2, 3), "optimiser states": (5, 5)}
     assert len({box[0].get_hatch() for box in axes.containers}) == 3
-    assert "10.0 GB" in words(picture.figure)
+    assert "10.0" in words(picture.figure)
     assert "full: 10.0 GB; in the first the weights are 20 %" in picture.alt
+
+
+def test_a_panel_of_memory_on_another_scale_says_so():
+    models = {
+        name: {"full": TrainingMemory(size * 10**9, 0, 0)}
+        for name, size in (("A", 10), ("B", 10), ("C", 25))
+    }
+    titles = [axes.get_title() for axes in draw("memory", models=models).figure.axes]
+    assert titles == ["A", "B", "C (its axis is 2.5 times as long)"]
 
 
 def test_a_card_is_a_line_and_what_it_holds_is_said():

@@ -497,7 +497,7 @@ for name, start in starts.items():
 # **Predict.** Can any alpha, with a *trained* B, make y nearer to the y of W0?
 
 # %% depends on the seed
-_, kept = base.gpt.forward(base.tokenizer.encode(passages["Milton"])[:96])
+_, kept = plain.forward(base.tokenizer.encode(passages["Milton"])[:96])  # as base: its B is 0
 x = kept.children["blocks"].caches[1].children["mlp"].caches[0].x  # what our layer sees of Milton
 exact = x @ voiced.W0.T + bias
 gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0

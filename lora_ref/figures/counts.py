@@ -117,6 +117,7 @@ def memory(
         )
     with style(theme) as ink:
         figure = blank(height=1.4 + sum(0.55 + 0.36 * len(ways) for ways in models.values()))
+        longest = 0.0  # bar of the first panel
         for axes, (title, ways) in zip(
             panels(figure, len(models), 1, height_ratios=[1 + len(w) for w in models.values()]),
             models.items(),
@@ -136,13 +137,16 @@ def memory(
                 before = [a + b for a, b in zip(before, sizes, strict=True)]
             for row, total in enumerate(before):
                 axes.annotate(
-                    f"{total:.1f} GB", (total, row), xytext=(6, 0), textcoords="offset points",
+                    f"{total:.1f}", (total, row), xytext=(6, 0), textcoords="offset points",
                     va="center", bbox={"facecolor": ink.paper, "edgecolor": "none", "pad": 1},
                 )  # fmt: skip
             if card is not None:
                 label = f"a card of {card:g} GB"
                 axes.axvline(card, color=ink.vermillion, ls="--", lw=2.4, label=label)
-            axes.set(title=title, xlim=(0, 1.16 * max(before)))
+            longest = longest or max(before)
+            scale = max(before) / longest
+            note = "" if 0.9 < scale < 1.1 else f" (its axis is {scale:.1f} times as long)"
+            axes.set(title=title + note, xlim=(0, 1.16 * max(before)))
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
         axes.set_xlabel("GB held while training, activations left out")

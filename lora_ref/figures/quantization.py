@@ -1,6 +1,7 @@
 """Pictures of quantisation: where the levels lie, and how often each is used."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -9,11 +10,15 @@ import numpy as np
 from lora_ref.checks import Array, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.style import blank, panels, style
+from lora_ref.figures.style import blank, listed, panels, style
+from lora_ref.layers import QLoRALinear
 from lora_ref.quantize import NF4_BLOCK, NF4_OFFSET, Kind, levels_of, quantize
 
 SPREAD = 1 / NormalDist().inv_cdf(NF4_OFFSET)
 """Standard deviation of the normal density whose quantiles the levels of NF4 are."""
+
+MERGED = 10
+"""Weights whose merges are drawn: more would hide one another."""
 
 
 class Use(NamedTuple):
@@ -130,5 +135,65 @@ def number_lines(block: Array, *, theme: str = "light") -> Picture:
         f"{len(levels_of('int4'))} of int4 stand in even steps and {used['int4']} are used; the "
         f"{len(levels_of('nf4'))} of NF4 stand closer near 0 and {used['nf4']} are used. The "
         f"relative error is {error['int4']:.3f} with int4 and {error['nf4']:.3f} with NF4.",
+        theme,
+    )
+
+
+def merges(
+    layer: QLoRALinear, W0: Array, strengths: Sequence[float], *, theme: str = "light"
+) -> Picture:
+    """Draw what three merges make of the first weights of a layer, at some strengths of its update.
+
+    Each weight goes from its level to W0_hat with the update and on to a level again. What it would
+    be over W0, the weight that was quantised, stands beside the former.
+    """
+    if not strengths:
+        raise LoraRefError("strengths in figures.merges are none, expected some")
+    start = layer.W0
+    number = min(MERGED, start.block_size, start.size)  # all of one block
+    said = []
+    with style(theme) as ink:
+        figure = blank(9.6, 5.8)
+        figure.suptitle("A small update falls back to the levels that it came from", fontsize=16)
+        rows = panels(figure, len(strengths), 1, grid=False, sharex=True)
+        for axes, strength in zip(rows, strengths, strict=True):
+            scaled = replace(layer, alpha=strength * layer.alpha)
+            again = scaled.merge_quantized()
+            arrays = (
+                start.dequantize(),
+                scaled.merge().W,
+                again.dequantize(),
+                scaled.merge_into(W0).W,
+            )
+            levels, into, nearest, exact = (W.ravel()[:number] for W in arrays)
+            for path in zip(levels, into, nearest, strict=True):
+                axes.plot(path, (2, 1, 0), color=ink.blue, lw=1)
+            for x, y, mark, edge, face in (
+                (levels, 2, "o", ink.text, ink.text),
+                (exact, 1, "D", ink.green, ink.paper),
+                (into, 1, "o", ink.blue, ink.blue),
+                (nearest, 0, "s", ink.vermillion, ink.vermillion),
+            ):
+                axes.plot(x, np.full(number, y), mark, mec=edge, mfc=face)
+            for on, y in ((start, 2), (again, 0)):
+                grid = on.levels * on.block_absmax[0]
+                axes.vlines(grid, y - 0.2, y + 0.2, color=ink.grey, lw=1)
+            labels = "W0_hat, on its levels", "● into W0_hat\n◇ into W0", "quantised again"
+            axes.set_yticks((2, 1, 0), labels)
+            axes.set(title=f"strength {strength:g}", ylim=(-0.4, 2.4))
+            axes.spines["left"].set_visible(False)
+            axes.tick_params(axis="y", length=0)
+            same = again.indices == start.indices
+            kept = same.ravel()[:number].sum()
+            said.append(
+                f"at strength {strength:g}, {kept} of {number} get the code that they had "
+                f"({100 * same.mean():.1f} % of all weights)"
+            )
+        rows[-1].set_xlabel("weight")
+    return Picture(
+        figure,
+        f"The first {number} weights of a layer in {start.kind}, with the update added and "
+        f"quantised again: {listed(said)}. Over the weight that was quantised each lies "
+        "elsewhere, by its rounding error.",
         theme,
     )

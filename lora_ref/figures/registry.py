@@ -30,7 +30,7 @@ from lora_ref.figures import (
 )
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.palette_metaphor import dusk, evening, palette
-from lora_ref.layers import Adapter, LoRALinear, initializers
+from lora_ref.layers import Adapter, LoRALinear, QLoRALinear, initializers
 from lora_ref.lowrank import best_update, truncate
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
 from lora_ref.study import committed, digits
@@ -264,6 +264,14 @@ def _block() -> Numbers:
 
 
 @cache
+def _quantised() -> Numbers:
+    block: Any = with_voices(base_model(), ("verse",), (1.0,)).gpt.blocks["1"]
+    voiced = block.mlp.children["fc1"].tasks[0]
+    layer = QLoRALinear.from_lora(voiced)
+    return {"layer": layer, "W0": voiced.W0, "strengths": (0.1, 1.0)}
+
+
+@cache
 def _two_voices() -> Numbers:
     names = ("verse", "play")
     block: Any = with_voices(base_model(), names, (1.0, 1.0)).gpt.blocks["0"]
@@ -448,6 +456,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "nf4": Entry("The levels of NF4 on a normal density", quantization.nf4, _uses),
         "number-lines": Entry(
             "A block of weights on the levels of two kinds", quantization.number_lines, _block
+        ),
+        "merges": Entry(
+            "Three merges of an update into a weight of few bits", quantization.merges, _quantised
         ),
         "cross-terms": Entry("What averaged factors multiply", multitask.cross_terms, _two_voices),
         "verdicts": Entry(

@@ -9,11 +9,10 @@
 # with plain integers, train LoRA on top of a weight that is stored in codes, and merge it.
 #
 # **You will learn** what an absmax and a block are for, what a weight really takes, where the
-# rounding error sits, whether alpha can balance it, and which of three merges is the model that
-# was trained.
+# rounding error sits, whether alpha can balance it, and what three merges make of an update.
 #
 # **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and two sittings: a hundred and ten minutes in all, a hundred and forty with the
+# notebook 10, and two sittings: a hundred and ten minutes in all, a hundred and fifty with the
 # exercises. The first sitting is about formats; the second begins at "LoRA over frozen codes".
 
 # %%
@@ -129,10 +128,11 @@ for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
 
 # %% [markdown]
 # At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
-# zero. Where does 0.9677083 come from? The side with eight levels is half of a set of 16, the side
-# with seven (and zero) half of a set of 15. Cut the normal curve into 16 bins of equal probability:
-# the last bin runs from 15/16 to 1, with its middle at 31/32. With 15 bins it is 29/30. The authors
-# took the mean of both, for both sides.
+# zero. Where does 0.9677083 come from? Cut the normal curve into bins of equal probability, a bin
+# for each level. Eight levels above zero are the upper half of 16: with 16 bins the last one runs
+# from 15/16 to 1, and its middle is 31/32. Seven levels above zero, seven below and the zero are
+# 15: with 15 bins the middle of the last one is 29/30. The authors took the mean of 31/32 and
+# 29/30, for both sides.
 #
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
@@ -214,7 +214,7 @@ for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4
 #
 # - **fifteen levels**: -7 to 7 times absmax / 7, as above. One of the sixteen codes is never used.
 # - **signed, sixteen levels**: -8 to 7. The weight with the largest absolute value always gets the
-#   code -8, so the step is that weight divided by -8: a negative step where the weight is positive.
+#   code -8, so the step is that weight divided by -8. Where that weight is 1.4, the step is -0.175.
 # - **min-max, sixteen levels**: even steps from the smallest weight of the block to the largest. It
 #   needs *two* constants a block, and zero is no level.
 
@@ -254,7 +254,7 @@ def error(way, weights, size):
 
 # %% [markdown]
 # **Predict.** Weights are drawn from a normal distribution, the one that NF4 is made for. Which of
-# the four ways has the least error, in blocks of 64?
+# the four ways has the least error, in blocks of 64? (Not yet at equal bits.)
 
 # %% depends on the seed
 draws, shape = 10, (128, 256)
@@ -318,9 +318,9 @@ for way, size, constant in (  # the bits of what is stored for each block
 # knowledge costs half a bit, for which NF4 buys more with smaller blocks. As a zero point of 4 bits
 # it costs little, and on normal weights the two are level.
 #
-# What does an error of nine per cent do to the model? (It is a ratio of norms: a single weight may
-# come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the loss on two
-# passages that no training has seen.
+# What does an error of nearly ten per cent do to the model? (It is a ratio of norms: a single
+# weight may come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the
+# loss on two passages that no training has seen.
 #
 # **Predict.** The loss on the Bible's passage is 2.82 in full, and 6.24 would be guessing (ln 512,
 # notebook 10). What is it in 4 bits: 2.9, 4, near 6?
@@ -379,7 +379,7 @@ print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f
 # error is much larger, and the loss moves little: these matrices have no outlier as bad as our -14.
 # Blocks are insurance.
 #
-# > **Remember.** Which 4-bit kind is best depends on its levels, on the weights and on the bits
+# > **Remember.** Which 4-bit format is best depends on its levels, on the weights and on the bits
 # > of its constants, here float32: compare at equal bits, over many weights.
 # >
 # > 哪种四比特格式最好，取决于量化级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
@@ -436,14 +436,15 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # was pretrained. To write it down, from the stored bytes on, is the exercise `qlora-grad-x`.
 #
 # The price is time: every pass reads the codes back before it multiplies. By count that is little,
-# one multiplication for each weight, as for one more row of x. By the clock it is more, since the
-# whole weight is looked up, written out and read again.
+# one multiplication for each weight, as for one more row of x. By the clock (not measured here) it
+# is more, since the whole weight is looked up, written out and read again.
 #
-# Now train. Ten lines of Python write weather reports, and LoRA learns them over W0, QLoRA over the
-# codes: the same A to start from, the same windows of text, thirty steps.
+# Now train. Ten lines of Python write weather reports. LoRA learns them over W0, QLoRA over NF4,
+# and a second QLoRA over *coarse* codes, int4 without blocks: the same A to start from, the same
+# windows of text, thirty steps.
 #
-# **Predict.** All 24 frozen matrices are off by nine per cent. Will the loss after training be much
-# worse?
+# **Predict.** The frozen matrices are off by nothing, by nearly 10 and by 21 per cent. How much
+# loss does that cost after training: about 0.01, 0.1 or 1?
 
 
 # %% depends on the seed, slow
@@ -456,23 +457,30 @@ def reports(number, rng):
     )
 
 
-def over_codes(path, one):
-    return QLoRALinear.from_lora(one) if isinstance(one, LoRALinear) else one
+def over(*kind, **blocks):
+    """Return the model with LoRA on it, each frozen weight of these layers in codes."""
+
+    def change(path, one):
+        return QLoRALinear.from_lora(one, *kind, **blocks) if isinstance(one, LoRALinear) else one
+
+    return plain.mapped(change)
 
 
 text, unseen = (reports(number, np.random.default_rng(number)) for number in (400, 60))
 plain = with_lora(base.gpt, np.random.default_rng(0), targets="all-linear", r=8, alpha=16)
 schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)
+starts = {"LoRA": plain, "NF4": over(), "coarse": over("int4", block_size=None, double=False)}
 finished = {}
-for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
+for name, start in starts.items():
     before = base.with_gpt(start)
     finished[name], _ = before.trained(text, schedule, np.random.default_rng(1))
     losses = [model.loss(unseen) for model in (before, finished[name])]
     print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
 
 # %% [markdown]
-# Hardly. (One training each, on an easy task: no ranking.) Have A and B learnt to live with W0_hat,
-# or does the model just not mind the error? The merge of the reports, below, gives a hint.
+# Less than 0.01, even over the coarse codes. (One training each, on an easy task: no ranking.) Have
+# A and B learnt to live with W0_hat, or does the model just not mind the error? The merge of the
+# reports, below, will tell.
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -484,29 +492,29 @@ for name, start in {"LoRA": plain, "QLoRA": plain.mapped(over_codes)}.items():
 #
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
 # the rounding error. You may read that in QLoRA alpha is tuned against this error (notebook 13 has
-# such an article). At the start, where B = 0, alpha changes nothing.
+# such an article).
 #
 # **Predict.** Can any alpha, with a *trained* B, make y nearer to the y of W0?
 
 # %% depends on the seed
-_, cache = base.gpt.forward(base.tokenizer.encode(passages["Milton"])[:96])
-mlp = cache.children["blocks"].caches[1].children["mlp"]  # what the MLP of block 1 has kept
-x = mlp.caches[0].x  # what its first matrix, our layer, has really seen
+_, kept = plain.forward(base.tokenizer.encode(passages["Milton"])[:96])  # as base: its B is 0
+x = kept.children["blocks"].caches[1].children["mlp"].caches[0].x  # what our layer sees of Milton
 exact = x @ voiced.W0.T + bias
 gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0
 moved = (x @ A.T) @ B.T  # what the voice adds, but for alpha / r
 best = -len(A) * np.sum(gap * moved) / np.sum(moved**2)  # by least squares
-print("   alpha   y off by, B = 0   y off by, B trained")
+print("   alpha     y off by, B = 0   y off by, B trained")
 for alpha in (1, 16, 256, best):
     trained = gap + alpha / len(A) * moved
     offs = [np.linalg.norm(part) / np.linalg.norm(exact) for part in (gap, trained)]
-    print(f"{alpha:>8.3f} {offs[0]:17.4f} {offs[1]:21.4f}")
+    note = "best" if alpha == best else ""
+    print(f"{alpha:>8.3f} {note:<4} {offs[0]:14.4f} {offs[1]:21.4f}")
 
 # %% [markdown]
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
-# and the second is zero at the start. Later alpha can only lengthen or turn round an update that
-# was trained for something else: the best alpha of all, by least squares, is the last row, and it
-# takes next to nothing from the error.
+# and the second is zero at the start. Later alpha can only stretch, shrink or reverse an update
+# that was trained for something else. The last row has the best alpha there is, by least squares:
+# it is nearly zero, and takes next to nothing from the error.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #
@@ -523,12 +531,11 @@ for r in (1, 8, 32):
 
 # %% [markdown]
 # Rounding errors look like noise, and in noise no few directions hold most. (The last column is for
-# pure noise: the largest singular value of n x n independent draws is about 2 sqrt(n) times their
-# standard deviation, only twice the root mean square of all n, so r of them hold at most about
-# 4 r / n of the squared norm.) LoftQ (Li
-# et al., 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes what rank r
-# can, here 9 % of the norm at r = 8, at width 4096 less than half a per cent. Training may do
-# better, because it counts only what matters to the loss.
+# pure noise. Of n x n independent draws of variance 1 the squares of all n singular values add up
+# to about n^2, and the largest of them is only about 4 n. So r of them hold at most about
+# 4 n r / n^2 = 4 r / n.) LoftQ (Li et al., 2023) begins A and B, roughly, at the best matrix of
+# rank r for -E: it removes what rank r can, here 9 % of the norm at r = 8, at width 4096 less than
+# half a per cent. Training may do better, because it counts only what matters to the loss.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -548,33 +555,27 @@ for r in (1, 8, 32):
 # **Predict.** The update of our voice is 43 % of W0. Suppose it were trained only a little, to
 # 0.4 %. You add it and round again: what share of the codes changes?
 
-
 # %% depends on the seed
-def bfloat16(W):
-    """Return an array of float32 rounded to bfloat16: the first 16 of its 32 bits."""
-    bits = np.ascontiguousarray(W, np.float32).view(np.uint32)
-    # add half of the last bit that is kept, or just less (a tie goes to an even one); cut 16 off
-    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
-
-
-print("                                         error of rounding / update")
-print("strength   update / W0   codes that change   to NF4   to bfloat16")
+print("strength   update / W0   codes that change   error of rounding / update")
 for strength in (0.01, 0.1, 0.3, 1.0):
     trained = replace(layer, alpha=strength * layer.alpha)
-    W, size = dequantised() + trained.delta_w, np.linalg.norm(trained.delta_w)
-    again = trained.merge_quantized()
-    lost, half = (np.linalg.norm(other - W) / size for other in (again.dequantize(), bfloat16(W)))
-    change = np.mean(again.indices != codes)
-    share = size / np.linalg.norm(voiced.W0)
-    print(f"{strength:>8} {share:13.3f} {change:19.1%} {lost:8.2f} {half:13.3f}")
+    again, size = trained.merge_quantized(), np.linalg.norm(trained.delta_w)
+    lost = np.linalg.norm(again.dequantize() - trained.merge().W) / size
+    change, share = np.mean(again.indices != codes), size / np.linalg.norm(voiced.W0)
+    print(f"{strength:>8} {share:13.3f} {change:19.1%} {lost:28.2f}")
+
+# %% depends on the seed
+FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 
 # %% [markdown]
-# Where no code changes, the whole update is lost (and a little more: the constants, which are
-# quantised too, are rounded again). At full strength the update is there, under noise: the second
-# rounding adds an error nearly a quarter as large as it, about as large as the first rounding's.
-# Bfloat16, the usual 16 bits of training, is a float32 without its last two bytes: it rounds too.
+# None, and the whole update is lost; in the picture, at ten times that strength, all ten weights
+# still fall back. (A diamond stands beside its dot by the first rounding error.) If the constants
+# stayed as well, the result would be W0_hat and the error 1.00. It is a little more, mostly because
+# the absmax of a block follows the update of its one largest weight, and takes all 64 weights
+# along. At full strength the update is there, under noise: the second rounding adds an error nearly
+# a quarter as large as it, about as large as the first rounding's.
 #
-# What does that mean in losses? Begin with the reports, whose A and B were trained over W0_hat.
+# What does that mean in losses? Begin with the reports, whose A and B were trained over two W0_hat.
 #
 # **Predict.** Which merge gives them less loss: into W0_hat, or into W0, the more exact weight?
 
@@ -589,64 +590,59 @@ def with_layers(make, adapted):
     return base.with_gpt(base.gpt.mapped(change))
 
 
-def compare(cases):
-    print(f"{'':<20}" + "".join(f"{title:>14}" for title in cases))
-    for title, make in ways.items():
-        losses = [with_layers(make, adapted).loss(text) for adapted, text in cases.values()]
-        print(f"{title:<20}" + "".join(f"{loss:14.3f}" for loss in losses))
-
-
 ways = {
-    "no adapter, W0": lambda one, W0: Linear(W0, one.bias),
     "no adapter, W0_hat": lambda one, W0: Linear(one.W0.dequantize(), one.bias),
-    "trained, not merged": lambda one, W0: one,
     "into W0_hat": lambda one, W0: one.merge(),
-    "into it, bfloat16": lambda one, W0: Linear(bfloat16(one.merge().W), one.bias),
     "quantised again": lambda one, W0: Linear(one.merge_quantized().dequantize(), one.bias),
     "into W0": lambda one, W0: one.merge_into(W0),
 }
-in_codes = layers_of(finished["QLoRA"].gpt).items()
-learnt = {path: one for path, one in in_codes if isinstance(one, QLoRALinear)}
-compare({"reports": (learnt, unseen)})
+
+
+def compare(cases):
+    print(f"{'':<20}" + "".join(f"{title:>17}" for title in cases))
+    for title, make in ways.items():
+        losses = [with_layers(make, adapted).loss(text) for adapted, text in cases.values()]
+        print(f"{title:<20}" + "".join(f"{loss:17.3f}" for loss in losses))
+
+
+cases = {}
+for name in ("NF4", "coarse"):
+    adapted = layers_of(finished[name].gpt).items()
+    learnt = {path: one for path, one in adapted if isinstance(one, QLoRALinear)}
+    cases[f"reports, {name}"] = learnt, unseen
+compare(cases)
 
 # %% [markdown]
-# Into W0_hat. Moved to the more exact W0, A and B get worse, by 0.007; LoRA trained over W0 had
-# 0.575. So they may have fitted themselves to W0_hat a little. It is a small thing here, because
-# this model hardly minds nine per cent in the first place (the first two rows); and it is one
-# training.
+# Into W0_hat. Moved to the more exact W0, A and B get worse, by 0.007 from NF4 and by 0.033 from
+# the coarse codes. So they have learnt to live with the error of their W0_hat: over W0 that part of
+# the update corrects what is not there. (One training each: try other seeds.)
 #
-# Now smaller updates: put verse on all 24 matrices, at three strengths, and merge it in each way.
-# (It was trained over W0, so these columns ask only what a merge does to a given A and B.)
+# Now smaller updates: put verse on all 24 matrices in NF4, at three strengths, and merge it in each
+# way. (It was trained over W0, so these columns ask only what a merge does to a given A and B.)
 #
-# **Predict.** At which strength is the merge that is quantised again no better than no adapter?
-
+# **Predict.** At which strength is the merge that is quantised again no better than W0_hat without
+# an adapter?
 
 # %% depends on the seed
-def at(strength):
-    found, adapted = layers_of(with_voices(base, ["verse"], [1.0]).gpt), {}
-    for path in learnt:
-        quantised = QLoRALinear.from_lora(found[f"{path}.0"])
-        adapted[path] = replace(quantised, alpha=strength * quantised.alpha)
-    return adapted
-
-
-cases = {"Bible, 1": (at(1), passages["Bible"])}
+found, cases = layers_of(with_voices(base, ["verse"], [1.0]).gpt), {}
+verse = {path: QLoRALinear.from_lora(found[f"{path}.0"]) for path in learnt}
 for strength in (1, 0.1, 0.01):
-    cases[f"Milton, {strength}"] = at(strength), passages["Milton"]
+    weaker = {path: replace(one, alpha=strength * one.alpha) for path, one in verse.items()}
+    cases[f"Milton, {strength}"] = weaker, passages["Milton"]
 compare(cases)
 
 # %% [markdown]
 # The smaller the update, the more of it the second rounding takes: at a tenth most of what verse
-# had gained on Milton is gone, at a hundredth all of it. Bfloat16 has much finer steps: what it
-# takes in one weight it adds in another, and the loss hardly sees its errors. What you need decides
+# had gained on Milton is gone, at a hundredth all of it. What you need decides
 # ([question 9](../docs/questions.md)):
 #
-# - **The function that was trained**: into W0_hat. It costs nothing here in float32, and 0.001 at
-#   most in bfloat16.
-# - **4 bits**: quantise again. It costs 0.01 to 0.12 here, and of a small update nothing is left.
-# - **16 or 32 bits, and another function will do**: into W0. It costs 0.01 at most here, and for
-#   verse at full strength, which was trained over W0, it is up to 0.05 better. In all five columns
-#   W0 has less loss than quantising again. Evaluate it all the same.
+# - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. It costs nothing here,
+#   in float32. (bfloat16 rounds too, in far finer steps: [question 8](../docs/questions.md).)
+# - **4 bits**: quantise again. In NF4 it costs 0.02 to 0.12 here, and of a small update nothing is
+#   left.
+# - **16 or 32 bits, and another function will do**: into W0. For verse at full strength, which was
+#   trained over W0, it is better by 0.024; for the reports, trained over codes, worse. In all five
+#   columns W0 has less loss than quantising again. Evaluate it all the same.
 #
 # ### The same in PEFT
 #
@@ -660,9 +656,10 @@ compare(cases)
 # from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 #
 # config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)  # to multiply in
+#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)  # type of products
 # base = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
-# base = prepare_model_for_kbit_training(base)  # all but 4-bit to float32; recompute
+# # float32 for all that is not in 4 bits; activations are computed again (notebook 12)
+# base = prepare_model_for_kbit_training(base)
 # model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
 # ```
 #
@@ -725,7 +722,7 @@ check("qlora-grad-x", qlora_grad_x)
 #
 # - Know which layers are in 4 bits. Usually the embedding and the output head are not, and where
 #   the vocabulary is large they are a large part of the bytes.
-# - Keep with an adapter how its base was quantised: kind, block size, double or not. Over another
+# - Keep with an adapter how its base was quantised: format, block size, double or not. Over another
 #   W0_hat, or over W0, its y is off by the difference.
 # - QLoRA saves bytes of weights. Activations, gradients of A and B and their optimiser states
 #   stay as in LoRA (notebook 12).

@@ -121,7 +121,7 @@ for name, d, r in (("d = 1024, r = 8", 1024, 8), ("twice r", 1024, 16), ("twice 
 # The count doubles in both cases. It is linear in r *and* in d. What is quadratic in d is
 # W0, and the share of LoRA falls as a model gets wider.
 #
-# At the **break-even rank** A and B have as many numbers as W0; it need not be whole. Above it LoRA
+# The rank at which A and B have as many numbers as W0 is the **break-even rank**. Above it LoRA
 # trains more than full fine-tuning.
 #
 # **Predict.** Where is it for a square weight: at d, at d/2 or at the square root of d? (The cell
@@ -137,7 +137,8 @@ for out_features, in_features, ranks in ((768, 768, (383, 384, 385)), (2, 768, (
 
 # %% [markdown]
 # The break-even rank of a square weight is half of its width, and there LoRA saves nothing any
-# more. On the head of two outputs LoRA saves at r = 1 alone: to train it whole costs hardly more.
+# more. The head of two outputs has no whole one: LoRA saves at r = 1 alone, and training the head
+# whole costs hardly more.
 # The exercise `break-even` asks for the largest whole rank below it, for any weight.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
@@ -192,7 +193,7 @@ same = sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total
 print("the package counts the same:", same)
 
 # %% [markdown]
-# The gradient of W is left out, because nobody would use it. (It is not zero: notebook 04.) The
+# The gradient of W is left out, because nobody would use it. (It exists; nobody asks for it.) The
 # gradient of x is needed if anything below trains, and then the product with W0 stays in the
 # backward pass. Two large products and six thin ones are left. For a square weight with trained
 # layers below it, LoRA divided by full is
@@ -240,9 +241,9 @@ print(f"the gradient of B A has {d * d:,} numbers, those of A and B have {2 * d 
 # 1 + r/n, and never below 1. The large gradient is held in memory besides.
 #
 # > **Remember.** For a square weight with trained layers below it, a step of LoRA takes more than
-# > two thirds of the multiply-adds of a full one, and as many at r = d/6; a stack can take less.
+# > two thirds of the multiply-adds of a full one, and as many at r = d/6.
 # >
-# > 方阵下方还有可训练的层时，LoRA 一步的乘加数超过完整微调的三分之二，r = d/6 时相等；多层可更少。
+# > 方阵下方还有可训练的层时，LoRA 一步的乘加数超过完整微调的三分之二，r = d/6 时两者相等。
 
 # %% [markdown]
 # ## Twelve weights, one above the other
@@ -264,7 +265,7 @@ def step_of_stack(layers, adapted, d, r):
         thin += 5 * (layer in adapted)  # h and y; the gradients of h, B and A
         if layer > min(adapted):  # the gradient of x, wherever something below waits for it
             large += 1
-            thin += layer in adapted
+            thin += layer in adapted  # the sixth: A's part of that gradient
     return large * d * d + thin * d * r
 
 
@@ -288,7 +289,8 @@ for name, chosen in (
 # Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
 # the LoRA paper reports 43.1 tokens per second per GPU in place of 32.5 ([the
 # figures](../docs/literature.md)). We count r = 8 on every weight. If the paper's run adapted
-# fewer, only 2 r / d shrinks: a frozen weight leaves out its third product too.
+# fewer, but one near the bottom, that changes little: a frozen weight has no third product either,
+# and 2 r / d is about 0.001.
 
 # %% exact
 before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens per second per GPU
@@ -366,20 +368,28 @@ inputs = {
     "up": (("up",), width),
     "down": (("down",), 4 * width),
 }
-print(f"{'input of':<12} {'full':>6} {'LoRA on q, v':>13} {'on all six':>11}")
-rows = []
+
+
+def kept(readers, features, adapted):
+    """Return the numbers that LoRA keeps for each row: x if a reader has an A, an h for each A."""
+    with_A = [one for one in readers if one in adapted]
+    return features + rank * len(with_A) if with_A else 0
+
+
+print("input of       full  LoRA on q, v  on all six")
 for name, (readers, features) in inputs.items():
-    pairs = [sum(one in chosen for one in readers) for chosen in (adapted, shapes)]
-    # x if there is an A, and an h for each A
-    rows.append([features, *(features * (some > 0) + rank * some for some in pairs)])
-    print("{:<12} {:>6,} {:>13,} {:>11,}".format(name, *rows[-1]))
-print("{:<12} {:>6,} {:>13,} {:>11,}".format("together", *np.sum(rows, axis=0)))
+    some, all_six = (kept(readers, features, chosen) for chosen in (adapted, shapes))
+    print(f"{name:<12} {features:>6,} {some:>13,} {all_six:>11,}")
+full = sum(features for _, features in inputs.values())
+some, all_six = (sum(kept(*one, chosen) for one in inputs.values()) for chosen in (adapted, shapes))
+print(f"{'together':<12} {full:>6,} {some:>13,} {all_six:>11,}")
 
 # %% [markdown]
 # A frozen weight without an A needs no x, and PyTorch drops it. With an A beside every weight LoRA
 # keeps every input, and each h besides: more than full fine-tuning. All ways keep other things too:
 # the queries, keys and values, the softmax table of attention, what the layer norms read, and the
-# 3,072 numbers that GELU reads. And an array may be kept for another reader.
+# 3,072 numbers that GELU reads. An input that no weight needs may still be kept because another
+# operation reads it: attention's output, for one.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
 # (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
@@ -394,11 +404,12 @@ print("{:<12} {:>6,} {:>13,} {:>11,}".format("together", *np.sum(rows, axis=0)))
 # ## A model of 7 billion numbers, and a card of 24 GB
 #
 # LLaMA 7B is held in bfloat16, a float32 without its last 2 bytes (so 2 bytes a number), and so are
-# its gradients. AdamW's two numbers are float32 (4 bytes each). QLoRA stores the linear weights of
-# the blocks in half a byte each, with the constants of notebook 11: 8 bits for every 64 weights,
-# and 32 bits for every 256 of those. Activations come after.
+# its gradients. AdamW's two numbers are float32 (4 bytes each). (Usually a second copy of each
+# trained weight is kept in float32; the cell adds it in its last lines.) QLoRA stores the linear
+# weights of the blocks in half a byte each, with the constants of notebook 11: 8 bits for every 64
+# weights, and 32 bits for every 256 of those. Activations come after.
 #
-# **Predict.** Which of these fits on a card of 24 GB: full fine-tuning, LoRA, QLoRA?
+# **Predict.** Which of these fits on a graphics card of 24 GB: full fine-tuning, LoRA, QLoRA?
 
 # %% exact
 llama = get_model("llama-7b")
@@ -415,16 +426,18 @@ for name, held in by_hand.items():
     print(f"{name:<13} {held / 1e9:6.1f} GB, as the package: {round(held) == package[name].total}")
 in_float32 = by_hand["QLoRA, r = 8"] + 2 * (llama.total - inner)  # the rest, not in 4 bits
 print(f"QLoRA, the rest in float32: {in_float32 / 1e9:.1f} GB")
-print(f"full, and a float32 copy of the weights: {(2 + 2 + 4 + 4 + 4) * llama.total / 1e9:.1f} GB")
+for name, number in (("LoRA", low_rank), ("full", llama.total)):
+    print(f"{name}: a float32 copy of what is trained takes {4 * number / 1e9:.2f} GB more")
+print(f"full, with that copy: {(2 + 2 + 4 + 4 + 4) * llama.total / 1e9:.1f} GB")
 
 # %% exact
 FIGURES["memory"].picture(card=24)
 
 # %% [markdown]
-# 107.8 GB, the last line above the picture, is the usual case, called *mixed precision*: compute in
-# 2 bytes, and keep a second copy of every weight in 4 (16 bytes a number; the ZeRO paper below has
+# With the copy, 107.8 GB, full fine-tuning is the usual case, called *mixed precision*: compute in
+# 2 bytes, and keep every trained weight in 4 as well (16 bytes a number; the ZeRO paper below has
 # the table). A small step added to a number of 2 bytes would be lost in rounding; in the copy it
-# survives. LoRA needs that copy for A and B alone. (For QLoRA, PEFT's
+# survives. LoRA needs it for A and B alone, 0.02 GB. (For QLoRA, PEFT's
 # `prepare_model_for_kbit_training` makes all that is not in 4 bits float32, embedding and output
 # head too: 4.4 GB.)
 #
@@ -444,7 +457,7 @@ kept = {  # numbers for each token, with LoRA on queries and values
     "read by two norms": 2 * d,
     "read by q and v": d,
     "queries, keys, values": 3 * d,
-    "attention's output": d,  # not for o, which is frozen: attention in parts needs it to go back
+    "attention's output": d,  # attention computed piece by piece reads it on the way back
     "gate, SiLU of it, up": 3 * f,  # the MLP multiplies the second and the third
 }
 of_a_block = 2 * text * sum(kept.values())  # a number has 2 bytes
@@ -513,39 +526,56 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # > 看起来不对的数字往往只是计数规则没有写明，先问它数的是什么。
 
 # %% [markdown]
-# ## One weight, every cost
+# ## Your own case
 #
-# Which does LoRA save more of, the memory or the time? Take multiply-adds for the time, and a
-# square weight with trained layers below it, in float32, with AdamW. The share of them that LoRA
-# saves does not depend on the number of rows. The share of the memory does, and at 512 rows it is
-# the larger one.
-#
-# **Predict.** At about how many rows does that turn round: d/5, d, or 5 d?
+# Now the opening question: does it fit? Weights and gradients have 2 bytes, states 4. Each block
+# keeps its input alone, and the block at work about 16 d numbers a token (above, 7 d + 3 f = 15 d).
+# Logits are counted with their gradients.
 
-# %% exact
-r, some = 8, 512
-print(f"    d   of a step   of the memory at {some} rows   smaller from   that is")
-for d in (768, 4096, 12_288):
-    of_step = 1 - (2 * d * d + 6 * d * r) / (3 * d * d)
-    n = np.arange(1, max(some, 16 * d) + 1)
-    full, lora = 4 * d * d + n * d, d * d + 4 * 2 * d * r + n * (d + r)  # numbers that are held
-    of_memory = 1 - lora / full
-    turned = n[of_memory < of_step]
-    said = f"{turned[0]:>6} rows {turned[0] / d:9.2f} d" if turned.size else "nowhere here"
-    print(f"{d:>5} {of_step:>11.3f} {of_memory[some - 1]:>27.3f} {said:>26}")
-held = counting.lora_bytes(d, d, r, n=some).total, counting.full_bytes(d, d, n=some).total
-print("the package counts the same bytes:", held == (4 * lora[some - 1], 4 * full[some - 1]))
+
+# %%
+def parts_of(name, r, targets, texts, tokens):
+    """Return the bytes of the four parts of training a language model with LoRA."""
+    model = get_model(name)
+    counted = count_parameters(model, LoRA(r, targets))
+    fixed = counting.training_memory(counted, "bfloat16", state_dtype="float32")
+    rows = texts * tokens
+    words = max(one.shape[0] for one in model.modules if one.kind == "embedding")
+    return {
+        "weights": fixed.weights,
+        "gradients and states": fixed.gradients + fixed.optimizer,
+        "activations": 2 * rows * model.width * (model.blocks + 16),
+        "logits": 4 * 2 * rows * words,
+    }
+
 
 # %% [markdown]
-# It turns round at about 5 d rows. (For a small r memory saves 3 d² / (4 d² + n d) and a step 1/3:
-# equal at n = 5 d.) A batch of 32 texts of 1,024 tokens each has 32,768: more than
-# 5 d at a width of 4096. "Does LoRA save?" has an answer only after "what?", "at which rank?" and
-# "with how many rows?".
+# **Predict.** GPT-2 XL has 1.6 billion numbers in 48 blocks of width 1600, and 50,257 tokens. You
+# train LoRA on 8 texts of 1,024 tokens, with 16 GB. Does it fit? Which of the four parts is the
+# largest? Write your answers into the cell, and run it. Then put in a case of your own;
+# `counting.MODELS` has the names.
+
+# %% exact
+case = {"name": "gpt2-xl", "r": 16, "targets": ["c_attn"], "texts": 8, "tokens": 1024}
+card = 16e9
+fits, largest = None, None  # True or False; the name of a part
+
+parts = parts_of(**case)
+for part, size in parts.items():
+    print(f"{part:<20} {size / 1e9:6.2f} GB")
+total = sum(parts.values())
+print(f"{'in all':<20} {total / 1e9:6.2f} GB, fits: {total <= card}", end="")
+print("" if fits is None else f" (you: {fits})")
+print("the largest:", max(parts, key=parts.get), "" if largest is None else f"(you: {largest})")
+
+# %% [markdown]
+# It fits, and the logits are the largest part: 8,192 rows have a score and its gradient for each of
+# 50,257 tokens. Neither LoRA nor fewer bits for the weights would help; fewer texts at a time do.
 #
-# > **Remember.** With a small rank and few rows LoRA saves a larger share of the memory than of the
-# > computing, and beside an adapted weight with more than about 5 d rows it is the other way round.
+# > **Remember.** Count four parts before you rent: weights, gradients with states, activations and
+# > logits; the largest may be one that LoRA leaves as it is.
 # >
-# > 秩小、行数少时 LoRA 省下的内存比例大于计算比例；在被适配的权重旁，行数超过约 5d 时则相反。
+# > 租机器之前先数四部分：权重、梯度和状态、激活、输出分数；最大的一部分未必是 LoRA 能减小的。
 
 # %% [markdown]
 # ## Exercises
@@ -618,6 +648,9 @@ check("training-bytes", training_bytes)
 #    you choose?
 # 3. A model does not fit, and a colleague suggests r = 4 in place of r = 16. Which line of the
 #    bytes does that change? What would you suggest?
+# 4. Beside an adapted weight, for a small r, LoRA saves 3 d² of the 4 d² + n d numbers that full
+#    fine-tuning holds, and a third of its multiply-adds. At which n are the two shares equal? What
+#    does it save more of with 32 texts of 1,024 tokens, at a width of 4096?
 
 # %% [markdown]
 # ## In practice

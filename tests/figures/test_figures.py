@@ -20,8 +20,8 @@ from lora_ref.figures import FIGURES, counts, transformer, write
 from lora_ref.figures.study import SHOWN
 from lora_ref.figures.style import INKS, listed, short
 from lora_ref.figures.ways import ROWS
-from lora_ref.layers import Adapter, DoRALinear, LoRALinear
-from lora_ref.quantize import levels_of
+from lora_ref.layers import Adapter, DoRALinear, LoRALinear, QLoRALinear
+from lora_ref.quantize import levels_of, quantize
 from lora_ref.study import SHIFTS, committed, digits
 from lora_ref.study.records import student_limit
 from lora_ref.transformer import Block, with_lora
@@ -505,8 +505,17 @@ def test_bars_of_memory_are_as_long_as_what_they_hold():
     bars = {box.get_label(): (box[0].get_x(), box[0].get_width()) for box in axes.containers}
     assert bars == {"weights": (0, 2), "gradients": (2, 3), "optimiser states": (5, 5)}
     assert len({box[0].get_hatch() for box in axes.containers}) == 3
-    assert "10.0 GB" in words(picture.figure)
+    assert "10.0" in words(picture.figure)
     assert "full: 10.0 GB; in the first the weights are 20 %" in picture.alt
+
+
+def test_a_panel_of_memory_on_another_scale_says_so():
+    models = {
+        name: {"full": TrainingMemory(size * 10**9, 0, 0)}
+        for name, size in (("A", 10), ("B", 10), ("C", 25))
+    }
+    titles = [axes.get_title() for axes in draw("memory", models=models).figure.axes]
+    assert titles == ["A", "B", "C (its axis is 2.5 times as long)"]
 
 
 def test_a_card_is_a_line_and_what_it_holds_is_said():
@@ -983,6 +992,27 @@ def test_number_lines_lead_each_weight_to_its_nearest_level(rng):
     assert "The 20 weights of a block" in picture.alt
     with pytest.raises(LoraRefError, match="all zero, expected some weights"):
         draw("number-lines", block=np.zeros(3))
+
+
+def test_merges_lead_from_a_level_to_the_update_and_to_a_level_again(rng):
+    W0, A, B = (rng.standard_normal(shape) for shape in ((8, 16), (2, 16), (8, 2)))
+    layer = QLoRALinear.from_lora(LoRALinear(W0, A, B, alpha=2.0), double=False)
+    picture = draw("merges", layer=layer, W0=W0, strengths=(1e-3, 1.0))
+    stored = layer.W0.dequantize()
+    for axes, strength in zip(picture.figure.axes, (1e-3, 1.0), strict=True):
+        ways = [data(line)[0] for line in axes.lines if len(line.get_xdata()) == 3]
+        before, into, again = np.transpose(ways)
+        trained = stored + strength * B @ A
+        assert_allclose(before, stored.ravel()[:10])
+        assert_allclose(into, trained.ravel()[:10])
+        assert_allclose(again, quantize(trained).dequantize().ravel()[:10])
+        (over,) = (data(line)[0] for line in axes.lines if line.get_marker() == "D")
+        assert_allclose(over, (W0 + strength * B @ A).ravel()[:10])
+    same = np.mean(quantize(stored + B @ A).indices == layer.W0.indices)
+    assert "at strength 0.001, 10 of 10 get the code that they had (100.0 % of all" in picture.alt
+    assert f"get the code that they had ({100 * same:.1f} % of all weights). Over" in picture.alt
+    with pytest.raises(LoraRefError, match=r"strengths in figures\.merges are none"):
+        draw("merges", layer=layer, W0=W0, strengths=())
 
 
 def test_cross_terms_says_how_far_averages_are_off(rng):

@@ -151,6 +151,13 @@ def test_the_checkpoint_of_gpt2_medium_fits_the_computed_count_and_not_the_print
     assert agreement(printed(file), 4 * read_printed(printed(count)).number) is None
 
 
+@pytest.mark.parametrize("model", ["gpt2-medium", "gpt2-large"])
+def test_a_thousandth_of_the_model_gives_what_table_3_prints_for_lora(model):
+    whole = get_model(model).total
+    assert agreement(printed(f"lora-{model}"), Fraction(whole, 1000)) == "rounded"
+    assert f"{whole / 1000:,.0f}" in JUDGED[f"lora-{model}"].reason
+
+
 def test_bitfit_would_need_twelve_widths_a_block():
     d, blocks = 12288, 96
     assert value("lora-gpt3-bitfit") == 11 * d * blocks + d

@@ -17,7 +17,7 @@ from lora_ref.errors import LoraRefError
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = runpy.run_path(str(DOCS / "build.py"))["PAGES"]
 PAGE = (DOCS / "add-a-source.md").read_text(encoding="utf-8")
-SHORTEST, PAPER = re.findall(r"(?s)```toml\n(.*?)```", PAGE)
+SHORTEST, PAPER, RELATIONS = re.findall(r"(?s)```toml\n(.*?)```", PAGE)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -36,6 +36,9 @@ def test_the_files_on_the_page_come_out_as_the_page_says():
     assert list(paper.values()).count("confirmed") == 3
     assert paper["paper-13b-dora"] == "slip"
     assert "Three of the four numbers are confirmed, and `paper-13b-dora` is a slip." in PAGE
+    relations = list(verdicts_of('[lecture]\ntitle = "t"\n' + RELATIONS).values())
+    assert relations == ["confirmed", "confirmed", "confirmed", "slip"]
+    assert "The last one is a slip" in PAGE
 
 
 def test_a_paper_is_added_by_its_file_and_by_nothing_else(tmp_path, monkeypatch, capsys):

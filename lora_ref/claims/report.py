@@ -191,7 +191,7 @@ def _table(judgements: Iterable[Judgement]) -> list[str]:
             shown += f"<br>by the rule {cell(j.by_rule)}" if j.by_rule else ""
         elif j.verdict == "confirmed" and j.agreement:
             verdict += f", {j.agreement}"
-        why = (_against(j), j.correction, j.finding, j.reason, j.perhaps, *j.problems)
+        why = (_against(j), j.correction, j.finding, j.reason, j.perhaps, j.varied, *j.problems)
         right = "<br>".join(cell(text) for text in why if text)
         name = f"`{name}`" + (f"<br>{place}" if place else "")
         rows.append(f"| {name} | {cell(j.claim.text)}{printed} | {shown} | {verdict} | {right} |")
@@ -225,6 +225,7 @@ def _block(j: Judgement, cites: dict[str, str], width: int, chinese: bool, colou
         ("finding", j.finding),
         ("because" if j.verdict not in NOT_COMPUTED else "note", j.reason),
         ("perhaps", j.perhaps),
+        ("varied", j.varied),
         *(("PROBLEM", problem) for problem in j.problems),
     ]
     sides = [[(label, tidy(text)) for label, text in side if text] for side in (left, right)]

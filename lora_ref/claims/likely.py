@@ -8,10 +8,13 @@ and not excluded.
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from lora_ref import counting
+from lora_ref.claims import values
 from lora_ref.claims.claim import Check
 from lora_ref.claims.printed import (
     agreement,
@@ -20,7 +23,8 @@ from lora_ref.claims.printed import (
     printed_texts,
     read_printed,
 )
-from lora_ref.claims.values import AsNumber, Computed, chain, exact
+from lora_ref.claims.rules import READINGS
+from lora_ref.claims.values import AsNumber, Computed, exact
 from lora_ref.errors import LoraRefError
 
 MOST_ENTRIES = 3
@@ -53,7 +57,9 @@ def likely(check: Check, value: Any) -> str:
     if texts.shape != value.shape or not _has_digits(printed):
         return ""
     number = exact(value.item())
-    for words, mistaken in _mistaken(check.quantity.name, computed, number):
+    quantity = check.quantity.name
+    by_rule = _by_rule(quantity, str(printed), computed, number)
+    for words, mistaken in chain(by_rule, _mistaken(quantity, computed, number)):
         if agreement(str(printed), mistaken) in ("exact", "rounded"):
             return f"what is printed {words}"
     if str(printed).startswith("~") and check.expected.about is None:
@@ -83,6 +89,25 @@ def _has_digits(printed: Any) -> bool:
     (text,) = printed_texts(printed)
     digits = re.sub(r"\D", "", text.partition("e")[0]).lstrip("0")
     return len(digits) >= 2 and read_printed(text).number != 0
+
+
+def _by_rule(
+    quantity: str, printed: str, computed: Computed, number: Fraction
+) -> Iterator[tuple[str, Fraction]]:
+    """Yield what the rules give that the claim could name: of bytes, and of counting."""
+    is_size = "bytes" in quantity or re.search(r"[KkMGT]B$", printed)
+    for name, unit in counting.UNITS.items():
+        if name in READINGS and is_size and read_printed(printed).power:
+            yield f"comes out by the rule {name}: {unit.text}", READINGS[name](printed, number)
+    if "rules" not in computed.inputs:
+        return
+    given = computed.inputs["rules"] or ()
+    for name in (name for name in counting.RULES if name != "leftover"):
+        try:
+            ruled = Computed(computed.compute, {**computed.inputs, "rules": (*given, name)})()
+        except LoraRefError:  # it contradicts one that is given
+            continue
+        yield f"comes out by the rule {name}: {counting.RULES[name]}", exact(ruled.item())
 
 
 def _mistaken(
@@ -142,8 +167,8 @@ def _other_order(value: Computed) -> Iterator[Fraction]:
 def _turned(value: Computed, levels: int = MOST_LEVELS) -> Iterator[Computed]:
     """Yield a computation with one product of two that it rests on turned round."""
     for name, given in value.inputs.items():
-        if value.compute is chain and len(given) == 2:
-            yield Computed(chain, {name: given[::-1]})
+        if value.compute is values.chain and len(given) == 2:
+            yield Computed(values.chain, {name: given[::-1]})
         source = given.source if isinstance(given, AsNumber) else given
         for turned in (
             _turned(source, levels - 1) if isinstance(source, Computed) and levels else ()

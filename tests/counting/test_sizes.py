@@ -41,6 +41,7 @@ PRINTED = [  # FourierFT (arXiv 2405.03003), table 1; VeRA (arXiv 2310.11454); t
     ("llama-7b", LoRA(16, QV), "16.8", 2, "trainable bfloat16"),
     ("llama-7b", Full(), "13.48", 3, "trainable bfloat16, total bfloat16"),
     ("llama-7b", LoRA(16, QV), "33.7", 2, ""),
+    ("llama-7b", LoRA(16, QV), "33.5", 2, ""),  # 33.55 is more than half a digit away
 ]
 
 

@@ -82,7 +82,10 @@ def test_the_tables_of_a_relation_are_varied_and_only_what_they_write():
     )
 
 
-def test_the_report_of_a_file_has_the_note_and_that_of_the_package_has_not(tmp_path, capsys):
+def test_the_report_of_a_file_has_the_note_and_that_of_the_package_has_not(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "120")
     path = tmp_path / "lecture.toml"
     path.write_text(MATRICES + NOTES["alpha before the first step"][0], encoding="utf-8")
     assert cli.main(["verify", "--file", str(path)]) == 0

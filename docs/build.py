@@ -3,15 +3,15 @@
 A page of which only a part is generated keeps the rest; the part stands between two marks.
 """
 
-import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import conventions_page
 import exercises_page
 import summary_page
 
-from lora_ref.claims import article, judge, literature, report
+from lora_ref.claims import EXAMPLES, article, judge, literature, read, report, variation
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.quantity import Parameter
 from lora_ref.exercises import EXERCISES
@@ -42,12 +42,23 @@ def of_regret() -> str:
 
 
 def of_vocabulary() -> str:
-    """Return the page on adding a source, with the vocabulary as it is now."""
+    """Return the page on adding a source, with its lecture judged and the vocabulary as it is."""
     text = (HERE / "add-a-source.md").read_text(encoding="utf-8")
-    tables = f"<!-- vocabulary -->\n\n{tables_of_quantities()}\n<!-- end of vocabulary -->"
-    return re.sub(
-        r"<!-- vocabulary -->.*<!-- end of vocabulary -->", lambda _: tables, text, flags=re.DOTALL
-    )
+    lecture = f"```text\n{judged_lecture()}\n```\n"
+    parts = {"lecture": lecture, "vocabulary": tables_of_quantities()}
+    for name, part in parts.items():
+        start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, _, rest = text.partition(start)
+        text = f"{before}{start}\n\n{part}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def judged_lecture() -> str:
+    """Return what ``lora-ref verify --file`` shows of the lecture among the files to copy."""
+    lecture = read(EXAMPLES / "lecture.toml")
+    judgements = [judge(claim) for claim in lecture.claims]
+    judgements = [replace(j, varied=variation.note(j)) for j in judgements]
+    return report.as_text(judgements, [lecture], grouped=False)
 
 
 def of_exercises() -> str:

@@ -32,7 +32,7 @@ DATA = Path(__file__).parent / "data"
 """The sources that come with the package, one file each."""
 
 EXAMPLES = Path(__file__).parent / "examples"
-"""Files to copy: a template, and an example of every kind of claim."""
+"""Files to copy: a template, five claims of a lecture, and an example of every kind of claim."""
 
 
 @cache

@@ -40,6 +40,11 @@ class Check:
     inputs: Mapping[str, Any]  # as the file writes them
     also: "tuple[Check, ...]" = ()
 
+    def given(self, key: str) -> Any:
+        """Return what an input of the file stands for; what is computed returns it when called."""
+        arguments = {one.key: one.argument for one in self.quantity.parameters}
+        return self.value.inputs.get(arguments[key]) if self.value else None
+
 
 @dataclass(frozen=True)
 class Rule:

@@ -4,7 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from lora_ref.claims.file_errors import CLOSE, BareNumber, FileErrors, Path, Table, kind_of, text_of
+from lora_ref.claims.file_errors import (
+    CLOSE,
+    DEEPEST_KEY,
+    BareNumber,
+    FileErrors,
+    Path,
+    Table,
+    kind_of,
+    text_of,
+)
 from lora_ref.claims.printed import Printed, number_of, read_printed, read_shape, split_rows
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.quantity import Parameter, Quantity
@@ -29,6 +38,7 @@ class Inputs:
         self.named: dict[str, Computed | None] = {}
         self.own: dict[str, Computed] = {}
         self.texts: dict[str, Printed] = {}
+        self._claims: dict[str, tuple[Inputs, Table] | None] = {}
         self._later: frozenset[str] = frozenset()
 
     def read_matrices(self, tables: Table) -> None:
@@ -56,9 +66,13 @@ class Inputs:
     def with_derived(self, path: Path, tables: Any) -> "Inputs":
         """Return these inputs and a claim's own derived values."""
         inputs = Inputs(self.errors)
-        inputs.named, inputs.own = dict(self.named), dict(self.own)
+        inputs.named, inputs.own, inputs._claims = dict(self.named), dict(self.own), self._claims
         inputs.read_derived(path, tables)
         return inputs
+
+    def add_claim(self, id: str, inputs: "Inputs", table: Table, *, faulty: bool) -> None:
+        """Let the claims below refer to a claim by its id; `inputs` has its derived values."""
+        self._claims[id] = None if faulty else (inputs, table)
 
     def quantity(self, path: Path, table: Table) -> Quantity | None:
         """Return the quantity that a table names, or note what is wrong with its name."""
@@ -89,7 +103,7 @@ class Inputs:
             else:
                 found = None
                 with self.errors.at((*path, key)):
-                    found = self._value(parameter, table.get(key, default))
+                    found = self._value((*path, key), parameter, table.get(key, default))
                 complete = complete and found is not None
                 arguments[parameter.argument] = found
         swept = any(isinstance(argument, Sweep) for argument in arguments.values())
@@ -106,40 +120,75 @@ class Inputs:
         if not isinstance(table, dict):
             self.errors.add(path, f"got {kind_of(table)}, expected a table [derived.{name}]")
             return None
+        return self._of_table(path, table)
+
+    def _of_table(self, path: Path, table: Table) -> Computed | None:
+        """Return the quantity of a table that holds nothing else."""
         quantity = self.quantity(path, table)
         if quantity is None:
             return None
         self.errors.check_keys(path, table, ("quantity", *quantity.keys), quantity.name)
+        return self._used_further(path, table, quantity)
+
+    def _used_further(self, path: Path, table: Table, quantity: Quantity) -> Computed | None:
         if (returns := quantity.returns.name) in ("shape", "finding"):
             self.errors.add((*path, "quantity"), f"a {returns} cannot be used further")
             return None
         return self.computed(path, table, quantity)
 
-    def _value(self, parameter: Parameter, value: Any) -> Any:
+    def _in_place(self, path: Path, table: Table) -> Computed | None:
+        """Return the quantity whose table stands where a number or a name is wanted."""
+        if len(path) > DEEPEST_KEY:
+            raise LoraRefError(f"tables within tables, expected at most {DEEPEST_KEY} names")
+        if "claim" in table:
+            return self._of_claim(path, table)
+        return self._of_table(path, table)
+
+    def _of_claim(self, path: Path, table: Table) -> Computed | None:
+        """Return the quantity of a claim above, perhaps with other inputs."""
+        id = text_of(table["claim"])
+        if id not in self._claims:
+            near = nearest(id, self._claims, cutoff=CLOSE)
+            raise LoraRefError(f"no claim above computes a quantity by the id {id[:60]!r}{near}")
+        claim = self._claims[id]
+        if claim is None:
+            return None
+        inputs, keys = claim
+        quantity = QUANTITIES[keys["quantity"]]
+        given = {key: keys[key] for key in quantity.keys if key in keys}
+        if any(_has_table(value) for value in given.values()):
+            raise LoraRefError(f"the claim {id!r} is a relation itself, expected one that is none")
+        self.errors.check_keys(path, table, ("claim", *quantity.keys), quantity.name)
+        changes = {key: value for key, value in table.items() if key in quantity.keys}
+        return inputs._used_further(path, given | changes, quantity)
+
+    def _value(self, path: Path, parameter: Parameter, value: Any) -> Any:
         """Return the argument for a key, a `Sweep` for a list; None where a matrix is faulty."""
         sweep = isinstance(value, list) and parameter.kind.sweeps
         if parameter.kind.name == "names" and isinstance(value, list) and value:
             sweep = all(isinstance(entry, list) for entry in value)
         if not sweep:
-            return self._argument(parameter, value)
+            return self._argument(path, parameter, value)
         if not value or len(value) > MOST_TERMS:
             raise LoraRefError(f"a list of {len(value)}, expected 1 to {MOST_TERMS} values")
-        entries = tuple(self._argument(parameter, entry) for entry in value)
+        entries = tuple(
+            self._argument((*path, i), parameter, entry) for i, entry in enumerate(value)
+        )
         return None if None in entries else Sweep(entries)
 
-    def _argument(self, parameter: Parameter, value: Any) -> Any:
+    def _argument(self, path: Path, parameter: Parameter, value: Any) -> Any:
         match parameter.kind.name:
             case "matrix":
-                return self._factors(value)
+                return self._factors(path, value)
             case "terms":
-                terms = tuple(self._factors(term) for term in _listed(value))
+                terms = tuple(self._factors(path, term) for term in _listed(value))
                 return None if None in terms else terms
             case "count" | "whole" | "few" | "steps":
                 return _count(value, *parameter.kind.limits)
             case "number":
-                return self._number(value)
+                return self._number(path, value)
             case "values":
-                numbers = tuple(self._number(entry) for entry in _listed(value, "numbers"))
+                numbers = tuple(self._number(path, entry) for entry in _listed(value, "numbers"))
                 return None if None in numbers else numbers
             case "flag":
                 if not isinstance(value, bool):
@@ -156,7 +205,9 @@ class Inputs:
                 return tuple(text_of(entry) for entry in _listed(value))
         return text_of(value)
 
-    def _factors(self, value: Any) -> Computed | None:
+    def _factors(self, path: Path, value: Any) -> Computed | None:
+        if isinstance(value, dict):
+            return self._in_place(path, value)
         if isinstance(value, list):
             raise LoraRefError('got a list, expected a text; a product is written "B A"')
         names = text_of(value).split()
@@ -177,11 +228,14 @@ class Inputs:
         near = nearest(name, self.named, cutoff=CLOSE) or f"; known are: {', '.join(self.named)}"
         raise LoraRefError(f"no matrix or number is called {name[:60]!r}{near}")
 
-    def _number(self, value: Any) -> Any:
-        if type(value) is str and value[:1].isalpha():
+    def _number(self, path: Path, value: Any) -> Any:
+        if isinstance(value, dict):
+            source = self._in_place(path, value)
+        elif type(value) is str and value[:1].isalpha():
             source = self._source(value)
-            return None if source is None else AsNumber(source)
-        return number_of(value)
+        else:
+            return number_of(value)
+        return None if source is None else AsNumber(source)
 
     def _is_name(self, path: Path, name: str) -> bool:
         plain = name.replace("-", "_").replace("'", "_")
@@ -290,6 +344,10 @@ def _count(value: Any, least: int, most: int) -> int:
     if not least <= value <= most:
         raise LoraRefError(f"got {kind_of(value)}, {expected}")
     return value
+
+
+def _has_table(value: Any) -> bool:
+    return any(isinstance(one, dict) for one in (value if isinstance(value, list) else [value]))
 
 
 def _listed(value: Any, of: str = "texts") -> list[Any]:

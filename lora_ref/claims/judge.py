@@ -73,6 +73,7 @@ class Judgement:
     correction_holds: bool | None = None  # whether recomputing confirms it
     reason: str = ""  # with its names filled in
     perhaps: str = ""  # of a wrong number for which the file gives no reason: a usual mistake
+    varied: str = ""  # of a reader's own file: inputs that change nothing, see `variation`
     problems: tuple[str, ...] = ()  # what is wrong with the file itself
 
 
@@ -275,14 +276,19 @@ def _text(claim: Claim, text: str, outcomes: Mapping[str, _Outcome] = {}) -> str
     if not claim.fills or "{" not in text:
         return text
     known: dict[str, Any] = dict(claim.rule.check.inputs) if claim.rule and claim.rule.check else {}
-    known |= claim.check.inputs if claim.check else {}
+    inputs = claim.check.inputs if claim.check else {}
+    computed = dict(claim.names)
+    for key, given in inputs.items():
+        if isinstance(given, dict) and claim.check and claim.check.value:
+            computed[key] = claim.check.given(key)
+    known |= inputs
     for name in fields(text):
         if name in outcomes:
             outcome, formatted = outcomes[name], f"{{{name}:" in text
             known[name] = _numbers(outcome.value) if formatted else outcome.text or ""
-        elif name in claim.names:
+        elif name in computed:
             try:
-                known[name] = _numbers(claim.names[name]())
+                known[name] = _numbers(computed[name]())
             except ShapeError:  # as of the claim's own value
                 known[name] = "undefined"
     return format_text(text, known)

@@ -8,10 +8,13 @@ and not excluded.
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from lora_ref import counting
+from lora_ref.claims import values
 from lora_ref.claims.claim import Check
 from lora_ref.claims.printed import (
     agreement,
@@ -20,11 +23,15 @@ from lora_ref.claims.printed import (
     printed_texts,
     read_printed,
 )
-from lora_ref.claims.values import Computed, exact
+from lora_ref.claims.rules import READINGS
+from lora_ref.claims.values import AsNumber, Computed, exact
 from lora_ref.errors import LoraRefError
 
 MOST_ENTRIES = 3
 """Wrong entries of a matrix that are named; of more, only the number is."""
+
+MOST_LEVELS = 3
+"""How far below a claim's quantity a product is looked for that may stand in the other order."""
 
 
 def likely(check: Check, value: Any) -> str:
@@ -37,8 +44,8 @@ def likely(check: Check, value: Any) -> str:
     value : ndarray or None
         What was recomputed; None where nothing was.
     """
-    printed = check.expected.printed
-    if printed is None or value is None:
+    printed, computed = check.expected.printed, check.value
+    if printed is None or computed is None or value is None:
         return ""
     texts = np.array(printed, dtype=object)
     if texts.ndim == 2 and texts.T.shape == value.shape:
@@ -50,7 +57,9 @@ def likely(check: Check, value: Any) -> str:
     if texts.shape != value.shape or not _has_digits(printed):
         return ""
     number = exact(value.item())
-    for words, mistaken in _mistaken(check, number):
+    quantity = check.quantity.name
+    by_rule = _by_rule(quantity, str(printed), computed, number)
+    for words, mistaken in chain(by_rule, _mistaken(quantity, computed, number)):
         if agreement(str(printed), mistaken) in ("exact", "rounded"):
             return f"what is printed {words}"
     if str(printed).startswith("~") and check.expected.about is None:
@@ -82,18 +91,36 @@ def _has_digits(printed: Any) -> bool:
     return len(digits) >= 2 and read_printed(text).number != 0
 
 
-def _mistaken(check: Check, number: Fraction) -> Iterator[tuple[str, Fraction]]:
+def _by_rule(
+    quantity: str, printed: str, computed: Computed, number: Fraction
+) -> Iterator[tuple[str, Fraction]]:
+    """Yield what the rules give that the claim could name: of bytes, and of counting."""
+    is_size = "bytes" in quantity or re.search(r"[KkMGT]B$", printed)
+    for name, unit in counting.UNITS.items():
+        if name in READINGS and is_size and read_printed(printed).power:
+            yield f"comes out by the rule {name}: {unit.text}", READINGS[name](printed, number)
+    if "rules" not in computed.inputs:
+        return
+    given = computed.inputs["rules"] or ()
+    for name in (name for name in counting.RULES if name != "leftover"):
+        try:
+            ruled = Computed(computed.compute, {**computed.inputs, "rules": (*given, name)})()
+        except LoraRefError:  # it contradicts one that is given
+            continue
+        yield f"comes out by the rule {name}: {counting.RULES[name]}", exact(ruled.item())
+
+
+def _mistaken(
+    quantity: str, computed: Computed, number: Fraction
+) -> Iterator[tuple[str, Fraction]]:
     """Yield what mistakes give, each with the words for it."""
     yield "is right but for the sign", -number
-    turned = _other_order(check)
-    if turned is not None:
+    if quantity == "ratio" and number:
+        yield "is the ratio the other way round", 1 / number
+        yield "is what is left of the whole, and the value is the share", 1 - number
+    for turned in _other_order(computed):
         yield "comes from the factors in the other order", turned
-    inputs = {
-        name: exact(Fraction(str(given)))
-        for name, given in check.inputs.items()
-        if re.fullmatch(r"\d+(\.\d+)?", str(given))
-    }
-    alpha, r = inputs.get("alpha"), inputs.get("r")
+    alpha, r = (_only(name, computed) for name in ("alpha", "r"))
     factors = {"r": r, "alpha": alpha, "alpha/r": alpha / r if alpha and r else None}
     for name, factor in (*factors.items(), ("2", Fraction(2))):
         if factor and factor != 1:
@@ -104,24 +131,47 @@ def _mistaken(check: Check, number: Fraction) -> Iterator[tuple[str, Fraction]]:
             yield "takes 1,024 for a thousand, or a thousand for it", number * ratio
     yield "is in per cent, and the value is a share", number * 100
     yield "is a share, and the value is in per cent", number / 100
-    yield "is in bits, and the value in bytes", number * 8
-    yield "is in bytes, and the value in bits", number / 8
+    if "bytes" in quantity or "bits" in quantity:
+        yield "is in bits, and the value in bytes", number * 8
+        yield "is in bytes, and the value in bits", number / 8
 
 
-def _other_order(check: Check) -> Fraction | None:
-    """Return the number that the product of the same matrices in the other order gives."""
-    if check.value is None:
-        return None
-    inputs = dict(check.value.inputs)
-    for name, product in inputs.items():
-        if not isinstance(product, Computed):
+def _only(name: str, value: Computed) -> Fraction | None:
+    """Return the input of a name, of a value or of what it rests on; None if there are two."""
+    found: set[Fraction] = set()
+    below = {id(value): value}
+    left = [value]
+    while left:
+        for key, given in left.pop().inputs.items():
+            if key == name and isinstance(given, int | Fraction):
+                found.add(Fraction(given))
+            for one in given if isinstance(given, tuple) else (given,):
+                source = one.source if isinstance(one, AsNumber) else one
+                if isinstance(source, Computed) and id(source) not in below:
+                    below[id(source)] = source
+                    left.append(source)
+    return found.pop() if len(found) == 1 else None
+
+
+def _other_order(value: Computed) -> Iterator[Fraction]:
+    """Yield the numbers that the products of the same matrices in the other order give."""
+    for turned in _turned(value):
+        try:
+            number = turned()
+        except (LoraRefError, ArithmeticError, ValueError):
             continue
-        for key, factors in product.inputs.items():
-            if isinstance(factors, tuple) and len(factors) == 2:
-                turned = Computed(product.compute, {**product.inputs, key: factors[::-1]})
-                try:
-                    value = Computed(check.value.compute, {**inputs, name: turned})()
-                except (LoraRefError, ArithmeticError, ValueError):
-                    return None
-                return exact(value.item()) if np.ndim(value) == 0 else None
-    return None
+        if np.ndim(number) == 0:
+            yield exact(number.item())
+
+
+def _turned(value: Computed, levels: int = MOST_LEVELS) -> Iterator[Computed]:
+    """Yield a computation with one product of two that it rests on turned round."""
+    for name, given in value.inputs.items():
+        if value.compute is values.chain and len(given) == 2:
+            yield Computed(values.chain, {name: given[::-1]})
+        source = given.source if isinstance(given, AsNumber) else given
+        for turned in (
+            _turned(source, levels - 1) if isinstance(source, Computed) and levels else ()
+        ):
+            again = AsNumber(turned) if isinstance(given, AsNumber) else turned
+            yield Computed(value.compute, {**value.inputs, name: again})

@@ -44,7 +44,12 @@ Whole: TypeAlias = Annotated[int, Kind("whole", "a whole number of at least 0", 
 Few: TypeAlias = Annotated[int, Kind("few", "a whole number from 1 to 1,024", True, (1, FEW))]
 Steps: TypeAlias = Annotated[int, Kind("steps", "a whole number from 0 to 1,024", True, (0, FEW))]
 Number: TypeAlias = Annotated[
-    Any, Kind("number", 'a number such as 2, 0.5 or "1/3", or the name of a derived number', True)
+    Any,
+    Kind(
+        "number",
+        'a number such as 2, 0.5 or "1/3", the name of a derived number, or a table of a quantity',
+        True,
+    ),
 ]
 Values: TypeAlias = Annotated[
     Any, Kind("values", "a list of numbers such as [4, 16, 64], taken together")

@@ -184,6 +184,8 @@ class _Reader:
             parts = self._printed_twice(path, table)
         else:
             parts = self._checked(path, table, inputs)
+            if type(table.get("id")) is str:
+                self.inputs.add_claim(table["id"], inputs, table, faulty=parts is None)
         if texts is None or parts is None:
             return None
         rule = table.get("rule")

@@ -8,6 +8,8 @@ from lora_ref.claims import layout
 from lora_ref.claims.claim import Source
 from lora_ref.claims.judge import MEANINGS, NOT_COMPUTED, VERDICTS, Judgement, Verdict
 from lora_ref.claims.layout import cell, wrap
+from lora_ref.claims.printed import plain_text
+from lora_ref.claims.values import AsNumber, Sweep
 
 RULE = (
     "A measured claim holds where the paired mean over seeds exceeds two standard errors in the "
@@ -159,11 +161,16 @@ def summary(judgements: Sequence[Judgement]) -> list[str]:
 
 
 def inputs_text(j: Judgement) -> str:
-    """Return the quantity and its inputs, as ``lora-count: in 1,536, out 1,536, r 8``."""
+    """Return the quantity and its inputs, as ``lora-count: in 1,536, out 1,536, r 8``.
+
+    Behind a number that is computed itself stands what it is.
+    """
     if j.claim.check is None:
         return ""
-    inputs = [f"{key} {_input(value)}" for key, value in j.claim.check.inputs.items()]
-    name = j.claim.check.quantity.name
+    check = j.claim.check
+    given = {key: check.given(key) if j.value is not None else None for key in check.inputs}
+    inputs = [f"{key} {_input(value, given[key])}" for key, value in check.inputs.items()]
+    name = check.quantity.name
     return f"{name}: {', '.join(inputs)}" if inputs else name
 
 
@@ -184,7 +191,7 @@ def _table(judgements: Iterable[Judgement]) -> list[str]:
             shown += f"<br>by the rule {cell(j.by_rule)}" if j.by_rule else ""
         elif j.verdict == "confirmed" and j.agreement:
             verdict += f", {j.agreement}"
-        why = (_against(j), j.correction, j.finding, j.reason, j.perhaps, *j.problems)
+        why = (_against(j), j.correction, j.finding, j.reason, j.perhaps, j.varied, *j.problems)
         right = "<br>".join(cell(text) for text in why if text)
         name = f"`{name}`" + (f"<br>{place}" if place else "")
         rows.append(f"| {name} | {cell(j.claim.text)}{printed} | {shown} | {verdict} | {right} |")
@@ -218,6 +225,7 @@ def _block(j: Judgement, cites: dict[str, str], width: int, chinese: bool, colou
         ("finding", j.finding),
         ("because" if j.verdict not in NOT_COMPUTED else "note", j.reason),
         ("perhaps", j.perhaps),
+        ("varied", j.varied),
         *(("PROBLEM", problem) for problem in j.problems),
     ]
     sides = [[(label, tidy(text)) for label, text in side if text] for side in (left, right)]
@@ -238,10 +246,20 @@ def _against(j: Judgement) -> str | None:
     return f"{other.text}: {other.printed}" if other.printed else other.text
 
 
-def _input(value: Any) -> str:
+def _input(value: Any, given: Any = None) -> str:
+    """Write an input as the file has it, and its number if `given`, what it stands for, has one."""
     if isinstance(value, list | tuple):
         nested = any(isinstance(entry, list | tuple) for entry in value)
-        return (" / " if nested else " ").join(map(_input, value)) or "none"
+        each = given.values if isinstance(given, Sweep) else given
+        each = each if isinstance(each, tuple) else [None] * len(value)
+        return (" / " if nested else " ").join(map(_input, value, each)) or "none"
+    if isinstance(given, AsNumber) and isinstance(value, str):
+        return f"{value} = {plain_text(given())}"
+    if isinstance(value, dict):
+        keys = (f"{key} {_input(one)}" for key, one in value.items() if key != "quantity")
+        text = f"({': '.join(filter(None, (value.get('quantity'), ', '.join(keys))))})"
+        is_number = given is not None and given().ndim == 0
+        return f"{text} = {plain_text(given())}" if is_number else text
     return f"{value:,}" if isinstance(value, int) and abs(value) >= 10**4 else str(value)
 
 

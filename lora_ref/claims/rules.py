@@ -6,6 +6,7 @@ which stand in the file. A file may name rules of its own in its table ``[rules]
 
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import partial
 from math import ceil
 from types import MappingProxyType
 
@@ -14,7 +15,7 @@ from lora_ref.claims.printed import read_printed
 
 NAMED: Mapping[str, str] = MappingProxyType(
     {
-        "binary-units": "K, M, G and T of bytes are powers of 1,024, though KB, MB, GB stand there",
+        **{name: unit.text for name, unit in counting.UNITS.items() if name},
         "doubled-after-cutting": "the number is twice another printed one that had been cut",
         "file-listing": "the size as GNU ls -h lists it: powers of 1,024, rounded up to a tenth",
         "fitted-width": "the width is printed nowhere and was chosen so that the number comes out",
@@ -26,9 +27,9 @@ RULES: Mapping[str, str] = MappingProxyType({**counting.RULES, **NAMED})
 """Every rule that a file may name without saying what it means."""
 
 
-def _binary(printed: str, value: Fraction) -> Fraction:
+def _in_unit(name: str, printed: str, value: Fraction) -> Fraction:
     power = read_printed(printed).power
-    return value * Fraction(1000**power, 1024**power)
+    return value * Fraction(1000**power, counting.UNITS[name].bytes_of(power))
 
 
 def _listed(printed: str, value: Fraction) -> Fraction:
@@ -42,6 +43,10 @@ def _doubled(printed: str, value: Fraction) -> Fraction:
 
 
 READINGS: Mapping[str, Callable[[str, Fraction], Fraction]] = MappingProxyType(
-    {"binary-units": _binary, "doubled-after-cutting": _doubled, "file-listing": _listed}
+    {
+        **{name: partial(_in_unit, name) for name in counting.UNITS if name},
+        "doubled-after-cutting": _doubled,
+        "file-listing": _listed,
+    }
 )
 """What a value is under a reading, to be compared with the printed number as it stands."""

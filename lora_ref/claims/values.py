@@ -119,9 +119,13 @@ class Sweep(NamedTuple):
 
 @dataclass(frozen=True)
 class AsNumber:
-    """A named value where a quantity takes a number and no array."""
+    """A computed value where a quantity takes a number and no array."""
 
     source: "Computed"
+
+    def __call__(self) -> Any:
+        """Return the value, or raise as it does."""
+        return self.source()
 
 
 @dataclass(eq=False)

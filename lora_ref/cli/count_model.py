@@ -1,19 +1,28 @@
 """``lora-ref count --model``: what a method trains in a published model, or in one's own."""
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lora_ref.cli.count_table import explanation_text, table
+from lora_ref.cli.count_table import explanation_text, size_text, table
 from lora_ref.cli.outcome import Outcome, as_json, columns, listed, whole
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
-    from lora_ref.counting import Method, Model, ParameterCount, Targets
+    from lora_ref.counting import (
+        Method,
+        Model,
+        ParameterCount,
+        Size,
+        SizeExplanation,
+        Targets,
+    )
 
 MAX_SIZE = 10**12
 """The largest size that ``count`` takes; a larger one more likely has a digit too many."""
@@ -93,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rules = "count by it (saved-twice); --explain: try it too"
     add("--rule", nargs="+", metavar="R", help=rules)
     add("--dtype", metavar="D", help="of the training memory (float32)")
-    add("--explain", metavar="N", help="which counting rules give this number")
+    add("--explain", metavar="N", help="which rules give this count, or this size such as 610MB")
 
 
 def flags_given(options: argparse.Namespace) -> list[str]:
@@ -135,14 +144,41 @@ def run(options: argparse.Namespace) -> Outcome:
         idle = [name for name in rules if _changes_nothing(name, plain, saved)]
         messages = tuple(f"the rule {name} changes nothing here" for name in idle)
         return Outcome(as_json(body) if options.json else text, messages=messages)
-    printed = whole("--explain", options.explain.replace(",", ""), MAX_SIZE**2)
     search: dict[str, Any] = {"modules_to_save": saved, "extra_rules": rules}
+    size = _size(options.explain)
+    if size is not None:
+        dtypes = counting.DTYPES if options.dtype is None else (dtype,)
+        sizes = counting.explain_size(size, model, method, dtypes=dtypes, **search)
+        if options.json:
+            body["explanations"] = [_size_as_json(each) for each in sizes]
+            return Outcome(as_json(body))
+        return Outcome(size_text(size, counted, sizes, dtypes))
+    printed = whole("--explain", options.explain.replace(",", ""), MAX_SIZE**2)
     found = counting.explain(printed, model, method, **search)
     if options.json:
         body["explanations"] = [asdict(each) for each in found]
         return Outcome(as_json(body))
     near = None if found else counting.closest(printed, model, method, **search)
     return Outcome(explanation_text(printed, counted, found, near))
+
+
+def _size(text: str) -> "Size | None":
+    """Return the size in bytes that a text such as 32.8MB is, None if it is none."""
+    found = re.fullmatch(r"(\d[\d,]{0,20})(\.\d{1,20})? ?([KkMGT])B", text.strip())
+    if found is None:
+        return None
+    from lora_ref.counting import Size
+
+    before, behind, letter = found.groups(default="")
+    number = Fraction(before.replace(",", "") + behind)
+    power = "KMGT".index(letter.upper()) + 1
+    digit = Fraction(1, 10 ** max(0, len(behind) - 1))
+    return Size(text.strip(), number, digit, power)
+
+
+def _size_as_json(each: "SizeExplanation") -> dict[str, Any]:
+    counted = asdict(each.counted)
+    return {**counted, "rules": each.rules, "dtype": each.dtype, "size": float(each.value)}
 
 
 def _changes_nothing(rule: str, plain: "ParameterCount", saved: list[str]) -> bool:

@@ -1,13 +1,21 @@
 """The text that ``lora-ref count --model`` prints: tables of a count, explanations of a number."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from lora_ref.cli.outcome import columns
 
 if TYPE_CHECKING:
-    from lora_ref.counting import Explanation, ParameterCount, TrainingMemory
+    from lora_ref.counting import (
+        Explanation,
+        ParameterCount,
+        Size,
+        SizeExplanation,
+        TrainingMemory,
+    )
 
 WITHOUT_ACTIVATIONS = (
     "Activations are left out: they grow with the batch and its length, and a method that trains\n"
@@ -76,11 +84,50 @@ def explanation_text(
             f"the {_count_name(near)}.",
         ]
     shown = found if near is None else [near]
-    rules = dict.fromkeys(name.partition(":")[0] for each in shown for name in each.rules)
-    if rules:
-        lines.append("")
-        lines += [line for name in rules for line in wrap(f"{name}: {RULES[name]}", 88)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rules_text(RULES, [each.rules for each in shown])])
+
+
+def size_text(
+    size: "Size",
+    counted: "ParameterCount",
+    found: Sequence["SizeExplanation"],
+    dtypes: Sequence[str],
+) -> str:
+    """Return PEFT's line, then what has the printed size, or what the plain counts come to."""
+    from lora_ref.counting import RULES, UNITS, Explanation, sizes_of
+    from lora_ref.counting.explain import Count
+
+    letters = "KMGT"[size.power - 1] + "B"
+    lines = [str(counted), "", _title(counted), ""]
+    for each in found:
+        unit = f" by {each.unit}" if each.unit else ""
+        lines.append(
+            f"{size.text} is the {_count_name(each.counted)}: {each.counted.value:,} numbers in "
+            f"{each.dtype}, {_decimals(each.value)} {letters}{unit}."
+        )
+    if not found:
+        lines += [f"{size.text}: none found, among units and single rules. Plain counts:", ""]
+        rows = [("", "", *(unit or "powers of 1,000" for unit in UNITS))]
+        for count, dtype in product(get_args(Count), dtypes):
+            plain = Explanation(count, (), counted.trainable, counted.total)
+            sizes = (_decimals(one.value) for one in sizes_of(plain, size, [dtype]))
+            rows.append((count, dtype, *sizes))
+        lines += columns(rows, "<<" + ">" * len(UNITS))
+    texts = {**RULES, **{name: unit.text for name, unit in UNITS.items()}}
+    shown = [each.rules for each in found] or [tuple(filter(None, UNITS))]
+    return "\n".join([*lines, *_rules_text(texts, shown)])
+
+
+def _rules_text(texts: Mapping[str, str], used: Iterable[Sequence[str]]) -> list[str]:
+    """Return what each rule says that is used, each once."""
+    names = dict.fromkeys(name.partition(":")[0] for rules in used for name in rules)
+    lines = [line for name in names for line in wrap(f"{name}: {texts[name]}", 88)]
+    return ["", *lines] if lines else []
+
+
+def _decimals(value: Fraction) -> str:
+    """Write a size with three decimals more than a whole number needs, none that say nothing."""
+    return f"{float(value):,.3f}".rstrip("0").rstrip(".")
 
 
 def _sizes(label: str, *sizes: int) -> Row:

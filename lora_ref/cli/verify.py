@@ -3,6 +3,7 @@
 import argparse
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, can_print, use_colour
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Recompute and judge."""
     from lora_ref import claims
-    from lora_ref.claims import report
+    from lora_ref.claims import report, variation
 
     sources, command = _sources(options)
     known = ", ".join(claims.VERDICTS)
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> Outcome:
     if not chosen:
         raise LoraRefError(f"none of the claims named is of the source {options.paper!r}")
     judgements = [claims.judge(claim) for claim in chosen]
+    if options.file is not None:
+        judgements = [replace(j, varied=variation.note(j)) for j in judgements]
     problems = tuple(problem for j in judgements for problem in j.problems)
     problems += tuple(
         f"{j.claim.id} is judged {j.verdict}" for j in judgements if j.verdict in unwanted

@@ -45,15 +45,18 @@ from lora_ref.counting.parameters import (
     training_memory,
 )
 from lora_ref.counting.rules import RULES
+from lora_ref.counting.sizes import DTYPES, UNITS, Size, SizeExplanation, explain_size, sizes_of
 from lora_ref.counting.targets import Targets
 
 __all__ = [
+    "DTYPES",
     "IA3",
     "ITEMSIZES",
     "LOW_RANK_METHODS",
     "MODELS",
     "OPTIMIZER_STATES",
     "RULES",
+    "UNITS",
     "AdaLoRA",
     "Adapter",
     "BitFit",
@@ -72,6 +75,8 @@ __all__ = [
     "Prefix",
     "PrefixEmbed",
     "PrefixLayer",
+    "Size",
+    "SizeExplanation",
     "Targets",
     "TopLayers",
     "TrainingMemory",
@@ -82,6 +87,7 @@ __all__ = [
     "closest",
     "count_parameters",
     "explain",
+    "explain_size",
     "forming_multiply_adds",
     "full_bytes",
     "full_multiply_adds",
@@ -92,5 +98,6 @@ __all__ = [
     "lora_params",
     "merged_multiply_adds",
     "several_tasks_params",
+    "sizes_of",
     "training_memory",
 ]

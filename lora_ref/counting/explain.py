@@ -63,7 +63,7 @@ def explain(
     """
     as_count("printed", printed)
     found: list[Explanation] = []
-    for candidate in _candidates(model, method, modules_to_save, extra_rules):
+    for candidate in candidates(model, method, modules_to_save, extra_rules):
         fewer = (set(earlier.rules) for earlier in found if earlier.count == candidate.count)
         rules = set(candidate.rules)
         if candidate.value == printed and not any(some <= rules for some in fewer):
@@ -81,18 +81,22 @@ def closest(
 ) -> Explanation:
     """Return the count nearest to a printed number, of all that `explain` tries."""
     as_count("printed", printed)
-    candidates = _candidates(model, method, modules_to_save, extra_rules)
-    return min(candidates, key=lambda candidate: abs(candidate.value - printed))
+    tried = candidates(model, method, modules_to_save, extra_rules)
+    return min(tried, key=lambda candidate: abs(candidate.value - printed))
 
 
-def _candidates(
-    model: Model, method: Method, modules_to_save: Sequence[str], extra_rules: Sequence[str]
+def candidates(
+    model: Model,
+    method: Method,
+    modules_to_save: Sequence[str] = (),
+    extra_rules: Sequence[str] = (),
+    most: int = MAX_RULES,
 ) -> Iterator[Explanation]:
-    """Yield both counts under every few rules that do not contradict each other."""
+    """Yield both counts under at most so many rules that do not contradict each other."""
     plain = count_parameters(model, method, modules_to_save=modules_to_save)
     setup = make_setup(model, method, modules_to_save)
     changes = [(rule, rule.change(setup)) for rule in _rules(model, method, extra_rules)]
-    for size in range(MAX_RULES + 1):
+    for size in range(most + 1):
         for chosen in combinations(changes, size):
             if any(one.contradicts(other) for (one, _), (other, _) in combinations(chosen, 2)):
                 continue

@@ -17,7 +17,7 @@ from lora_ref.errors import LoraRefError
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = runpy.run_path(str(DOCS / "build.py"))["PAGES"]
 PAGE = (DOCS / "add-a-source.md").read_text(encoding="utf-8")
-SHORTEST, PAPER = re.findall(r"(?s)```toml\n(.*?)```", PAGE)
+SHORTEST, PAPER, RELATIONS = re.findall(r"(?s)```toml\n(.*?)```", PAGE)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -36,6 +36,9 @@ def test_the_files_on_the_page_come_out_as_the_page_says():
     assert list(paper.values()).count("confirmed") == 3
     assert paper["paper-13b-dora"] == "slip"
     assert "Three of the four numbers are confirmed, and `paper-13b-dora` is a slip." in PAGE
+    relations = list(verdicts_of('[lecture]\ntitle = "t"\n' + RELATIONS).values())
+    assert relations == ["confirmed", "confirmed", "confirmed", "slip"]
+    assert "The last one is a slip" in PAGE
 
 
 def test_a_paper_is_added_by_its_file_and_by_nothing_else(tmp_path, monkeypatch, capsys):
@@ -62,6 +65,20 @@ def test_a_file_to_copy_has_the_verdicts_that_it_announces(path):
     outside = {id for id, verdict in found.items() if verdict == "not judged"}
     assert {id: verdict for id, verdict in found.items() if id not in outside} == announced
     assert len(outside) == 1
+
+
+def test_the_lecture_to_copy_claims_in_every_form_and_its_slips_hold_once_corrected():
+    text = (claims.EXAMPLES / "lecture.toml").read_text(encoding="utf-8")
+    for form in ('"10,000x"', '"~34 MB"', '"13.5 GB"', '{claim = "rank-16", r = 8}', "0 2 2\n"):
+        assert text.count(form) == 1
+    entry = claims.judge(parse(text).claim("update"))
+    assert entry.perhaps == "row 2, column 3 is -2, not 2"
+    right = text.replace("0 2 2\n", "0 2 -2\n").replace('"10,000x"', '"1e4"')
+    assert [*verdicts_of(right).values()] == ["confirmed"] * 5 + ["not judged"]
+    assert verdicts_of(text.replace("r = 8}", "r = 4}"))["half"] == "slip"
+    for said, wrong in (("~34 MB", "~35 MB"), ("13.5 GB", "13.6 GB"), ("0.5", "0.6")):
+        changed = verdicts_of(text.replace(f'"{said}"', f'"{wrong}"'))
+        assert list(changed.values()).count("slip") == 3
 
 
 def test_the_page_names_every_table_key_verdict_and_limit_of_the_code():

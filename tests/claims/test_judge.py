@@ -173,6 +173,11 @@ def test_a_correction_a_rule_and_a_conflict_hold_only_with_their_own_also():
 READINGS = (
     ("binary-units", "model-bytes", 'model = "gpt2"\nbits = 16', "237M", "by-rule"),
     ("binary-units", "model-bytes", 'model = "gpt2"\nbits = 16', "238M", "slip"),
+    ("thousand-kib", "stated", "number = 33_554_432", "32.8 MB", "by-rule"),
+    ("thousand-kib", "stated", "number = 33_554_432", "32.6 MB", "slip"),
+    ("thousand-kib", "stated", "number = 49_152", "48 KB", "by-rule"),
+    ("thousand-kib", "stated", "number = 33_554_432_000", "32.8 GB", "by-rule"),
+    ("thousand-kib", "stated", "number = 33_554_432", "33,554,431", "slip"),
     ("file-listing", "stated", "number = 1_100_000", "1.1M", "confirmed"),
     ("file-listing", "stated", "number = 1_160_000", "1.2M", "confirmed"),
     ("file-listing", "stated", "number = 1_155_000", "1.3M", "slip"),

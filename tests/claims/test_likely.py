@@ -28,6 +28,10 @@ def perhaps(tmp_path, keys):
 
 COUNT = 'quantity = "lora-count"\nin = 768\nout = 768\nr = 8\n'
 RATIO = 'quantity = "ratio"\nnumerator = 1\ndenominator = 64\n'
+LLAMA = 'model = "llama-7b"\nr = 16\ntargets = ["q_proj", "v_proj"]\n'
+BYTES = f'quantity = "model-trainable-bytes"\n{LLAMA}'
+SAVED = 'quantity = "model-trainable"\nmodel = "peft-mlp"\nr = 8\ntargets = ["seq.0", "seq.2"]\n'
+SAVED += 'saved = ["seq.4"]\n'
 DELTA = 'quantity = "delta-w"\nalpha = 4\n'
 RIGHT = "0.22 0.28 0.34 0.40 / 0.46 0.60 0.74 0.88 / 0.70 0.92 1.14 1.36 / 0.94 1.24 1.54 1.84"
 
@@ -51,6 +55,12 @@ RIGHT = "0.22 0.28 0.34 0.40 / 0.46 0.60 0.74 0.88 / 0.70 0.92 1.14 1.36 / 0.94 
         (DELTA + f'printed = "{RIGHT.replace("1.84", "1.80")}"', "row 4, column 4 is 1.84"),
         (DELTA + f'printed = "{RIGHT.replace("0", "1")}"', "of 16 entries do not come out"),
         ('quantity = "row"\nof = "A"\nrow = 1\nprinted = "0.10 0.25 0.30 0.40"', "entry 2 is"),
+        (BYTES + 'printed = "32.8 MB"', "by the rule thousand-kib: K of bytes is 1,024"),
+        (BYTES + 'printed = "32.0 MB"', "by the rule binary-units: "),
+        (BYTES + 'printed = "268.4 MB"', "is in bits, and the value in bytes"),
+        (SAVED + 'printed = "56,164"', "by the rule saved-twice-trained: "),
+        (SAVED + 'rules = ["saved-twice"]\nprinted = "56,164"', "^$"),  # the two contradict
+        (SAVED + 'printed = "56,165"', "^$"),
         (RATIO + 'printed = "1.56"', "is in per cent, and the value is a share"),
     ],
 )  # fmt: skip

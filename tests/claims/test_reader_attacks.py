@@ -140,6 +140,9 @@ NASTY = (
     '{name = "own", quantity = "rank", of = "A"}', '[{of = "A", printed = "1"}]', '"file-listing"',
     '{text = "t", quantity = "shape", of = "A", printed = "1"}', '{p = {r = 1}}', '[{id = "z"}]',
     '{number = {quantity = "product", of = "S"}}', '["leftover:loha", "own"]', "1" + "0" * 400,
+    '{claim = "update"}', '{claim = "trained", r = 2}', '{claim = 1, r = "S"}',
+    '[{claim = "output"}]',
+    '{quantity = "ratio", numerator = {quantity = "rank", of = "S"}, denominator = "n"}',
 )  # fmt: skip
 
 

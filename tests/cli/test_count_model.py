@@ -159,6 +159,34 @@ def test_explain_says_when_there_is_none_and_how_near_it_is(capsys):
     assert "The nearest is 294,912, 1 less: the trainable count with no rule" in page
 
 
+LLAMA = ("--model", "llama-7b", "--rank", "16", "--targets", "q_proj,v_proj")
+
+
+def test_explain_takes_a_size_and_says_in_which_unit_it_comes_out(capsys):
+    said = " ".join(count(capsys, *LLAMA, "--explain", "32.8MB").split())
+    assert "32.8MB is the trainable count with no rule" in said
+    assert "8,388,608 numbers in float32, 32.768 MB by thousand-kib." in said
+    assert f"thousand-kib: {counting.UNITS['thousand-kib'].text}" in said
+    said = " ".join(count(capsys, *LLAMA, "--explain", "13.5 GB").split())
+    assert said.endswith("6,746,804,224 numbers in bfloat16, 13.494 GB.")
+    body = json.loads(count(capsys, *LLAMA, "--explain", "32 MB", "--json"))
+    assert body["explanations"] == [
+        {"count": "trainable", "rules": ["binary-units"], "trainable": 8_388_608,
+         "total": 6_746_804_224, "dtype": "float32", "size": 32.0},
+    ]  # fmt: skip
+
+
+def test_a_size_that_no_unit_gives_is_told_beside_the_plain_ones(capsys):
+    page = count(capsys, *LLAMA, "--explain", "14.5GB")
+    assert "14.5GB: none found, among units and single rules." in page
+    rows = [line.split() for line in page.splitlines()]
+    assert ["total", "bfloat16", "13.494", "12.567", "13.177"] in rows
+    assert ["trainable", "float32", "0.034", "0.031", "0.033"] in rows
+    page = count(capsys, *LLAMA, "--explain", "13.5GB", "--dtype", "float32")
+    assert "none found" in page
+    assert "bfloat16" not in page
+
+
 def test_explain_tries_the_rules_that_are_given_too(capsys):
     arguments = (*VIT, "--rank", "12", "--method", "adalora", "--explain", "87614722")
     assert "none found" in count(capsys, *arguments)
@@ -255,6 +283,9 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         (["--models", "--model", "gpt2"], "--models lists what is known and takes no --model"),
         ([*GPT2, "--explain", "0"], "--explain is 0, expected"),
         ([*GPT2, "--explain", "many"], "--explain is 'many', expected"),
+        ([*GPT2, "--explain", ",MB"], "--explain is 'MB', expected"),
+        ([*GPT2, "--explain", "5 PB"], "--explain is '5 PB', expected"),
+        ([*GPT2, "--explain", "5MB", "--dtype", "float31"], "dtype is 'float31', expected one of"),
         (["--model", "gpt2", "--method", "top", "--blocks", "13"], "blocks is 13, expected"),
         (["--model", "gpt2", "--rank", "9" * 5000, "--targets", "c_attn"], "5,000 characters"),
         ([*GPT2, "--explain", "9" * 5000], "--explain has 5,000 characters, expected"),

@@ -12,7 +12,7 @@ import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "questions.md").read_text(encoding="utf-8")
-NUMBERS = range(1, 29)
+NUMBERS = range(1, 31)
 LONGEST, WIDEST = 14, 100  # lines of a cell, characters of a line
 
 # owner, repository, kind and number on GitHub: where each question was asked
@@ -187,6 +187,18 @@ THREADS = {
         "KohakuBlueleaf/LyCORIS/issues/23",
         "huggingface/peft/pull/956",
         "huggingface/peft/issues/2469",
+    ),
+    29: (
+        "huggingface/peft/pull/2845",
+        "lm-sys/FastChat/issues/1558",
+        "BeileiCui/SurgicalDINO/issues/7",
+        "meta-pytorch/torchtune/issues/1935",
+    ),
+    30: (
+        "huggingface/peft/issues/940",
+        "huggingface/peft/issues/1161",
+        "huggingface/peft/issues/2295",
+        "huggingface/peft/pull/2313",
     ),
 }
 

@@ -14,6 +14,7 @@ from lora_ref.figures.registry import FIGURES, Entry, entry
 from lora_ref.figures.style import THEMES
 from lora_ref.figures.training import (
     FirstStep,
+    accuracy_by_rate,
     descent,
     first_steps,
     kept_by_rank,
@@ -33,6 +34,7 @@ __all__ = [
     "Entry",
     "FirstStep",
     "Picture",
+    "accuracy_by_rate",
     "descent",
     "entry",
     "errors_by_rank",

@@ -50,7 +50,7 @@ class Picture:
         self, include: Any = None, exclude: Any = None
     ) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
         """Return the picture for a notebook: PNG, alt text, and the alt text as metadata."""
-        smaller = {"optimize": True}
+        smaller = {"optimize": True, "compress_type": 0}  # zlib's default suits flat colours
         png = self.rendered("png", DOTS_PER_INCH, {"Software": None}, pil_kwargs=smaller)
         encoded = base64.b64encode(png).decode("ascii")
         return {"image/png": encoded, "text/plain": repr(self)}, {"image/png": {"alt": self.alt}}

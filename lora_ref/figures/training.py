@@ -1,16 +1,21 @@
 """Pictures of gradients and of the first steps of training."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lora_ref.checks import Array, as_count, as_finite, check_array
 from lora_ref.errors import LoraRefError
 from lora_ref.figures.alt_text import Picture
-from lora_ref.figures.style import Ink, blank, legend_above, listed, panels, style
+from lora_ref.figures.style import HEIGHT, Ink, blank, legend_above, listed, panels, style
 from lora_ref.gradcheck import SMOOTH_STEP, gradient_errors, sgd_step
 from lora_ref.layers import Layer, LoRALinear
+from lora_ref.study.records import mean_error
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SMALLEST = 1e-17
 """An error of 0 is drawn here: it has no logarithm."""
@@ -341,12 +346,9 @@ def loss_by_rate(
             )
     said, at_kept = [], []
     with style(theme) as ink:
-        from matplotlib.ticker import LogLocator, NullLocator
-
-        figure = blank()
-        (axes,) = panels(figure, 1, 1)
+        figure, axes = _against_rate()
         for (name, tried), (colour, marks) in zip(finite.items(), _looks(ink), strict=False):
-            axes.semilogx(tried.keys(), tried.values(), marks, color=colour, label=name)
+            axes.plot(list(tried), list(tried.values()), marks, color=colour, label=name)
             best = min(tried, key=tried.__getitem__)
             axes.plot(best, tried[best], marks[-1], color=colour, ms=14, mfc="none", mew=2)
             said.append(f"{name} {best:.3g} with {tried[best]:.2f}")
@@ -354,10 +356,7 @@ def loss_by_rate(
                 at_kept.append(f"{name} has {tried[kept]:.2f}")
         if kept is not None:
             axes.axvline(kept, color=ink.grey, lw=1.4, ls=":")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set(title=title, xlabel="learning rate", ylabel=ylabel)
+        axes.set(title=title, ylabel=ylabel)
         least = min(min(tried.values()) for tried in finite.values())
         axes.set_ylim(least - shown / 12, least + shown)  # where training goes astray, it leaves
         legend_above(figure, ncols=len(curves) if len(curves) < 4 else 2)
@@ -366,6 +365,71 @@ def loss_by_rate(
     return Picture(
         figure, f"{what} by learning rate. The best are: {'; '.join(said)}.{ending}", theme
     )
+
+
+def accuracy_by_rate(
+    curves: Mapping[str, Mapping[float, Sequence[float]]],
+    control: tuple[str, float],
+    *,
+    lowest: float = 70.0,
+    theme: str = "light",
+) -> Picture:
+    """Draw the accuracy after training against the learning rate, and mark the best of each curve.
+
+    `curves` holds by name one to four mappings from rates to accuracies in per cent, one for each
+    seed; a point is their mean, with its standard error. `control` names an accuracy that no rate
+    changes, a line across. The panel begins at `lowest`.
+    """
+    if not 1 <= len(curves) <= 4:
+        raise LoraRefError(f"curves in figures.accuracy_by_rate are {len(curves)}, expected 1 to 4")
+    for name, tried in curves.items():
+        if not tried or min(tried) <= 0 or not all(len(values) > 1 for values in tried.values()):
+            raise LoraRefError(
+                f"{name!r} in figures.accuracy_by_rate has no rate, one that is not above 0, or "
+                "one with fewer than 2 seeds"
+            )
+    said = []
+    with style(theme) as ink:
+        from matplotlib.ticker import MultipleLocator
+
+        figure, axes = _against_rate(height=3.6)
+        for (name, tried), (colour, marks) in zip(curves.items(), _looks(ink), strict=False):
+            points = {rate: mean_error(tried[rate]) for rate in sorted(tried)}
+            means, errors = zip(*points.values(), strict=True)
+            axes.errorbar(
+                list(points), means, yerr=errors, fmt=marks, color=colour, label=name, capsize=4
+            )
+            best = max(points, key=points.__getitem__)
+            axes.plot(best, points[best][0], marks[-1], color=colour, ms=14, mfc="none", mew=2)
+            low, high = min(points), max(points)
+            mean, error = points[best]
+            said.append(
+                f"{name} has {points[low][0]:.1f} % at {low:.3g}, {mean:.1f} ± {error:.1f} % at "
+                f"{best:.3g}, its best, and {points[high][0]:.1f} % at {high:.3g}"
+            )
+        what, level = control
+        axes.axhline(level, color=ink.grey, lw=1.4, ls=":", label=what)
+        axes.set_ylabel("new images read (%)")
+        axes.set_ylim(bottom=lowest)
+        axes.yaxis.set_major_locator(MultipleLocator(5))
+        legend_above(figure, ncols=2)
+    return Picture(
+        figure, f"Accuracy by learning rate. {'; '.join(said)}. {what}: {level:.1f} %.", theme
+    )
+
+
+def _against_rate(height: float = HEIGHT) -> "tuple[Figure, Axes]":
+    """Return a figure with one panel, whose axis is the learning rate on a scale of factors."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    figure = blank(height=height)
+    (axes,) = panels(figure, 1, 1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("learning rate")
+    return figure, axes
 
 
 def _looks(ink: Ink) -> tuple[tuple[str, str], ...]:

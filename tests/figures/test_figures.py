@@ -351,6 +351,32 @@ def test_the_best_rate_of_each_curve_is_marked_and_what_a_kept_rate_would_lose_i
             figures.loss_by_rate(wrong)
 
 
+def test_accuracy_by_rate_shows_means_with_errors_and_a_control():
+    curves = {
+        "steady": {0.2: [80.0, 82.0], 0.1: [78.0, 80.0], 0.4: [79.0, 81.0]},
+        "lost": {0.1: [75.0, 77.0], 0.2: [10.0, 10.0]},
+    }
+    picture = figures.accuracy_by_rate(curves, ("nearest mean", 81.5), lowest=70)
+    (axes,) = picture.figure.axes
+    assert axes.get_ylim()[0] == 70
+    steady, lost = axes.containers
+    assert [values.tolist() for values in data(steady[0])] == [[0.1, 0.2, 0.4], [79, 81, 80]]
+    (bars,) = steady[2]
+    assert_allclose(np.ptp(bars.get_segments(), axis=1)[:, 1], 2)  # a standard error to each side
+    assert data(lost[0])[1].tolist() == [76, 10]
+    rings = [data(line) for line in axes.lines if line.get_markersize() == 14]
+    assert [(float(x[0]), float(y[0])) for x, y in rings] == [(0.2, 81), (0.1, 76)]
+    assert any(data(line)[1].tolist() == [81.5, 81.5] for line in axes.lines)
+    assert picture.alt == (
+        "Accuracy by learning rate. steady has 79.0 % at 0.1, 81.0 ± 1.0 % at 0.2, its best, and "
+        "80.0 % at 0.4; lost has 76.0 % at 0.1, 76.0 ± 1.0 % at 0.1, its best, and 10.0 % at 0.2. "
+        "nearest mean: 81.5 %."
+    )
+    for wrong in ({}, {"mine": {}}, {"mine": {0.0: [1.0, 2.0]}}, {"mine": {0.1: [1.0]}}):
+        with pytest.raises(LoraRefError, match=r"figures\.accuracy_by_rate"):
+            figures.accuracy_by_rate(wrong, ("nearest mean", 81.5))
+
+
 # ---------------------------------------------------------------------- quantisation, palette
 
 

@@ -184,7 +184,7 @@ def test_09_adapts_with_DoRA_and_trains_biases_where_asked():
     made = run("09")
     assert any("lora_magnitude_vector" in name for name, _ in made["model"].named_parameters())
     linear = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))
-    for config, expected in ((made["frozen"], False), (made["trained"], True)):
+    for config, expected in ((made["dora"], False), (made["with_biases"], True)):
         config.target_modules = {"0"}
         model = get_peft_model(linear, config)
         trained = [n for n, p in model.named_parameters() if p.requires_grad and "bias" in n]

@@ -10,7 +10,6 @@ import pytest
 
 import lora_ref
 from lora_ref import cli, ops
-from lora_ref.claims import article, judge, literature
 from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.exercises import EXERCISES
 from lora_ref.figures import FIGURES
@@ -18,6 +17,7 @@ from lora_ref.figures import PAGES as SHOWN
 from lora_ref.gradcheck import EXACT_TOLERANCE
 from lora_ref.layers import LAYERS
 from lora_ref.mistakes import MISTAKES
+from tests.fixtures.judged import judged, of_the_article
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ PROVED = re.findall(r"^\| (.*) \| `(.*)` \| (\d+) \|$", README, re.MULTILINE)
 
 
 def numbers_of_the_article():
-    judgements = [judge(claim) for claim in article().claims]
+    judgements = of_the_article()
     corrections = [j.correction_holds for j in judgements if j.correction_holds is not None]
     assert all(corrections)
     verdicts = Counter(j.verdict for j in judgements)
@@ -125,7 +125,7 @@ def numbers_of_the_article():
 
 
 def numbers_of_the_literature():
-    verdicts = Counter(judge(claim).verdict for source in literature() for claim in source.claims)
+    verdicts = Counter(j.verdict for j in judged().values() if j.claim.source != "article")
     assert not set(verdicts) & set(NOT_COMPUTED)
     return verdicts.total(), verdicts["confirmed"], verdicts["slip"]
 

@@ -4,6 +4,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 INTEROP := .venv-interop/bin/python
+# tests and programs start many processes: each would compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs pretrain test-recipe check interop bench clean
 help: ## this list

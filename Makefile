@@ -4,8 +4,10 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 INTEROP := .venv-interop/bin/python
+# tests and programs start many processes: each would compile the package anew
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup verify test fuzz notebooks test-notebooks lint types docs pretrain test-recipe check interop bench clean
+.PHONY: help setup verify test test-exhaustive test-all fuzz notebooks test-notebooks lint types docs pretrain test-recipe check interop bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -20,6 +22,9 @@ verify: $(STAMP)-base ## the main job: recompute and judge every claim of the ar
 	$(RUN) lora_ref verify
 test: $(STAMP)-test ## the tests
 	$(RUN) pytest -q -n auto --dist loadfile
+test-exhaustive: $(STAMP)-test ## the rest: all of what the tests take a sample of
+	$(RUN) pytest -q -n auto --dist loadfile -m exhaustive
+test-all: test test-exhaustive ## both
 fuzz: $(STAMP)-test ## the property tests, with twenty times as many examples, drawn anew
 	$(RUN) pytest -q -n auto --dist loadfile --hypothesis-profile=fuzz
 notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the notebooks
@@ -47,7 +52,7 @@ test-recipe: $(STAMP)-test ## its first steps give the stored losses; downloads 
 	$(RUN) lora_ref.transformer.pretrain --texts texts --fetch \
 		|| echo "THE RECIPE IS NOT TESTED: the texts cannot be downloaded"
 	$(RUN) pytest -q -m texts tests/transformer/test_recipe.py
-check: lint types test test-notebooks test-recipe ## all that CI runs
+check: lint types test-all test-notebooks test-recipe ## all that CI runs
 interop: ## adapters here and in PEFT and PyTorch, in a virtual environment of their own
 	@$(INTEROP) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| $(PY) -m venv --clear .venv-interop

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
@@ -95,19 +96,7 @@ class Targets:
         LoraRefError
             Where a name, a layer or the expression means nothing in the model.
         """
-        if not self.names:
-            raise LoraRefError("targets is empty, expected names, at least one")
-        found = tuple(self._chosen(model))
-        self._check_names(model)
-        if not found:
-            raise LoraRefError(f"{model.name} has no module for the targets {self}{self._hint()}")
-        for (module, _), (following, _) in pairwise(found):
-            if following.name in {split.name for split in split_modules(module)}:
-                raise LoraRefError(
-                    f"{model.name}: the targets name both {module.name} and its split "
-                    f"{following.name}, expected one of the two"
-                )
-        return found
+        return _found(self, model)
 
     def _chosen(self, model: Model) -> Iterator[Adapted]:
         for module in self._candidates(model):
@@ -159,6 +148,23 @@ class Targets:
         if isinstance(self.names, str) and self.names != ALL_LINEAR:
             return ": a string is a regular expression for whole paths, such as .*\\.q_proj"
         return ""
+
+
+@lru_cache(maxsize=64)  # a count asks three times, and a table of claims for one model many times
+def _found(targets: Targets, model: Model) -> tuple[Adapted, ...]:
+    if not targets.names:
+        raise LoraRefError("targets is empty, expected names, at least one")
+    found = tuple(targets._chosen(model))
+    targets._check_names(model)
+    if not found:
+        raise LoraRefError(f"{model.name} has no module for the targets {targets}{targets._hint()}")
+    for (module, _), (following, _) in pairwise(found):
+        if following.name in {split.name for split in split_modules(module)}:
+            raise LoraRefError(
+                f"{model.name}: the targets name both {module.name} and its split "
+                f"{following.name}, expected one of the two"
+            )
+    return found
 
 
 DEFAULT_TARGETS: Mapping[str, tuple[str, ...]] = MappingProxyType(

@@ -1,7 +1,6 @@
 """Layouts of other libraries: the same update through each, against what its source computes."""
 
 from dataclasses import fields, replace
-from itertools import permutations
 from pathlib import Path
 
 import conventions_page
@@ -156,12 +155,14 @@ def test_the_source_computes_q_and_v(name, seed, width, in_features, r):
     assert_allclose(run(layout, W0, stored, r) - W0, joined(parts).delta_w, **CLOSE)
 
 
-@pytest.mark.parametrize(("first", "second"), [*permutations(PLAIN, 2)])
-def test_from_any_layout_to_any_other(first, second):
+@pytest.mark.parametrize("first", PLAIN)
+def test_from_any_layout_to_any_other(first):
     _, parts = of_parts(7, (2, 2, 2), (True, False, True), 5, 3)
     update = joined(parts)
-    there = LAYOUTS[second].write(LAYOUTS[first].read(LAYOUTS[first].write(update)))
-    assert_allclose(LAYOUTS[second].read(there).delta_w, update.delta_w, **CLOSE)
+    for second in PLAIN:
+        there = LAYOUTS[second].write(LAYOUTS[first].read(LAYOUTS[first].write(update)))
+        again = LAYOUTS[second].read(there).delta_w
+        assert_allclose(again, update.delta_w, **CLOSE, err_msg=second)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -1,6 +1,7 @@
 """Damaged adapters load to finite numbers of the right shape, or raise LoraRefError; nothing else.
 
-2,000 mutations of good files by default; `make fuzz` tries twenty times as many, drawn anew.
+500 mutations of good files by default, 2,000 with `make test-exhaustive`; `make fuzz` tries twenty
+times as many, drawn anew.
 """
 
 import json
@@ -15,6 +16,7 @@ from lora_ref.checkpoint import load_peft, save_peft
 from lora_ref.checkpoint.peft import CONFIG, WEIGHTS
 from lora_ref.errors import LoraRefError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear
+from tests.fixtures.how_many_seeds import seeds
 
 MUTATIONS = 2_000
 LONG = settings.get_current_profile_name() == "fuzz"
@@ -101,7 +103,7 @@ def check_loaded(layers, base):
         assert layer.forward(np.ones((2, weight.shape[1])))[0].shape == (2, len(weight))
 
 
-@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("start", seeds(4))
 def test_a_damaged_adapter_loads_right_or_is_refused(start, good, tmp_path):
     folders, base = good
     seed = None if LONG else start

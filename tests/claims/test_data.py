@@ -29,6 +29,7 @@ from lora_ref.claims.rules import NAMED, READINGS
 from lora_ref.errors import LoraRefError
 from lora_ref.study import digits, methods
 from lora_ref.study import findings as study_findings
+from tests.fixtures.judged import judged
 
 PATHS = sorted(DATA.glob("*.toml"))
 SOURCES = [path.stem for path in PATHS]
@@ -42,12 +43,6 @@ EXPECTED = json.loads(
 def tables(source: str) -> dict[str, Any]:
     text = (DATA / f"{source}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text, parse_float=BareNumber)
-
-
-@cache
-def judged() -> dict[str, Any]:
-    sources = (article(), *literature())
-    return {claim.id: judge(claim) for source in sources for claim in source.claims}
 
 
 def verdict_of(j: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lora_ref.claims import DATA, judge, literature
+from lora_ref.claims import DATA, literature
 from lora_ref.claims.expand import expand
 from lora_ref.claims.file_errors import FileErrors, Lines
 from lora_ref.claims.printed import agreement, read_printed
@@ -32,19 +32,19 @@ from lora_ref.counting.models import get_model
 from lora_ref.counting.models.examples import any_model
 from lora_ref.counting.targets import Targets
 from lora_ref.quantize import NF4_BLOCK, levels_of, quantize
+from tests.fixtures.judged import judged
 
 CLAIMS = {claim.id: claim for source in literature() for claim in source.claims}
-JUDGED = {id: judge(claim) for id, claim in CLAIMS.items()}
 QV, FOUR = ("query", "value"), ("lora", "loha", "lokr", "adalora")
 QKVUD = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 
 
 def printed(id: str) -> str:
-    return str(JUDGED[id].printed)
+    return str(judged()[id].printed)
 
 
 def value(id: str) -> Any:
-    return JUDGED[id].value.item()
+    return judged()[id].value.item()
 
 
 def compute(name: str, **inputs: Any) -> Any:
@@ -126,7 +126,7 @@ def test_some_width_of_adapter_l_fits_a_random_number_as_often_as_the_reason_say
     unit = read_printed(printed(id)).unit
     members = {round(copies * adapter_params(d, m) / unit) for m in range(1, 400)}
     share = sum(n in members for n in range(1000)) / 1000
-    (said,) = re.findall(r"chance of (\d+)%", JUDGED[id].reason)
+    (said,) = re.findall(r"chance of (\d+)%", judged()[id].reason)
     assert share == pytest.approx(int(said) / 100, abs=0.01)
 
 
@@ -155,7 +155,7 @@ def test_the_checkpoint_of_gpt2_medium_fits_the_computed_count_and_not_the_print
 def test_a_thousandth_of_the_model_gives_what_table_3_prints_for_lora(model):
     whole = get_model(model).total
     assert agreement(printed(f"lora-{model}"), Fraction(whole, 1000)) == "rounded"
-    assert f"{whole / 1000:,.0f}" in JUDGED[f"lora-{model}"].reason
+    assert f"{whole / 1000:,.0f}" in judged()[f"lora-{model}"].reason
 
 
 def test_bitfit_would_need_twelve_widths_a_block():
@@ -165,7 +165,7 @@ def test_bitfit_would_need_twelve_widths_a_block():
 
 
 def test_table_4_spans_a_decade_around_ten_thousand():
-    spans = [float(n) for n in JUDGED["lora-parameters-10000"].value]
+    spans = [float(n) for n in judged()["lora-parameters-10000"].value]
     assert [round(n) for n in spans] == [37_142, 4_643]
 
 
@@ -215,7 +215,7 @@ def test_the_areas_under_the_normal_curve_add_up_and_differ():
 
 def test_the_gpt3_rows_count_the_shared_matrices_and_the_roberta_rows_do_not():
     for r in (16, 256):
-        assert JUDGED[f"vera-gpt3-175b-{r}-vera"].verdict == "by-rule"
+        assert judged()[f"vera-gpt3-175b-{r}-vera"].verdict == "by-rule"
         for model in ("roberta-base", "roberta-large"):
             inputs = {"model": model, "r": r, "targets": ("query", "key"), "method": "vera"}
             shared = compute("model-trainable", **inputs, rules=("vera-shared",))
@@ -223,7 +223,7 @@ def test_the_gpt3_rows_count_the_shared_matrices_and_the_roberta_rows_do_not():
 
 
 def test_every_size_of_table_1_is_four_bytes_for_each_number_of_its_row():
-    for id, j in JUDGED.items():
+    for id, j in judged().items():
         if id.startswith("vera-") and id.endswith("-bytes"):
             row = CLAIMS[id.removesuffix("-bytes")]
             shared = row.rule.check.value().item() if row.rule else row.check.value().item()
@@ -263,7 +263,7 @@ def test_gemma_has_the_parameters_of_its_report():
 def test_no_integer_that_peft_prints_is_left_unexplained():
     ids = [id for id in CLAIMS if id.startswith("peft-") and id.endswith(("-trainable", "-all"))]
     assert len(ids) == 2 * len({id.rpartition("-")[0] for id in ids}) > 40
-    found = {(JUDGED[id].verdict, JUDGED[id].agreement) for id in ids}
+    found = {(judged()[id].verdict, judged()[id].agreement) for id in ids}
     assert found <= {("confirmed", "exact"), ("by-rule", None)}
 
 

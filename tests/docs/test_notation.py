@@ -254,13 +254,13 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("column", CHANGES)
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_changed_cell_is_a_fault(name, column):
-    cell = ROWS[name][column]
-    changed = CHANGES[column](cell)
-    assert changed != cell
-    assert faults({**ROWS[name], column: changed}) != []
+def test_a_changed_cell_is_a_fault(name):
+    for column, change in CHANGES.items():
+        cell = ROWS[name][column]
+        changed = change(cell)
+        assert changed != cell, column
+        assert faults({**ROWS[name], column: changed}) != [], column
 
 
 def test_only_the_name_and_the_cells_above_make_a_row():

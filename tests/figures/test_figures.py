@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from pictures import draw
 
 from lora_ref import counting, figures, lowrank
-from lora_ref.claims import VERDICTS, article, judge
+from lora_ref.claims import VERDICTS
 from lora_ref.claims.judge import NOT_COMPUTED, WRONG
 from lora_ref.counting import LoRA, Model, Module, TrainingMemory, count_parameters
 from lora_ref.errors import LoraRefError
@@ -25,10 +25,10 @@ from lora_ref.quantize import levels_of, quantize
 from lora_ref.study import SHIFTS, committed, digits
 from lora_ref.study.records import student_limit
 from lora_ref.transformer import Block, with_lora
+from tests.fixtures.judged import of_the_article
 
 RECORDS = committed()
 SOME = [record for record in RECORDS if record["shift"] in ("near", "far")]
-JUDGEMENTS = [judge(claim) for claim in article().claims]
 SLIVER = Model(
     "sliver",
     "Sliver",
@@ -37,6 +37,11 @@ SLIVER = Model(
     width=64,
     blocks=3,
 )
+
+
+@pytest.fixture
+def judgements():
+    return of_the_article()
 
 
 def data(line):
@@ -439,24 +444,25 @@ def look(box):
     return box.get_facecolor(), box.get_edgecolor(), box.get_hatch()
 
 
-def test_a_picture_has_a_cell_for_each_claim_in_the_look_of_its_verdict():
+def test_a_picture_has_a_cell_for_each_claim_in_the_look_of_its_verdict(judgements):
     ink = INKS["light"]
-    picture, cells, key = looks_of(JUDGEMENTS)
-    assert list(cells) == [j.claim.id for j in JUDGEMENTS]
-    assert list(key) == [v for v in VERDICTS if any(j.verdict == v for j in JUDGEMENTS)]
-    for judgement in JUDGEMENTS:
+    picture, cells, key = looks_of(judgements)
+    assert list(cells) == [j.claim.id for j in judgements]
+    assert list(key) == [v for v in VERDICTS if any(j.verdict == v for j in judgements)]
+    for judgement in judgements:
         assert look(cells[judgement.claim.id]) == look(key[judgement.verdict])
     assert same_color(cells["ab-11"].get_facecolor(), ink.orange)
     assert same_color(cells["count-4x4"].get_facecolor(), ink.green)
     assert same_color(cells["b-zero-init"].get_facecolor(), ink.sky)
-    confirmed = sum(j.verdict == "confirmed" for j in JUDGEMENTS)
+    confirmed = sum(j.verdict == "confirmed" for j in judgements)
     assert words(picture.figure).count("✓") == confirmed + 1, "and one in the key"
-    assert f"{len(JUDGEMENTS)} claims" in words(picture.figure)
+    assert f"{len(judgements)} claims" in words(picture.figure)
 
 
-def test_every_verdict_has_a_look_and_a_sign_of_its_own():
+def test_every_verdict_has_a_look_and_a_sign_of_its_own(judgements):
+    first, *_ = judgements
     planted = [
-        replace(JUDGEMENTS[0], claim=replace(JUDGEMENTS[0].claim, id=verdict), verdict=verdict)
+        replace(first, claim=replace(first.claim, id=verdict), verdict=verdict)
         for verdict in VERDICTS
     ]
     picture, cells, key = looks_of(planted)
@@ -466,26 +472,26 @@ def test_every_verdict_has_a_look_and_a_sign_of_its_own():
     assert len(set(signs)) == len(VERDICTS), "a sign in the cell and in the key, and no two alike"
 
 
-def test_the_alt_text_counts_what_is_drawn():
-    alt = draw("verdicts", judgements=JUDGEMENTS).alt
-    wrong = sum(j.verdict in WRONG for j in JUDGEMENTS)
-    computed = sum(j.verdict not in NOT_COMPUTED for j in JUDGEMENTS)
-    assert f"Of {len(JUDGEMENTS)} claims of the article {computed} can be recomputed" in alt
+def test_the_alt_text_counts_what_is_drawn(judgements):
+    alt = draw("verdicts", judgements=judgements).alt
+    wrong = sum(j.verdict in WRONG for j in judgements)
+    computed = sum(j.verdict not in NOT_COMPUTED for j in judgements)
+    assert f"Of {len(judgements)} claims of the article {computed} can be recomputed" in alt
     assert f"{computed - wrong} come out and {wrong} do not" in alt
     for verdict in WRONG:
-        number = sum(j.verdict == verdict for j in JUDGEMENTS)
+        number = sum(j.verdict == verdict for j in judgements)
         assert (f"{number} {verdict}" in alt) == (number > 0)
-    right = [j for j in JUDGEMENTS if j.verdict == "confirmed"]
+    right = [j for j in judgements if j.verdict == "confirmed"]
     assert "and 0 do not, none." in draw("verdicts", judgements=right).alt
-    fewer = [j for j in JUDGEMENTS if j.verdict != "shape"]
+    fewer = [j for j in judgements if j.verdict != "shape"]
     assert "shape" not in draw("verdicts", judgements=fewer).alt
     assert f"Of {len(fewer)} claims" in draw("verdicts", judgements=fewer).alt
 
 
-def test_claims_of_one_section_share_a_row_that_bears_its_name():
-    picture, cells, _ = looks_of(JUDGEMENTS)
+def test_claims_of_one_section_share_a_row_that_bears_its_name(judgements):
+    picture, cells, _ = looks_of(judgements)
     rows, names = {}, {}
-    for judgement in JUDGEMENTS:
+    for judgement in judgements:
         box = cells[judgement.claim.id]
         rows.setdefault(judgement.claim.where, set()).add(round(box.get_y(), 6))
         names[judgement.claim.where] = judgement.claim.section.english
@@ -497,8 +503,8 @@ def test_claims_of_one_section_share_a_row_that_bears_its_name():
         assert height < at[where.removeprefix("part ").replace(", ", ".")] < height + 1, where
 
 
-def test_a_claim_without_a_verdict_is_not_drawn_as_if_it_had_one():
-    broken = replace(JUDGEMENTS[0], verdict=None, problems=("planted",))
+def test_a_claim_without_a_verdict_is_not_drawn_as_if_it_had_one(judgements):
+    broken = replace(judgements[0], verdict=None, problems=("planted",))
     with pytest.raises(LoraRefError, match=r"w0-full-rank .* no verdict.* planted"):
         draw("verdicts", judgements=[broken])
     with pytest.raises(LoraRefError, match="is empty"):

@@ -17,7 +17,7 @@ from lora_ref.mistakes import MISTAKES, Mistake, caught_by, evidence, losses
 from lora_ref.mistakes.lora_backward import linear, lora
 from tests.fixtures.how_many_seeds import seeds
 
-SEEDS = seeds(3)
+EACH_SEED = pytest.mark.parametrize("seed", seeds(3))
 
 
 class Expected(NamedTuple):
@@ -98,19 +98,19 @@ def test_the_table_knows_every_mistake_and_there_are_a_dozen_or_more() -> None:
     assert len(TABLE) >= 12
 
 
+@EACH_SEED
 @pytest.mark.parametrize("name", TABLE)
-def test_a_mistake_is_rejected_by_these_checks_and_no_other(name: str) -> None:
-    for seed in SEEDS:
-        caught = caught_by(name, np.random.default_rng(seed))
-        assert set(caught) == TABLE[name].away
-        assert min(caught.values()) > 1e-6  # seen from afar, not by a hair
+def test_a_mistake_is_rejected_by_these_checks_and_no_other(name: str, seed: int) -> None:
+    caught = caught_by(name, np.random.default_rng(seed))
+    assert set(caught) == TABLE[name].away
+    assert min(caught.values()) > 1e-6  # seen from afar, not by a hair
 
 
+@EACH_SEED
 @pytest.mark.parametrize("name", TABLE)
-def test_at_the_start_a_mistake_is_rejected_by_fewer_checks(name: str) -> None:
-    for seed in SEEDS:
-        caught = caught_by(name, np.random.default_rng(seed), at_start=True)
-        assert set(caught) == TABLE[name].at_start
+def test_at_the_start_a_mistake_is_rejected_by_fewer_checks(name: str, seed: int) -> None:
+    caught = caught_by(name, np.random.default_rng(seed), at_start=True)
+    assert set(caught) == TABLE[name].at_start
     assert TABLE[name].at_start <= TABLE[name].away
 
 
@@ -128,17 +128,19 @@ def test_a_layer_that_is_not_square_hides_no_mistake(name: str) -> None:
         assert set(caught_by(name, np.random.default_rng(0), square=False)) == TABLE[name].away
 
 
+@EACH_SEED
 @pytest.mark.parametrize("at_start", [False, True], ids=["away from the start", "at the start"])
 @pytest.mark.parametrize("name", RIGHT)
-def test_right_code_passes_every_check_that_rejects_a_mistake(name: str, at_start: bool) -> None:
+def test_right_code_passes_every_check_that_rejects_a_mistake(
+    name: str, at_start: bool, seed: int
+) -> None:
     mistake, code = RIGHT[name]
     mistakes = [other for other in MISTAKES.values() if other.kind == mistake.kind]
     rejecting = {check for m in mistakes if code in right_of(m) for check in TABLE[m.name].away}
-    for seed in SEEDS:
-        where = {"at_start": at_start, "square": seed % 2 == 0}
-        errors, tolerance = evidence(mistake, code, np.random.default_rng(seed), **where)
-        assert rejecting <= errors.keys()
-        assert 0 <= max(errors.values()) <= tolerance
+    where = {"at_start": at_start, "square": seed % 2 == 0}
+    errors, tolerance = evidence(mistake, code, np.random.default_rng(seed), **where)
+    assert rejecting <= errors.keys()
+    assert 0 <= max(errors.values()) <= tolerance
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
@@ -165,18 +167,18 @@ def test_losses_are_those_of_a_layer() -> None:
     assert str(info.value) == "both-zero is a mistake of a start, expected a layer's"
 
 
-def test_the_right_step_goes_downhill_and_hands_on_the_gradient_before_it() -> None:
-    for seed in SEEDS:
-        rng = np.random.default_rng(seed)
-        x, grad_y = rng.standard_normal((4, 7)), rng.standard_normal((4, 5))
-        layer = LoRALinear.init(rng.standard_normal((5, 7)), 2, 4.0, rng)
-        y, cache = layer.forward(x)
-        grad_x, grads = layer.backward(grad_y, cache)
-        after, handed_on = sgd_step(layer, x, grad_y, lr=0.1)
-        np.testing.assert_array_equal(handed_on, grad_x)
-        fall = float(np.vdot(grad_y, y - after.forward(x)[0]))
-        # where B = 0 only B moves and y is linear in B: the fall is exactly that of the first order
-        assert fall == pytest.approx(0.1 * float(np.vdot(grads["B"], grads["B"])), rel=1e-9)
+@EACH_SEED
+def test_the_right_step_goes_downhill_and_hands_on_the_gradient_before_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, grad_y = rng.standard_normal((4, 7)), rng.standard_normal((4, 5))
+    layer = LoRALinear.init(rng.standard_normal((5, 7)), 2, 4.0, rng)
+    y, cache = layer.forward(x)
+    grad_x, grads = layer.backward(grad_y, cache)
+    after, handed_on = sgd_step(layer, x, grad_y, lr=0.1)
+    np.testing.assert_array_equal(handed_on, grad_x)
+    fall = float(np.vdot(grad_y, y - after.forward(x)[0]))
+    # where B = 0 only B moves and y is linear in B: the fall is exactly that of the first order
+    assert fall == pytest.approx(0.1 * float(np.vdot(grads["B"], grads["B"])), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", TABLE)

@@ -16,6 +16,16 @@ from lora_ref.figures import Picture
 SOURCES = build.sources()
 NAMES = [path.stem for path in SOURCES]
 NUMBERS = [f"{number:02d}" for number in range(1, 14)]
+TRAIN_LONG = ("01", "08", "09")
+"""These train for so long that a run of them was half of the time of all notebooks' tests."""
+EACH_THAT_IS_RUN = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive) if name.startswith(TRAIN_LONG) else name
+        for name in NAMES
+    ],
+)
+"""Tests that need a run of the notebook: `make test-exhaustive` runs those that train for long."""
 LAST_SECTIONS = ["Exercises", "In practice", "Further reading"]
 LARGEST = 300_000
 PLACES = re.compile(r"/(?:home|root|tmp|Users|mnt|work|usr|opt)\b|\b[A-Z]:\\|site-packages")
@@ -88,7 +98,7 @@ def test_source_and_notebook_agree(name):
     assert without_outputs(stored(name)) == without_outputs(empty)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EACH_THAT_IS_RUN
 def test_a_run_gives_what_is_stored_as_exactly_as_each_cell_says(name):
     for old, new in zip(stored(name)["cells"], fresh(name)["cells"], strict=True):
         source = build.text_of(new["source"])
@@ -99,7 +109,7 @@ def test_a_run_gives_what_is_stored_as_exactly_as_each_cell_says(name):
             assert wrong is None, f"{source}\n{wrong}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EACH_THAT_IS_RUN
 def test_cells_that_show_numbers_say_how_exact_they_are(name):
     for cell in fresh(name)["cells"]:
         source = build.text_of(cell["source"])
@@ -126,7 +136,7 @@ def test_a_picture_has_an_alt_text_that_states_its_finding(name):
         assert re.search(r"\d", alt), "a finding has numbers"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EACH_THAT_IS_RUN
 def test_no_path_no_error_no_time_and_no_large_file(name):
     path = build.HERE / f"{name}.ipynb"
     assert path.stat().st_size < LARGEST
@@ -226,7 +236,7 @@ def imported(text):
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@EACH_THAT_IS_RUN
 def test_it_has_its_exercises_each_with_its_loops_and_an_empty_function(name):
     ours = {id: one for id, one in EXERCISES.items() if one.notebook == name[:2]}
     cells = code(name)

@@ -222,7 +222,7 @@ def test_the_gpt3_rows_count_the_shared_matrices_and_the_roberta_rows_do_not():
             assert agreement(printed(f"vera-{model}-{r}-vera"), shared) is None
 
 
-def test_every_size_of_table_1_is_four_bytes_for_each_number_of_its_row():
+def test_every_size_of_tables_1_and_13_is_four_bytes_for_each_number_of_its_row():
     for id, j in judged().items():
         if id.startswith("vera-") and id.endswith("-bytes"):
             row = CLAIMS[id.removesuffix("-bytes")]

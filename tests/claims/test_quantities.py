@@ -88,6 +88,8 @@ BY_HAND = {
     "relative-rise": ('new = "43.1"\nold = "32.5"', "32.62 %"),
     "relative-fall": ('new = "43.1"\nold = "32.5"', "24.59 %"),
     "stored-for-tasks": ("each = 2\ntasks = 3\nbase = 4", "10"),
+    "elo-win-rate": ("rating = 1200\nother = 800", "90.9 %"),  # 10 to 1
+    "mean": ("of = [1, 2, 6]", "3"),
     "random-subspace-norm": ("norm = 10\nr = 2\nd = 5", "4"),
     "smallest": ('of = "v"', "1"),
     "largest": ('of = "v"', "4"),

@@ -1,6 +1,6 @@
 """Quantities of plain numbers: arithmetic on what a source prints, and on derived values."""
 
-from math import log
+from math import log, tanh
 
 import numpy as np
 
@@ -49,7 +49,20 @@ def random_subspace_norm(norm: Number, r: Count, d: Count) -> OneNumber:
     return exact(norm) * r / d
 
 
+def elo_win_rate(rating: Number, other: Number) -> OneNumber:
+    """Return the share of games that Elo's model expects to be won against another rating.
+
+    1 / (1 + 10^((other - rating) / 400)): Elo, 1978, The Rating of Chessplayers.
+    """
+    return rounded((1 + tanh(float(exact(rating) - exact(other)) * log(10) / 800)) / 2, 1.0)
+
+
 # several numbers
+
+
+def mean(of: Values) -> OneNumber:
+    """Return the sum of several numbers by how many they are."""
+    return ratio(sum(exact(number) for number in of), len(of))
 
 
 def smallest(of: Matrix) -> OneNumber:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lora_ref.counting.model import Model
-from lora_ref.counting.models import MODELS, bert, get_model, llama, t5
+from lora_ref.counting.models import MODELS, bert, deberta, get_model, llama, t5
 from lora_ref.counting.models.blocks import embedding, head, layer_norm, linear, repeated
 from lora_ref.counting.models.llama import GEMMA_NORMS
 
@@ -64,6 +64,13 @@ def _microgpt() -> Model:
 
 _BERT_CASED = bert(768, 12, 28996).named("bert-base-cased", "BERT base, cased")
 
+# arXiv 2111.09543: the blocks of version 2, no convolution beside the first
+_DEBERTA_V3 = (
+    deberta(768, 12, 128100)
+    .without("encoder.conv.conv", "encoder.conv.LayerNorm")
+    .named("deberta-v3-base", "DeBERTaV3 base")
+)
+
 # arXiv 2503.19786: one head of keys for four of queries, normed each
 _GEMMA_3 = llama(
     *(1152, 26, 4, 6912, 262144),
@@ -97,6 +104,7 @@ EXAMPLE_MODELS: Mapping[str, Model] = {
     "deberta-v2-xxlarge with 3 classes": _classifier(
         "deberta-v2-xxlarge", "pooler.dense", "classifier", 3
     ),
+    "deberta-v3-base": _DEBERTA_V3,
     "vit-base with 101 classes": get_model("vit-base").with_head("classifier", 101),
     "bert-base-cased with 2 classes": _BERT_CASED.with_head("classifier", 2),
     "bert-base-cased for answers": _BERT_CASED.without("pooler.dense").with_head("qa_outputs", 2),

@@ -10,7 +10,9 @@ from lora_ref import cli
 from lora_ref.exercises import EXERCISES
 from lora_ref.figures import FIGURES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "teaching.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "teaching.md").read_text(encoding="utf-8")
+LITERATURE = (DOCS / "literature.md").read_text(encoding="utf-8")
 ROWS = [line for line in PAGE.splitlines() if line.startswith("|")]
 SECTIONS = {
     source.name[:2]: {
@@ -65,6 +67,21 @@ def test_the_short_course_has_every_exercise_and_the_project_the_last():
 @pytest.mark.parametrize("title", ["One lecture: what LoRA is", "Two lectures: and why it trains"])
 def test_a_lecture_lasts_ninety_minutes(title):
     assert sum(map(int, re.findall(r"^\| (\d+) \|", part(title), re.MULTILINE))) == 90
+
+
+def test_each_number_to_judge_has_the_verdict_and_the_numbers_of_its_row():
+    rows = dict(re.findall(r"^\| `([\w-]+)`(.*)$", LITERATURE, re.MULTILINE))
+    items = re.findall(
+        r"^\d+\. (.*?)(?=^\d+\. |\Z)", part("Ten printed numbers to judge in class"), re.M | re.S
+    )
+    assert len(items) == 10
+    for item in items:
+        said, id, verdict = re.fullmatch(r"(.*)\(`([\w-]+)`, ([\w-]+)\)\s*", item, re.S).groups()
+        assert re.search(rf"\| {verdict}\b", rows[id]), id
+        computed = said.split("*")[-1]  # after the question
+        for number in re.findall(r"\d[\d,]*(?:\.\d+)?", computed):
+            number = number.rstrip(",")
+            assert re.search(rf"(?<![\d,.]){number}(?!\d|,\d|\.\d)", rows[id]), (id, number)
 
 
 def test_every_figure_is_named_once():

@@ -2,8 +2,8 @@
 # # 10 · Serve several tasks
 #
 # One language model is to write verse for one user and a play for another, at the same moment. Two
-# fine-tuned copies take twice the memory; two adapters share one weight, and are small in a wide
-# model.
+# fine-tuned copies take twice the memory. Two adapters share one frozen model, and each adds little
+# to it: the wider the model, the less.
 #
 # **You will** put two trained voices on one frozen language model, switch between them, add them,
 # turn each up and down, run one batch that holds requests for both, and make one adapter of two.
@@ -11,11 +11,11 @@
 # **You will learn** what a sum of adapters is and what it is not, what a batch of several voices
 # costs, and how far the ways to make one adapter of two are from what you asked for.
 #
-# **You need** notebooks 01, 02 and 03 (the SVD, and the formula `x W0^T + s (x A^T) B^T`), and
-# eighty minutes with the exercise in its middle, and half an hour for the two at its end. You need
-# not know how a transformer works (08 and 09
-# are mentioned, not needed): think of 24 linear layers (4 blocks, 6 in each) with other things
-# between them. A *token* is a piece of a word, one row of x.
+# **You need** notebooks 01, 02 and 03 (the SVD, and the formula `x W0^T + s (x A^T) B^T`),
+# eighty-five minutes with the exercise in its middle, and thirty-five for the two at its end. You
+# need not know how a transformer works (08 and 09 are mentioned, not needed): think of 24 linear
+# layers (4 blocks, 6 in each) with other things between them. A *token* is a piece of a word, one
+# row of x.
 
 # %%
 import json
@@ -92,8 +92,9 @@ for t, name in enumerate(names):
 print("W0 is one array for both:", all(np.shares_memory(one.W0, W0) for one in layer.tasks))
 
 # %% [markdown]
-# `layer.select(t)` *switches*: it is the one adapter on the same W0, and nothing is copied or
-# written ([layers/multitask.py](../lora_ref/layers/multitask.py)).
+# `layer.select(t)` *switches*: it returns a layer that has adapter t alone, on the same array W0.
+# Nothing is copied, and no weight is changed
+# ([layers/multitask.py](../lora_ref/layers/multitask.py)).
 #
 # **Predict.** How much does a second voice add to this model: a hundredth of it, a tenth, a half?
 
@@ -101,7 +102,7 @@ print("W0 is one array for both:", all(np.shares_memory(one.W0, W0) for one in l
 every = layers_of(base.gpt)  # all layers by name, such as "blocks.0.attention.q"
 linears = {path: one for path, one in every.items() if isinstance(one, Linear)}
 arrays = [array for one in every.values() for array in vars(one).values()]
-whole = sum(array.size for array in arrays if isinstance(array, np.ndarray))
+whole = sum(array.size for array in arrays if isinstance(array, np.ndarray))  # all its numbers
 r, d = len(A[0]), 4096
 voice = sum(r * sum(one.W.shape) for one in linears.values())
 print(f"the model {whole:,} numbers, a voice of rank {r} {voice:,}: {voice / whole:.1%}")
@@ -123,8 +124,8 @@ for T in (2, 10, 100, 10_000):
 # %% [markdown]
 # ## Add two voices, or switch between them
 #
-# Several tasks are often written as a sum, `W = W0 + sum_t s_t B_t A_t`. As a formula it is a
-# layer, and easy to build. But no letter in it says *which* task is meant.
+# Several tasks are often written as a sum, `W = W0 + sum_t s_t B_t A_t`. The formula is easy to
+# build as a layer. But nothing in it says *which* task a row belongs to: each gets all of them.
 
 # %% exact
 summed = x @ W0.T + bias
@@ -279,25 +280,25 @@ print("the same as the package's mixed batch:", np.allclose(y, expected, atol=1e
 #
 # <details><summary>Answer</summary>
 #
-# Once: `x @ W0.T` is the same for all rows, whatever their tasks. (Merged, there would be a hundred
-# large weights, each of them read for one row.)
+# Once: `x @ W0.T` is the same for all rows, whatever their tasks. (With each update added into
+# a copy of W0, there would be a hundred large weights, each of them read for one row.)
 #
 # </details>
 #
-# The small products differ from task to task. At d = 4096 and r = 8 those of one task cost
-# 2 r / d = 1/256 of the large product over the same rows.
+# The small products differ from task to task. At d = 4096 and r = 8 one adapter has 2 r / d = 1/256
+# of the numbers of W0, and takes 1/256 of the multiplications over the same rows. Let each run over
+# its own row.
 #
-# **Predict.** One could run all hundred adapters over all rows, and multiply by zero what nobody
-# asked for: 100/256 = 39 % of the large product. What do they cost if each runs over its own row?
+# **Predict.** How much of the large product do the hundred take together? And how many numbers have
+# to be *read* for them, against those of W0?
 #
 # <details><summary>Answer</summary>
 #
-# Each runs over one row of the hundred: a hundredth of its 1/256. A hundred of them make
-# 1/256 = 0.4 % of the large product.
+# Each takes a hundredth of its 1/256. A hundred of them make 1/256 = 0.4 % of the large product.
 #
-# *Reading* is another count: a hundred adapters, each read once, are 39 % of the numbers of W0,
-# however few rows each has. With so few rows a processor waits for numbers more than it multiplies:
-# the 39 % takes the time, and not the 0.4 %.
+# *Read* are a hundred adapters, each once, however few rows it has: 100/256 = 39 % of the numbers
+# of W0. With so few rows a processor waits for numbers more than it multiplies: the 39 % takes the
+# time, and not the 0.4 %.
 #
 # </details>
 
@@ -351,6 +352,7 @@ class Served(MultiTaskLoRA):
 
 
 on_base = layers_of(both.gpt)  # "blocks.0.attention.q.0" is verse on the layer q, ".1" is play
+# `mapped` goes through all layers, and puts what the function returns in the place of each
 served = base.gpt.mapped(
     lambda path, one: (
         Served((on_base[f"{path}.0"], on_base[f"{path}.1"])) if path in linears else one
@@ -359,15 +361,15 @@ served = base.gpt.mapped(
 
 
 def run(tokens, whose):
-    """Return the logits of a batch; whose[i] is the task of request i."""
+    """Return scores for the next token, the logits; whose[i] is the task of request i."""
     tasks = np.repeat(whose, tokens.shape[1]).reshape(tokens.shape)  # a task for each token
     # `keywords` hands an argument to layers by name: each of the 24 gets `task=tasks`
     return served.forward(tokens, keywords={f"{path}.task": tasks for path in linears})[0]
 
 
 # %% [markdown]
-# **Predict.** Each passage has its best setting now. Will the losses be as good as alone, or does a
-# passage suffer from its neighbours in the batch?
+# **Predict.** Each passage now has the voice made for its text. Will the losses be as good as
+# alone, or does a passage suffer from its neighbours in the batch?
 
 # %% depends on the seed
 requests = {"Shakespeare": 1, "Bible": BASE, "Milton": 0}
@@ -393,8 +395,9 @@ for name, line in zip(requests, tokens, strict=True):
     print(f"{name:<12} {base.tokenizer.decode(line)!r}")
 
 # %% [markdown]
-# When your function is right, leave out its way back and run these cells again: which voice writes
-# now?
+# Did you sort? Then leave out the way back, and run these cells again. Each of the 24 layers hands
+# its rows to another request. Which voice writes, if any? (With `x[task == t]` nothing has
+# to be put back.)
 #
 # > **Remember.** In a mixed batch the large product runs once over all rows, and each small one
 # > over its own rows; the answers go back to the order of the requests.
@@ -442,8 +445,9 @@ print(f"the cosine of the two A: {cosine:.2f}")
 # %% [markdown]
 # The quarters make a little more. (No adapter at all would be off by 1.) Two errors of 0.50 and
 # 0.44 at right angles would make 0.67. These make 0.53, so they partly cancel: the cross terms
-# point partly the way of the missing quarters. Both voices began at the same random A, and some of
-# it is left (the cosine). With one A for both, the average is exact: B1 A + B2 A = (B1 + B2) A.
+# put back part of what the missing quarters took away. Both voices began at the same random A, and
+# some of it is left (the cosine). With one A for both, the average is exact:
+# B1 A + B2 A = (B1 + B2) A.
 #
 # Stacked, every column of B meets its own row of A. Why is that exact? `B A` is a sum of outer
 # products, one for each column of B and the row of A with its number. The mean of two updates of
@@ -474,53 +478,67 @@ print("the same product:", np.allclose(stacked.delta_w, sum(outer), atol=1e-6))
 # 02 proved that none is nearer). Two windows of text are too few to rank such models. They can show
 # whether the nearest matrix has to be the better one.
 #
-# **Predict.** On how many of the three passages has the nearest matrix less loss than the average?
+# **Predict.** On how many of the two new texts has the nearest matrix less loss than the average?
+# Where it has more: is the average just a smaller update? (The norms are shares of the wanted one.
+# The last row has the nearest matrix with the norm of the average.)
 
 
 # %% depends on the seed
 def with_update(make):
     """Return the model with one update, made of those of both voices, in each linear layer."""
-    offs = []
+    offs, norms = [], []
 
     def change(path, one):
         if path not in linears:
             return one
         pair = on_base[f"{path}.0"], on_base[f"{path}.1"]  # verse and play on this layer
-        update = make(*pair)
-        offs.append(off(update, mean_of(*pair)))
+        update, wanted = make(*pair), mean_of(*pair)
+        offs.append(off(update, wanted))
+        norms.append(np.linalg.norm(update) / np.linalg.norm(wanted))
         return replace(one, W=one.W + update)
 
-    return base.with_gpt(base.gpt.mapped(change)), offs
+    return base.with_gpt(base.gpt.mapped(change)), offs, norms
 
 
 def mean_of(one, other):
     return (one.delta_w + other.delta_w) / 2
 
 
-def sum_product(one, other):
-    return one.scaling * (one.B + other.B) @ (one.A + other.A)
+def average(one, other):
+    return one.scaling * (one.B + other.B) @ (one.A + other.A) / 4
+
+
+def nearest(one, other):
+    return truncate(mean_of(one, other), room)
+
+
+def shortened(one, other):
+    update = nearest(one, other)
+    return update * (np.linalg.norm(average(one, other)) / np.linalg.norm(update))
 
 
 def compare(ways):
-    print(f"{'':<18}   off by, 24 layers" + "".join(f"{name:>13}" for name in passages))
+    print(f"{'24 layers':<18}       off by    norm" + "".join(f"{name:>13}" for name in passages))
     for title, make in ways.items():
-        model, offs = with_update(make)
+        model, offs, norms = with_update(make)
         line = "".join(f"{model.loss(text):13.2f}" for text in passages.values())
-        print(f"{title:<18} {min(offs):9.2f} to {max(offs):.2f} {line}")
+        print(f"{title:<18} {min(offs):.2f} to {max(offs):.2f} {np.mean(norms):7.2f}{line}")
 
 
 room = 8
 ways = {
     f"stacked, rank {2 * r}": mean_of,
-    "averaged": lambda one, other: sum_product(one, other) / 4,
-    f"nearest of rank {room}": lambda one, other: truncate(mean_of(one, other), room),
+    "averaged": average,
+    f"nearest of rank {room}": nearest,
+    "nearest, shortened": shortened,
 }
 compare(ways)
 
 # %% [markdown]
-# On one, Shakespeare; on Milton and on the Bible it is a little worse. Yet in every layer it is
-# nearer than the average. The norm counts all errors alike; the loss asks what the model makes of
-# them. So an average of factors need not be a bad *model*. It is another one than you asked for.
+# On one, Shakespeare. On Milton it is worse, although no matrix of rank 8 is nearer. Size is not
+# why: shortened it is no better. On the Bible it is: shortened it is level with the average. The
+# norm counts all errors alike; the loss does not. So an average of factors need not be a bad
+# *model*. It is another one than you asked for.
 #
 # ### The same in PEFT
 #
@@ -544,11 +562,11 @@ compare(ways)
 # `linear` by our own formula, in the same table:
 
 # %% depends on the seed
-compare({"PEFT's linear": lambda one, other: sum_product(one, other) / 2})
+compare({"PEFT's linear": lambda one, other: 2 * average(one, other)})
 
 # %% [markdown]
-# It keeps the wanted half of each voice's own product and adds half of each cross term. That error
-# alone is almost as large as with no adapter at all (1). On the two new texts its loss is about
+# Its whole error is the cross terms, twice those of the average: 0.78 to 0.98 of the norm of what
+# was wanted, where no adapter at all would be off by 1. On the two new texts its loss is about
 # that of both voices at full strength (3.53 and 3.79 above).
 #
 # > **Remember.** The matrix that is nearest to the wanted update need not be the best model:

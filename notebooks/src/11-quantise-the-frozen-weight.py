@@ -12,8 +12,9 @@
 # rounding error sits, whether alpha can balance it, and what three merges make of an update.
 #
 # **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and two sittings: a hundred and ten minutes in all, a hundred and fifty with the
-# exercises. The first sitting is about formats; the second begins at "LoRA over frozen codes".
+# notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b begins at
+# "LoRA over frozen codes" and takes an hour. The exercises, `nf4-codes` of 11a and `qlora-grad-x`
+# of 11b, take twenty minutes each.
 
 # %%
 from dataclasses import replace
@@ -36,8 +37,8 @@ from lora_ref.transformer.voices import base_model, with_voices
 #
 # Four bits can say one of sixteen things. The simplest use: divide a block of weights by its
 # largest absolute value, its **absmax**, so that all of it lies between -1 and 1; multiply by 7
-# and round. The whole numbers from -7 to 7 are the **codes**. To read a weight back, divide by 7
-# and multiply by the absmax, which is stored beside the block.
+# and round. The whole numbers from -7 to 7 are the **codes** (fifteen; the sixteenth stays unused).
+# To read a weight back, divide by 7 and multiply by the absmax, which is stored beside the block.
 
 # %% to 1e-6
 block = np.array([0.62, -1.4, 0.12, 0.33, -0.04, 0.93, -0.27, 0.48])
@@ -118,7 +119,7 @@ print("the same as the package's:", np.allclose(levels, nf4_levels(), atol=1e-6)
 # same way in float32, and gives the values of *bitsandbytes*, the library that quantises for
 # PyTorch, bit for bit.)
 #
-# **Predict.** Why not begin at p = 1, so that the last level is the largest weight there is?
+# **Predict.** Why not begin at p = 1, the very end of the curve?
 
 # %% to 1e-6
 print("        p   largest quantile   smallest positive level")
@@ -275,9 +276,9 @@ for way in (fifteen, signed, min_max, nf4):
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
 # weight against 4.5. In practice the second constant is often a code of 4 bits, the one that stands
 # for zero (the *zero point*). That makes 4 + (32 + 4)/64 = 4.56 bits, and zero is a level again.
-# For a fair comparison give both the same bits: a smaller block costs NF4 more constants, a larger
-# one saves min-max some. And do it on real weights too: the 24 matrices of the small language
-# model.
+# So compare at equal bits. Bits can be traded: NF4 in smaller blocks spends more of them on
+# constants, min-max in larger blocks fewer. At 5 bits NF4 has blocks of 32; at 4.5 bits min-max has
+# blocks of 128. And compare on real weights too: the 24 matrices of the small language model.
 #
 # **Predict.** At equal bits, is min-max still ahead of NF4?
 
@@ -305,25 +306,25 @@ for way, size, constant in (  # the bits of what is stored for each block
     (nf4, 32, 32),
 ):
     drawn, trained = ([error(way, W, size) for W in group] for group in (normal, real))
-    same = round(32 / (constant / size))  # the block in which nf4 has as many bits
+    # nf4 spends 32 bits on a block: in which block is that constant / size a weight?
+    same = round(32 / (constant / size))
     wins = sum(a < error(nf4, W, same) for a, W in zip(trained, real, strict=True))
     shown = "-" if way is nf4 else f"{wins} of {len(real)}"
     line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>6.2f}{np.mean(drawn):>9.4f}"
     print(f"{line}{np.mean(trained):>9.4f}{shown:>12}")
 
 # %% [markdown]
-# Of these, each with its plain absmax or range, NF4 has the least error at 4.5 bits and at 5. At
-# 4.56 bits, against a zero point, it is about a tie on normal weights, and NF4 has less on most of
-# the trained ones. Min-max was ahead above because it knows both ends of a block. As a float32 that
-# knowledge costs half a bit, for which NF4 buys more with smaller blocks. As a zero point of 4 bits
-# it costs little, and on normal weights the two are level.
+# No: NF4 has the least error of these at 4.5 bits and at 5. Against a zero point (4.56 bits) it is
+# about a tie on normal weights, and NF4 has less on 15 of the 24 trained ones. Min-max was ahead
+# above because it knows both ends of a block. A float32 is too dear for that: for half a bit NF4
+# buys more with smaller blocks. Four bits are not.
 #
 # What does an error of nearly ten per cent do to the model? (It is a ratio of norms: a single
 # weight may come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the
 # loss on two passages that no training has seen.
 #
 # **Predict.** The loss on the Bible's passage is 2.82 in full, and 6.24 would be guessing (ln 512,
-# notebook 10). What is it in 4 bits: 2.9, 4, near 6?
+# notebook 10). What is it in 4 bits: about 2.8, about 4, near 6?
 
 # %% depends on the seed
 passages = {
@@ -387,6 +388,8 @@ print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f
 # %% [markdown]
 # ## LoRA over frozen codes
 #
+# **Stop here.** 11a ends; 11b begins with this section. (Run the cells above again.)
+#
 # QLoRA is LoRA with the weight that is read back, call it W0_hat, in the place of W0. Here it is
 # in full, on a trained matrix of the language model and its voice *verse* (notebook 10), beside
 # the package's layer ([layers/qlora.py](../lora_ref/layers/qlora.py)):
@@ -424,8 +427,8 @@ grad_y = np.random.default_rng(2).standard_normal(y.shape).astype(np.float32)
 grad_x, grads = layer.backward(grad_y, cache)
 print("trained:", " and ".join(sorted(grads)))
 for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
-    plain = replace(voiced, W0=W)  # LoRA over this weight
-    other, _ = plain.backward(grad_y, plain.forward(x)[1])
+    lora = replace(voiced, W0=W)  # LoRA over this weight
+    other, _ = lora.backward(grad_y, lora.forward(x)[1])
     gap = np.linalg.norm(grad_x - other) / np.linalg.norm(grad_x)
     print(f"grad_x against that of LoRA over {name}: off by {round(float(gap), 4)}")
 
@@ -468,7 +471,7 @@ def over(*kind, **blocks):
 
 text, unseen = (reports(number, np.random.default_rng(number)) for number in (400, 60))
 plain = with_lora(base.gpt, np.random.default_rng(0), targets="all-linear", r=8, alpha=16)
-schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)
+schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)  # lr rises in the first 5 steps
 starts = {"LoRA": plain, "NF4": over(), "coarse": over("int4", block_size=None, double=False)}
 finished = {}
 for name, start in starts.items():
@@ -478,9 +481,8 @@ for name, start in starts.items():
     print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
 
 # %% [markdown]
-# Less than 0.01, even over the coarse codes. (One training each, on an easy task: no ranking.) Have
-# A and B learnt to live with W0_hat, or does the model just not mind the error? The merge of the
-# reports, below, will tell.
+# Less than 0.01, even over the coarse codes. (One training each, on an easy task: no ranking.) Do A
+# and B undo the error of W0_hat, or does the model just not mind it?
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -492,29 +494,43 @@ for name, start in starts.items():
 #
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
 # the rounding error. You may read that in QLoRA alpha is tuned against this error (notebook 13 has
-# such an article).
+# such an article). Try it on the voice, trained over W0, and on the reports' A and B, trained over
+# W0_hat: if any update answers the error, it is one of theirs.
 #
-# **Predict.** Can any alpha, with a *trained* B, make y nearer to the y of W0?
+# **Predict.** With A and B trained over the coarse codes, does an alpha make y nearer to the y of
+# W0?
+
 
 # %% depends on the seed
-_, kept = plain.forward(base.tokenizer.encode(passages["Milton"])[:96])  # as base: its B is 0
-x = kept.children["blocks"].caches[1].children["mlp"].caches[0].x  # what our layer sees of Milton
-exact = x @ voiced.W0.T + bias
-gap = x @ dequantised().T + bias - exact  # y at the start, less the y of W0
-moved = (x @ A.T) @ B.T  # what the voice adds, but for alpha / r
-best = -len(A) * np.sum(gap * moved) / np.sum(moved**2)  # by least squares
-print("   alpha     y off by, B = 0   y off by, B trained")
-for alpha in (1, 16, 256, best):
-    trained = gap + alpha / len(A) * moved
-    offs = [np.linalg.norm(part) / np.linalg.norm(exact) for part in (gap, trained)]
-    note = "best" if alpha == best else ""
-    print(f"{alpha:>8.3f} {note:<4} {offs[0]:14.4f} {offs[1]:21.4f}")
+def seen(text):
+    """Return what our layer sees of a text, its x, in the model without an adapter."""
+    _, kept = plain.forward(base.tokenizer.encode(text)[:96])  # B is 0; each layer keeps its x
+    return kept.children["blocks"].caches[1].children["mlp"].caches[0].x
+
+
+pairs = {"voice, over NF4": (layer, seen(passages["Milton"]))}
+for name in ("NF4", "coarse"):
+    ours = layers_of(finished[name].gpt)["blocks.1.mlp.fc1"]
+    pairs[f"reports, over {name}"] = ours, seen(unseen)
+alphas = (0, 1, 16, 256)
+print(f"{'y off by, alpha =':<22}" + "".join(f"{alpha:>10}" for alpha in alphas) + "      the best")
+for title, (one, rows) in pairs.items():
+    exact = rows @ voiced.W0.T + bias
+    gap = rows @ one.W0.dequantize().T + bias - exact  # y without an update, less the y of W0
+    moved = (rows @ one.A.T) @ one.B.T / one.r  # what the update adds, but for alpha
+    best = -np.sum(gap * moved) / np.sum(moved**2)  # by least squares
+    offs = [np.linalg.norm(gap + alpha * moved) for alpha in (*alphas, best)]
+    line = "".join(f"{off / np.linalg.norm(exact):10.4f}" for off in offs)
+    print(f"{title:<22}{line} at {best:.3f}")
 
 # %% [markdown]
+# None does, to four digits, not even where A and B were trained over the codes: their updates point
+# elsewhere, and the best alpha is nearly zero. (At 16 the distance is mostly the update itself,
+# which is wanted; as a *correction* it is useless.) So training has not undone this layer's error.
+#
 # The algebra behind it: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term has no s,
-# and the second is zero at the start. Later alpha can only stretch, shrink or reverse an update
-# that was trained for something else. The last row has the best alpha there is, by least squares:
-# it is nearly zero, and takes next to nothing from the error.
+# and the second is zero at the start. Later alpha stretches, shrinks or reverses the *whole*
+# update. What of it answers the error cannot be turned up by itself.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #
@@ -527,11 +543,11 @@ sigma = np.linalg.svd(E, compute_uv=False)
 for r in (1, 8, 32):
     left = np.sqrt((sigma[r:] ** 2).sum() / (sigma**2).sum())
     wide = np.sqrt(max(0, 1 - 4 * r / 4096))
-    print(f"rank {r:>2}: {left:.0%} of the norm of E is left; at width 4096 about {wide:.2%}")
+    print(f"rank {r:>2}: {left:.0%} of the norm of E is left; by formula {wide:.2%} at width 4096")
 
 # %% [markdown]
-# Rounding errors look like noise, and in noise no few directions hold most. (The last column is for
-# pure noise. Of n x n independent draws of variance 1 the squares of all n singular values add up
+# Rounding errors look like noise, and in noise no few directions hold most. (The formula is for
+# pure noise: of n x n independent draws of variance 1 the squares of all n singular values add up
 # to about n^2, and the largest of them is only about 4 n. So r of them hold at most about
 # 4 n r / n^2 = 4 r / n.) LoftQ (Li et al., 2023) begins A and B, roughly, at the best matrix of
 # rank r for -E: it removes what rank r can, here 9 % of the norm at r = 8, at width 4096 less than
@@ -569,15 +585,18 @@ FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 
 # %% [markdown]
 # None, and the whole update is lost; in the picture, at ten times that strength, all ten weights
-# still fall back. (A diamond stands beside its dot by the first rounding error.) If the constants
-# stayed as well, the result would be W0_hat and the error 1.00. It is a little more, mostly because
-# the absmax of a block follows the update of its one largest weight, and takes all 64 weights
-# along. At full strength the update is there, under noise: the second rounding adds an error nearly
-# a quarter as large as it, about as large as the first rounding's.
+# still fall back. (The diamonds are the merge into W0; the gap from a diamond to its dot is the
+# first rounding error.) If no absmax changed either, the result would be W0_hat, and the error
+# exactly the lost update: 1.00. But the absmax of a block is its largest weight after the update.
+# It moves a little, and all 64 weights of the block move with it: hence, mostly, the 1.08. At full
+# strength the update is there, under noise: the second rounding adds an error nearly a quarter as
+# large as it, about as large as the first rounding's.
 #
-# What does that mean in losses? Begin with the reports, whose A and B were trained over two W0_hat.
+# What does that mean in losses? Merge the reports, whose A and B were trained over two W0_hat, and
+# verse on all 24 matrices in NF4, at two strengths. (It was trained over W0.)
 #
-# **Predict.** Which merge gives them less loss: into W0_hat, or into W0, the more exact weight?
+# **Predict.** Which merge gives the reports less loss: into W0_hat, or into W0, the more exact
+# weight? And what does quantising again leave of what a tenth of verse gains?
 
 
 # %% depends on the seed
@@ -591,6 +610,7 @@ def with_layers(make, adapted):
 
 
 ways = {
+    "no adapter, W0": lambda one, W0: Linear(W0, one.bias),
     "no adapter, W0_hat": lambda one, W0: Linear(one.W0.dequantize(), one.bias),
     "into W0_hat": lambda one, W0: one.merge(),
     "quantised again": lambda one, W0: Linear(one.merge_quantized().dequantize(), one.bias),
@@ -610,39 +630,28 @@ for name in ("NF4", "coarse"):
     adapted = layers_of(finished[name].gpt).items()
     learnt = {path: one for path, one in adapted if isinstance(one, QLoRALinear)}
     cases[f"reports, {name}"] = learnt, unseen
-compare(cases)
-
-# %% [markdown]
-# Into W0_hat. Moved to the more exact W0, A and B get worse, by 0.007 from NF4 and by 0.033 from
-# the coarse codes. So they have learnt to live with the error of their W0_hat: over W0 that part of
-# the update corrects what is not there. (One training each: try other seeds.)
-#
-# Now smaller updates: put verse on all 24 matrices in NF4, at three strengths, and merge it in each
-# way. (It was trained over W0, so these columns ask only what a merge does to a given A and B.)
-#
-# **Predict.** At which strength is the merge that is quantised again no better than W0_hat without
-# an adapter?
-
-# %% depends on the seed
-found, cases = layers_of(with_voices(base, ["verse"], [1.0]).gpt), {}
+found = layers_of(with_voices(base, ["verse"], [1.0]).gpt)
 verse = {path: QLoRALinear.from_lora(found[f"{path}.0"]) for path in learnt}
-for strength in (1, 0.1, 0.01):
+for strength in (1, 0.1):
     weaker = {path: replace(one, alpha=strength * one.alpha) for path, one in verse.items()}
-    cases[f"Milton, {strength}"] = weaker, passages["Milton"]
+    cases[f"verse, {strength}"] = weaker, passages["Milton"]
 compare(cases)
 
 # %% [markdown]
-# The smaller the update, the more of it the second rounding takes: at a tenth most of what verse
-# had gained on Milton is gone, at a hundredth all of it. What you need decides
+# The reports do best merged into W0_hat. Moved to the more exact W0 they get worse, by 0.007 from
+# NF4 and by 0.033 from the coarse codes; verse, trained over W0, is better there by 0.024. So A and
+# B fit the weight that they were trained over, and another one less well. (One training each: try
+# other seeds. In the layer above they did not undo the error; what they do, we have not found out.)
+# Quantised again, a tenth of verse loses most of what it had gained. What you need decides
 # ([question 9](../docs/questions.md)):
 #
 # - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. It costs nothing here,
 #   in float32. (bfloat16 rounds too, in far finer steps: [question 8](../docs/questions.md).)
-# - **4 bits**: quantise again. In NF4 it costs 0.02 to 0.12 here, and of a small update nothing is
-#   left.
-# - **16 or 32 bits, and another function will do**: into W0. For verse at full strength, which was
-#   trained over W0, it is better by 0.024; for the reports, trained over codes, worse. In all five
-#   columns W0 has less loss than quantising again. Evaluate it all the same.
+# - **4 bits**: quantise again. In NF4 it costs 0.02 to 0.12 here, and of a small update little or
+#   nothing is left.
+# - **16 or 32 bits, and another function will do**: into W0. In all four columns it has less loss
+#   than quantising again. Evaluate it all the same: a tenth of verse does worse there, by 0.004,
+#   than in W0_hat. (So does the model without an adapter, on these windows.)
 #
 # ### The same in PEFT
 #

@@ -1,10 +1,9 @@
 # %% [markdown]
 # # 12 · Count what it costs
 #
-# Before you rent a machine, you want to know whether a model fits on it, and how long a step
-# takes. The shapes of the weights and the number of rows answer most of the first question, and
-# give a first estimate for the second: you can count on paper, before a single weight is loaded.
-# Where a count is not enough, we say so.
+# Before you rent a machine, you want to know whether a model fits on it, and how long a step takes.
+# The shapes of the weights and the number of rows answer most of the first question. With the speed
+# of a card they give a first estimate for the second, on paper, before a single weight is loaded.
 #
 # **You will** count what LoRA trains, computes and holds in memory: for GPT-2 from a dictionary of
 # shapes, for a training step written in NumPy, and for a model of 7 billion numbers.
@@ -13,7 +12,7 @@
 # backward pass may stop, and how to find out what an odd printed number counts.
 #
 # **You need** notebook 04 for the backward pass, notebook 08 for GELU and layer norms, notebook 11
-# for numbers of 4 bits, and eighty-five minutes, twenty of them for the exercises.
+# for numbers of 4 bits, and eighty minutes, fifteen of them for the exercises.
 
 # %%
 import numpy as np
@@ -64,9 +63,9 @@ for name in adapted:
 print(f"{trained:,} of {total:,}: {100 * trained / total:.3f} %")
 
 # %% [markdown]
-# The whole count is a sum over a dictionary. `count_parameters` does the same with the modules of
-# [`counting/models`](../lora_ref/counting/models/gpt.py), under the names that they have in the
-# file of published weights, the **checkpoint**.
+# `count_parameters` does the same with the modules of
+# [`counting/models`](../lora_ref/counting/models/gpt.py), under their names in the file of
+# published weights, the **checkpoint**.
 
 # %% exact
 gpt2 = get_model("gpt2")
@@ -137,9 +136,8 @@ for out_features, in_features, ranks in ((768, 768, (383, 384, 385)), (2, 768, (
 
 # %% [markdown]
 # The break-even rank of a square weight is half of its width, and there LoRA saves nothing any
-# more. The head of two outputs has no whole one: LoRA saves at r = 1 alone, and training the head
-# whole costs hardly more.
-# The exercise `break-even` asks for the largest whole rank below it, for any weight.
+# more. For the head of two outputs it lies just below 2 (1,536 / 770): LoRA saves at r = 1 alone,
+# and training the head whole costs hardly more.
 #
 # > **Remember.** The count of LoRA is linear in the rank and in the width, and for a square
 # > weight it reaches the full count at r = d/2.
@@ -193,10 +191,10 @@ same = sum(full_log) == full_cost.total, sum(lora_log) == lora_cost.total
 print("the package counts the same:", same)
 
 # %% [markdown]
-# The gradient of W is left out, because nobody would use it. (It exists; nobody asks for it.) The
-# gradient of x is needed if anything below trains, and then the product with W0 stays in the
-# backward pass. Two large products and six thin ones are left. For a square weight with trained
-# layers below it, LoRA divided by full is
+# The gradient of W0 is left out: W0 is frozen, so nothing would use it. The gradient of x is needed
+# if anything below trains, and then the product with W0 stays in the backward pass. Two large
+# products and six thin ones are left. For a square weight with trained layers below it, LoRA
+# divided by full is
 #
 # $$\frac{2 d^2 + 6 d r}{3 d^2} = \frac{2}{3} + \frac{2 r}{d}.$$
 #
@@ -289,8 +287,8 @@ for name, chosen in (
 # Multiply-adds are not seconds: thin products use a processor less well than large ones. For GPT-3
 # the LoRA paper reports 43.1 tokens per second per GPU in place of 32.5 ([the
 # figures](../docs/literature.md)). We count r = 8 on every weight. If the paper's run adapted
-# fewer, but one near the bottom, that changes little: a frozen weight has no third product either,
-# and 2 r / d is about 0.001.
+# fewer, but one near the bottom, that changes little: every weight above it takes two large
+# products, adapted or not, and the thin ones add only about 0.001.
 
 # %% exact
 before, after, r, d = 32.5, 43.1, 8, 12_288  # tokens per second per GPU
@@ -385,11 +383,11 @@ some, all_six = (sum(kept(*one, chosen) for one in inputs.values()) for chosen i
 print(f"{'together':<12} {full:>6,} {some:>13,} {all_six:>11,}")
 
 # %% [markdown]
-# A frozen weight without an A needs no x, and PyTorch drops it. With an A beside every weight LoRA
-# keeps every input, and each h besides: more than full fine-tuning. All ways keep other things too:
-# the queries, keys and values, the softmax table of attention, what the layer norms read, and the
-# 3,072 numbers that GELU reads. An input that no weight needs may still be kept because another
-# operation reads it: attention's output, for one.
+# One of four: a frozen weight without an A needs no x, and PyTorch does not keep it for this layer.
+# With an A beside every weight LoRA keeps every input, and each h besides: 1 % more than full
+# fine-tuning. All ways keep other things too, so the true saving is smaller: the queries, keys and
+# values, the softmax table of attention, what the layer norms read, and the 3,072 numbers that GELU
+# reads.
 #
 # You have three levers, and each pulls at one part: LoRA at gradients and states, fewer bits
 # (notebook 11) at the frozen weights, and recomputing at the activations, which are then computed
@@ -404,10 +402,10 @@ print(f"{'together':<12} {full:>6,} {some:>13,} {all_six:>11,}")
 # ## A model of 7 billion numbers, and a card of 24 GB
 #
 # LLaMA 7B is held in bfloat16, a float32 without its last 2 bytes (so 2 bytes a number), and so are
-# its gradients. AdamW's two numbers are float32 (4 bytes each). (Usually a second copy of each
-# trained weight is kept in float32; the cell adds it in its last lines.) QLoRA stores the linear
-# weights of the blocks in half a byte each, with the constants of notebook 11: 8 bits for every 64
-# weights, and 32 bits for every 256 of those. Activations come after.
+# its gradients. AdamW's two numbers are float32 (4 bytes each). Usually a second copy of each
+# trained weight is kept in float32: we count first without it, and in the last lines with it. QLoRA
+# stores the linear weights of the blocks in half a byte each, with the constants of notebook 11: 8
+# bits for every 64 weights, and 32 bits for every 256 of those. Activations come after.
 #
 # **Predict.** Which of these fits on a graphics card of 24 GB: full fine-tuning, LoRA, QLoRA?
 
@@ -441,9 +439,9 @@ FIGURES["memory"].picture(card=24)
 # `prepare_model_for_kbit_training` makes all that is not in 4 bits float32, embedding and output
 # head too: 4.4 GB.)
 #
-# Full fine-tuning needs several such cards. In the lower panel, LLaMA 65B, the frozen weights alone
-# are too large for the card, in 2 bytes and in 4 bits. LoRA and QLoRA of the 7B model fit, if the
-# activations do.
+# Full fine-tuning needs several such cards. The lower panel is LLaMA 65B, on another scale: its
+# frozen weights alone are too large for this card, in 2 bytes and in 4 bits. LoRA and QLoRA of the
+# 7B model fit, if the activations do.
 #
 # LLaMA's MLP has three weights, down(SiLU(gate x) · up x): SiLU is a smooth bend like GELU, and ·
 # is entry by entry. The *logits* are a score for each of 32,000 tokens.
@@ -529,8 +527,8 @@ for one in counting.explain(printed, llama, LoRA(8, ["q_proj", "v_proj"])):
 # ## Your own case
 #
 # Now the opening question: does it fit? Weights and gradients have 2 bytes, states 4. Each block
-# keeps its input alone, and the block at work about 16 d numbers a token (above, 7 d + 3 f = 15 d).
-# Logits are counted with their gradients.
+# keeps its input alone, and the block at work about 16 d numbers a token (in LLaMA 15 d,
+# above; attention's softmax is left out again). Logits are counted with their gradients.
 
 
 # %%
@@ -540,6 +538,7 @@ def parts_of(name, r, targets, texts, tokens):
     counted = count_parameters(model, LoRA(r, targets))
     fixed = counting.training_memory(counted, "bfloat16", state_dtype="float32")
     rows = texts * tokens
+    # the table of tokens is larger than that of positions
     words = max(one.shape[0] for one in model.modules if one.kind == "embedding")
     return {
         "weights": fixed.weights,
@@ -570,7 +569,25 @@ print("the largest:", max(parts, key=parts.get), "" if largest is None else f"(y
 
 # %% [markdown]
 # It fits, and the logits are the largest part: 8,192 rows have a score and its gradient for each of
-# 50,257 tokens. Neither LoRA nor fewer bits for the weights would help; fewer texts at a time do.
+# 50,257 tokens. Neither a lower rank nor fewer bits for the weights touch this part; fewer texts at
+# a time do.
+#
+# And how long does a step take? In a pass a number of the model makes about one multiply-add for
+# each token. LoRA takes three passes here: forward, the same again to recompute, and the gradient
+# of x. NVIDIA sells its T4, a card of 16 GB, with 65e12 operations a second in float16; a
+# multiply-add is two. Training reaches a part of that: *we assume a third*.
+#
+# **Predict.** Does a step take a tenth of a second, some seconds or a minute?
+
+# %% to 1e-9
+peak, reached = 65e12, 1 / 3  # operations a second; better, put in what you measure
+for name, passes in (("LoRA", 3), ("full", 4)):  # full has the gradients of the weights too
+    work = passes * get_model(case["name"]).total * case["texts"] * case["tokens"]
+    print(f"{name}: {work:.1e} multiply-adds, {2 * work / (peak * reached):.1f} seconds")
+
+# %% [markdown]
+# Some seconds: a thousand steps of LoRA take about an hour. (Left out: thin products, attention's
+# own, the optimiser.)
 #
 # > **Remember.** Count four parts before you rent: weights, gradients with states, activations and
 # > logits; the largest may be one that LoRA leaves as it is.

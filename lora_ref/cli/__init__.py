@@ -19,6 +19,7 @@ from lora_ref.cli import (
     count,
     exercises,
     figures,
+    sentiment,
     speak,
     study,
     verify,
@@ -27,7 +28,10 @@ from lora_ref.cli import (
 from lora_ref.cli.outcome import FAILED, INTERRUPTED, USAGE, Outcome
 from lora_ref.errors import LoraRefError
 
-COMMANDS = (verify, walkthrough, speak, adapt, adapter, count, study, figures, exercises)
+COMMANDS = (
+    *(verify, walkthrough, speak, adapt, adapter, sentiment),
+    *(count, study, figures, exercises),
+)
 """In the order of the help."""
 
 

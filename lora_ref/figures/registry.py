@@ -22,6 +22,7 @@ from lora_ref.figures import (
     multitask,
     products,
     quantization,
+    sentiment,
     study,
     text_study,
     training,
@@ -33,6 +34,7 @@ from lora_ref.figures.palette_metaphor import dusk, evening, palette
 from lora_ref.layers import Adapter, LoRALinear, QLoRALinear, initializers
 from lora_ref.lowrank import best_update, truncate
 from lora_ref.ops import mean_squared_error, mean_squared_error_backward
+from lora_ref.sentiment import findings as sentiment_findings
 from lora_ref.study import committed, digits
 from lora_ref.suggestions import nearest_or_all
 from lora_ref.text_study import findings as text_findings
@@ -305,6 +307,11 @@ def _text_runs() -> Numbers:
 
 
 @cache
+def _sentiment_runs() -> Numbers:
+    return {"results": sentiment_findings.committed()}
+
+
+@cache
 def _rates() -> Numbers:
     tried = text_findings.committed()["rates"]
     named = {"lora-8": "LoRA, r = 8", "maps": "the same maps whole", "full": "everything"}
@@ -431,6 +438,10 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         ),
         "learning-rates": Entry("Which learning rate", training.loss_by_rate, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
+        "sentiment": Entry("Sentences rated", sentiment.sentiment, _sentiment_runs),
+        "shared-directions": Entry(
+            "Directions that two trainings share", sentiment.shared_directions, _sentiment_runs
+        ),
         "transformer-block": Entry(
             "One block of a transformer, and where LoRA is",
             transformer.transformer_block,

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from lora_ref.checks import Array, Params, check_cache, check_like
+from lora_ref.errors import LoraRefError
 from lora_ref.layers.base import Layer
 from lora_ref.layers.composite import joined
-from lora_ref.layers.embedding import Embedding
+from lora_ref.layers.embedding import Embedding, check_tokens
 from lora_ref.layers.norm import LayerNorm
 from lora_ref.training.network import Network
 from lora_ref.transformer.block import Block
@@ -41,6 +42,8 @@ class Encoder(TextModel):
         The norm before the blocks.
     blocks : Network
         Blocks in a row, named ``0``, ``1``, ..., in which each token sees all others.
+    padding : int, optional
+        The token that shorter texts are filled up with. Then `forward` needs no mask.
 
     Examples
     --------
@@ -56,6 +59,7 @@ class Encoder(TextModel):
     positions: Embedding
     norm: Layer
     blocks: Network
+    padding: int | None = None
 
     child_names: ClassVar[tuple[str, ...]] = ("tokens", "positions", "norm", "blocks")
     keywords: ClassVar[tuple[str, ...]] = ("attention_mask",)
@@ -74,11 +78,14 @@ class Encoder(TextModel):
         x : integer ndarray of shape (..., n)
             Texts, filled up to one length.
         attention_mask : bool ndarray of shape (..., n), optional
-            True for tokens, False for what a text was filled up with.
+            True for tokens, False for what a text was filled up with; by default the tokens other
+            than `padding`.
         keywords : mapping of str to value, optional
             Keywords of the parts, by dotted name.
         """
         parts = self.route("Encoder.forward", keywords)
+        if attention_mask is None and self.padding is not None:
+            x, attention_mask = self._without_padding(x)
         h, caches = self._embed(x)
         h, caches["norm"] = self.norm.forward(h)
         own = parts.get("blocks", {}).get("keywords", {})
@@ -105,6 +112,16 @@ class Encoder(TextModel):
             rows, grads["norm"] = self.norm.backward(rows, kept["norm"])
             grads |= self._embed_backward(rows, kept)
         return None, joined({name: grads[name] for name in self.children})
+
+    def _without_padding(self, x: Any) -> tuple[Any, NDArray[np.bool]]:
+        """Return the tokens up to the end of the longest text, and which of them are no padding."""
+        check_tokens("x in Encoder.forward", x, len(self.tokens.W))
+        mask = x != self.padding
+        used = mask.reshape(-1, x.shape[-1]).any(axis=0)
+        if not used.any():
+            raise LoraRefError("x in Encoder.forward is padding alone, expected a token at least")
+        end = int(np.flatnonzero(used)[-1]) + 1
+        return x[..., :end], mask[..., :end]
 
     @classmethod
     def init(

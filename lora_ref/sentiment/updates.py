@@ -1,0 +1,50 @@
+"""What a change of a matrix looks like: how many directions it has, and what it amplifies.
+
+Each measure has a control, a random matrix: what would be found in a change that has learned
+nothing.
+"""
+
+import numpy as np
+
+from lora_ref.checks import Array
+from lora_ref.lowrank import truncated_svd
+
+SHARE = 0.9
+"""Of the squared norm of a change, which so many directions hold."""
+
+COUNTS = (1, 2, 4, 8)
+"""Leading directions of which it is measured how many two changes share."""
+
+OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
+"""Leading directions of an update of rank 64, in which those of one of rank 8 are sought."""
+
+
+def directions(change: Array) -> int:
+    """Return how many singular directions hold `SHARE` of the squared norm of a matrix."""
+    squares = np.square(np.linalg.svd(change, compute_uv=False))
+    return 1 + int(np.searchsorted(np.cumsum(squares), SHARE * squares.sum()))
+
+
+def amplification(change: Array, W0: Array, r: int) -> float:
+    """Return ``norm(change) / norm(U.T @ W0 @ V)``, U and V the r leading directions of change.
+
+    How much the change enlarges what W0 does in these directions (LoRA paper, arXiv 2106.09685,
+    section 7.3 and table 7).
+    """
+    U, sigma, Vh = truncated_svd(change, r)
+    return float(np.linalg.norm(sigma) / np.linalg.norm(U.T @ W0 @ Vh.T))
+
+
+def amplification_of_random(change: Array, W0: Array, r: int) -> float:
+    """Return what `amplification` would be in random directions, with the same singular values.
+
+    There the square of ``norm(U.T @ W0 @ V)`` is ``r * r / W0.size`` of that of W0, on average.
+    """
+    sigma = truncated_svd(change, r)[1]
+    return float(np.linalg.norm(sigma) / np.linalg.norm(W0) * np.sqrt(W0.size) / r)
+
+
+def amplification_of_leading(change: Array, W0: Array, r: int) -> float:
+    """Return what `amplification` would be in the leading directions of W0 itself."""
+    sigma, largest = (truncated_svd(M, r)[1] for M in (change, W0))
+    return float(np.linalg.norm(sigma) / np.linalg.norm(largest))

@@ -5,16 +5,16 @@
 # course. Some are wrong, and get copied. You can do better with one line of NumPy, and a program
 # can do it again each time the text changes.
 #
-# **You will** judge eleven sentences of an article, build a small judge and judge it, look at
-# printed numbers of papers, test eight common sentences, and at last judge a slide.
+# **You will** judge nine sentences of an article, build a small judge and judge it, look at
+# printed numbers of papers, test seven common sentences, and at last judge a slide.
 #
 # **You will learn** what a printed number promises, how a claim that is true under a condition
 # differs from a false one, and how to look for the cause of a wrong number.
 #
-# **You need** notebook [03](03-walk-through-the-example.ipynb) for the example, and two hours,
-# thirty-five minutes of them for the slide and the exercises. A paragraph of your own is extra.
-# Notebook [12](12-count-what-it-costs.ipynb) helps, but one count is enough: for each weight, A and
-# B have r times (in + out) numbers.
+# **You need** notebook [03](03-walk-through-the-example.ipynb) for the example, and two hours and
+# ten minutes, forty minutes of them for the slide and the exercises. A paragraph of your own is
+# extra. Notebook [12](12-count-what-it-costs.ipynb) helps, but one count is enough: for each
+# weight, A and B have r times (in + out) numbers.
 
 # %%
 import tomllib
@@ -33,8 +33,8 @@ from lora_ref.figures import FIGURES
 # ## Three sentences, a line of NumPy each
 #
 # 《LoRA核心公式》 ("the core formulas of LoRA") is a Chinese article that explains LoRA by a 4 x 4
-# example. Notebook 03 judged six of its lines. Here are three more, in our words ([all, with
-# verdicts](../docs/article.md), so judge first):
+# example. Notebook 03 judged six of its lines. Here are three more, in our words. (All are in
+# [docs/article.md](../docs/article.md), with their verdicts: do not look yet.)
 #
 # 1. The matrix A that is printed, (0.1 0.2 0.3 0.4) over (0.5 0.6 0.7 0.8), is a random Gaussian
 #    draw.
@@ -77,10 +77,12 @@ for id, yours in mine.items():
 
 # %% [markdown]
 # The 1 in the first counts the different distances from one entry to the next. Eight random numbers
-# would have seven, or a few less once rounded. Nobody will ever make such a draw:
-# `false`. In the third the judge shows the share 2 r / d at both ends, r = 1 and r = 1024, and then
-# at a small r. If you object that "low rank" says small, your verdict is `confirmed`: write down
-# which reading you took. (Strictly, O hides every factor. We read it as 2dr against d².)
+# would have seven, or a few less once rounded. The printed ones count up in equal steps: `false`.
+#
+# The judge reads the third for every r up to d, and so shows the share 2 r / d at both ends, r = 1
+# and r = 1024, and then at a small r. If you took "low rank" to say that r is small, keep your
+# `confirmed`: the two verdicts differ in the reading, so write it down. (Strictly, O hides every
+# factor. We read it as 2dr against d².)
 #
 # > **Remember.** Turn a sentence into a line that you can run, and decide what it should print
 # > before you run it.
@@ -116,9 +118,9 @@ print("the judge: 0.50 printed, 0.52 computed:", agreement("0.50", 0.52))
 # [`claims/printed.py`](../lora_ref/claims/printed.py), and you will write its first half in the
 # exercise.
 #
-# > **Remember.** A printed number promises half a unit of its last digit, with both ends included.
+# > **Remember.** A printed number promises half a unit of its last digit; we count both ends in.
 # >
-# > 打印的数值承诺误差不超过末位的半个单位，两端都包括在内。
+# > 打印的数值承诺误差不超过末位的半个单位；我们约定两端都算在内。
 
 # %% [markdown]
 # ## Build a judge
@@ -189,8 +191,10 @@ compare(lecture)
 # %% [markdown]
 # 196,608 is the count of A alone: a likely explanation. This judge was too kind to `pair`: 65,536
 # is 65K only if the last three digits were cut; rounded, it is 66K. (With 1,024 for a K it
-# is 64K.) A judge is a program, and has to be judged too. Mend the last line of `your_judge`, and
-# run the cell again: `pair` should read `truncated` in both columns. (A solution follows below.)
+# is 64K.) A judge is a program, and has to be judged too.
+#
+# **Do.** Mend the last line of `your_judge` so that `pair` reads `truncated` in both columns. (A
+# solution follows below.)
 #
 # The size is confirmed by both, although its sentence ends in a falsehood: a weight of 2 x 3 has 6
 # numbers. **A program judges the number and not the sentence around it.**
@@ -206,8 +210,8 @@ compare(lecture)
 # Nearly every false sentence holds in some case, so a case does not save it. **We say `conditional`
 # only where the condition is one that a reader of the text would supply, and can be put into
 # words,** such as "for a small rank". A text that says "always" or "every" has excluded it: one
-# counterexample, and it is `false`. A program sees only a key, `under`, with the condition in words
-# and as cases.
+# counterexample, and it is `false`. A program sees only a line such as
+# `under = {text = "for a small rank", r = [1, 8]}`: the condition in words, and as cases.
 #
 # "Far below O(d²)" has no number. A bound takes its place, and cases are tried. The rule:
 #
@@ -261,8 +265,8 @@ below = "{bound} %"         # in place of "far less"
 
 
 # %% [markdown]
-# **Predict.** Up to which rank is 2 r / 1024 below 10 %? That is our condition. Which verdict do
-# you expect at 10 %, and with 1 % or 150 % in its place? And if only ranks 8 and 512 are tried?
+# **Predict.** Up to which rank is 2 r / 1024 below 10 %? That rank is our condition. How many
+# verdicts can the one sentence get, if we choose the bound and the ranks that are tried?
 
 # %% exact
 up_to = max(r for r in range(1, 1025) if 2 * r / 1024 < 0.1)
@@ -287,17 +291,10 @@ compare(cost("always", [1, 1024], 10))
 # %% [markdown]
 # ## All claims of the article, and of the papers
 #
-# Where no numbers are compared, there are four more verdicts: `shape`, `measured`, `unsupported`,
-# `metaphor`.
-#
-# <details><summary>All eleven verdicts</summary>
+# Here are the other seven verdicts.
 #
 # | verdict | meaning |
 # |---|---|
-# | `confirmed` | computing agrees |
-# | `slip` | right quantity, wrong number |
-# | `false` | wrong, and computing shows it |
-# | `conditional` | holds under a condition that is not said |
 # | `truncated` | right if cut, and not rounded |
 # | `by-rule` | right under a rule that is not said |
 # | `conflict` | the source contradicts itself, or its own code |
@@ -306,46 +303,43 @@ compare(cost("always", [1, 1024], 10))
 # | `unsupported` | nothing given supports it; a person decided so |
 # | `metaphor` | nothing to judge; a person decided so |
 #
-# </details>
-#
-# **Predict.** These and the first four occur once each below. Which is which? (Two turn on how you
+# **Predict.** In six more sentences of the article, again in our words, each of the last four
+# occurs once, and so do `false` and `conditional`. Which sentence gets which? (Two turn on how you
 # read the sentence: note your reading.)
+#
+# 1. An Adapter loses nothing of the pretrained knowledge.
+# 2. Limiting r regularises and prevents overfitting.
+# 3. The gradient of W0 is 0.
+# 4. AB is a palette of few colours over a finished painting, and alpha the strength.
+# 5. An Adapter is W = W0 + Adapter(x).
+# 6. LoRA is the optimal balance of efficiency and performance.
+
+# %%
+guesses = dict.fromkeys(range(1, 7), "")  # guesses[1] = "shape", and so on
 
 # %% exact
-eight = {
-    "adapter-keeps": "",
-    "saving-98": "",
-    "low-rank-regularizes": "",
-    "grad-isolation": "",
-    "palette-metaphor": "",
-    "adapter-formula": "",
-    "optimal-balance": "",
-    "frobenius": "",
-}
-for id in eight:
-    said = article().claim(id).text.partition(": as we test it")[0]
-    print(f"{id + ':':<21} {said}")
-
-# %% exact
-for id, yours in eight.items():
+ids = ["adapter-keeps", "low-rank-regularizes", "grad-isolation"]
+ids += ["palette-metaphor", "adapter-formula", "optimal-balance"]
+for (k, yours), id in zip(guesses.items(), ids, strict=True):
     judged = judge(article().claim(id))
-    print(f"{id + ':':<21} {judged.verdict:<11} {f'(you: {yours})' if yours else ''}")
+    print(f"{k} {id + ':':<21} {judged.verdict:<11} {f'(you: {yours})' if yours else ''}")
     if judged.finding:
         print(f"   our study: {judged.finding} ({judged.reason.partition('.')[0]})")
     else:
         print("   recomputed:", judged.recomputed or "nothing")
-judgements = [judge(claim) for claim in article().claims]
-verdicts = Counter(one.verdict for one in judgements)
+verdicts = Counter(judge(claim).verdict for claim in article().claims)
 print("all:", ", ".join(f"{verdicts[one]} {one}" for one in VERDICTS if verdicts[one]))
 
 # %% [markdown]
-# `adapter-keeps` holds when the Adapter is switched off, which a reader may supply: `conditional`.
-# Switched on, five steps of training move the outputs by 0.728 of their norm. The gradient with
-# respect to W0 is only not computed: its norm is 13.28 for a layer, inputs and errors drawn at
-# random. It would be zero if the error were, but no reader supplies that: `false`. (What the
-# article means, that W0 does not move, is true.) The sentences on regularising and on balance both
-# praise LoRA; only the first names something that data can decide. (The study compares LoRA of rank
-# 4 with whole matrices: the gap between training and test accuracy, on shifted digits.)
+# The first is `conditional`: it says how much is kept and not when, and a reader may supply that
+# the Adapter is switched off. Switched on, five steps of training move the outputs by 0.728 of
+# their norm. The third is `false`: the gradient with respect to W0 is only not computed. Its norm
+# is 13.28 for a layer, with inputs and errors (gradients with respect to y) drawn at random. It
+# would be zero if the errors were, but the article says nothing of the kind. If you read "W0 gets
+# no gradient", your verdict is `confirmed`: that is another sentence, and W0 indeed does not move.
+# The second and the sixth both praise LoRA; only the second names something that data can decide.
+# (The study compares LoRA of rank 4 with whole matrices: the gap between training and test
+# accuracy, on shifted digits.)
 
 # %% exact
 FIGURES["verdicts"].picture()
@@ -367,10 +361,10 @@ for names in (["confirmed"], ["slip", "conflict"]):
     print(f"{' or '.join(names)}: {n} of {total}, {100 * n / total:.0f} %")
 
 # %% [markdown]
-# Neither share says how reliable papers are: this course chose the sources, and from them the
-# numbers that can be recomputed. A `conflict` is a source that contradicts itself, or its own code:
-# the LoRA paper's 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in its
-# scripts. `by-rule` is right under a rule that is not said:
+# Neither the share of the confirmed nor that of slips and conflicts says how reliable papers are:
+# this course chose the sources, and from them the numbers that can be recomputed. A `conflict`: the
+# LoRA paper's 4.7M for DeBERTa XXL at r = 8 is the count of r = 16, and r = 16 stands in its
+# scripts. A `by-rule`:
 
 # %% exact
 (one,) = (one for one in published if one.claim.id == "vera-roberta-base-1-lora-bytes")
@@ -383,8 +377,9 @@ print(f"by the rule {one.claim.rule.name}: {float(one.value) / 1024:g} times 1,0
 # in proportion to the rank.
 #
 # **Predict.** Divide by the model with A and B, or by the model alone: at which ranks do the two
-# rules differ in the second decimal? A third question needs no model. Shares of one fixed total are
-# each half of the next. Can the printed ones be, half a unit allowed for each?
+# rules differ in the second decimal? A third question needs no model. If the total is the same in
+# every row, each share is exactly half of the next. Half a unit allowed for each, can the printed
+# shares be?
 
 # %% exact
 llama, targets = get_model("llama-7b"), ["q_proj", "k_proj", "v_proj", "up_proj", "down_proj"]
@@ -403,8 +398,9 @@ for r, printed in table.items():
 # %% [markdown]
 # The rules differ at ranks 16 and 64, and neither gives both. In the third column 32 and 64 fail:
 # half of 1.64 is at most 0.8225, and 0.83 is at least 0.825. So no fixed total prints both,
-# whatever the model. The first rule, whose total grows with the rank, prints both; then 0.42 is the
-# slip (0.4145), as in the ledger. Why 0.42 is printed is not established.
+# whatever the model. The first rule, whose total grows with the rank, prints both; by that rule
+# 0.42 is a slip for 0.41 (0.4145), and the ledger says so too. Why 0.42 is printed is not
+# established.
 #
 # > **Remember.** A number that looks wrong may be right under a rule that is not said; the cause of
 # > a slip is a claim of its own.
@@ -412,7 +408,7 @@ for r, printed in table.items():
 # > 看似错误的数值也许合乎一条没有写明的规则；出错的原因本身也是需要证据的论断。
 
 # %% [markdown]
-# ## Eight things that are often said
+# ## Seven things that are often said
 #
 # **Predict.** Which of these are `confirmed`, which `false`, and which `conditional`, and under
 # which condition? Training is plain gradient descent on half the squared error.
@@ -426,13 +422,11 @@ for r, printed in table.items():
 #    whatever r is.
 # 6. W0 is frozen, so an old input keeps its old output.
 # 7. Weight decay on A and B, by itself, pulls the model back to the pretrained one.
-# 8. Where nothing below is trained, a step of LoRA (its matrix products, forward and backward)
-#    takes about half the multiplications of a step of full training, at d = 4096 and r = 8.
 #
 # What would you compute to test each of the first three?
 
 # %%
-opinions = dict.fromkeys(range(1, 9), "")  # opinions[1] = "false", and so on
+opinions = dict.fromkeys(range(1, 8), "")  # opinions[1] = "false", and so on
 
 # %% exact
 W0 = np.array(
@@ -465,10 +459,10 @@ print(f"   A and B have {start.size + found.size} numbers, W0 has {W0.size}")
 # %% [markdown]
 # The first is `false`: a sum can have rank 4. With one A for both, or one B, it has at most 2, but
 # no reader supplies that. The second is `false`: four times the rank divides the norm by nearly 7.
-# (± is a standard error.) Alpha / r enters twice, in the gradient of B and in the update, which
-# makes 16, and the further rows of A give back less than 3. The third is `confirmed`, at twice the
-# numbers of W0: for any A with an inverse there is such a B. Whether training finds it is another
-# matter.
+# (± is a standard error.) Alpha / r enters twice, in the gradient of B and in the update: that
+# divides by 4 · 4 = 16. But A has four times the rows, and these multiply by a little more than 2.
+# The third is `confirmed`, at twice the numbers of W0: for any A with an inverse there is such a B.
+# Whether training finds it is another matter.
 #
 # **Predict.** One step from B = 0, with lr = 0.05 and alpha / r = 1, for an input with A x =
 # (0.5, 1.5). Write B after the step, and apply it to A x: what part of its way does y go? Does y of
@@ -489,29 +483,22 @@ print(f"6. y of the old input moves by {norm(one_step @ A @ old):.3f}")
 # The fourth is `false`: the output is unchanged *before* the step, which makes B = -lr error (A x)ᵀ
 # and so moves y by lr |A x|² of its way. The fifth is `confirmed`: that B has rank 1, and the
 # gradient of A is zero. It needs "one row", for T tokens give a sum of T such products, and "at
-# most", for A x may be zero. The sixth is `conditional`, as `adapter-keeps` was: it holds with LoRA
-# switched off. (If you read "keeps in use", it is `false`: note your reading.)
-#
-# **Predict.** For the eighth, count the products of one step, forward and backward: how many of
-# size d² does full training need, and how many LoRA?
+# most", for A x may be zero. The sixth is `conditional`, as the sentence on the
+# Adapter was: it holds with LoRA switched off. (If you read "keeps in use", it is `false`: note
+# your reading.)
 
 # %% to 1e-9
-decay, steps, d, r = 0.01, 100, 4096, 8  # decay: lr times weight decay, far more than usual
+decay, steps = 0.01, 100  # decay: lr times weight decay, far more than usual
 kept = (1 - decay) ** steps
 shrunk = norm(kept * B @ (kept * A)) / norm(B @ A)
 print(f"7. decay alone leaves B A {shrunk:.3f} of its norm, and W in full training {kept:.3f}")
-full = 2 * d * d  # W x, and the gradient of W
-lora = d * d + 5 * d * r  # W0 x; then A x, B h, and the gradients of h, B and A
-print(f"8. a step takes {lora / full:.3f} of the multiplications, {lora:,} of {full:,}")
 
 # %% [markdown]
 # The seventh is `confirmed`: B A goes to zero, W0 stays. (In training, decay is one pull of two.)
-# The eighth is `confirmed` too. With trained layers below, both ways need the gradient with respect
-# to x as well, and the share is above two thirds (notebook 12).
 
 # %% exact
 ours = ["false", "false", "confirmed", "false"]
-ours += ["confirmed", "conditional", "confirmed", "confirmed"]
+ours += ["confirmed", "conditional", "confirmed"]
 for (k, yours), verdict in zip(opinions.items(), ours, strict=True):
     print(f"{k} {verdict:<11} {f'(you: {yours})' if yours else ''}")
 
@@ -618,7 +605,7 @@ for id, text in slide.items():
 # </details>
 #
 # Now put a paragraph of your own in the place of this one: from a lecture, a blog, or this course
-# ([the vocabulary](../docs/add-a-source.md) has the quantities). It is done when
+# ([here](../docs/add-a-source.md) are the quantities that a claim can name). It is done when
 #
 # - five claims are judged, each with its sentence, its place and the quantity you took it to mean;
 # - one of them is `conditional`, with the condition and the reading that you chose;

@@ -549,14 +549,14 @@ compare(ways)
 # ```python
 # from peft import PeftModel
 #
-# model = PeftModel.from_pretrained(frozen, "voices/verse", adapter_name="verse")
+# model = PeftModel.from_pretrained(base_model, "voices/verse", adapter_name="verse")
 # model.load_adapter("voices/play", adapter_name="play")
 # model.set_adapter("play")  # switch
 # halves = {"adapters": ["verse", "play"], "weights": [0.5, 0.5]}
 # model.add_weighted_adapter(**halves, adapter_name="blend", combination_type="cat")
 # model.set_adapter("blend")
 # model.eval()
-# model.generate(**prompts, adapter_names=["__base__", "verse", "play"])  # a mixed batch of three
+# model.generate(**inputs, adapter_names=["__base__", "verse", "play"])  # a mixed batch of three
 # ```
 #
 # `linear` by our own formula, in the same table:

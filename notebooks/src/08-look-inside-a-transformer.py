@@ -697,11 +697,11 @@ for level in (3.8, 3.6, 3.4):
 #
 # Every model so far was trained in this course. all-MiniLM-L6-v2 was not: six blocks of the kind
 # that you know, 22.7 million numbers, and a mean over the rows in the place of the next token. It
-# is to say whether people found a snippet of a film review kind or unkind. In every method below a
-# *head* trains, from the 384 numbers of that mean to two; in all but the first something else
-# trains as well. `matrices` are the twelve matrices of q and v, whole. `shuffled` is LoRA of rank 8
-# on the same encoder, but the entries of each matrix in its blocks are in random order. Each run
-# took minutes, so they are [stored](../docs/sentiment.md): three seeds each, at the best of several
+# is to say whether a snippet of a film review praises or blames. In every method below a *head*
+# trains, from the 384 numbers of that mean to two; in all but the first something else trains as
+# well. `matrices` are the twelve matrices of q and v, whole. `shuffled` is LoRA of rank 8 on the
+# same encoder, but the entries of each matrix in its blocks are in random order. Each run took
+# minutes, so they are [stored](../docs/sentiment.md): three seeds each, at the best of several
 # learning rates (rank 1 and `shuffled` at that of rank 8).
 #
 # **Predict.** The head alone is right on 77 % of new films. How many points do twelve updates of
@@ -717,10 +717,12 @@ for method in ("head", "lora-1", "lora-8", "matrices", "full", "shuffled"):
     print(f"{method:<25} {count[method]:>10,}", *(f"{mean:>10.1f}" for mean in means))
 
 # %% [markdown]
-# Rank 1 brings 7.6 points on films, and what trains more numbers brings at most 1.4 beyond that.
-# Without the pretraining little is left. What is learned on films helps on products and editorials.
-# But on tweets every method is *below* the head, which a mean over the four kinds would hide. (Part
-# of that is a preference for one class; the page has the balanced numbers.)
+# Rank 1 brings 7.6 points on films, and what trains more numbers brings at most 1.4 beyond that. In
+# shuffled blocks the same LoRA ends 6.5 points lower, and below the pretrained head on the three
+# other kinds. (The word vectors are still pretrained there, and the rate was not chosen for it.)
+# What is learned on films helps on products and editorials. But on tweets every method is *below*
+# the head, which a mean over the four kinds would hide. (Part of that is a preference for one
+# class; the page has the balanced numbers.)
 #
 # The LoRA paper says that the update has a very small *intrinsic rank*. Count the directions: how
 # many singular values of a matrix hold 90 % of the sum of their squares?
@@ -758,7 +760,9 @@ print(f"{'W0':<10} {changes['W0']['directions']:>6.1f}")
 # paper's finding. But what full training adds needs 49, and a matrix that trains whole 60: far from
 # a random matrix, and far from two. So LoRA did not need many directions, and full training used
 # them all the same. (AdamW moves every number at about one pace, so part of them may be noise. What
-# the full update would be worth, cut to its first eight, is not tested here; notebook 07 cuts.)
+# the full update would be worth, cut to its first eight, is not tested here; notebook 07 cuts.) The
+# sizes differ thirtyfold at nearly the same accuracy, so a size by itself says little about what
+# was learned.
 #
 # **Predict.** Two seeds of LoRA draw another A and other batches. Of the first input direction of
 # one update (the one that it answers to most), what share lies in the first of the other: 0, if
@@ -770,10 +774,14 @@ FIGURES["shared-directions"].picture()
 # %% [markdown]
 # Not 0, which is what random directions would share, and far from 1: LoRA's two seeds share 0.25 of
 # the first direction, those of full training 0.90. (They differ in their batches alone; LoRA's
-# differ in the draw of A as well.) On the right are two ranks, as in the paper's figure 3.
+# differ in the draw of A as well.) On the right is the paper's figure 3: how much of the first
+# direction of r = 8, and of its first eight, lies in the first 1, 2, 4, ... of r = 64. Read each
+# against the grey line.
 #
-# The paper's table 7 says that the update *amplifies* directions that W0 does not emphasise: its
-# size over that of W0 in the update's own directions is 21.5 for GPT-3. A number needs a control.
+# The paper's table 7 says that the update *amplifies* what W0 does not emphasise. Take the first r
+# left and right singular directions U and V of the update. The norm of the update, divided by that
+# of U^T W0 V, what W0 does between the same directions, is 21.5 for a matrix of GPT-3. A number
+# needs a control.
 #
 # **Predict.** LoRA of rank 8 amplifies here by 7.9. Would an update of the same size in *random*
 # directions amplify less, as much, or more?
@@ -790,11 +798,11 @@ for method in ("lora-8", "matrices", "full"):
 # table has its control too: random directions, where W0 is weaker still.) What the measure does say
 # is that the update does not repeat what W0 does most.
 #
-# > **Remember.** LoRA of rank 1 on q and v went most of the way from the head alone to full
-# > training, whose own update has many more directions; and a measure of directions says something
-# > only beside random ones.
+# > **Remember.** On films LoRA of rank 1 on q and v went most of the way from the head alone to
+# > full training, whose own update has many more directions; and a measure of directions says
+# > something only beside random ones.
 # >
-# > 秩为一的 LoRA 已走完到全量训练的大部分路程，后者的更新方向却多得多；衡量方向须与随机方向对照。
+# > 在影评上，秩为一的 LoRA 已接近全量训练，后者的更新方向却多得多；衡量方向须与随机方向对照。
 
 # %% [markdown]
 # ## Exercises

@@ -172,6 +172,26 @@ def effective_rank(M: Array) -> float:
     return float(np.exp(-np.sum(share * np.log(share))))
 
 
+def rank_of_share(M: Array, share: float) -> int:
+    """Return how many singular values, the largest first, hold a share of the sum of their squares.
+
+    The share is above 0 and at most 1. For a zero M it is undefined.
+
+    Examples
+    --------
+    >>> rank_of_share(np.diag([3.0, 1.0, 1.0]), 0.9), rank_of_share(np.eye(4), 0.9)
+    (2, 4)
+    """
+    sigma = _singular_values("rank_of_share", M)
+    share = as_finite("share in rank_of_share", share)
+    if not 0 < share <= 1:
+        raise LoraRefError(f"share in rank_of_share is {share}, expected above 0 and at most 1")
+    if sigma[0] == 0:
+        raise LoraRefError("M in rank_of_share is zero, expected a singular value above 0")
+    squares = np.square(sigma / sigma[0])  # so that no square can overflow
+    return 1 + int(np.searchsorted(np.cumsum(squares) / squares.sum(), share))
+
+
 def rank_set_dimension(out_features: int, in_features: int, r: int) -> int:
     """Return ``r * (out_features + in_features - r)``: the dimension of the matrices of rank <= r.
 

@@ -23,6 +23,7 @@ from lora_ref.lowrank import (
     outer_products,
     product_jacobian,
     randomized_svd,
+    rank_of_share,
     rank_set_dimension,
     subspace_overlap,
     truncate,
@@ -262,6 +263,14 @@ def test_effective_rank_lies_between_one_and_the_rank_and_ignores_the_scale(
     if M.any():
         assert 1 - 1e-12 <= effective_rank(M) <= numerical_rank(M) * (1 + 1e-12)
         assert effective_rank(size * M) == pytest.approx(effective_rank(M), rel=1e-9)
+
+
+def test_rank_of_share_of_known_singular_values() -> None:
+    assert rank_of_share(np.diag([3.0, 0.0, 0.0]), 0.9) == 1
+    assert rank_of_share(np.diag([1.0, 1.0, 1.0, 1.0]), 0.9) == 4
+    assert rank_of_share(np.diag([3.0, 0.9, 0.1]), 0.9) == 1  # 9 of 9.82
+    assert rank_of_share(np.diag([3.0, 1.0, 0.1]), 0.9) == 2  # 9 of 10.01 are less than 90 %
+    assert rank_of_share(np.diag([3e200, 1e200, 1e199]), 0.9) == 2
 
 
 def test_effective_rank_is_the_rank_only_where_all_singular_values_agree() -> None:
@@ -524,6 +533,7 @@ TAKES_M: dict[str, Callable[[Any], Any]] = {
     "randomized_svd": lambda M: randomized_svd(M, 1, RNG),
     "numerical_rank": numerical_rank,
     "effective_rank": effective_rank,
+    "rank_of_share": lambda M: rank_of_share(M, 0.9),
     "subspace_overlap": lambda M: subspace_overlap(M, M, 1, 1),
     "best_update": lambda M: best_update(M, M, M, 1),
 }
@@ -576,6 +586,8 @@ def test_the_other_options_are_refused_in_sentences() -> None:
         lambda: numerical_rank(M.astype(np.float32), 1e39),
     )
     says("M in effective_rank is zero, expected a singular", lambda: effective_rank(0 * M))
+    says("M in rank_of_share is zero, expected a singular", lambda: rank_of_share(0 * M, 0.9))
+    says("share in rank_of_share is 1.5, expected above 0", lambda: rank_of_share(M, 1.5))
     for name, counts in {
         "out_features": (0, 7, 2),
         "in_features": (5, 0, 2),

@@ -34,9 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Rate texts with the head that was trained alone, and with LoRA and its head."""
     from lora_ref.sentiment.classifier import ADAPTED, ALONE, with_adapter, with_head
+    from lora_ref.transformer.minilm import stored
 
     texts = _texts(options)
-    off, on = with_head(ALONE).probabilities(texts), with_adapter(ADAPTED).probabilities(texts)
+    base = stored()
+    off, on = (
+        classifier.probabilities(texts)
+        for classifier in (with_head(ALONE, base), with_adapter(ADAPTED, base))
+    )
     if options.json:
         rows: list[dict[str, Any]] = [
             {"text": text, "off": round(float(a), 4), "on": round(float(b), 4)}

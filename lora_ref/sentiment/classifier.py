@@ -130,16 +130,23 @@ def plain() -> Classifier:
     return Classifier(minilm(), Linear(*_no_head()))
 
 
-def with_head(path: Path) -> Classifier:
-    """Return the pretrained encoder with a head that was trained alone, from its file."""
+def with_head(path: Path, base: Mapping[str, Array] | None = None) -> Classifier:
+    """Return the pretrained encoder with a head that was trained alone, from its file.
+
+    `base` is what `stored` returned, where it has been read already.
+    """
+    encoder = sentence_encoder(layers_from(stored() if base is None else base))
     arrays = {name: a.astype(np.float32) for name, a in read_safetensors(path).items()}
-    return Classifier(minilm(), Linear(arrays["weight"], arrays["bias"]))
+    return Classifier(encoder, Linear(arrays["weight"], arrays["bias"]))
 
 
-def with_adapter(folder: Path) -> Classifier:
-    """Return the pretrained encoder with the adapter and the head that `Classifier.save` wrote."""
+def with_adapter(folder: Path, base: Mapping[str, Array] | None = None) -> Classifier:
+    """Return the pretrained encoder with the adapter and the head that `Classifier.save` wrote.
+
+    `base` is what `stored` returned, where it has been read already.
+    """
     weights, bias = _no_head()
-    base = stored()
+    base = stored() if base is None else base
     arrays = {f"{ENCODER}{name}": array for name, array in base.items()}
     layers: dict[str, Layer] = layers_from(base)
     adapted: Mapping[str, Any] = load_peft(

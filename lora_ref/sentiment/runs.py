@@ -14,7 +14,7 @@ from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import Array, Params
 from lora_ref.layers.composite import arrays_of
-from lora_ref.lowrank import subspace_overlap
+from lora_ref.lowrank import rank_of_share, subspace_overlap
 from lora_ref.processes import cores
 from lora_ref.sentiment.classifier import Classifier, plain
 from lora_ref.sentiment.methods import METHODS, is_adapted
@@ -22,10 +22,10 @@ from lora_ref.sentiment.snippets import FILES, films, tested
 from lora_ref.sentiment.updates import (
     COUNTS,
     OF_THE_LARGER,
+    SHARE,
     amplification,
     amplification_of_leading,
     amplification_of_random,
-    directions,
 )
 from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.training import DivergedError
@@ -162,7 +162,7 @@ def measured(folders: Folders, methods: Sequence[str]) -> dict[str, Any]:
     W0 = {n: a.astype(float) for n, a in adapted_arrays(plain()).items()}
     random = (np.random.default_rng(0).standard_normal(W.shape) for W in W0.values())
     found: dict[str, Any] = {
-        name: {"directions": rounded(fmean(map(directions, matrices)))}
+        name: {"directions": rounded(fmean(rank_of_share(M, SHARE) for M in matrices))}
         for name, matrices in (("W0", W0.values()), ("random", random))
     }
     for method in methods:
@@ -218,7 +218,7 @@ def _measured(by_seed: list[Params], W0: Params, r: int, rng: np.random.Generato
     random = [tuple(rng.standard_normal((2, r, features))) for _ in range(20)]
     return {
         "r": r,
-        "directions": by(lambda change, W: directions(change)),
+        "directions": by(lambda change, W: rank_of_share(change, SHARE)),
         "norm": by(lambda change, W: float(np.linalg.norm(change) / np.linalg.norm(W))),
         "amplification": amplified(amplification),
         "amplification of random": amplified(amplification_of_random),

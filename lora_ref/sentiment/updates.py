@@ -19,12 +19,6 @@ OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
 """Leading directions of an update of rank 64, in which those of one of rank 8 are sought."""
 
 
-def directions(change: Array) -> int:
-    """Return how many singular directions hold `SHARE` of the squared norm of a matrix."""
-    squares = np.square(np.linalg.svd(change, compute_uv=False))
-    return 1 + int(np.searchsorted(np.cumsum(squares), SHARE * squares.sum()))
-
-
 def amplification(change: Array, W0: Array, r: int) -> float:
     """Return ``norm(change) / norm(U.T @ W0 @ V)``, U and V the r leading directions of change.
 

@@ -13,6 +13,7 @@ from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
 from lora_ref.layers import composite
 from lora_ref.layers.linear import Linear
+from lora_ref.lowrank import rank_of_share
 from lora_ref.transformer.adapt import merged
 from lora_ref.transformer.gpt import GPT
 
@@ -131,8 +132,4 @@ def crossing(
 
 def directions(before: Params, after: Params, maps: list[str], share: float = 0.9) -> float:
     """Return how many singular directions hold a share of a change's square, mean over maps."""
-    found = []
-    for name in maps:
-        squares = np.square(np.linalg.svd(after[name] - before[name], compute_uv=False))
-        found.append(1 + int(np.searchsorted(np.cumsum(squares) / squares.sum(), share)))
-    return float(np.mean(found))
+    return float(np.mean([rank_of_share(after[name] - before[name], share) for name in maps]))

@@ -14,6 +14,7 @@ from lora_ref.layers import Linear
 from lora_ref.layers.composite import arrays_of
 from lora_ref.training import Network
 from lora_ref.transformer import Encoder, with_lora
+from lora_ref.transformer.minilm import bert_name
 from tests.bench.contest import contest
 from tests.bench.machine import blas_threads, can_set_threads, use_blas_threads
 from tests.bench.memory import growths
@@ -131,28 +132,11 @@ def peft_step(model: Network, tokens: Any, labels: Any) -> Call:
     return step
 
 
-THEIR_NAMES = {
-    "encoder.tokens": "embeddings.word_embeddings",
-    "encoder.positions": "embeddings.position_embeddings",
-    "encoder.norm": "embeddings.LayerNorm",
-    "encoder.blocks": "encoder.layer",
-    "attention.q": "attention.self.query",
-    "attention.k": "attention.self.key",
-    "attention.v": "attention.self.value",
-    "attention.o": "attention.output.dense",
-    "norm1": "attention.output.LayerNorm",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
-    "norm2": "output.LayerNorm",
-}
-"""Parts of names in the BERT of transformers, by ours."""
-
-
 def their_name(name: str) -> str:
     """Return the name of one of our arrays in BERT with PEFT's LoRA."""
     layer, _, array = name.rpartition(".")
-    for ours, theirs in THEIR_NAMES.items():
-        layer = layer.replace(ours, theirs)
+    if layer.startswith("encoder."):
+        layer = bert_name(layer.removeprefix("encoder."))
     adapted = layer.endswith(("query", "value"))
     ends = {"W": "weight", "gain": "weight", "W0": "base_layer.weight"}
     ends |= {"A": "lora_A.default.weight", "B": "lora_B.default.weight"}

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sentiment_page
+from minilm_installed import needs_weights
 from numpy.testing import assert_allclose
 
-from lora_ref.errors import FileError, LoraRefError
+from lora_ref.errors import FileError
 from lora_ref.layers.base import without_training
 from lora_ref.layers.composite import layers_of
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.sentiment import classifier, findings, runs, snippets, updates
 from lora_ref.sentiment.methods import METHODS, RATE_OF, is_adapted
-from lora_ref.transformer import minilm as minilm_module
 from lora_ref.transformer.encoder import Encoder
 
 RESULTS = findings.committed()
@@ -30,16 +30,6 @@ def encoder(seed=0):
     return Encoder.init(**sizes, rng=np.random.default_rng(seed), dtype=np.float32)
 
 
-def installed():
-    try:
-        return minilm_module.folder().exists()
-    except LoraRefError:
-        return False
-
-
-needs_weights = pytest.mark.skipif(
-    not installed(), reason=f"NOT TESTED without all-MiniLM-L6-v2: {minilm_module.INSTALL}"
-)
 needs_texts = pytest.mark.skipif(
     not (TEXTS / snippets.PACKAGE.archive).exists(),
     reason=f"NOT TESTED without the rated texts in {TEXTS}; make test-minilm gets them",
@@ -120,13 +110,6 @@ def test_shuffled_blocks_have_the_same_entries_elsewhere_and_the_embeddings_stay
     assert np.array_equal(np.sort(one, axis=None), np.sort(other, axis=None))
     assert (one != other).mean() > 0.9
     assert np.array_equal(base.tokens.W, mixed.tokens.W)
-
-
-def test_directions_of_known_singular_values():
-    assert updates.directions(np.diag([3.0, 0.0, 0.0])) == 1
-    assert updates.directions(np.diag([1.0, 1.0, 1.0, 1.0])) == 4
-    assert updates.directions(np.diag([3.0, 0.9, 0.1])) == 1  # 9 of 9.82
-    assert updates.directions(np.diag([3.0, 1.0, 0.1])) == 2  # 9 of 10.01 are less than 90 %
 
 
 def test_amplification_is_that_of_the_paper_on_a_matrix_that_shows_it():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from minilm_installed import needs_weights
 from numpy.testing import assert_allclose
 
 from lora_ref.errors import FileError, LoraRefError
@@ -22,18 +23,6 @@ REFERENCE = json.loads(
     (Path(__file__).parents[1] / "reference" / "minilm.json").read_text(encoding="utf-8")
 )
 FIRST = 6
-
-
-def installed():
-    try:
-        return module.folder().exists()
-    except LoraRefError:
-        return False
-
-
-needs_weights = pytest.mark.skipif(
-    not installed(), reason=f"ALL-MINILM-L6-V2 IS NOT TESTED; what installs it is: {module.INSTALL}"
-)
 
 
 def kept(array):
@@ -105,6 +94,11 @@ def test_a_file_with_other_bytes_is_not_read(monkeypatch, tmp_path):
     (tmp_path / module.WEIGHTS).write_bytes(b"other")
     with pytest.raises(FileError, match=r"has the SHA-256 \w{64}, expected \w{64} of gt-all"):
         minilm()
+
+
+def test_make_installs_the_package_that_is_read():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    assert f"MINILM := {module.PACKAGE}\n" in makefile
 
 
 # ---------------------------------------------------------------------- with the weights

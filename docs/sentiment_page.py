@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lora_ref.figures import FIGURES, save
+from results_page import as_text, pictures, write
+
 from lora_ref.sentiment import classifier, snippets
 from lora_ref.sentiment.findings import (
     BALANCED,
@@ -39,7 +40,7 @@ def as_page(results: Mapping[str, Any]) -> str:
         "## What it shows\n",
         _summary(results),
         "## In pictures\n",
-        _pictures(),
+        pictures(PICTURES),
         "## Accuracy\n",
         "Texts classified right in percent, mean ± standard error over seeds; in brackets the mean "
         "of the accuracies of both classes, which a preference for one class does not raise.\n",
@@ -138,13 +139,6 @@ def _summary(results: Mapping[str, Any]) -> str:
     return "\n".join(f"{i}. {item}" for i, item in enumerate(items, 1)) + "\n"
 
 
-def _pictures() -> str:
-    return (
-        "\n\n".join(f"![{FIGURES[name].picture().alt}](figures/{name}.png)" for name in PICTURES)
-        + "\n"
-    )
-
-
 def _accuracies(results: Mapping[str, Any]) -> str:
     parameters = {r["method"]: r["parameters"] for r in results["runs"]}
     body: Table = []
@@ -155,7 +149,7 @@ def _accuracies(results: Mapping[str, Any]) -> str:
             balanced = fmean(accuracies(results, method, kind, BALANCED))
             cells.append(f"{mean:.1f} ± {error:.1f} ({balanced:.1f})")
         body.append((method, f"{parameters[method]:,}", *cells))
-    return _text(table(("method", "trained", *snippets.FILES), body))
+    return as_text(table(("method", "trained", *snippets.FILES), body))
 
 
 def _rule() -> str:
@@ -177,7 +171,7 @@ def _judged(results: Mapping[str, Any]) -> str:
             cell = f"{found.mean:+.1f} ± {found.error:.1f}"
             cells.append(f"**{cell}**" if found.holds else f"*{cell}*" if found.opposes else cell)
         body.append((sentence.text, *cells))
-    return _text(table(("sentence", *snippets.FILES), body))
+    return as_text(table(("sentence", *snippets.FILES), body))
 
 
 def _changes(results: Mapping[str, Any]) -> str:
@@ -196,7 +190,7 @@ def _changes(results: Mapping[str, Any]) -> str:
                     f"{means['amplification of leading']:.2f}",
                 )
             )
-    return _text(
+    return as_text(
         table(("update", "directions", "norm", "amplification", "of random", "of leading"), body)
     )
 
@@ -212,7 +206,7 @@ def _overlaps(results: Mapping[str, Any]) -> str:
                 body.append((name, *(f"{value:.3f}" for value in values.values())))
     counts = list(results["changes"]["lora-8"]["overlap"])
     body = [(*row, *[""] * (len(counts) + 1 - len(row))) for row in body]
-    return _text(table(("update", *(f"i = {count}" for count in counts)), body))
+    return as_text(table(("update", *(f"i = {count}" for count in counts)), body))
 
 
 def _between_ranks(results: Mapping[str, Any]) -> str:
@@ -223,7 +217,7 @@ def _between_ranks(results: Mapping[str, Any]) -> str:
         for i, values in by_count.items()
     ]
     body.append(("random, i = 1", *(f"{int(j) / WIDTH:.3f}" for j in counts)))
-    return _text(table(("of rank 8", *(f"j = {j}" for j in counts)), body))
+    return as_text(table(("of rank 8", *(f"j = {j}" for j in counts)), body))
 
 
 def _rates(results: Mapping[str, Any]) -> str:
@@ -238,12 +232,5 @@ def _rates(results: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _text(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(as_page(committed()), encoding="utf-8", newline="\n")
-    for picture in PICTURES:
-        entry = FIGURES[picture]
-        save(PAGE.parent / "figures" / f"{picture}.png", entry.picture(), entry.title)
+    write(PAGE, as_page(committed()), PICTURES)

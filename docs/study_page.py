@@ -8,7 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lora_ref.figures import FIGURES, STUDY, save_study
+from results_page import as_text, pictures, write
+
+from lora_ref.figures import STUDY, save_study
 from lora_ref.study.digits import split
 from lora_ref.study.findings import Paired, Runs, judge_claims, judge_popular, listed
 from lora_ref.study.methods import LINEARS, METHODS, RANKS
@@ -121,7 +123,7 @@ def as_page(records: Iterable[Record]) -> str:
         "In points; **bold** where the sentence holds, *italic* where the opposite does.\n",
         _popular(records, shifts),
         "## In pictures\n",
-        _pictures(records),
+        pictures(STUDY, records=records),
         "## Trained at a rank, or truncated to it\n",
         "Target accuracy of LoRA trained at rank r; of whole matrices trained and their update "
         "truncated to rank r, layer by layer, biases kept; of the same with each update whitened "
@@ -258,13 +260,7 @@ def _asks(records: list[Record], shifts: list[str]) -> str:
             best = ["-"] * len(RANKS)  # its first layer has nothing to change
         body.append((shift, *parts, percent(*mean_error([r["solution"] for r in runs])), *best))
     heads = ("shift", *(f"{name}: rank" for name in LINEARS), "this solution")
-    return _text(table((*heads, *(f"fc1 at r = {r}" for r in RANKS)), body))
-
-
-def _pictures(records: list[Record]) -> str:
-    """Return the figures, each with what it shows as its alternative text."""
-    texts = {name: FIGURES[name].picture(records=records).alt for name in STUDY}
-    return "\n\n".join(f"![{text}](figures/{name}.png)" for name, text in texts.items()) + "\n"
+    return as_text(table((*heads, *(f"fc1 at r = {r}" for r in RANKS)), body))
 
 
 def _claims(records: list[Record]) -> str:
@@ -278,7 +274,7 @@ def _popular(records: list[Record], shifts: list[str]) -> str:
     body = []
     for sentence, (name, pairs) in judge_popular(records).items():
         body.append((sentence, name, *(_marked(pairs[shift]) for shift in shifts)))
-    return _text(table(("sentence", "finding", *shifts), body))
+    return as_text(table(("sentence", "finding", *shifts), body))
 
 
 def _marked(pair: Paired) -> str:
@@ -315,7 +311,7 @@ def _truncations(records: list[Record], shifts: list[str]) -> str:
                     for label, part in (("whitened, truncated", "whitened"), ("random", "random"))
                 ),
             ]
-    return _text(table(("shift", *(f"r = {r}" for r in RANKS), "whole"), body))
+    return as_text(table(("shift", *(f"r = {r}" for r in RANKS), "whole"), body))
 
 
 def _gaps(records: list[Record], shifts: list[str]) -> str:
@@ -327,7 +323,7 @@ def _gaps(records: list[Record], shifts: list[str]) -> str:
             gaps = [r["train"] - r["target"] for r in groups[shift, method]]
             cells.append(percent(*mean_error(gaps)))
         body.append((method, *cells))
-    return _text(table(("method", *shifts), body))
+    return as_text(table(("method", *shifts), body))
 
 
 def _spectra(records: list[Record], shifts: list[str]) -> str:
@@ -338,7 +334,7 @@ def _spectra(records: list[Record], shifts: list[str]) -> str:
         for layer in spectra[0]:
             shares = [fmean(s[layer][min(r, len(s[layer])) - 1] for s in spectra) for r in RANKS]
             body.append((f"{shift}, {layer}", *map(percent, shares)))
-    return _text(table(("shift, layer", *(f"r = {r}" for r in RANKS)), body))
+    return as_text(table(("shift, layer", *(f"r = {r}" for r in RANKS)), body))
 
 
 def _sweeps(records: list[Record], shifts: list[str]) -> str:
@@ -353,7 +349,7 @@ def _sweeps(records: list[Record], shifts: list[str]) -> str:
             for column in columns
         ]
         body.append((shift, *cells))
-    return _text(table(heads, body))
+    return as_text(table(heads, body))
 
 
 def _rates() -> str:
@@ -366,17 +362,13 @@ def _rates() -> str:
         chosen = GRID.index(tuned["chosen"][method])
         cells[chosen] = f"**{cells[chosen]}**"
         body.append((method, *cells))
-    page = _text(table(("method", *(f"{lr:g}" for lr in GRID)), body))
+    page = as_text(table(("method", *(f"{lr:g}" for lr in GRID)), body))
     if edges:
         names = ", ".join(f"`{name}`" for name in edges)
         page += f"\nChosen at an edge of the grid, so perhaps better beyond it: {names}.\n"
     return page
 
 
-def _text(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(as_page(committed()), encoding="utf-8")
+    write(PAGE, as_page(committed()))
     save_study(committed(), PAGE.parent / "figures")

@@ -5,7 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from lora_ref.figures import FIGURES, save
+from results_page import as_text, pictures, write
+
 from lora_ref.figures.text_study import random_truncated, truncated
 from lora_ref.study.records import mean_error
 from lora_ref.study.report import table
@@ -51,7 +52,7 @@ def as_page(results: Mapping[str, Any]) -> str:
         "## What it shows\n",
         _summary(results, found, judged),
         "## In pictures\n",
-        _pictures(),
+        pictures(PICTURES),
         "## Common sentences\n",
         _rule(found, judged),
         _sentences(judged),
@@ -359,17 +360,12 @@ def _rule(found: TextRuns, judged: Judged) -> str:
     )
 
 
-def _pictures() -> str:
-    texts = {name: FIGURES[name].picture().alt for name in PICTURES}
-    return "\n\n".join(f"![{text}](figures/{name}.png)" for name, text in texts.items()) + "\n"
-
-
 def _sentences(judged: Judged) -> str:
     body: Table = [
         (sentence, name, *(_marked(pairs[text]) for text in adapting.NEW))
         for sentence, (name, pairs) in judged.items()
     ]
-    return _text(table(("sentence", "finding", *adapting.NEW), body))
+    return as_text(table(("sentence", "finding", *adapting.NEW), body))
 
 
 def _marked(pair: Difference) -> str:
@@ -403,7 +399,7 @@ def _losses(found: TextRuns) -> str:
             directions = f"{fmean(x for seeds in each for x in seeds):.1f}"
         body.append((method, f"{first['parameters']:,}", *cells, f"{norm:.2f}", directions))
     heads = [f"{text}, {what}" for text in adapting.NEW for what in ("new", "old")]
-    return _text(table(("method", "numbers", *heads, "norm", "directions"), body))
+    return as_text(table(("method", "numbers", *heads, "norm", "directions"), body))
 
 
 def _by_rate(found: TextRuns) -> str:
@@ -423,7 +419,7 @@ def _by_rate(found: TextRuns) -> str:
             shown = f"**{rate:g}**" if rate == found.best_rate(method) else f"{rate:g}"
             body.append((method, shown, *cells, f"{clipped:.1%}"))
     heads = [f"{text}, {what}" for text in adapting.NEW for what in ("new", "old")]
-    return _text(table(("method", "rate", *heads, "clipped"), body))
+    return as_text(table(("method", "rate", *heads, "clipped"), body))
 
 
 def _equal(found: TextRuns) -> str:
@@ -447,7 +443,7 @@ def _equal(found: TextRuns) -> str:
                     cells.append(f"{old:.3f} ({strength:.2f})")
                 body.append((f"{text}: {method}", weaker, *cells))
     heads = (f"{share:.0%}" for share in comparisons.LEARNED)
-    return _text(table(("method", "share of what is learned by", *heads), body))
+    return as_text(table(("method", "share of what is learned by", *heads), body))
 
 
 def _best_strengths(found: TextRuns) -> str:
@@ -467,7 +463,7 @@ def _best_strengths(found: TextRuns) -> str:
             ]
         body.append((method, *cells))
     heads = [f"{text}, {what}" for text in adapting.NEW for what in ("as trained", "best")]
-    return _text(table(("method", *heads), body))
+    return as_text(table(("method", *heads), body))
 
 
 def _truncated(found: TextRuns) -> str:
@@ -483,7 +479,7 @@ def _truncated(found: TextRuns) -> str:
             ("truncated", *map(_mean, cut), whole),
             ("random", *map(_mean, random), ""),
         ]
-    return _text(table(("text", *(f"r = {r}" for r in RANKS), "whole"), body))
+    return as_text(table(("text", *(f"r = {r}" for r in RANKS), "whole"), body))
 
 
 def _loss(which: int) -> Callable[[Any], float]:
@@ -507,7 +503,7 @@ def _intruders(found: TextRuns) -> str:
                 cells.append(f"*{cell}*" if at > norm else cell)
             body.append((method, f"{cosine:g}", f"{norm:.2f}", *cells))
     heads = ("update", "cosine below", "trained norm", "as trained")
-    return _text(table((*heads, *(f"at {norm:g}" for norm in measures.NORMS)), body))
+    return as_text(table((*heads, *(f"at {norm:g}" for norm in measures.NORMS)), body))
 
 
 def _rates(rates: Mapping[str, Mapping[str, float]]) -> str:
@@ -523,7 +519,7 @@ def _rates(rates: Mapping[str, Mapping[str, float]]) -> str:
                 cell = f"**{cell}**" if lr == best else f"*{cell}*"
             cells.append(cell)
         body.append((method, *cells))
-    return _text(table(("method", *(f"{lr:g}" for lr in every)), body))
+    return as_text(table(("method", *(f"{lr:g}" for lr in every)), body))
 
 
 def _mean(values: Sequence[float]) -> str:
@@ -531,12 +527,5 @@ def _mean(values: Sequence[float]) -> str:
     return f"{mean:.3f} ± {error:.3f}"
 
 
-def _text(lines: list[str]) -> str:
-    return "\n".join(lines) + "\n"
-
-
 if __name__ == "__main__":
-    PAGE.write_text(as_page(committed()), encoding="utf-8", newline="\n")
-    for picture in PICTURES:
-        entry = FIGURES[picture]
-        save(PAGE.parent / "figures" / f"{picture}.png", entry.picture(), entry.title)
+    write(PAGE, as_page(committed()), PICTURES)

@@ -121,5 +121,4 @@ class RMSNorm(_Norm):
 
     def backward(self, grad_y: Array, cache: RMSNormCache) -> tuple[Array, Params]:
         """Map grad_y, shaped like y, to grad_x and the gradient of the gain, if it trains."""
-        grad_x, grads = rms_norm_backward(grad_y, cache)
-        return grad_x, {name: grads[name] for name in self.trainable}
+        return rms_norm_backward(grad_y, cache, train=self.train)

@@ -101,8 +101,10 @@ def rms_norm(x: Array, gain: Array, *, epsilon: float = 1e-6) -> tuple[Array, RM
     return (gain * normed).reshape(x.shape), RMSNormCache(x.shape[:-1], normed, inverse_rms, gain)
 
 
-def rms_norm_backward(grad_y: Array, cache: RMSNormCache) -> tuple[Array, Params]:
-    """Return grad_x, and the gradient of ``"gain"`` as a layer does.
+def rms_norm_backward(
+    grad_y: Array, cache: RMSNormCache, *, train: tuple[str, ...] = ("gain",)
+) -> tuple[Array, Params]:
+    """Return grad_x, and the gradient of ``"gain"`` if `train` names it.
 
     Scaling a row changes nearly no output, so a row of grad_x has no component along `normed`.
     """
@@ -113,7 +115,8 @@ def rms_norm_backward(grad_y: Array, cache: RMSNormCache) -> tuple[Array, Params
     grad_normed = g * gain
     along = (grad_normed * normed).mean(axis=1, keepdims=True)
     grad_x = ((grad_normed - normed * along) * inverse_rms).astype(g.dtype, copy=False)
-    return grad_x.reshape(grad_y.shape), {"gain": (g * normed).sum(axis=0)}
+    grads = {"gain": (g * normed).sum(axis=0)} if "gain" in train else {}
+    return grad_x.reshape(grad_y.shape), grads
 
 
 def _rows_to_norm(where: str, x: Array, parameters: Params, epsilon: float) -> tuple[Array, float]:

@@ -11,7 +11,7 @@ import conventions_page
 import exercises_page
 import summary_page
 
-from lora_ref.claims import EXAMPLES, article, judge, literature, read, report, variation
+from lora_ref.claims import EXAMPLES, article, idle_inputs, judge, literature, read, report
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.quantity import Parameter
 from lora_ref.exercises import EXERCISES
@@ -57,7 +57,7 @@ def judged_lecture() -> str:
     """Return what ``lora-ref verify --file`` shows of the lecture among the files to copy."""
     lecture = read(EXAMPLES / "lecture.toml")
     judgements = [judge(claim) for claim in lecture.claims]
-    judgements = [replace(j, varied=variation.note(j)) for j in judgements]
+    judgements = [replace(j, varied=idle_inputs.note(j)) for j in judgements]
     return report.as_text(judgements, [lecture], grouped=False)
 
 

@@ -16,8 +16,7 @@ from lora_ref.sentiment.findings import (
     difference,
 )
 from lora_ref.sentiment.methods import METHODS, RATE_OF
-from lora_ref.sentiment.runs import SEEDS, best
-from lora_ref.sentiment.updates import SHARE
+from lora_ref.sentiment.runs import SEEDS, SHARE, best
 from lora_ref.study.records import mean_error
 from lora_ref.study.report import table
 from lora_ref.text_study.findings import quantile
@@ -50,10 +49,12 @@ def as_page(results: Mapping[str, Any]) -> str:
         _judged(results),
         "## The updates\n",
         "Of the twelve matrices, means over matrices and seeds. *Directions* hold "
-        f"{SHARE:.0%} of the square of the change. *Norm* is that of the change over that of W0. "
-        "*Amplification* is the norm of the change over that of W0 in the change's own leading "
-        "directions, as in the LoRA paper's table 7 (here the median over the matrices); beside it "
-        "what it would be in random directions, and in the leading directions of W0.\n",
+        f"{SHARE:.0%} of the squared norm of the change. *Norm* is that of the change over that of "
+        "W0. *Amplification* is the norm of the change's r leading directions over that of W0 in "
+        "these directions, as in the LoRA paper's table 7 (here the median over the matrices); r "
+        "is LoRA's rank, and 8 for `matrices` and `full`. It grows with the size of the change, so "
+        "compare it along a row: beside it stand what it would be in random directions, and in the "
+        "leading directions of W0.\n",
         _changes(results),
         "## Directions that two seeds share\n",
         "Of the leading i input directions of two trainings, how much of one subspace lies in the "
@@ -115,26 +116,31 @@ def _summary(results: Mapping[str, Any]) -> str:
     items = [
         f"**Accuracy.** The head alone has {listed('head')}; LoRA of rank 8 {listed('lora-8')}; "
         f"everything {listed('full')}.",
-        f"**Without the pretraining.** The same LoRA in blocks whose entries are shuffled has "
-        f"{listed('shuffled')}.",
-        f"**Directions.** {SHARE:.0%} of the square of LoRA's update of rank 8 lie in "
-        f"{mean('lora-8', 'directions'):.1f} directions, of that of the same matrices whole in "
-        f"{mean('matrices', 'directions'):.0f}, of everything's in "
-        f"{mean('full', 'directions'):.0f}, of W0 itself in {changes['W0']['directions']:.0f}, of "
-        f"a random matrix in {changes['random']['directions']:.0f}.",
-        f"**Size.** LoRA's update has {mean('lora-8', 'norm'):.3f} of the norm of W0, that of the "
-        f"same matrices whole {mean('matrices', 'norm'):.3f}, everything's "
-        f"{mean('full', 'norm'):.3f}.",
+        "**Without the pretraining of the blocks.** The same LoRA, at the same rate, in blocks "
+        f"whose matrices have their entries shuffled (the pretrained embeddings stay) has "
+        f"{listed('shuffled')}; on films the head alone on the intact encoder has "
+        f"{at['head']['films']:.1f}.",
+        f"**Directions.** {SHARE:.0%} of the squared norm of LoRA's update of rank 8 lie in "
+        f"{mean('lora-8', 'directions'):.1f} of the at most 8 directions that it can have; of that "
+        f"of the same matrices whole in {mean('matrices', 'directions'):.0f}, of everything's in "
+        f"{mean('full', 'directions'):.0f}, of W0 in {changes['W0']['directions']:.0f} and of a "
+        f"random matrix in {changes['random']['directions']:.0f}, each of at most {WIDTH}.",
+        f"**Size.** In the twelve matrices LoRA's update has {mean('lora-8', 'norm'):.3f} of the "
+        f"norm of W0, that of the same matrices whole {mean('matrices', 'norm'):.3f}, everything's "
+        f"{mean('full', 'norm'):.3f}. Their learning rates differ too, and everything changes "
+        "other arrays as well, so this does not show what a method needs.",
         f"**Amplification.** By the paper's measure LoRA (r = 8) amplifies by "
-        f"{mean('lora-8', 'amplification'):.1f}. An update of the same size would by "
-        f"{mean('lora-8', 'amplification of random'):.1f} in random directions, and by "
-        f"{mean('lora-8', 'amplification of leading'):.2f} in those that W0 emphasises most. So a "
-        "large factor says little by itself: random directions have a larger one.",
-        f"**Between seeds.** The first input directions of two seeds share "
-        f"{overlap['lora-8']['1']:.2f} for LoRA (r = 8), "
-        f"{overlap['full']['1']:.2f} for everything, "
-        f"{random['1']:.2f} for two random ones; the first eight {overlap['lora-8']['8']:.2f}, "
-        f"{overlap['full']['8']:.2f} and {random['8']:.2f}.",
+        f"{mean('lora-8', 'amplification'):.1f}. An update of the same size in random directions "
+        f"would amplify by {mean('lora-8', 'amplification of random'):.1f}, and in those that W0 "
+        f"emphasises most by {mean('lora-8', 'amplification of leading'):.2f}. So a large factor "
+        "says little by itself: random directions have a larger one.",
+        f"**Between seeds.** The first input directions of two seeds overlap by "
+        f"{overlap['lora-8']['1']:.2f} (φ: 0 none, 1 the same) for LoRA (r = 8), "
+        f"{overlap['full']['1']:.2f} for everything, {random['1']:.2f} for two random ones; the "
+        f"first eight by {overlap['lora-8']['8']:.2f}, {overlap['full']['8']:.2f} and "
+        f"{random['8']:.2f}. The comparison is not even: a seed also draws LoRA's A, whose rows "
+        "span the input directions that its update begins with, while the other methods begin at "
+        "the same weights with every seed.",
     ]
     return "\n".join(f"{i}. {item}" for i, item in enumerate(items, 1)) + "\n"
 
@@ -154,11 +160,14 @@ def _accuracies(results: Mapping[str, Any]) -> str:
 
 def _rule() -> str:
     return (
-        "A sentence is a difference in points for each seed. It holds on a kind of text if the "
-        f"mean exceeds its standard error times {quantile(SEEDS):.2f}, Student's quantile for "
-        f"{SEEDS} seeds; **bold** where it holds, *italic* where the contrary does. The seeds tell "
-        "how much "
-        "a training varies, not how much the choice of test texts does.\n"
+        "A sentence is a difference in points for each seed, of the plain accuracies. It holds on "
+        f"a kind of text if the mean exceeds its standard error times {quantile(SEEDS):.2f}, "
+        f"before rounding (Student's quantile for {SEEDS} seeds); **bold** where it holds, "
+        "*italic* where the contrary does. There are "
+        f"{(n := len(SENTENCES) * len(snippets.FILES))} such judgements, and by chance about "
+        f"{0.05 * n:.1f} of them would be marked. The seeds tell how much a training varies, not "
+        "how much the choice of test texts does. On tweets a good part of the loss to the head is "
+        "a preference for one class: see the brackets above.\n"
     )
 
 

@@ -73,7 +73,7 @@ class Judgement:
     correction_holds: bool | None = None  # whether recomputing confirms it
     reason: str = ""  # with its names filled in
     perhaps: str = ""  # of a wrong number for which the file gives no reason: a usual mistake
-    varied: str = ""  # of a reader's own file: inputs that change nothing, see `variation`
+    varied: str = ""  # of a reader's own file: inputs that change nothing, see `idle_inputs`
     problems: tuple[str, ...] = ()  # what is wrong with the file itself
 
 

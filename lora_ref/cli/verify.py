@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Recompute and judge."""
     from lora_ref import claims
-    from lora_ref.claims import report, variation
+    from lora_ref.claims import idle_inputs, report
 
     sources, command = _sources(options)
     known = ", ".join(claims.VERDICTS)
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> Outcome:
         raise LoraRefError(f"none of the claims named is of the source {options.paper!r}")
     judgements = [claims.judge(claim) for claim in chosen]
     if options.file is not None:
-        judgements = [replace(j, varied=variation.note(j)) for j in judgements]
+        judgements = [replace(j, varied=idle_inputs.note(j)) for j in judgements]
     problems = tuple(problem for j in judgements for problem in j.problems)
     problems += tuple(
         f"{j.claim.id} is judged {j.verdict}" for j in judgements if j.verdict in unwanted

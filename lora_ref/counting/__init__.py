@@ -1,5 +1,13 @@
 """Counts of parameters, multiply-adds and bytes, of one layer and of published models."""
 
+from lora_ref.counting.byte_sizes import (
+    DTYPES,
+    UNITS,
+    Size,
+    SizeExplanation,
+    explain_size,
+    sizes_of,
+)
 from lora_ref.counting.cost import (
     OPTIMIZER_STATES,
     MultiplyAdds,
@@ -45,7 +53,6 @@ from lora_ref.counting.parameters import (
     training_memory,
 )
 from lora_ref.counting.rules import RULES
-from lora_ref.counting.sizes import DTYPES, UNITS, Size, SizeExplanation, explain_size, sizes_of
 from lora_ref.counting.targets import Targets
 
 __all__ = [

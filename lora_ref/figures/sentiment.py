@@ -40,7 +40,10 @@ def sentiment(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
                 axes.plot([place] * len(each), each, mark, color=colour, ms=8, alpha=0.75,
                           label=name if i == 0 else None)  # fmt: skip
         axes.set_xticks(range(len(FILES)), [f"{kind}" for kind in FILES])
-        axes.set(ylabel="texts classified right (%)", xlabel="trained on films alone")
+        axes.set(
+            ylabel="texts classified right (%)",
+            xlabel="kind of text tested (trained on films alone)",
+        )
         axes.grid(visible=True, axis="y", color=ink.grid)
         legend_above(figure, ncols=3)
     said = "; ".join(
@@ -72,7 +75,9 @@ def shared_directions(results: Mapping[str, Any], *, theme: str = "light") -> Pi
         between = results["ranks"]
         few, *_, many = between
         for i, (colour, marks) in ((few, (ink.sky, "-o")), (many, (ink.purple, "--s"))):
-            _line(ranks, between[i], marks, colour, f"the first {i}" if i != "1" else "the first")
+            shared = {j: share for j, share in between[i].items() if int(j) >= int(i)}
+            name = "the first of r = 8" if i == few else f"its first {i}"
+            _line(ranks, shared, marks, colour, name)
         *_, largest = between[few]
         chance = {j: int(j) / WIDTH for j in between[few]}
         _line(ranks, chance, ":^", ink.grey, "a random one")

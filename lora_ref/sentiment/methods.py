@@ -1,4 +1,4 @@
-"""The ways to adapt the encoder to rated films: what trains in each, beside the head.
+"""The ways to adapt the encoder to the rated texts: what trains in each, beside the head.
 
 Like is compared with like: LoRA and ``matrices`` change the same twelve matrices, those to queries
 and values in the six blocks, and freeze their biases. ``shuffled`` is LoRA on an encoder whose

@@ -16,17 +16,14 @@ from lora_ref.checks import Array, Params
 from lora_ref.layers.composite import arrays_of
 from lora_ref.lowrank import rank_of_share, subspace_overlap
 from lora_ref.processes import cores
-from lora_ref.sentiment.classifier import Classifier, plain
-from lora_ref.sentiment.methods import METHODS, is_adapted
-from lora_ref.sentiment.snippets import FILES, films, tested
-from lora_ref.sentiment.updates import (
-    COUNTS,
-    OF_THE_LARGER,
-    SHARE,
+from lora_ref.sentiment.amplification import (
     amplification,
     amplification_of_leading,
     amplification_of_random,
 )
+from lora_ref.sentiment.classifier import Classifier, plain
+from lora_ref.sentiment.methods import METHODS, is_adapted
+from lora_ref.sentiment.snippets import FILES, films, tested
 from lora_ref.study.parallel import map_unordered, workers
 from lora_ref.training import DivergedError
 from lora_ref.transformer.adapt import merged
@@ -34,6 +31,15 @@ from lora_ref.transformer.adapt import merged
 SEEDS, TUNING_SEED = 3, 1001
 FACTORS = (0.5, 1.0, 2.0)
 """Learning rates that are tried first, times the middle one of a method."""
+
+SHARE = 0.9
+"""Of the squared norm of a change, which so many directions hold."""
+
+COUNTS = (1, 2, 4, 8)
+"""Leading directions of which it is measured how many two changes share."""
+
+OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
+"""Leading directions of an update of rank 64, in which those of one of rank 8 are sought."""
 
 WHOLE = ("matrices", "full")
 Record = dict[str, Any]

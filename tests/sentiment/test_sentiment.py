@@ -17,7 +17,7 @@ from lora_ref.errors import FileError
 from lora_ref.layers.base import without_training
 from lora_ref.layers.composite import layers_of
 from lora_ref.layers.lora import LoRALinear
-from lora_ref.sentiment import classifier, findings, runs, snippets, updates
+from lora_ref.sentiment import amplification, classifier, findings, runs, snippets
 from lora_ref.sentiment.methods import METHODS, RATE_OF, is_adapted
 from lora_ref.transformer.encoder import Encoder
 
@@ -114,8 +114,8 @@ def test_shuffled_blocks_have_the_same_entries_elsewhere_and_the_embeddings_stay
 
 def test_amplification_is_that_of_the_paper_on_a_matrix_that_shows_it():
     W0 = np.diag([10.0, 1.0, 0.1])
-    assert_allclose(updates.amplification(np.diag([0.0, 0.0, 2.0]), W0, 1), 20)
-    assert_allclose(updates.amplification(np.diag([2.0, 0.0, 0.0]), W0, 1), 0.2)
+    assert_allclose(amplification.amplification(np.diag([0.0, 0.0, 2.0]), W0, 1), 20)
+    assert_allclose(amplification.amplification(np.diag([2.0, 0.0, 0.0]), W0, 1), 0.2)
 
 
 def test_amplification_of_random_directions_is_that_of_the_mean_square():
@@ -127,12 +127,12 @@ def test_amplification_of_random_directions_is_that_of_the_mean_square():
         U, V = (np.linalg.qr(rng.standard_normal((side, 3)))[0] for side in W0.shape)
         squares.append(np.sum((U.T @ W0 @ V) ** 2))
     by_drawing = np.sqrt(np.sum(sigma**2) / np.mean(squares))
-    assert_allclose(updates.amplification_of_random(change, W0, 3), by_drawing, rtol=0.02)
+    assert_allclose(amplification.amplification_of_random(change, W0, 3), by_drawing, rtol=0.02)
 
 
 def test_amplification_in_the_leading_directions_of_w0_is_the_least():
     W0 = np.diag([10.0, 1.0, 0.1])
-    assert_allclose(updates.amplification_of_leading(np.diag([0.0, 0.0, 2.0]), W0, 1), 0.2)
+    assert_allclose(amplification.amplification_of_leading(np.diag([0.0, 0.0, 2.0]), W0, 1), 0.2)
 
 
 def test_a_rate_is_sought_further_until_the_best_has_a_worse_one_on_either_side():

@@ -4,7 +4,7 @@ from cases import over
 from test_reader import MATRICES, claim_text, judged
 
 from lora_ref import cli
-from lora_ref.claims import variation
+from lora_ref.claims import idle_inputs
 
 COUNT = claim_text("lora-count", "in = 768\nout = 768\nr = 8", "12,288", id="r8")
 LAW = "no input that was varied changes the verdict: "
@@ -12,7 +12,7 @@ SAME = "the value is the same with "
 
 
 def note(text):
-    return variation.note(judged(MATRICES + text)["it"])
+    return idle_inputs.note(judged(MATRICES + text)["it"])
 
 
 NOTES = {

@@ -1,4 +1,4 @@
-"""What a claim's inputs do to it: each number that it gives is changed once, and judged again.
+"""Which inputs of a claim change nothing: each number is changed once, and judged again.
 
 An author who believes that alpha matters, or that a bound depends on the width, sees here that
 nothing changes. One other value is tried for each; what is said names it, and claims no more.

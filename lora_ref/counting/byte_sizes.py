@@ -1,4 +1,4 @@
-"""Sizes in bytes as they are printed: what MB may mean, and which count has the printed size.
+"""A printed size such as 32.8 MB: which count has it, in which dtype, and what MB means there.
 
 A printed size has few digits, so much would fit it: the units and one counting rule are tried, and
 the answers with the fewest departures from a plain count in powers of a thousand are given.

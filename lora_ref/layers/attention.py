@@ -107,10 +107,11 @@ class Attention(Composite):
         grads = {}
         grad_context, grads["o"] = self.o.backward(grad_y, cache.children["o"])
         by_head = attention_backward(self._split("o", grad_context), cache.inner)
-        grad_x: Any = 0
+        parts = []
         for name, grad in zip(("q", "k", "v"), by_head, strict=True):
             part, grads[name] = self.children[name].backward(_merged(grad), cache.children[name])
-            grad_x = grad_x + part  # x went into all three
+            parts.append(part)
+        grad_x = parts[0] + parts[1] + parts[2]  # x went into all three
         return grad_x, joined({name: grads[name] for name in self.children})
 
     def extend(self, x: Array, past: Past | None = None) -> tuple[Array, Past]:

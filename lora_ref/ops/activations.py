@@ -12,7 +12,7 @@ from lora_ref.ops.special import normal_cdf
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 _CUBIC = 0.044715
 _BLOCK = 1 << 15
-"""Entries whose temporaries fit a core's cache: Φ and the slope take forty passes."""
+"""Entries whose temporaries fit a core's cache: a curve and its slope take up to forty passes."""
 
 _FLAT = 40.0
 """Beyond ±40 the smooth ones are linear to the last bit, and powers of x may overflow."""
@@ -75,15 +75,16 @@ def gelu(x: Array) -> tuple[Array, GELUCache]:
     density of the standard normal.
     """
     check_float("x in gelu", x)
-    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
-    entries, ys, slopes = x.reshape(-1), y.reshape(-1), slope.reshape(-1)
-    for start in range(0, x.size, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        cdf, density = normal_cdf(entries[part])
-        np.multiply(entries[part], cdf, out=ys[part])
-        density *= np.clip(entries[part], -_FLAT, _FLAT)
-        np.add(cdf, density, out=slopes[part])
+    y, slope = _in_blocks(x, _gelu_and_slope)
     return y, GELUCache(slope)
+
+
+def _gelu_and_slope(x: Array, y: Array, slope: Array) -> None:
+    """Write y and the slope, ``Φ(x) + x φ(x)``."""
+    cdf, density = normal_cdf(x)
+    np.multiply(x, cdf, out=y)
+    density *= np.clip(x, -_FLAT, _FLAT)
+    np.add(cdf, density, out=slope)
 
 
 def gelu_backward(grad_y: Array, cache: GELUCache) -> Array:
@@ -104,15 +105,21 @@ def gelu_tanh(x: Array) -> tuple[Array, GELUTanhCache]:
     chain rule inside the tanh.
     """
     check_float("x in gelu_tanh", x)
+    y, slope = _in_blocks(x, _gelu_tanh_and_slope)
+    return y, GELUTanhCache(slope)
+
+
+def _gelu_tanh_and_slope(x: Array, y: Array, slope: Array) -> None:
+    """Write y and the slope, ``gate + x/2 (1 - t²) sqrt(2/π) (1 + 3 · 0.044715 x²)``."""
     clipped = np.clip(x, -_FLAT, _FLAT)
     square = clipped * clipped  # not x ** 3, which takes the slow way of a power in float32
-    t = square * (_SQRT_2_OVER_PI * _CUBIC)
+    t = np.multiply(square, _SQRT_2_OVER_PI * _CUBIC, out=slope)
     t += _SQRT_2_OVER_PI
     t *= clipped
     np.tanh(t, out=t)
-    gate = 0.5 * t  # (1 + t) / 2: y is x * gate
+    gate = 0.5 * t  # (1 + t) / 2
     gate += 0.5
-    # the slope is gate + x/2 (1 - t²) sqrt(2/π) (1 + 3 · 0.044715 x²), here from its end
+    np.multiply(x, gate, out=y)
     square *= 1.5 * _SQRT_2_OVER_PI * _CUBIC
     square += 0.5 * _SQRT_2_OVER_PI
     square *= clipped
@@ -120,7 +127,6 @@ def gelu_tanh(x: Array) -> tuple[Array, GELUTanhCache]:
     np.subtract(1, t, out=t)
     t *= square
     t += gate
-    return x * gate, GELUTanhCache(t)
 
 
 def gelu_tanh_backward(grad_y: Array, cache: GELUTanhCache) -> Array:
@@ -148,6 +154,16 @@ def silu(x: Array) -> tuple[Array, SiLUCache]:
 def silu_backward(grad_y: Array, cache: SiLUCache) -> Array:
     """Return ``grad_y * σ(x) (1 + x (1 - σ(x)))``."""
     return _times_slope("silu_backward", grad_y, cache, SiLUCache)
+
+
+def _in_blocks(x: Array, write: Callable[[Array, Array, Array], None]) -> tuple[Array, Array]:
+    """Return y and its slope, written block by block: the temporaries fit a core's cache."""
+    y, slope = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    entries, ys, slopes = x.reshape(-1), y.reshape(-1), slope.reshape(-1)
+    for start in range(0, x.size, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        write(entries[part], ys[part], slopes[part])
+    return y, slope
 
 
 def _times_slope(where: str, grad_y: Array, cache: Any, kind: type) -> Array:

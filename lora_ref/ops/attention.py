@@ -26,10 +26,16 @@ def softmax(x: Array) -> tuple[Array, SoftmaxCache]:
     overflow. An entry of -inf becomes 0.
     """
     check_float("x in softmax", x)
-    y: Array = x - x.max(axis=-1, keepdims=True)
+    y: Array = x - _largest(x)
     np.exp(y, out=y)
-    y /= y.sum(axis=-1, keepdims=True)
+    y /= np.vecdot(y, np.ones(y.shape[-1], y.dtype))[..., None]
     return y, SoftmaxCache(y)
+
+
+def _largest(x: Array) -> Array:
+    """Return the largest entry of each row; finding its place first is faster than a maximum."""
+    place = x.argmax(axis=-1, keepdims=True)
+    return np.take_along_axis(x, place, axis=-1)
 
 
 def softmax_backward(grad_y: Array, cache: SoftmaxCache) -> Array:

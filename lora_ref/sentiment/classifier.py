@@ -99,9 +99,10 @@ class Classifier:
         network = self.network
         whole = any(not name.startswith("head.") for name in network.trainable)
         ratios = dict.fromkeys(("head.W", "head.bias"), HEAD_RATE / lr) if whole else {}
+        tokens = self.sentences.tokens(snippets.texts, LONGEST)
         network, history = train(
             network,
-            self.sentences.tokens(snippets.texts, LONGEST),
+            tokens,
             snippets.labels,
             optimizer=AdamW(lr, weight_decay=0.0, lr_ratio=ratios),
             steps=steps,
@@ -109,7 +110,8 @@ class Classifier:
             rng=rng,
             schedule=_rise_and_fall,
             max_norm=1.0,
-            micro_batch=BATCH // 2,
+            micro_batch=BATCH // 4,
+            sort_by=(tokens > 0).sum(axis=1),
             threads=threads,
         )
         return self.with_network(network), history

@@ -121,6 +121,7 @@ def train(
     masks: Masks | None = None,
     callback: Callable[[int, Network], Any] | None = None,
     micro_batch: int | None = None,
+    sort_by: NDArray[Any] | None = None,
     threads: int = 1,
 ) -> tuple[Network, History]:
     """Return the trained network and the record of the training; the input is not modified.
@@ -158,6 +159,10 @@ def train(
     micro_batch : int, optional
         Examples in a pass, whose gradients `loss_and_gradients` adds up; the whole batch if
         omitted.
+    sort_by : ndarray, optional
+        A number for each example, such as the length of its text. The examples of a batch are put
+        in order by it, from the largest, before they are shared among passes: texts of about one
+        length in a pass need little padding. It changes the rounding and nothing else.
     threads : int
         Passes at a time. They share the cores with the threads of the BLAS below NumPy, so set
         ``OPENBLAS_NUM_THREADS=1`` before NumPy is loaded. The bits do not depend on it.
@@ -185,6 +190,11 @@ def train(
             f"labels in train are {type(given).__name__} of shape {np.shape(labels)}, "
             f"expected an array with one for each of the {len(x)} examples in x"
         )
+    if sort_by is not None and np.shape(sort_by) != x.shape[:1]:
+        raise ShapeError(
+            f"sort_by in train has shape {np.shape(sort_by)}, "
+            f"expected a number for each of the {len(x)} examples in x"
+        )
     if not network.trainable:
         raise LoraRefError(f"{network!r} has nothing to train, expected some parameters")
     batches = minibatches(len(x), batch, rng)
@@ -199,6 +209,8 @@ def train(
         parts: Any = {"micro_batch": micro_batch, "run": run}
         for step in range(steps):
             chosen = next(batches)
+            if sort_by is not None:
+                chosen = chosen[np.argsort(sort_by[chosen], kind="stable")[::-1]]
             factor = 1.0 if schedule is None else schedule(step, steps)
             lr = optimizer.lr * as_finite("what schedule returns in train", factor)
             keywords = None if masks is None else masks(len(chosen), rng)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.initializers import both_random, kaiming_uniform, orthogonal
@@ -280,10 +280,35 @@ def test_arguments_that_do_not_fit_are_named(rng):
         fit(network, x, labels.tolist())
     with pytest.raises(LoraRefError, match="steps in train is 0"):
         fit(network, x, labels, steps=0)
+    with pytest.raises(ShapeError, match=r"sort_by in train has shape \(59,\), expected a number"):
+        fit(network, x, labels, sort_by=np.arange(59))
     with pytest.raises(LoraRefError, match="nothing to train"):
         fit(network.train_only({}), x, labels)
     with pytest.raises(LoraRefError, match="what schedule returns in train is nan"):
         fit(network, x, labels, schedule=lambda step, steps: float("nan"))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, float])
+def test_a_batch_in_order_has_the_same_gradients_and_the_largest_first(dtype):
+    network, x, _ = task()
+    place = np.random.default_rng(3).permutation(len(x))
+    target = np.repeat(place[:, None], SIZES[-1], axis=1) / len(x)
+    passes = []
+
+    def forward(y, target):
+        passes.append(target[:, 0] * len(x))
+        return mean_squared_error(y, target)
+
+    loss = Loss(forward, mean_squared_error_backward)
+    as_drawn, _ = fit(network, x, target, loss=loss, steps=5)
+    drawn, passes[:] = [set(seen) for seen in passes], []
+    by_place = place.astype(dtype)
+    sorted_, _ = fit(network, x, target, loss=loss, steps=5, micro_batch=8, sort_by=by_place)
+    # 60 examples make batches of 16, 16, 16 and 12
+    assert [set(np.concatenate(passes[i : i + 2])) for i in range(0, 10, 2)] == drawn
+    assert all(first.min() > second.max() for first, second in zip(*[iter(passes)] * 2))
+    for name, array in as_drawn.trainable.items():
+        assert_allclose(sorted_.trainable[name], array, rtol=1e-9, atol=1e-12)
 
 
 # ---------------------------------------------------------------------------------- what is told

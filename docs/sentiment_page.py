@@ -16,7 +16,7 @@ from lora_ref.sentiment.findings import (
     difference,
 )
 from lora_ref.sentiment.methods import METHODS, RATE_OF
-from lora_ref.sentiment.runs import SEEDS, SHARE, best
+from lora_ref.sentiment.runs import CUT_TO, SEEDS, SHARE, best
 from lora_ref.study.records import mean_error
 from lora_ref.study.report import table
 from lora_ref.text_study.findings import quantile
@@ -25,6 +25,7 @@ from lora_ref.transformer.minilm import INSTALL, WIDTH
 PAGE = Path(__file__).parent / "sentiment.md"
 PICTURES = ("sentiment", "shared-directions")
 CONTROLS = ("W0", "random")
+ROWS = (*METHODS, *(f"matrices/{r}" for r in CUT_TO))
 
 Table = list[Sequence[str]]
 
@@ -42,7 +43,9 @@ def as_page(results: Mapping[str, Any]) -> str:
         pictures(PICTURES),
         "## Accuracy\n",
         "Texts classified right in percent, mean ± standard error over seeds; in brackets the mean "
-        "of the accuracies of both classes, which a preference for one class does not raise.\n",
+        "of the accuracies of both classes, which a preference for one class does not raise. "
+        "`matrices/8` is `matrices`, whose changes were cut to their 8 leading directions after "
+        "training.\n",
         _accuracies(results),
         "## Sentences, judged\n",
         _rule(),
@@ -87,9 +90,10 @@ def _head(results: Mapping[str, Any]) -> str:
         "negative.\n\n"
         "The texts are those of Hutto and Gilbert (2014), each rated by twenty people; only "
         f"ratings at least {snippets.CLEAR:g} from 0 on the scale from -4 to 4 are used. Training "
-        f"sees {snippets.TRAINED:,} film snippets, {classifier.STEPS} steps of {classifier.BATCH}, "
-        f"and nothing else. Tested are {snippets.TESTED:,} other films, and as many products, "
-        "tweets and editorials. AdamW, no decay, gradients clipped at norm 1, alpha = 2 r; a seed "
+        f"sees {snippets.TRAINED:,} film snippets once, in {classifier.STEPS} steps of "
+        f"{classifier.BATCH}, and nothing else. Tested are {snippets.TESTED:,} other films, and as "
+        "many products, tweets and editorials. AdamW, no decay, gradients clipped at norm 1, "
+        "alpha = 2 r; a seed "
         f"draws A and the batches, the same batches for every method; there are {SEEDS}. A linear "
         "head on the mean over the tokens trains in every method: "
         f"{parameters['head']:,} numbers. LoRA on q and v trains "
@@ -102,7 +106,7 @@ def _head(results: Mapping[str, Any]) -> str:
 
 
 def _summary(results: Mapping[str, Any]) -> str:
-    at = {m: {k: fmean(accuracies(results, m, k)) for k in snippets.FILES} for m in METHODS}
+    at = {m: {k: fmean(accuracies(results, m, k)) for k in snippets.FILES} for m in ROWS}
     changes = results["changes"]
 
     def listed(method: str) -> str:
@@ -116,10 +120,12 @@ def _summary(results: Mapping[str, Any]) -> str:
     items = [
         f"**Accuracy.** The head alone has {listed('head')}; LoRA of rank 8 {listed('lora-8')}; "
         f"everything {listed('full')}.",
-        "**Without the pretraining of the blocks.** The same LoRA, at the same rate, in blocks "
-        f"whose matrices have their entries shuffled (the pretrained embeddings stay) has "
-        f"{listed('shuffled')}; on films the head alone on the intact encoder has "
-        f"{at['head']['films']:.1f}.",
+        "**Without the pretraining of the blocks.** In blocks whose matrices have their entries "
+        f"shuffled (the pretrained embeddings stay) the head alone has {listed('shuffled-head')}; "
+        f"LoRA of rank 8 {listed('shuffled')}.",
+        "**Cut afterwards.** The twelve matrices that trained whole, their changes cut to "
+        + "; ".join(f"{r} direction{'s' * (r > 1)}, have {listed(f'matrices/{r}')}" for r in CUT_TO)
+        + ". The head is the one that trained with the whole changes.",
         f"**Directions.** {SHARE:.0%} of the squared norm of LoRA's update of rank 8 lie in "
         f"{mean('lora-8', 'directions'):.1f} of the at most 8 directions that it can have; of that "
         f"of the same matrices whole in {mean('matrices', 'directions'):.0f}, of everything's in "
@@ -148,13 +154,13 @@ def _summary(results: Mapping[str, Any]) -> str:
 def _accuracies(results: Mapping[str, Any]) -> str:
     parameters = {r["method"]: r["parameters"] for r in results["runs"]}
     body: Table = []
-    for method in METHODS:
+    for method in ROWS:
         cells = []
         for kind in snippets.FILES:
             mean, error = mean_error(accuracies(results, method, kind))
             balanced = fmean(accuracies(results, method, kind, BALANCED))
             cells.append(f"{mean:.1f} ± {error:.1f} ({balanced:.1f})")
-        body.append((method, f"{parameters[method]:,}", *cells))
+        body.append((method, f"{parameters[method]:,}" if method in METHODS else "", *cells))
     return as_text(table(("method", "trained", *snippets.FILES), body))
 
 

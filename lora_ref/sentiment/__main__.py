@@ -17,6 +17,7 @@ from lora_ref.processes import cores
 from lora_ref.sentiment.classifier import ADAPTED, ALONE
 from lora_ref.sentiment.methods import METHODS, RATE_OF
 from lora_ref.sentiment.runs import (
+    WHOLE,
     Folders,
     best,
     between_ranks,
@@ -62,7 +63,7 @@ def main() -> None:
         results["runs"] = in_order([*others, *run(folders, rates, methods)])
         _write(results)
     if options.measure:
-        changing = [name for name in METHODS if name not in ("head", "shuffled")]
+        changing = [name for name in METHODS if name.startswith("lora-") or name in WHOLE]
         results["changes"] = measured(folders, changing)
         results["ranks"] = between_ranks("lora-8", "lora-64", folders)
         _write(results)

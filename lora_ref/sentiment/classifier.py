@@ -40,8 +40,8 @@ ENCODER, HEAD = "bert.", "classifier"
 LONGEST = 40
 """Tokens that training reads of a text: all of nine snippets in ten."""
 
-STEPS, BATCH, WARMUP, HEAD_RATE = 150, 32, 15, 1e-3
-"""Two passes over the training films, and the learning rate of the head in all methods."""
+STEPS, BATCH, WARMUP, HEAD_RATE = 150, 16, 15, 1e-3
+"""One pass over the training films, and the learning rate of the head in all methods."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,7 +110,7 @@ class Classifier:
             rng=rng,
             schedule=_rise_and_fall,
             max_norm=1.0,
-            micro_batch=BATCH // 4,
+            micro_batch=BATCH // 2,
             sort_by=(tokens > 0).sum(axis=1),
             threads=threads,
         )

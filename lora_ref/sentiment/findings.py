@@ -25,9 +25,13 @@ SENTENCES = (
     Sentence("LoRA of rank 64 beats rank 8", "lora-64", "lora-8"),
     Sentence("the same twelve matrices whole beat LoRA (r = 8)", "matrices", "lora-8"),
     Sentence("everything beats LoRA (r = 8)", "full", "lora-8"),
+    Sentence("LoRA (r = 8) beats the twelve matrices, cut to 8 directions", "lora-8", "matrices/8"),
     Sentence("LoRA (r = 8) beats the same in shuffled blocks", "lora-8", "shuffled"),
+    Sentence("in shuffled blocks LoRA (r = 8) beats the head alone", "shuffled", "shuffled-head"),
+    Sentence("the head alone beats the head on shuffled blocks", "head", "shuffled-head"),
 )
-"""What is judged, on each kind of text."""
+"""What is judged, on each kind of text. ``matrices/8`` is `matrices`, its changes cut afterwards to
+their 8 leading directions."""
 
 PLAIN, BALANCED = 0, 1
 """The two accuracies of a record: the share of texts, and its mean over both classes."""
@@ -43,9 +47,10 @@ def committed() -> dict[str, Any]:
 def accuracies(
     results: Mapping[str, Any], method: str, kind: str, which: int = PLAIN
 ) -> list[float]:
-    """Return the accuracy of each seed in percent, in order."""
-    runs = sorted((r for r in results["runs"] if r["method"] == method), key=lambda r: r["seed"])
-    return [100 * r["accuracy"][kind][which] for r in runs]
+    """Return the accuracy of each seed in percent, in order; the method may be ``matrices/8``."""
+    name, _, cut = method.partition("/")
+    runs = sorted((r for r in results["runs"] if r["method"] == name), key=lambda r: r["seed"])
+    return [100 * (r["cut"][cut] if cut else r["accuracy"])[kind][which] for r in runs]
 
 
 def difference(

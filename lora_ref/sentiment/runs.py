@@ -13,8 +13,9 @@ import numpy as np
 from lora_ref.atomic_write import write_whole
 from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import Array, Params
+from lora_ref.layers.base import Layer
 from lora_ref.layers.composite import arrays_of
-from lora_ref.lowrank import rank_of_share, subspace_overlap
+from lora_ref.lowrank import rank_of_share, subspace_overlap, truncate
 from lora_ref.processes import cores
 from lora_ref.sentiment.amplification import (
     amplification,
@@ -40,6 +41,9 @@ COUNTS = (1, 2, 4, 8)
 
 OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
 """Leading directions of an update of rank 64, in which those of one of rank 8 are sought."""
+
+CUT_TO = (1, 8, 64)
+"""Leading directions to which the changes of matrices that trained whole are cut afterwards."""
 
 WHOLE = ("matrices", "full")
 Record = dict[str, Any]
@@ -127,16 +131,42 @@ def run_one(method: str, seed: int, lr: float, folders: Folders) -> Record:
     old, new = adapted_arrays(before), adapted_arrays(after)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_safetensors(path, {name: new[name] - old[name] for name in old})
-    found = {kind: after.accuracy(tested(kind, folders.texts)) for kind in FILES}
     record = {
         "method": method,
         "seed": seed,
         "rate": lr,
         "parameters": sum(a.size for a in before.network.trainable.values()),
-        "accuracy": {kind: [round(share, 4) for share in both] for kind, both in found.items()},
+        "accuracy": accuracies_of(after, folders.texts),
     }
+    if method == "matrices":
+        record["cut"] = {
+            str(r): accuracies_of(with_change_cut(after, old, r), folders.texts) for r in CUT_TO
+        }
     write_whole(kept, json.dumps(record) + "\n")
     return record
+
+
+def accuracies_of(classifier: Classifier, texts: Path) -> dict[str, list[float]]:
+    """Return both accuracies on each kind of text, as they are kept."""
+    found = {kind: classifier.accuracy(tested(kind, texts)) for kind in FILES}
+    return {kind: [round(share, 4) for share in both] for kind, both in found.items()}
+
+
+def with_change_cut(after: Classifier, old: Params, r: int) -> Classifier:
+    """Return a trained classifier whose changes of the twelve matrices have r directions left.
+
+    `old` holds the matrices before training. The head stays as it was trained.
+    """
+
+    def cut(path: str, layer: Layer) -> Layer:
+        if not is_adapted(path):
+            return layer
+        before = old[f"{path}.W"].astype(float)
+        W = before + truncate(layer.W - before, r)  # type: ignore[attr-defined]
+        return replace(layer, W=W.astype(np.float32))  # type: ignore[type-var]
+
+    sentences = after.sentences
+    return replace(after, sentences=sentences.with_encoder(sentences.encoder.mapped(cut)))
 
 
 def run(folders: Folders, rates: Mapping[str, float], methods: Iterable[str]) -> list[Record]:

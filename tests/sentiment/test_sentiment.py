@@ -15,11 +15,14 @@ from numpy.testing import assert_allclose
 
 from lora_ref.errors import FileError
 from lora_ref.layers.base import without_training
-from lora_ref.layers.composite import layers_of
+from lora_ref.layers.composite import arrays_of, layers_of
+from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.sentiment import amplification, classifier, findings, runs, snippets
+from lora_ref.sentiment.classifier import Classifier
 from lora_ref.sentiment.methods import METHODS, RATE_OF, is_adapted
 from lora_ref.transformer.encoder import Encoder
+from lora_ref.transformer.minilm import SentenceEncoder
 
 RESULTS = findings.committed()
 TEXTS = Path(runs.__file__).parents[2] / "texts"
@@ -91,7 +94,7 @@ def test_each_method_trains_what_it_says():
         trained = set(built.trainable)
         adapted = {p for p in layers_of(base) if is_adapted(p)}
         assert len(adapted) == 4
-        if name == "head":
+        if name.endswith("head"):
             assert not trained
         elif name == "matrices":
             assert trained == {f"{path}.W" for path in adapted}
@@ -105,11 +108,28 @@ def test_each_method_trains_what_it_says():
 
 def test_shuffled_blocks_have_the_same_entries_elsewhere_and_the_embeddings_stay():
     base = encoder().mapped(without_training)
-    mixed = METHODS["shuffled"].build(base, np.random.default_rng(0))
-    one, other = base.blocks["0"].mlp["fc1"].W, mixed.blocks["0"].mlp["fc1"].W
-    assert np.array_equal(np.sort(one, axis=None), np.sort(other, axis=None))
-    assert (one != other).mean() > 0.9
-    assert np.array_equal(base.tokens.W, mixed.tokens.W)
+    for name in ("shuffled", "shuffled-head"):
+        mixed = METHODS[name].build(base, np.random.default_rng(0))
+        one, other = base.blocks["0"].mlp["fc1"].W, mixed.blocks["0"].mlp["fc1"].W
+        assert np.array_equal(np.sort(one, axis=None), np.sort(other, axis=None))
+        assert (one != other).mean() > 0.9
+        assert np.array_equal(base.tokens.W, mixed.tokens.W)
+
+
+def test_a_change_that_is_cut_keeps_its_leading_directions_and_all_else(rng):
+    heads = Linear(rng.standard_normal((2, 8)).astype(np.float32))
+    after = Classifier(SentenceEncoder(encoder(1), None), heads)
+    old = {n: a for n, a in arrays_of(encoder(0)).items() if is_adapted(n.removesuffix(".W"))}
+    cut = runs.with_change_cut(after, old, 2)
+    for name, array in arrays_of(cut.sentences.encoder).items():
+        now = arrays_of(after.sentences.encoder)[name]
+        if name in old:
+            left, whole = (np.linalg.svd(W - old[name], compute_uv=False) for W in (array, now))
+            assert_allclose(left[:2], whole[:2], rtol=1e-4)
+            assert_allclose(left[2:], 0, atol=1e-6)
+        else:
+            assert np.array_equal(array, now)
+    assert cut.head is after.head
 
 
 def test_amplification_is_that_of_the_paper_on_a_matrix_that_shows_it():

@@ -306,7 +306,9 @@ def test_a_batch_in_order_has_the_same_gradients_and_the_largest_first(dtype):
     sorted_, _ = fit(network, x, target, loss=loss, steps=5, micro_batch=8, sort_by=by_place)
     # 60 examples make batches of 16, 16, 16 and 12
     assert [set(np.concatenate(passes[i : i + 2])) for i in range(0, 10, 2)] == drawn
-    assert all(first.min() > second.max() for first, second in zip(*[iter(passes)] * 2))
+    assert all(
+        first.min() > second.max() for first, second in zip(passes[::2], passes[1::2], strict=True)
+    )
     for name, array in as_drawn.trainable.items():
         assert_allclose(sorted_.trainable[name], array, rtol=1e-9, atol=1e-12)
 

@@ -179,6 +179,15 @@ def decided(better, worse, limit=2, ddof=1):
     return (d.mean(1) > limit * error).astype(int) - (d.mean(1) < -limit * error)
 
 
+def entry_at(table, by):
+    """Return the entry of each row of a table at the largest entry of that row of another."""
+    return np.take_along_axis(table, np.argmax(by, axis=1, keepdims=True), axis=1)[:, 0]
+
+
+def at_best_rate_right(validation, test):
+    return entry_at(test.mean(-1), validation.sum(-1))
+
+
 def mixed_batch_right(x, task, W0, A, B, scaling):
     y = x @ W0.T
     for t in {*task} - {-1}:
@@ -387,6 +396,7 @@ RIGHT_ANSWERS = {
     "adapter": adapter_right,
     "dora": dora_by(1),
     "verdict": decided,
+    "at-best-rate": at_best_rate_right,
     "mixed-batch": mixed_batch_right,
     "combine": combine_right,
     "best-of-two": best_of_two_right,
@@ -1058,6 +1068,31 @@ WRONG_ANSWERS = {
         "exchanged": lambda better, worse: decided(worse, better),
         "kind": lambda better, worse: decided(better, worse) > 0,
         "shape": lambda better, worse: decided(better.T, worse.T),
+    },
+    "at-best-rate": {
+        "chosen-on-the-test": lambda validation, test: test.mean(2).max(1),
+        "validation-told": lambda validation, test: validation.mean(2).max(1),
+        "sets-exchanged": lambda validation, test: at_best_rate_right(test, validation),
+        "one-rate-for-all": lambda validation, test: (
+            test.mean(2)[:, validation.mean(2).mean(0).argmax()]
+        ),
+        "best-single-run": lambda validation, test: entry_at(test.mean(2), validation.max(2)),
+        "each-seed-its-own": lambda validation, test: np.mean(
+            np.take_along_axis(test, np.argmax(validation, axis=1, keepdims=True), axis=1)[:, 0], 1
+        ),
+        "first-seed-chooses": lambda validation, test: entry_at(test.mean(2), validation[:, :, 0]),
+        "best-seed-told": lambda validation, test: entry_at(test.max(2), validation.mean(2)),
+        "median-told": lambda validation, test: entry_at(np.median(test, 2), validation.mean(2)),
+        "sum-told": lambda validation, test: entry_at(test.sum(2), validation.mean(2)),
+        "worst-rate": lambda validation, test: entry_at(test.mean(2), -validation.mean(2)),
+        "both-sets-choose": lambda validation, test: entry_at(
+            test.mean(2), validation.mean(2) + test.mean(2)
+        ),
+        "mean-over-rates": lambda validation, test: test.mean((2, 1)),
+        "place-of-the-rate": lambda validation, test: np.argmax(validation.sum(2), axis=1),
+        "highest-of-all": lambda validation, test: test.reshape(len(test), -1).max(1),
+        "seeds-for-rates": lambda validation, test: entry_at(test.mean(1), validation.mean(1)),
+        "shape": lambda validation, test: test.mean(2)[:, validation.mean(2).argmax(1)],
     },
     "mixed-batch": {
         "all-tasks": lambda x, task, W0, A, B, scaling: (

@@ -527,4 +527,162 @@ VERDICT = Exercise(
     ),
 )
 
-ALL = (ADAPTER, DORA, VERDICT)
+# ---------------------------------------------------------------------------------- at the best rate
+
+
+def _at_best_rate(validation: Array, test: Array) -> Array:
+    methods, rates, seeds = test.shape
+    found = np.zeros(methods)
+    for method in range(methods):
+        best, highest = 0, -np.inf
+        for rate in range(rates):
+            total = 0.0
+            for seed in range(seeds):
+                total += validation[method, rate, seed]
+            if total > highest:
+                best, highest = rate, total
+        for seed in range(seeds):
+            found[method] += test[method, best, seed] / seeds
+    return found
+
+
+def _draw_by_rate(rng: np.random.Generator, n: int) -> Arguments:
+    """Draw accuracies in points: a hill over the rates, and noise of both sets of images."""
+    methods, rates, seeds = int(rng.integers(40, 60)), int(rng.integers(6, 9)), 5
+    peak = rng.uniform(1.0, rates - 2.0, (methods, 1))
+    hill = rng.uniform(70.0, 90.0, (methods, 1)) - (np.arange(rates) - peak) ** 2
+    validation, test = hill[:, :, None] + rng.normal(0.0, 2.5, (2, methods, rates, seeds))
+    return {"validation": validation, "test": test}
+
+
+def _chosen(
+    choose: Callable[[Array, Array], Any],
+    told: Callable[[Array, Array], Array] = lambda validation, test: test.mean(axis=2),
+) -> Answer:
+    """Return the entry that each method's place among the rates has in a table, (methods, rates)."""
+
+    def answer(validation: Array, test: Array) -> Array:
+        table = told(validation, test)
+        return table[np.arange(len(table)), choose(validation, test)]
+
+    return answer
+
+
+def _best_rate(validation: Array, test: Array) -> Any:
+    return validation.mean(axis=2).argmax(axis=1)
+
+
+AT_BEST_RATE = Exercise(
+    "09",
+    "a rate chosen without the test",
+    "validation and test hold accuracies in per cent of some methods, (methods, rates, seeds), on\n"
+    "two different sets of images. Each method gets one rate for all seeds: the one whose mean\n"
+    "accuracy over the seeds is highest on the validation images. Return for each method its mean\n"
+    "accuracy on the test images at that rate.",
+    _at_best_rate,
+    _draw_by_rate,
+    {
+        "chosen-on-the-test": WrongAnswer(
+            "each rate is chosen on the test images, which are counted afterwards. Of several "
+            "noisy numbers the largest is too large on average: which images are there to choose?",
+            _chosen(lambda validation, test: test.mean(axis=2).argmax(axis=1)),
+        ),
+        "validation-told": WrongAnswer(
+            "this is the accuracy on the images that chose the rate. The choice favours what they "
+            "happen to like, so the number is too high on average.",
+            _chosen(_best_rate, lambda validation, test: validation.mean(axis=2)),
+        ),
+        "sets-exchanged": WrongAnswer(
+            "the two sets are exchanged: the test chooses, and the validation is told.",
+            lambda validation, test: _chosen(_best_rate)(test, validation),
+        ),
+        "one-rate-for-all": WrongAnswer(
+            "all methods get one rate, the best on average over the methods. The methods differ in "
+            "the rate that suits them.",
+            _chosen(
+                lambda validation, test: np.full(
+                    len(test), validation.mean(axis=(0, 2)).argmax(), np.intp
+                )
+            ),
+        ),
+        "best-single-run": WrongAnswer(
+            "the rate is that of the best single run. One lucky seed decides there; compare means "
+            "over the seeds.",
+            _chosen(lambda validation, test: validation.max(axis=2).argmax(axis=1)),
+        ),
+        "each-seed-its-own": WrongAnswer(
+            "each seed chooses a rate of its own. A method gets one rate for all of its seeds.",
+            lambda validation, test: np.take_along_axis(
+                test, validation.argmax(axis=1)[:, None], axis=1
+            ).mean(axis=(1, 2)),
+        ),
+        "first-seed-chooses": WrongAnswer(
+            "the first seed alone chooses the rate; the others have a say too.",
+            _chosen(lambda validation, test: validation[:, :, 0].argmax(axis=1)),
+        ),
+        "best-seed-told": WrongAnswer(
+            "the rate is right, and of its seeds the best is told. Tell the mean.",
+            _chosen(_best_rate, lambda validation, test: test.max(axis=2)),
+        ),
+        "first-seed-told": WrongAnswer(
+            "the rate is right, and the first seed alone is told. Tell the mean of all.",
+            _chosen(_best_rate, lambda validation, test: test[:, :, 0]),
+        ),
+        "median-told": WrongAnswer(
+            "the rate is right, and the median of its seeds is told; the mean is asked for.",
+            _chosen(_best_rate, lambda validation, test: np.median(test, axis=2)),
+        ),
+        "median-chooses": WrongAnswer(
+            "the rate is the one with the best median; the mean over the seeds is to choose.",
+            _chosen(lambda validation, test: np.median(validation, axis=2).argmax(axis=1)),
+        ),
+        "sum-told": WrongAnswer(
+            "the rate is right, and the seeds are added up. Tell their mean.",
+            _chosen(_best_rate, lambda validation, test: test.sum(axis=2)),
+        ),
+        "worst-rate": WrongAnswer(
+            "this is the rate with the lowest accuracy. An accuracy is good if it is high.",
+            _chosen(lambda validation, test: validation.mean(axis=2).argmin(axis=1)),
+        ),
+        "both-sets-choose": WrongAnswer(
+            "the rate is chosen on both sets together, so the test has a say in it. The test is "
+            "to be looked at once, at the end.",
+            _chosen(lambda validation, test: (validation + test).mean(axis=2).argmax(axis=1)),
+        ),
+        "mean-over-rates": WrongAnswer(
+            "this is the mean over all rates; one rate is to be chosen.",
+            lambda validation, test: test.mean(axis=(1, 2)),
+        ),
+        "place-of-the-rate": WrongAnswer(
+            "this is the place of the rate among the rates. What is its accuracy on the test?",
+            lambda validation, test: _best_rate(validation, test),
+        ),
+        "highest-of-all": WrongAnswer(
+            "this is the highest accuracy of any rate and seed on the test: chosen twice on the "
+            "images that are counted.",
+            lambda validation, test: test.max(axis=(1, 2)),
+        ),
+        "seeds-for-rates": WrongAnswer(
+            "the mean is taken over the rates, and a seed is chosen. The last axis holds the seeds.",
+            lambda validation, test: test.mean(axis=1)[
+                np.arange(len(test)), validation.mean(axis=1).argmax(axis=1)
+            ],
+        ),
+        "on-average-of-both": WrongAnswer(
+            "the rate is right, and the mean over both sets of images is told. The validation has "
+            "chosen the rate and is too high there.",
+            _chosen(_best_rate, lambda validation, test: (validation + test).mean(axis=2) / 2),
+        ),
+    },
+    without=LOOPS,
+    question="ten rates are equally good, and a test of 100 images is noisy by 3 points. What will "
+    "the best of the ten read?",
+    hints=(
+        "Two tables are needed, each with a row for a method and a column for a rate. One chooses, "
+        "the other one is told.",
+        "The place of the largest entry in each row is an argmax along an axis.",
+        "A row and a place in it, for all rows at once: index with two vectors of one length.",
+    ),
+)
+
+ALL = (ADAPTER, DORA, VERDICT, AT_BEST_RATE)

@@ -123,9 +123,10 @@ def _summary(results: Mapping[str, Any]) -> str:
         "**Without the pretraining of the blocks.** In blocks whose matrices have their entries "
         f"shuffled (the pretrained embeddings stay) the head alone has {listed('shuffled-head')}; "
         f"LoRA of rank 8 {listed('shuffled')}.",
-        "**Cut afterwards.** The twelve matrices that trained whole, their changes cut to "
-        + "; ".join(f"{r} direction{'s' * (r > 1)}, have {listed(f'matrices/{r}')}" for r in CUT_TO)
-        + ". The head is the one that trained with the whole changes.",
+        f"**Cut afterwards.** The twelve matrices that trained whole have {listed('matrices')}. "
+        f"Cut afterwards, of at most {WIDTH} directions, to "
+        + "; to ".join(f"{r}, they have {listed(f'matrices/{r}')}" for r in reversed(CUT_TO))
+        + ". The head stays the one that trained beside the whole changes.",
         f"**Directions.** {SHARE:.0%} of the squared norm of LoRA's update of rank 8 lie in "
         f"{mean('lora-8', 'directions'):.1f} of the at most 8 directions that it can have; of that "
         f"of the same matrices whole in {mean('matrices', 'directions'):.0f}, of everything's in "

@@ -43,6 +43,10 @@ LONGEST = 40
 STEPS, BATCH, WARMUP, HEAD_RATE = 150, 16, 15, 1e-3
 """One pass over the training films, and the learning rate of the head in all methods."""
 
+PASS = 6
+"""Texts in a pass. Of a batch in order of length the six longest have about as many tokens as the
+other ten, so that two threads are done at about the same time."""
+
 
 @dataclass(frozen=True, repr=False)
 class Classifier:
@@ -110,7 +114,7 @@ class Classifier:
             rng=rng,
             schedule=_rise_and_fall,
             max_norm=1.0,
-            micro_batch=BATCH // 2,
+            micro_batch=PASS,
             sort_by=(tokens > 0).sum(axis=1),
             threads=threads,
         )

@@ -694,8 +694,8 @@ accuracy_by_rate(of_new, ("nearest mean of the features before", before))
 
 # %% [markdown]
 # (A large open mark is the best of the rates tried, a bar one standard error. Larger rates are left
-# out: above 0.02 LoRA on all layers fails on some seeds, and above 0.1 what comes out of LoRA on fc3
-# depends on how your processor rounds.) Now the three steps:
+# out: above 0.02 LoRA on all layers fails on some seeds, and above 0.1 what comes out of LoRA on
+# fc3 depends on how your processor rounds.) Now the three steps:
 
 # %% to 1e-6
 at_best = {name: max(rows.values(), key=np.mean) for name, rows in of_new.items()}
@@ -712,12 +712,14 @@ print(f"\n{'suspect':<10} {'points':>12}   verdict")
 for what, gained in points.items():
     error = gained.std(ddof=1) / np.sqrt(len(gained))
     guilty = gained.mean() > student_limit(len(gained)) * error
-    print(f"{what:<10} {gained.mean():>+6.1f} ± {error:.1f}   {'guilty' if guilty else 'not shown'}")
+    print(
+        f"{what:<10} {gained.mean():>+6.1f} ± {error:.1f}   {'guilty' if guilty else 'not shown'}"
+    )
 
 # %% [markdown]
 # The features carry most of it. The product carries 1.8 points; part of them may be the rate, since
-# LoRA on fc3 was still rising at the largest one. (Steps add up by construction: in another order, or
-# at other rates, the parts would differ.) If LoRA spoils the features, they must look worse
+# LoRA on fc3 was still rising at the largest one. (Steps add up by construction: in another order,
+# or at other rates, the parts would differ.) If LoRA spoils the features, they must look worse
 # afterwards, whatever stands on top of them. Ask the nearest mean once more.
 #
 # **Predict.** It read 86.1 % from the features before. And after LoRA on all layers, on each seed?
@@ -760,8 +762,8 @@ check("at-best-rate", at_best_rate)
 # "Full fine-tuning forgets, and LoRA keeps what was learned." On `far` yours did not keep all.
 #
 # **Predict.** What per cent of the *old* test images are right after adapting to each shift, while
-# LoRA (r = 8) is on? One of the five has an upper bound: on `relabelled`, where LoRA reads 86.5 % by
-# the new labels, an image that is right by its new label is wrong by its old one.
+# LoRA (r = 8) is on? One of the five has an upper bound: on `relabelled`, where LoRA reads 86.5 %
+# by the new labels, an image that is right by its new label is wrong by its old one.
 
 # %%
 guess_kept = {"near": None, "middle": None, "far": None, "inverted": None, "relabelled": None}

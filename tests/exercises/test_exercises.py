@@ -1073,9 +1073,9 @@ WRONG_ANSWERS = {
         "chosen-on-the-test": lambda validation, test: test.mean(2).max(1),
         "validation-told": lambda validation, test: validation.mean(2).max(1),
         "sets-exchanged": lambda validation, test: at_best_rate_right(test, validation),
-        "one-rate-for-all": lambda validation, test: (
-            test.mean(2)[:, validation.mean(2).mean(0).argmax()]
-        ),
+        "one-rate-for-all": lambda validation, test: test.mean(2)[
+            :, validation.mean(2).mean(0).argmax()
+        ],
         "best-single-run": lambda validation, test: entry_at(test.mean(2), validation.max(2)),
         "each-seed-its-own": lambda validation, test: np.mean(
             np.take_along_axis(test, np.argmax(validation, axis=1, keepdims=True), axis=1)[:, 0], 1

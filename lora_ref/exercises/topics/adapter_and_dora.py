@@ -1,4 +1,4 @@
-"""Exercises of notebook 09: an adapter, the weight of DoRA, and what some seeds decide."""
+"""Exercises of notebook 09: an adapter, DoRA, what seeds decide, and how a rate is chosen."""
 
 from collections.abc import Callable
 from typing import Any
@@ -527,7 +527,7 @@ VERDICT = Exercise(
     ),
 )
 
-# ---------------------------------------------------------------------------------- at the best rate
+# --------------------------------------------------------------------------------- at the best rate
 
 
 def _at_best_rate(validation: Array, test: Array) -> Array:
@@ -559,11 +559,12 @@ def _chosen(
     choose: Callable[[Array, Array], Any],
     told: Callable[[Array, Array], Array] = lambda validation, test: test.mean(axis=2),
 ) -> Answer:
-    """Return the entry that each method's place among the rates has in a table, (methods, rates)."""
+    """Return the entry of a table, (methods, rates), at the place that each method chose."""
 
     def answer(validation: Array, test: Array) -> Array:
         table = told(validation, test)
-        return table[np.arange(len(table)), choose(validation, test)]
+        entries: Array = table[np.arange(len(table)), choose(validation, test)]
+        return entries
 
     return answer
 
@@ -663,7 +664,7 @@ AT_BEST_RATE = Exercise(
             lambda validation, test: test.max(axis=(1, 2)),
         ),
         "seeds-for-rates": WrongAnswer(
-            "the mean is taken over the rates, and a seed is chosen. The last axis holds the seeds.",
+            "the mean is taken over the rates, and a seed is chosen. The last axis is the seeds.",
             lambda validation, test: test.mean(axis=1)[
                 np.arange(len(test)), validation.mean(axis=1).argmax(axis=1)
             ],

@@ -87,6 +87,7 @@ def test_the_committed_results_hold_every_run_once(records):
     assert all(r["learning_rate"] == rates.get(r["method"]) for r in records)
 
 
+@pytest.mark.exhaustive
 def test_a_small_part_of_the_study_comes_out_as_committed(records):
     again = study.run(["middle"], ["untouched", "head", "lora-4"], 1, processes=2)
     known = {(r["shift"], r["method"], r["seed"]): r for r in records}

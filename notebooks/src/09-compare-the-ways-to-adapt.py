@@ -643,8 +643,8 @@ for name, change in study.SHIFTS.items():
 # 4. W3 whole at its best rate: the product is out. (The head's bias is frozen, as LoRA's are. With
 #    r = 10, here for all, B A on fc3 can be any change of W3.)
 #
-# Five seeds each. The verdict, fixed now: a step is *guilty* if its mean is above Student's limit,
-# 2.78 standard errors, and *not shown* otherwise.
+# Five seeds each. The rule, fixed now: the part of a suspect is *shown* if the mean of its step is
+# above Student's limit, 2.78 standard errors.
 #
 # **Predict.** From 1 to 4 are some eleven points. How many of them does each suspect carry?
 
@@ -711,10 +711,8 @@ score(guess_step, {what: gained.mean() for what, gained in points.items()})
 print(f"\n{'suspect':<10} {'points':>12}   verdict")
 for what, gained in points.items():
     error = gained.std(ddof=1) / np.sqrt(len(gained))
-    guilty = gained.mean() > student_limit(len(gained)) * error
-    print(
-        f"{what:<10} {gained.mean():>+6.1f} ± {error:.1f}   {'guilty' if guilty else 'not shown'}"
-    )
+    shown = gained.mean() > student_limit(len(gained)) * error
+    print(f"{what:<10} {gained.mean():>+6.1f} ± {error:.1f}   {'shown' if shown else 'not shown'}")
 
 # %% [markdown]
 # The features carry most of it. The product carries 1.8 points; part of them may be the rate, since

@@ -16,7 +16,7 @@ from lora_ref.sentiment.findings import (
     difference,
 )
 from lora_ref.sentiment.methods import METHODS, RATE_OF
-from lora_ref.sentiment.runs import CUT_TO, SEEDS, SHARE, best
+from lora_ref.sentiment.runs import CUT_TO, FEW, SEEDS, SHARE, best
 from lora_ref.study.records import mean_error
 from lora_ref.study.report import table
 from lora_ref.text_study.findings import quantile
@@ -52,12 +52,13 @@ def as_page(results: Mapping[str, Any]) -> str:
         _judged(results),
         "## The updates\n",
         "Of the twelve matrices, means over matrices and seeds. *Directions* hold "
-        f"{SHARE:.0%} of the squared norm of the change. *Norm* is that of the change over that of "
-        "W0. *Amplification* is the norm of the change's r leading directions over that of W0 in "
-        "these directions, as in the LoRA paper's table 7 (here the median over the matrices); r "
-        "is LoRA's rank, and 8 for `matrices` and `full`. It grows with the size of the change, so "
-        "compare it along a row: beside it stand what it would be in random directions, and in the "
-        "leading directions of W0.\n",
+        f"{SHARE:.0%} of the squared norm of the change, and the leading {FEW} hold the share "
+        f"*in {FEW}*. *Norm* is that of the change over that of W0. *Amplification* is the norm of "
+        "the change's r leading directions over that of W0 in these directions, as in the LoRA "
+        "paper's table 7 (here the median over the matrices); r is LoRA's rank, and 8 for "
+        "`matrices` and `full`. It grows with the size of the change, so compare it along a row: "
+        "beside it stand what it would be in random directions, and in the leading directions of "
+        "W0.\n",
         _changes(results),
         "## Directions that two seeds share\n",
         "Of the leading i input directions of two trainings, how much of one subspace lies in the "
@@ -126,7 +127,8 @@ def _summary(results: Mapping[str, Any]) -> str:
         f"**Cut afterwards.** The twelve matrices that trained whole have {listed('matrices')}. "
         f"Cut afterwards, of at most {WIDTH} directions, to "
         + "; to ".join(f"{r}, they have {listed(f'matrices/{r}')}" for r in reversed(CUT_TO))
-        + ". The head stays the one that trained beside the whole changes.",
+        + f". The head stays the one that trained beside the whole changes. {FEW} directions hold "
+        f"{mean('matrices', 'held'):.0%} of their squared norm.",
         f"**Directions.** {SHARE:.0%} of the squared norm of LoRA's update of rank 8 lie in "
         f"{mean('lora-8', 'directions'):.1f} of the at most 8 directions that it can have; of that "
         f"of the same matrices whole in {mean('matrices', 'directions'):.0f}, of everything's in "
@@ -192,7 +194,10 @@ def _judged(results: Mapping[str, Any]) -> str:
 
 def _changes(results: Mapping[str, Any]) -> str:
     changes = results["changes"]
-    body: Table = [(name, f"{changes[name]['directions']:.0f}", *[""] * 4) for name in CONTROLS]
+    body: Table = [
+        (name, f"{changes[name]['directions']:.0f}", f"{changes[name]['held']:.2f}", *[""] * 4)
+        for name in CONTROLS
+    ]
     for method, found in changes.items():
         if method not in CONTROLS:
             means = {key: fmean(value) for key, value in found.items() if isinstance(value, list)}
@@ -200,6 +205,7 @@ def _changes(results: Mapping[str, Any]) -> str:
                 (
                     method,
                     f"{means['directions']:.1f}",
+                    f"{means['held']:.2f}",
                     f"{means['norm']:.3f}",
                     f"{means['amplification']:.2f}",
                     f"{means['amplification of random']:.2f}",
@@ -207,7 +213,13 @@ def _changes(results: Mapping[str, Any]) -> str:
                 )
             )
     return as_text(
-        table(("update", "directions", "norm", "amplification", "of random", "of leading"), body)
+        table(
+            (
+                *("update", "directions", f"in {FEW}", "norm"),
+                *("amplification", "of random", "of leading"),
+            ),
+            body,
+        )
     )
 
 

@@ -15,7 +15,7 @@ from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import Array, Params
 from lora_ref.layers.base import Layer
 from lora_ref.layers.composite import arrays_of
-from lora_ref.lowrank import rank_of_share, subspace_overlap, truncate
+from lora_ref.lowrank import rank_of_share, subspace_overlap, truncate, truncation_error
 from lora_ref.processes import cores
 from lora_ref.sentiment.amplification import (
     amplification,
@@ -35,6 +35,9 @@ FACTORS = (0.5, 1.0, 2.0)
 
 SHARE = 0.9
 """Of the squared norm of a change, which so many directions hold."""
+
+FEW = 8
+"""Directions of which it is measured what share of the squared norm they hold."""
 
 COUNTS = (1, 2, 4, 8)
 """Leading directions of which it is measured how many two changes share."""
@@ -198,8 +201,11 @@ def measured(folders: Folders, methods: Sequence[str]) -> dict[str, Any]:
     W0 = {n: a.astype(float) for n, a in adapted_arrays(plain()).items()}
     random = (np.random.default_rng(0).standard_normal(W.shape) for W in W0.values())
     found: dict[str, Any] = {
-        name: {"directions": rounded(fmean(rank_of_share(M, SHARE) for M in matrices))}
-        for name, matrices in (("W0", W0.values()), ("random", random))
+        name: {
+            "directions": rounded(fmean(rank_of_share(M, SHARE) for M in matrices)),
+            "held": rounded(fmean(_held(M, FEW) for M in matrices)),
+        }
+        for name, matrices in (("W0", list(W0.values())), ("random", list(random)))
     }
     for method in methods:
         r = 8 if method in WHOLE else int(method.partition("-")[2])
@@ -255,6 +261,7 @@ def _measured(by_seed: list[Params], W0: Params, r: int, rng: np.random.Generato
     return {
         "r": r,
         "directions": by(lambda change, W: rank_of_share(change, SHARE)),
+        "held": by(lambda change, W: _held(change, FEW)),
         "norm": by(lambda change, W: float(np.linalg.norm(change) / np.linalg.norm(W))),
         "amplification": amplified(amplification),
         "amplification of random": amplified(amplification_of_random),
@@ -262,6 +269,11 @@ def _measured(by_seed: list[Params], W0: Params, r: int, rng: np.random.Generato
         "overlap": shared(COUNTS, of_seeds),
         "overlap of random": shared(COUNTS, random),
     }
+
+
+def _held(M: Array, r: int) -> float:
+    """Return the share of the squared norm of M that its r leading directions hold."""
+    return 1 - float((truncation_error(M, r).frobenius / np.linalg.norm(M)) ** 2)
 
 
 def _changes(method: str, seed: int, folders: Folders) -> Params:

@@ -97,22 +97,26 @@ print("Frobenius norms of the terms:", *(f"{norm:.3f}" for norm in norms))
 print(f"norm of the sum: between {abs(norms[0] - norms[1]):.3f} and {norms[0] + norms[1]:.3f}")
 
 # %% [markdown]
-# **Predict.** Guess: near which end does the norm of the sum lie? What would that say about the two
-# singular values of B A?
+# Call the terms b1 a1 and b2 a2, as in the picture, and take each as a vector of 16 numbers. Their
+# inner product is the sum over o and j of (b1_o a1_j) (b2_o a2_j). The sums over o and over j come
+# apart: it is (b1 · b2) (a1 · a2). In the same way the norm of a term is that of its column times
+# that of its row. So **the cosine of two terms is that of the columns times that of the rows.**
+#
+# **Predict.** Are the two columns of B nearly parallel, and the two rows of A? Near which end does
+# the norm of the sum lie, then, and is the second singular value of B A large or small?
 
 # %% to 1e-6
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
 print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
 print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
-for name, one, other in (("terms", *terms[:2]), ("columns of B", *B.T[:2]), ("rows of A", *A[:2])):
+for name, one, other in (("columns of B", *B.T[:2]), ("rows of A", *A[:2]), ("terms", *terms[:2])):
     cosine = np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
-    print(f"cosine of the first two {name}: {cosine:.3f}")
+    print(f"cosine of the first two {name}: {cosine:.4f}")
 
 # %% [markdown]
-# The norm is near its upper end: the two terms point nearly the same way. Their cosine is that of
-# the columns times that of the rows, since the sum of (b_o a_j) (b'_o a'_j) over all o and j is
-# (b · b') (a · a'); and both are near 1. So the sum is nearly one outer product,
-# and the second singular value is small: rank 2, and nearly 1.
+# Columns and rows are both nearly parallel, and so are the terms: the norm is near its upper end.
+# The sum is nearly one outer product, and the second singular value small. The rank is 2, and
+# nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -152,23 +156,19 @@ print(f"multiplications, through W: {forming} to form B A, {W.size} more = {form
 # So 32 against 48 (those by s are left out). With many rows this turns, because B A is formed only
 # once.
 #
-# **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8? And
-# does it turn in training too?
+# **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8? (Write
+# down both counts for n rows, width d and rank r.)
 
 # %% exact
 for width, low in ((len(W0), r), (d, rank)):
     for n in (width // 2, width // 2 + 1):
         paths, formed = n * (width**2 + 2 * width * low), low * width**2 + n * width**2
         print(f"width {width}, {n} rows: two paths {paths:,}, through W {formed:,}")
-for n in (d // 2 + 1, 16 * d):  # and back as well: the gradients by x, A and B
-    paths, formed = 2 * n * (d**2 + 3 * d * rank), 3 * (n + rank) * d**2
-    print(f"width {d}, {n} rows, in training: through W {formed / paths:.2f} times the two paths")
 
 # %% [markdown]
 # For more than d/2 rows, whatever r is: the two paths add 2 d r a row, and forming B A takes r d²
-# once. In training at that width it never turns: a formed B A gets a gradient of the size of W0, d²
-# more a row (notebook [04](04-derive-and-check-the-gradients.ipynb)), and both have to be held. So
-# libraries train on the two paths.
+# once. Libraries train on the two paths all the same: a formed B A, and its gradient, would take
+# the room of W0 twice more (notebook [04](04-derive-and-check-the-gradients.ipynb)).
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -179,24 +179,22 @@ for n in (d // 2 + 1, 16 * d):  # and back as well: the gradients by x, A and B
 #
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
 # is called a *merge*.
-#
-# **Predict.** Here the two paths take twice the multiplications of W0 alone. What share do they add
-# in general, in r and d?
 
 # %% exact
 print("the package's merge is the same:", np.allclose(layer.merge().W, W))
 print(f"multiplications: merged {W.size}, before LoRA {W0.size}")
-print(f"at width {d}, with r = {rank}, the two paths add {rank * (d + d) / d**2:.2%}")
+print(f"not merged {W0.size + A.size + B.size}; at width {d}, r = {rank}: {2 * rank / d:.2%} more")
 
 # %% [markdown]
-# After the merge LoRA costs nothing extra. The two paths add a share of 2 r / d: here r is half of
-# d, so that is all of W0 again.
+# After the merge LoRA costs nothing extra. Without it the two paths add a share of 2 r / d: a small
+# one at a large width, and here, where r is half of d, all of W0 again.
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% [markdown]
-# **Predict.** Take the update out again, W - s B A. Do you get W0 back, to the last bit?
+# **Predict.** Take the update out again, W - s B A. How many of the 16 entries of W0 come back to
+# the last bit: all, most or none? And if every number has 16 bits in place of 64?
 
 # %% order of magnitude
 back = W - s * (B @ A)
@@ -343,7 +341,7 @@ print("alpha = 1, 2, 8: norms", np.round(by_alpha, 4))
 # ### Line 6
 #
 # **Predict.** No entry of A or B is above 0.8. How large can the norm of B A be, without computing
-# B A? And which two norms in "B A by hand" test "smaller for larger r"?
+# B A? And what would you compare to test "smaller for larger r"?
 
 # %% to 1e-6
 largest = r * A.max() * B.max()
@@ -351,7 +349,7 @@ print(f"16 entries of at most {largest:.2f}: at most {largest * W0.size**0.5:.2f
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
 for k in range(1, r + 1):
-    print(f"the first {k} of the terms of W - W0: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
+    print(f"rank {k}, the first {k} of {r} terms: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
 
 # %% [markdown]
 # Line 6 is wrong: the norm of W - W0 is 1.93. Even the tiled matrix has 9.065; where 8.97 comes

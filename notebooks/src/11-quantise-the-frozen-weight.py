@@ -647,11 +647,11 @@ kept = (none - again) / (none - ours)
 print(f"{'gain that is left, again':<26}" + "".join(f"{share:17.0%}" for share in kept))
 
 # %% [markdown]
-# **In three of four columns A and B do best over the weight that they were trained over.** The
-# reports get worse over the more exact W0, by 0.033 from the coarse codes and by 0.007 from NF4;
-# verse, trained over W0, gets better there, by 0.024. **Quantised again, nearly all of a large gain
-# is left, and a quarter of a small one.** (One training each, and a few windows of text: a few
-# thousandths can be luck, such as the 0.003 of a tenth of verse, which go the other way.)
+# **A and B do best over the weight that they were trained over, where the difference is clear.**
+# Trained over the coarse codes, the reports get worse over the more exact W0, by 0.033; verse,
+# trained over W0, gets better there, by 0.024. **Quantised again, nearly all of a large gain is
+# left, and a quarter of a small one.** (One training each, and a few windows of text: thousandths
+# can be luck, the 0.007 for this as well as the 0.003 against it.)
 #
 # So what you need decides ([question 9](../docs/questions.md)):
 #

@@ -193,8 +193,8 @@ print(f"not merged {W0.size + A.size + B.size}; at width {d}, r = {rank}: {2 * r
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% [markdown]
-# **Predict.** Take the update out again, W - s B A. How many of the 16 entries of W0 come back to
-# the last bit: all, most or none? And if every number has 16 bits in place of 64?
+# **Predict.** Take the update out again, W - s B A. How many of the 16 entries of W0 are not the
+# same to the last bit: none, some or all? And if every number has 16 bits in place of 64?
 
 # %% order of magnitude
 back = W - s * (B @ A)

@@ -440,9 +440,7 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # rounded model*: the layers below learn about the weight that is used, and not about the one that
 # was pretrained.
 #
-# The price is time: every pass reads the codes back before it multiplies. That is one product more
-# for each weight, as for one more row of x; and the whole weight is looked up, written out and read
-# again.
+# The price is time: every pass reads the codes back before it multiplies.
 #
 # Now train. Ten lines of Python write weather reports. LoRA learns them over W0, QLoRA over NF4,
 # and a second QLoRA over *coarse* codes, int4 without blocks: the same A to start from, the same
@@ -525,16 +523,14 @@ for title, (one, rows) in pairs.items():
     print(f"{title:<22}{best:>12.3f}{share:>18.2%}{undone:>23.1%}")
 
 # %% [markdown]
-# No alpha does: the best leaves 100.00 % of the error. Does that say that training left the error
-# as it was? Not by itself: most of the update is about the reports, and alpha scales both. So the
-# last column projects the update, at training's alpha of 16, on the error. It undid 2.0 and 3.6 %
-# of it, and the voice, which never saw W0_hat, 2.3 % all the same. In thirty steps training undid
-# next to nothing of this layer's error.
+# No alpha does: the best leaves 100.00 % of the error. To see why, call y_exact the y of W0 without
+# A and B: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term, the error, has no s.
+# Alpha stretches, shrinks or reverses the *whole* second term, which is about the reports. If some
+# part of it does correct the error, alpha cannot turn up that part alone.
 #
-# Call y_exact the y of W0 without A and B: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The
-# first term has no s, and the second is zero at the start. Later alpha stretches, shrinks or
-# reverses the *whole* update. If some part of the update does correct the error, alpha cannot turn
-# up that part alone.
+# Is there such a part? The last column projects the update, at training's alpha of 16, on the
+# error. It undid 2.0 and 3.6 % of it, and the voice, which never saw W0_hat, 2.3 % all the same. So
+# in thirty steps training undid next to nothing of this layer's error.
 #
 # An A and a B made for this purpose can do more. How much, at best?
 #
@@ -593,30 +589,30 @@ for strength in (0.01, 0.1, 0.3, 1.0):
     lost = np.linalg.norm(again.dequantize() - trained.merge().W) / size
     change, share = np.sum(again.indices != codes), size / np.linalg.norm(voiced.W0)
     print(f"{strength:>8} {share:13.3f} {change:14,} ({change / codes.size:5.1%}) {lost:28.2f}")
+first = np.linalg.norm(layer.W0.dequantize() - voiced.W0) / np.linalg.norm(voiced.W0)
+print(f"error of rounding / W0: once {first:.3f}, again at strength {strength} {lost * share:.3f}")
 
 # %% depends on the seed
 FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 
 # %% [markdown]
-# At 0.4 % no code changes, and the whole update is lost. Even at ten times that strength, in the
-# picture, all ten weights fall back. (The diamonds are the merge into W0; the gap from a diamond to
-# its dot is the first rounding error.) If the result were W0_hat again, the error would be the lost
-# update, and the last column 1.00. It is 1.08, though no code changes: the absmax of a block is its
-# largest weight *after* the update. It moves a little, and with it all 64 weights of the block. At
-# full strength the update is there, under noise: the second rounding adds an error nearly a quarter
-# as large as the update, about as large as the first rounding's.
+# **To quantise again loses a small update.** At 0.4 % no code changes: what comes back is W0_hat
+# but for the absmax, and the update is gone. (The absmax of a block is its largest weight *after*
+# the update, and moves all 64 weights a little: hence an error above 1.) At ten times that
+# strength, in the picture, all ten weights still fall back. (The diamonds are the merge into W0;
+# the gap from a diamond to its dot is the first rounding error.) At full strength the update comes
+# through, with a second error about as large as the first.
 #
 # What does that mean in losses? Merge the reports, whose A and B were trained over two W0_hat, and
-# verse on all 24 matrices in NF4, at two strengths. (It was trained over W0.)
+# verse, trained over W0, on all 24 matrices in NF4, at two strengths.
 #
 # **Predict.** Which merge gives the reports less loss: into W0_hat, or into W0, the more exact
-# weight? And what does quantising again leave of what a tenth of verse gains?
-
+# weight? And how much of what a tenth of verse gains is left when it is quantised again: nearly
+# all, a half, a quarter?
 
 # %% depends on the seed
 ways = {  # the weight to use, made of an adapted layer and W0
     "no adapter, W0": lambda one, W0: W0,
-    "no adapter, W0_hat": lambda one, W0: one.W0.dequantize(),
     "into W0_hat": lambda one, W0: one.merge().W,
     "quantised again": lambda one, W0: one.merge_quantized().dequantize(),
     "into W0": lambda one, W0: one.merge_into(W0).W,
@@ -637,26 +633,33 @@ verse = {
 for strength in (1, 0.1):
     weaker = {path: replace(one, alpha=strength * one.alpha) for path, one in verse.items()}
     cases[f"verse, {strength}"] = weaker, passages["Milton"]
-print(f"{'':<20}" + "".join(f"{title:>17}" for title in cases))
-for title, weight in ways.items():
-    losses = [loss_of(weight, adapted, text) for adapted, text in cases.values()]
-    print(f"{title:<20}" + "".join(f"{loss:17.3f}" for loss in losses))
+rows = {
+    title: np.array([loss_of(weight, adapted, text) for adapted, text in cases.values()])
+    for title, weight in ways.items()
+}
+none, ours, again, _ = rows.values()
+print(f"{'':<26}" + "".join(f"{title:>17}" for title in cases))
+for title in ("no adapter, W0", "into W0_hat"):
+    print(f"{'loss, ' + title:<26}" + "".join(f"{loss:17.3f}" for loss in rows[title]))
+for title in ("quantised again", "into W0"):
+    print(f"{title + ', more by':<26}" + "".join(f"{more:17.3f}" for more in rows[title] - ours))
+kept = (none - again) / (none - ours)
+print(f"{'gain that is left, again':<26}" + "".join(f"{share:17.0%}" for share in kept))
 
 # %% [markdown]
-# **In three of four columns A and B do best over the weight that they were trained over**: the
-# reports over W0_hat (by 0.033 with the coarse codes, by 0.007 with NF4), verse over W0 (by 0.024).
-# The more exact weight is no better for what was trained without it. A tenth of verse is the
-# exception, by 0.004. It is one training each, and a difference of some thousandths can be luck.
+# **A and B do best over the weight that they were trained over, where the difference is clear.**
+# Trained over the coarse codes, the reports get worse over the more exact W0, by 0.033; verse,
+# trained over W0, gets better there, by 0.024. **Quantised again, nearly all of a large gain is
+# left, and a quarter of a small one.** (One training each, and a few windows of text: thousandths
+# can be luck, the 0.007 for this as well as the 0.003 against it.)
 #
-# Quantised again, a tenth of verse loses most of what it had gained. What you need decides
-# ([question 9](../docs/questions.md)):
+# So what you need decides ([question 9](../docs/questions.md)):
 #
 # - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. It costs nothing here,
 #   in float32. (bfloat16 rounds too, in far finer steps: [question 8](../docs/questions.md).)
-# - **4 bits**: quantise again. In NF4 it costs 0.02 to 0.12 here, and of a small update little or
-#   nothing is left.
-# - **16 or 32 bits, and another function will do**: into W0, to hand it out beside other models
-#   made from W0. In all four columns it has less loss than quantising again. Still evaluate it.
+# - **4 bits**: quantise again, and measure what is left.
+# - **A model to hand out beside others made from W0**: into W0. It is another function, so
+#   evaluate it.
 #
 # ### The same in PEFT
 #

@@ -75,16 +75,18 @@ print("3: 2dr / d² at d = 1024:", {r: 2 * 1024 * r / 1024**2 for r in (1, 8, 51
 for id, yours in mine.items():
     judged = judge(article().claim(id))
     print(f"{id}: {judged.verdict}{f' (you: {yours})' if yours else ''}")
-    print("   recomputed:", judged.recomputed)
+    print(f"   {judged.claim.check.quantity.meaning}: {judged.recomputed}")
 
 # %% [markdown]
-# The 1 in the first counts the different distances from one entry to the next. Eight random numbers
-# would have seven, or a few less once rounded. The printed ones count up in equal steps: `false`.
+# In the first, the numbers that are counted are the distances from one entry to the next. Of eight
+# random numbers there would be seven different ones, or a few less once rounded. The printed
+# entries count up in equal steps: `false`.
 #
-# The judge reads the third for every r up to d, and so shows the share 2 r / d at both ends, r = 1
-# and r = 1024, and then at a small r. If you took "low rank" to say that r is small, keep your
-# `confirmed`: the two verdicts differ in the reading, so write it down. (Strictly, O hides every
-# factor. We read it as 2dr against d².)
+# In the third, `lora-count` counts A and B, and `full-count` W0. The judge reads the
+# sentence for every r up to d, and so shows the share 2 r / d at both ends, r = 1 and r = 1024, and
+# then at a small r. If you took "low rank" to say that r is small, keep your `confirmed`: the two
+# verdicts differ in the reading, so write it down. (Strictly, O hides every factor. We read it as
+# 2dr against d².)
 #
 # > **Remember.** Turn a sentence into a line that you can run, and decide what it should print
 # > before you run it.
@@ -533,7 +535,8 @@ for k, line in lines.items():
 # ## Judge your own text
 #
 # Now from end to end, by yourself. Here is a paragraph of a blog, in our words (Raschka,
-# "Practical Tips for Finetuning LLMs Using LoRA", 2023; two places of it put together):
+# "Practical Tips for Finetuning LLMs Using LoRA", 2023; two places of it put together; our
+# files have it, so do not look yet):
 #
 # > A weight of 10,000 x 20,000 has 200,000,000 numbers. A and B of rank 8 have 240,000, which is
 # > about 830 times fewer. QLoRA saves 33 % of the memory of the graphics card, 14.18 GB in place of

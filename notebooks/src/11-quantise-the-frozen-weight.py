@@ -598,10 +598,11 @@ FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 # %% [markdown]
 # **To quantise again loses a small update.** At 0.4 % no code changes: what comes back is W0_hat
 # but for the absmax, and the update is gone. (The absmax of a block is its largest weight *after*
-# the update, and moves all 64 weights a little: hence an error above 1.) At ten times that
-# strength, in the picture, all ten weights still fall back. (The diamonds are the merge into W0;
-# the gap from a diamond to its dot is the first rounding error.) At full strength the update comes
-# through, with a second error about as large as the first.
+# the update and moves all 64 weights a little, and in double quantisation it is rounded anew
+# itself: hence an error above 1.) At ten times that strength, in the picture, all ten weights still
+# fall back. (The diamonds are the merge into W0; the gap from a diamond to its dot is the first
+# rounding error.) At full strength the update comes through, with a second error about as large as
+# the first.
 #
 # What does that mean in losses? Merge the reports, whose A and B were trained over two W0_hat, and
 # verse, trained over W0, on all 24 matrices in NF4, at two strengths.

@@ -30,6 +30,7 @@ from lora_ref.claims.printed import agreement, read_printed
 from lora_ref.counting import LoRA, count_parameters, get_model
 from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
+from lora_ref.layers import LoRALinear
 
 # %% [markdown]
 # ## Three sentences, a line of NumPy each
@@ -516,7 +517,8 @@ lines = {
     6: "norm(one_step @ A @ old) == 0",
     7: "shrunk < 1",  # W0 has no decay
 }
-under = {6: "norm(0 * one_step @ A @ old) == 0"}  # switched off: the update times 0
+off = LoRALinear(W0, A, one_step, alpha=0)  # switched off
+under = {6: "np.array_equal(off.forward(old[None])[0], old[None] @ W0.T)"}
 for k, line in lines.items():
     says = "confirmed" if eval(line) else "conditional" if eval(under.get(k, "False")) else "false"
     yours = f"you: {opinions[k]}" if opinions[k] else ""

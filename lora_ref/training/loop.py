@@ -162,7 +162,8 @@ def train(
     sort_by : ndarray, optional
         A number for each example, such as the length of its text. The examples of a batch are put
         in order by it, from the largest, before they are shared among passes: texts of about one
-        length in a pass need little padding. It changes the rounding and nothing else.
+        length in a pass need little padding. It changes the rounding, and which example meets which
+        of the masks.
     threads : int
         Passes at a time. They share the cores with the threads of the BLAS below NumPy, so set
         ``OPENBLAS_NUM_THREADS=1`` before NumPy is loaded. The bits do not depend on it.
@@ -190,10 +191,11 @@ def train(
             f"labels in train are {type(given).__name__} of shape {np.shape(labels)}, "
             f"expected an array with one for each of the {len(x)} examples in x"
         )
-    if sort_by is not None and np.shape(sort_by) != x.shape[:1]:
+    order: Any = sort_by
+    if order is not None and (not isinstance(order, np.ndarray) or order.shape != x.shape[:1]):
         raise ShapeError(
-            f"sort_by in train has shape {np.shape(sort_by)}, "
-            f"expected a number for each of the {len(x)} examples in x"
+            f"sort_by in train is {type(order).__name__} of shape {np.shape(order)}, "
+            f"expected an array with a number for each of the {len(x)} examples in x"
         )
     if not network.trainable:
         raise LoraRefError(f"{network!r} has nothing to train, expected some parameters")

@@ -280,8 +280,10 @@ def test_arguments_that_do_not_fit_are_named(rng):
         fit(network, x, labels.tolist())
     with pytest.raises(LoraRefError, match="steps in train is 0"):
         fit(network, x, labels, steps=0)
-    with pytest.raises(ShapeError, match=r"sort_by in train has shape \(59,\), expected a number"):
+    with pytest.raises(ShapeError, match=r"sort_by in train is ndarray of shape \(59,\), expected"):
         fit(network, x, labels, sort_by=np.arange(59))
+    with pytest.raises(ShapeError, match=r"sort_by in train is list of shape \(60,\), expected"):
+        fit(network, x, labels, sort_by=list(range(60)))
     with pytest.raises(LoraRefError, match="nothing to train"):
         fit(network.train_only({}), x, labels)
     with pytest.raises(LoraRefError, match="what schedule returns in train is nan"):

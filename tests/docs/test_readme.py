@@ -45,6 +45,20 @@ def test_console_blocks_show_what_is_printed(arguments, shown, capsys, monkeypat
     assert capsys.readouterr().out == shown
 
 
+WHOLE = [
+    one
+    for one in re.findall(r"(?m)^\| `lora-ref (.*?)`", README)
+    if not re.search(r"[A-Z[]|\.\.", one)
+]
+"""Commands of the tables that can be run as they stand, with nothing to put in."""
+
+
+@pytest.mark.parametrize("arguments", WHOLE)
+def test_a_command_of_a_table_that_has_nothing_to_put_in_runs(arguments, capsys):
+    assert cli.main(shlex.split(arguments)) == 0
+    assert capsys.readouterr().out
+
+
 def test_python_blocks_run():
     failures, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert tried > 8

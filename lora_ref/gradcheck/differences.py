@@ -59,7 +59,7 @@ def gradient_errors(
 
     Everything runs in float64 and on copies, whatever the layer's dtype; a generator that the layer
     keeps is shared, and its draws move on. Check away from special points: at B = 0 the gradient of
-    A is zero, and so is 100 times it.
+    A is zero, and so is 100 times it, so it cannot be told.
 
     Parameters
     ----------
@@ -78,10 +78,10 @@ def gradient_errors(
     Returns
     -------
     dict of str to float
-        Below `EXACT_TOLERANCE` (or `SMOOTH_TOLERANCE`) for a right gradient; 0 for a gradient that
-        is zero as it should be; infinity for one that is missing, zero by mistake, not finite, or
-        of another shape. An array that a pass changed in place has an entry of its own, such as
-        ``"grad_y changed in place"``, and it is infinite. NaN is what cannot be told: it stands
+        Below `EXACT_TOLERANCE` (or `SMOOTH_TOLERANCE`) for a right gradient; infinity for one that
+        is missing, zero by mistake, not finite, or of another shape. An array that a pass changed
+        in place has an entry of its own, such as ``"grad_y changed in place"``, and it is infinite.
+        NaN is what cannot be told, such as a gradient that is rightly zero at this point: it stands
         first, so that the largest error is NaN as well, and a `GradientCheckWarning` says why.
 
     Examples
@@ -173,14 +173,16 @@ def vjp_errors(
         with np.errstate(all="ignore"):  # large steps may leave where y is finite
             expected, largest = float(np.vdot(grad, along)), norm(grad) * norm(along)
             slope = slope_at(line, grad_y, first if step is None else step * size)
-            if step is not None and np.isfinite(slope.value):
-                errors[name] = _relative_error(slope, expected, largest)
-                continue
             if step is None and not affine and not _tells(slope, expected, largest, tolerance):
                 slope = slope_at(line, grad_y, first / 64)  # fewer kinks of a ReLU are as near
                 if not _tells(slope, expected, largest, tolerance):
                     slope = best_slope(line, grad_y, size, _least(value))
-            error, reason = _judged(slope, expected, largest, tolerance)
+            if largest == 0.0 == slope.value and not slope.flat:
+                error, reason = float("nan"), _why_zero(function, at, name, along)
+            elif step is not None and np.isfinite(slope.value):
+                error, reason = _relative_error(slope, expected, largest), ""
+            else:
+                error, reason = _judged(slope, expected, largest, tolerance)
         (untold if reason else errors)[name] = error
         if reason:
             _warn(f"the gradient of {name} cannot be told right or wrong: {reason}")
@@ -216,8 +218,6 @@ def numerical_gradients(
 
 def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> tuple[float, str]:
     """Return the relative error, and if that is NaN the reason why it cannot be told."""
-    if largest == 0.0 == slope.value and not slope.flat:
-        return 0.0, ""
     gap = abs(slope.value - expected)
     if _tells(slope, expected, largest, tolerance):
         return gap / largest, ""
@@ -239,6 +239,22 @@ def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> 
         known = slope.uncertainty / largest
         reason = f"the slope is known to {known:.0e} only: rounding, or kinks nearby, leave no more"
     return float("nan"), reason
+
+
+def _why_zero(function: Function, at: Params, name: str, along: Array) -> str:
+    """Return why a gradient that is rightly zero says nothing, and where to check instead."""
+    for other, value in at.items():
+        if other != name and not value.any():
+            line = _line(function, {**at, other: np.ones_like(value)}, name, along)
+            if not np.array_equal(line(0.0), line(_size(at[name]))):
+                return (
+                    f"it is zero, as it should be where {other} is zero, and so is 100 times it; "
+                    f"check where {other} is not zero"
+                )
+    return (
+        "it is zero, as it should be here, and so is 100 times it; check at another point, unless "
+        f"y has nothing to do with {name}"
+    )
 
 
 def _relative_error(slope: Slope, expected: float, largest: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from readers_layers import IN, OWN, Gated, Own
+from readers_layers import IN, OUT, OWN, Gated, Own
 
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
@@ -38,11 +38,13 @@ SATURATED |= {("causal attention", 1e3), ("causal attention", 1e6)}
 """Where a gate or a softmax is at its end, or all positions weigh alike, something stays open."""
 
 
-def checked(layer: Any, x: Array, rng: np.random.Generator) -> tuple[dict[str, float], list[str]]:
+def checked(
+    layer: Any, x: Array, rng: np.random.Generator, **options: Any
+) -> tuple[dict[str, float], list[str]]:
     """Return the errors, and the sentences."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GradientCheckWarning)
-        errors = gradient_errors(layer, x, rng)
+        errors = gradient_errors(layer, x, rng, **options)
     return errors, [str(warning.message) for warning in caught]
 
 
@@ -314,6 +316,49 @@ def test_a_reason_says_what_it_is() -> None:
     error, said = told(lambda x: np.maximum(x - 10, 0.0), np.zeros_like, x)
     assert np.isnan(error)
     assert "a ReLU is dead" in said
+
+
+@pytest.mark.parametrize("step", [None, 1.0])
+@pytest.mark.parametrize(
+    ("zero", "untold"),
+    [
+        ("B1", {"x", "A1", "A2", "B2"}),
+        ("A2", {"x", "A1", "B1", "B2"}),
+        ("x", {"A1", "B1", "A2", "B2"}),
+    ],
+)
+def test_what_is_zero_here_is_named_where_a_gradient_is_zero_with_it(
+    zero: str, untold: set[str], step: float | None
+) -> None:
+    rng = np.random.default_rng(0)
+    layer, x = OWN["LoHa"](rng), rng.standard_normal((4, IN))
+    (x if zero == "x" else getattr(layer, zero))[...] = 0.0
+    errors, said = checked(layer, x, rng, step=step)
+    assert set(list(errors)[: len(untold)]) == untold, "NaN stands first"
+    assert {name for name, error in errors.items() if np.isnan(error)} == untold
+    assert max(error for name, error in errors.items() if name not in untold) < SMOOTH_TOLERANCE
+    assert len(said) == len(untold)
+    assert all(sentence.endswith(f"check where {zero} is not zero") for sentence in said)
+
+
+def test_an_argument_that_does_not_enter_is_left_open_and_not_called_wrong() -> None:
+    rng = np.random.default_rng(0)
+    W, x = rng.standard_normal((IN, OUT)), rng.standard_normal((4, IN))
+    layer = Plain(W, idle=rng.standard_normal(3))
+    at, grad_y = {"x": x, **vars(layer)}, rng.standard_normal((4, OUT))
+    right = {"x": grad_y @ W.T, "W": x.T @ grad_y}
+    with pytest.warns(GradientCheckWarning, match=r"unless y has nothing to do with idle$"):
+        errors = vjp_errors(
+            lambda a: a["x"] @ a["W"], at, grad_y, {**right, "idle": np.zeros(3)}, rng
+        )
+    assert np.isnan(errors.pop("idle"))
+    assert max(errors.values()) < SMOOTH_TOLERANCE
+
+
+def test_a_gradient_that_is_zero_where_y_is_stationary_is_left_open() -> None:
+    error, said = told(np.cos, lambda x: -np.sin(x), np.zeros((3, 4)))
+    assert np.isnan(error)
+    assert "it is zero, as it should be here, and so is 100 times it; check at another" in said
 
 
 def test_a_forward_that_raises_outside_its_domain_is_searched_inside_it() -> None:

@@ -82,7 +82,8 @@ def gradient_errors(
         is missing, zero by mistake, not finite, or of another shape. An array that a pass changed
         in place has an entry of its own, such as ``"grad_y changed in place"``, and it is infinite.
         NaN is what cannot be told, such as a gradient that is rightly zero at this point: it stands
-        first, so that the largest error is NaN as well, and a `GradientCheckWarning` says why.
+        first, so that the largest error is NaN as well. A `GradientCheckWarning` says why a
+        gradient has NaN or infinity.
 
     Examples
     --------
@@ -167,6 +168,7 @@ def vjp_errors(
         grad = passes.floats(gradients.get(name))
         if grad is None or grad.shape != along.shape or not np.isfinite(grad).all():
             errors[name] = float("inf")
+            _warn(f"the gradient of {name} is wrong: {_unfit(gradients.get(name), along.shape)}")
             continue
         line, size = _line(function, at, name, along), _size(value)
         first = EXACT_STEP * max(1.0, size) if affine else SMOOTH_STEP * size
@@ -186,8 +188,12 @@ def vjp_errors(
         (untold if reason else errors)[name] = error
         if reason:
             _warn(f"the gradient of {name} cannot be told right or wrong: {reason}")
-    surplus = gradients.keys() - at.keys()  # of what is frozen, or of nothing at all
-    return untold | errors | dict.fromkeys(sorted(surplus), float("inf"))
+        elif error == float("inf"):
+            _warn(f"the gradient of {name} is wrong: it is zero or as good as zero, and y moves")
+    surplus = sorted(gradients.keys() - at.keys())  # of what is frozen, or of nothing at all
+    for name in surplus:
+        _warn(f"the gradient of {name} is wrong: only {', '.join(at) or 'nothing'} should have one")
+    return untold | errors | dict.fromkeys(surplus, float("inf"))
 
 
 def numerical_gradients(
@@ -239,6 +245,17 @@ def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> 
         known = slope.uncertainty / largest
         reason = f"the slope is known to {known:.0e} only: rounding, or kinks nearby, leave no more"
     return float("nan"), reason
+
+
+def _unfit(gradient: Any, shape: tuple[int, ...]) -> str:
+    """Return why a gradient cannot be compared with a slope."""
+    if gradient is None:
+        return "there is none"
+    if (array := passes.floats(gradient)) is None:
+        return "it is no array of real numbers"
+    if array.shape != shape:
+        return f"it has shape {array.shape}, expected {shape}"
+    return "it is not finite"
 
 
 def _why_zero(function: Function, at: Params, name: str, along: Array) -> str:

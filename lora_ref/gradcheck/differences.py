@@ -12,8 +12,9 @@ What the check cannot see: an entry whose error is below the tolerance times the
 gradient, and whatever is right at the point that was chosen and wrong elsewhere. A right gradient
 may be called wrong where y is rounded inside by more than 2**-22 of its size, where it has waves
 shorter than a millionth of the argument, as ``x + 1e-6 * sin(1e6 * x)``, and where the layer keeps
-something made from a parameter beside it, such as its transpose. With such waves, and where y is
-rounded to float32 inside, a wrong gradient may also be called right.
+something made from a parameter beside it, such as its transpose, and has no `with_params` that
+makes it anew; where y then does not move at all, a sentence says so. With such waves, and where y
+is rounded to float32 inside, a wrong gradient may also be called right.
 """
 
 import copy
@@ -26,7 +27,7 @@ import numpy as np
 from lora_ref.checks import Array, Params, check_array, check_generator, check_same_axes
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import passes
-from lora_ref.gradcheck.slopes import EPS, Line, Slope, best_slope, norm, slope_at
+from lora_ref.gradcheck.slopes import EPS, LARGEST, Line, Slope, best_slope, norm, slope_at
 from lora_ref.layers.base import Layer
 
 EXACT_STEP = 2.0**30
@@ -180,7 +181,10 @@ def vjp_errors(
                 if not _tells(slope, expected, largest, tolerance):
                     slope = best_slope(line, grad_y, size, _least(value))
             if largest == 0.0 == slope.value and not slope.flat:
-                error, reason = float("nan"), _why_zero(function, at, name, along)
+                error, reason = (
+                    float("nan"),
+                    _why_zero(_zero_beside(function, at, name, along), name),
+                )
             elif step is not None and np.isfinite(slope.value):
                 error, reason = _relative_error(slope, expected, largest), ""
             else:
@@ -190,6 +194,15 @@ def vjp_errors(
             _warn(f"the gradient of {name} cannot be told right or wrong: {reason}")
         elif error == float("inf"):
             _warn(f"the gradient of {name} is wrong: it is zero or as good as zero, and y moves")
+        elif error > tolerance and _never_moves(line, size):
+            if zero := _zero_beside(function, at, name, along):
+                _warn(f"the gradient of {name} is wrong: it should be zero where {zero} is zero")
+            else:
+                _warn(
+                    f"y does not move with {name} at all, and the gradient of {name} is not zero: "
+                    "if forward uses what was made of it at construction, such as a merged weight, "
+                    "with_params has to make that anew"
+                )
     surplus = sorted(gradients.keys() - at.keys())  # of what is frozen, or of nothing at all
     for name in surplus:
         _warn(f"the gradient of {name} is wrong: only {', '.join(at) or 'nothing'} should have one")
@@ -247,6 +260,13 @@ def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> 
     return float("nan"), reason
 
 
+def _never_moves(line: Line, size: float) -> bool:
+    """Return whether y is the same however far an argument is moved."""
+    with np.errstate(all="ignore"):
+        here = line(0.0)
+        return all(np.array_equal(line(far * size), here) for far in (1.0, -1.0, LARGEST))
+
+
 def _unfit(gradient: Any, shape: tuple[int, ...]) -> str:
     """Return why a gradient cannot be compared with a slope."""
     if gradient is None:
@@ -258,20 +278,23 @@ def _unfit(gradient: Any, shape: tuple[int, ...]) -> str:
     return "it is not finite"
 
 
-def _why_zero(function: Function, at: Params, name: str, along: Array) -> str:
-    """Return why a gradient that is rightly zero says nothing, and where to check instead."""
+def _zero_beside(function: Function, at: Params, name: str, along: Array) -> str:
+    """Return which other argument is zero and keeps y from moving with this one, or nothing."""
     for other, value in at.items():
         if other != name and not value.any():
             line = _line(function, {**at, other: np.ones_like(value)}, name, along)
-            if not np.array_equal(line(0.0), line(_size(at[name]))):
-                return (
-                    f"it is zero, as it should be where {other} is zero, and so is 100 times it; "
-                    f"check where {other} is not zero"
-                )
-    return (
-        "it is zero, as it should be here, and so is 100 times it; check at another point, unless "
-        f"y has nothing to do with {name}"
-    )
+            with np.errstate(all="ignore"):
+                if not np.array_equal(line(0.0), line(_size(at[name]))):
+                    return other
+    return ""
+
+
+def _why_zero(zero: str, name: str) -> str:
+    """Return why a gradient that is rightly zero says nothing, and where to check instead."""
+    here = f"where {zero} is zero" if zero else "here"
+    there = f"where {zero} is not zero" if zero else "at another point"
+    unless = "" if zero else f", unless y has nothing to do with {name}"
+    return f"it is zero, as it should be {here}, and so is 100 times it; check {there}{unless}"
 
 
 def _relative_error(slope: Slope, expected: float, largest: float) -> float:

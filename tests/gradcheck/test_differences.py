@@ -254,7 +254,8 @@ def test_a_gradient_that_should_be_zero_and_is_not_fails() -> None:
     layer, x, rng = draw()
     for wrong in (1.0, 1e-6):
         made = tampered("A", lambda grad, wrong=wrong: grad + wrong)
-        errors = gradient_errors(made(layer.W0, layer.A, 0 * layer.B, 4.0), x, rng)
+        with pytest.warns(GradientCheckWarning, match="A is wrong: it should be zero where B is"):
+            errors = gradient_errors(made(layer.W0, layer.A, 0 * layer.B, 4.0), x, rng)
         assert errors["A"] > 1e-3
 
 

@@ -5,6 +5,7 @@ wrong one. Where rounding, saturation or a kink leaves the question open, the an
 sentence. Known limits stand in the docstring of `lora_ref.gradcheck.differences`.
 """
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
@@ -636,6 +637,59 @@ def test_a_layer_that_claims_to_be_affine_is_hinted_at_whatever_comes_of_it(func
     errors, said = checked(Claims(rng.standard_normal((6, 5))), rng.standard_normal((4, 6)), rng)
     assert not max(errors.values()) < EXACT_TOLERANCE
     assert "y is not affine in x and W" in said[-1]
+
+
+class Merges(Own):
+    """y = x (W0 + B A).T, merged once, at construction."""
+
+    def __init__(self, W0: Array, **params: Array) -> None:
+        super().__init__(**params)
+        self.W0, self.W = W0, W0 + self.B @ self.A
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return x @ self.W.T, x
+
+    def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
+        grad_W = grad_y.T @ cache
+        return grad_y @ self.W, {"A": self.B.T @ grad_W, "B": grad_W @ self.A.T}
+
+
+class Scales(Merges):
+    """s B is kept, and A enters as it is; affine, and it says so."""
+
+    affine_in_each_argument = True
+
+    def __init__(self, W0: Array, **params: Array) -> None:
+        super().__init__(W0, **params)
+        self.sB = 1.0 * self.B
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return x @ self.W0.T + x @ self.A.T @ self.sB.T, x
+
+
+class MergesAnew(Merges):
+    def with_params(self, params: Params) -> "MergesAnew":
+        return MergesAnew(self.W0, **{**self.trainable, **params})
+
+
+@pytest.mark.parametrize(
+    ("kind", "stale"), [(Merges, ["A", "B"]), (Scales, ["B"]), (MergesAnew, [])]
+)
+def test_a_copy_made_at_construction_is_hinted_at(kind: Any, stale: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    W0, A, B = (rng.standard_normal(shape) for shape in ((OUT, IN), (2, IN), (OUT, 2)))
+    errors, said = checked(kind(W0, A=A, B=B), rng.standard_normal((4, IN)), rng)
+    assert [name for name, error in errors.items() if error > SMOOTH_TOLERANCE] == stale
+    assert [re.search("at all, and the gradient of (.) is not zero", s)[1] for s in said] == stale
+    assert all("merged weight, with_params has to make that anew" in sentence for sentence in said)
+
+
+def test_a_wrong_gradient_of_what_hardly_moves_y_is_not_taken_for_a_copy() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    for wrong in (-1.0, 1e3):
+        error, said = told(lambda x: 1e6 + 1e-9 * x, lambda x: 1e-9 + 0 * x, x, wrong=wrong)
+        assert not error < SMOOTH_TOLERANCE
+        assert "at all" not in said
 
 
 # ---------------------------------------------------------------------- changes in place

@@ -7,10 +7,12 @@ from collections import Counter
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
+from readers_layers import IN, OWN
 
 import lora_ref
-from lora_ref import cli, ops
+from lora_ref import cli, gradcheck, ops
 from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.exercises import EXERCISES
 from lora_ref.figures import FIGURES
@@ -124,6 +126,14 @@ def test_a_picture_is_shown_on_both_grounds_and_is_the_one_that_the_package_draw
     assert unescape(PICTURE.search(html)[2]) == drawn
     for file in files:
         assert drawn.encode() in file.read_bytes(), f"{file.name} is not current: make docs"
+
+
+def test_the_checker_is_shown_with_a_limit_that_a_plain_class_keeps_too():
+    (line,) = re.findall(r"^>>> (max\(gradient_errors.*)", README, re.MULTILINE)
+    for make in OWN.values():
+        rng = np.random.default_rng(0)
+        names = {"trained": make(rng), "x": rng.standard_normal((4, IN)), "rng": rng}
+        assert eval(line, vars(gradcheck) | names)
 
 
 def test_the_number_of_figures_is_counted():

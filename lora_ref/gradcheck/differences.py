@@ -12,8 +12,9 @@ What the check cannot see: an entry whose error is below the tolerance times the
 gradient, and whatever is right at the point that was chosen and wrong elsewhere. A right gradient
 may be called wrong where y is rounded inside by more than 2**-22 of its size, where it has waves
 shorter than a millionth of the argument, as ``x + 1e-6 * sin(1e6 * x)``, and where the layer keeps
-something made from a parameter beside it, such as its transpose. With such waves, and where y is
-rounded to float32 inside, a wrong gradient may also be called right.
+something made from a parameter beside it, such as its transpose, and has no `with_params` that
+makes it anew; where y then does not move at all, a sentence says so. With such waves, and where y
+is rounded to float32 inside, a wrong gradient may also be called right.
 """
 
 import copy
@@ -26,7 +27,7 @@ import numpy as np
 from lora_ref.checks import Array, Params, check_array, check_generator, check_same_axes
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import passes
-from lora_ref.gradcheck.slopes import EPS, Line, Slope, best_slope, norm, slope_at
+from lora_ref.gradcheck.slopes import EPS, LARGEST, Line, Slope, best_slope, norm, slope_at
 from lora_ref.layers.base import Layer
 
 EXACT_STEP = 2.0**30
@@ -59,7 +60,7 @@ def gradient_errors(
 
     Everything runs in float64 and on copies, whatever the layer's dtype; a generator that the layer
     keeps is shared, and its draws move on. Check away from special points: at B = 0 the gradient of
-    A is zero, and so is 100 times it.
+    A is zero, and so is 100 times it, so it cannot be told.
 
     Parameters
     ----------
@@ -78,11 +79,12 @@ def gradient_errors(
     Returns
     -------
     dict of str to float
-        Below `EXACT_TOLERANCE` (or `SMOOTH_TOLERANCE`) for a right gradient; 0 for a gradient that
-        is zero as it should be; infinity for one that is missing, zero by mistake, not finite, or
-        of another shape. An array that a pass changed in place has an entry of its own, such as
-        ``"grad_y changed in place"``, and it is infinite. NaN is what cannot be told: it stands
-        first, so that the largest error is NaN as well, and a `GradientCheckWarning` says why.
+        Below `EXACT_TOLERANCE` (or `SMOOTH_TOLERANCE`) for a right gradient; infinity for one that
+        is missing, zero by mistake, not finite, or of another shape. An array that a pass changed
+        in place has an entry of its own, such as ``"grad_y changed in place"``, and it is infinite.
+        NaN is what cannot be told, such as a gradient that is rightly zero at this point: it stands
+        first, so that the largest error is NaN as well. A `GradientCheckWarning` says why a
+        gradient has NaN or infinity.
 
     Examples
     --------
@@ -167,25 +169,44 @@ def vjp_errors(
         grad = passes.floats(gradients.get(name))
         if grad is None or grad.shape != along.shape or not np.isfinite(grad).all():
             errors[name] = float("inf")
+            _warn(f"the gradient of {name} is wrong: {_unfit(gradients.get(name), along.shape)}")
             continue
         line, size = _line(function, at, name, along), _size(value)
         first = EXACT_STEP * max(1.0, size) if affine else SMOOTH_STEP * size
         with np.errstate(all="ignore"):  # large steps may leave where y is finite
             expected, largest = float(np.vdot(grad, along)), norm(grad) * norm(along)
             slope = slope_at(line, grad_y, first if step is None else step * size)
-            if step is not None and np.isfinite(slope.value):
-                errors[name] = _relative_error(slope, expected, largest)
-                continue
             if step is None and not affine and not _tells(slope, expected, largest, tolerance):
                 slope = slope_at(line, grad_y, first / 64)  # fewer kinks of a ReLU are as near
                 if not _tells(slope, expected, largest, tolerance):
                     slope = best_slope(line, grad_y, size, _least(value))
-            error, reason = _judged(slope, expected, largest, tolerance)
+            if largest == 0.0 == slope.value and not slope.flat:
+                error, reason = (
+                    float("nan"),
+                    _why_zero(_zero_beside(function, at, name, along), name),
+                )
+            elif step is not None and np.isfinite(slope.value):
+                error, reason = _relative_error(slope, expected, largest), ""
+            else:
+                error, reason = _judged(slope, expected, largest, tolerance)
         (untold if reason else errors)[name] = error
         if reason:
             _warn(f"the gradient of {name} cannot be told right or wrong: {reason}")
-    surplus = gradients.keys() - at.keys()  # of what is frozen, or of nothing at all
-    return untold | errors | dict.fromkeys(sorted(surplus), float("inf"))
+        elif error == float("inf"):
+            _warn(f"the gradient of {name} is wrong: it is zero or as good as zero, and y moves")
+        elif error > tolerance and _never_moves(line, size):
+            if zero := _zero_beside(function, at, name, along):
+                _warn(f"the gradient of {name} is wrong: it should be zero where {zero} is zero")
+            else:
+                _warn(
+                    f"y does not move with {name} at all, and the gradient of {name} is not zero: "
+                    "if forward uses what was made of it at construction, such as a merged weight, "
+                    "with_params has to make that anew"
+                )
+    surplus = sorted(gradients.keys() - at.keys())  # of what is frozen, or of nothing at all
+    for name in surplus:
+        _warn(f"the gradient of {name} is wrong: only {', '.join(at) or 'nothing'} should have one")
+    return untold | errors | dict.fromkeys(surplus, float("inf"))
 
 
 def numerical_gradients(
@@ -216,8 +237,6 @@ def numerical_gradients(
 
 def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> tuple[float, str]:
     """Return the relative error, and if that is NaN the reason why it cannot be told."""
-    if largest == 0.0 == slope.value and not slope.flat:
-        return 0.0, ""
     gap = abs(slope.value - expected)
     if _tells(slope, expected, largest, tolerance):
         return gap / largest, ""
@@ -239,6 +258,43 @@ def _judged(slope: Slope, expected: float, largest: float, tolerance: float) -> 
         known = slope.uncertainty / largest
         reason = f"the slope is known to {known:.0e} only: rounding, or kinks nearby, leave no more"
     return float("nan"), reason
+
+
+def _never_moves(line: Line, size: float) -> bool:
+    """Return whether y is the same however far an argument is moved."""
+    with np.errstate(all="ignore"):
+        here = line(0.0)
+        return all(np.array_equal(line(far * size), here) for far in (1.0, -1.0, LARGEST))
+
+
+def _unfit(gradient: Any, shape: tuple[int, ...]) -> str:
+    """Return why a gradient cannot be compared with a slope."""
+    if gradient is None:
+        return "there is none"
+    if (array := passes.floats(gradient)) is None:
+        return "it is no array of real numbers"
+    if array.shape != shape:
+        return f"it has shape {array.shape}, expected {shape}"
+    return "it is not finite"
+
+
+def _zero_beside(function: Function, at: Params, name: str, along: Array) -> str:
+    """Return which other argument is zero and keeps y from moving with this one, or nothing."""
+    for other, value in at.items():
+        if other != name and not value.any():
+            line = _line(function, {**at, other: np.ones_like(value)}, name, along)
+            with np.errstate(all="ignore"):
+                if not np.array_equal(line(0.0), line(_size(at[name]))):
+                    return other
+    return ""
+
+
+def _why_zero(zero: str, name: str) -> str:
+    """Return why a gradient that is rightly zero says nothing, and where to check instead."""
+    here = f"where {zero} is zero" if zero else "here"
+    there = f"where {zero} is not zero" if zero else "at another point"
+    unless = "" if zero else f", unless y has nothing to do with {name}"
+    return f"it is zero, as it should be {here}, and so is 100 times it; check {there}{unless}"
 
 
 def _relative_error(slope: Slope, expected: float, largest: float) -> float:

@@ -1,10 +1,11 @@
-"""Mistakes from real code, most of which still train, each with the check that catches it.
+"""Mistakes easily made, most of which still train, each with the check that catches it.
 
 There are seven kinds. A wrong *backward* is caught by differences, a change *in place* by comparing
 copies, a wrong *function* by the formula in plain loops. A look at *later tokens* or at *padding*
 shows when these are exchanged, a wrong *start* or *step* by what a first step of training must do.
-The code here is wrong on purpose. ``caught_by("scaling-forgotten", rng)`` returns the checks that
-reject a mistake, and `losses` tells whether it trains.
+The code here is wrong on purpose; some causes cite real code that has met the mistake.
+``caught_by("scaling-forgotten", rng)`` returns the checks that reject it, and `losses` tells
+whether it trains.
 """
 
 from lora_ref.mistakes import (

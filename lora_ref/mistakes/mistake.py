@@ -88,13 +88,14 @@ def caught_by(
     rng : numpy.random.Generator
         Draws layer, data and directions.
     at_start, square
-        As in `Place`. A wrong gradient of A is invisible where B = 0.
+        As in `Place`. A wrong gradient of A is invisible where B = 0: the checker leaves it open,
+        and says so in a `lora_ref.gradcheck.GradientCheckWarning`.
     """
     if name not in MISTAKES:
         raise LoraRefError(f"no mistake is called {name!r}, expected one of: {', '.join(MISTAKES)}")
     mistake = MISTAKES[name]
     errors, tolerance = evidence(mistake, mistake.wrong, rng, at_start=at_start, square=square)
-    return {check: error for check, error in errors.items() if not error <= tolerance}
+    return {check: error for check, error in errors.items() if error > tolerance}
 
 
 def evidence(

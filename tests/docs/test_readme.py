@@ -1,16 +1,19 @@
 """The README shows the layer first and what the programs print, and its links lead somewhere."""
 
 import doctest
+import inspect
 import re
 import shlex
 from collections import Counter
 from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
+from readers_layers import IN, OWN
 
 import lora_ref
-from lora_ref import cli, ops
+from lora_ref import LoRALinear, cli, gradcheck, ops
 from lora_ref.claims.judge import NOT_COMPUTED
 from lora_ref.exercises import EXERCISES
 from lora_ref.figures import FIGURES
@@ -126,6 +129,23 @@ def test_a_picture_is_shown_on_both_grounds_and_is_the_one_that_the_package_draw
         assert drawn.encode() in file.read_bytes(), f"{file.name} is not current: make docs"
 
 
+def test_the_files_that_the_beginning_names_hold_the_passes_and_the_scaling():
+    passes, scaling = re.findall(r"\]\((lora_ref/.*?)\)", before("Run it"))
+    for method in (LoRALinear.forward, LoRALinear.backward):
+        assert Path(inspect.getsourcefile(method)) == ROOT / passes
+    assert Path(inspect.getsourcefile(LoRALinear.scaling.fget)) == ROOT / scaling
+    lines, first = inspect.getsourcelines(LoRALinear.backward)
+    assert first + len(lines) - inspect.getsourcelines(LoRALinear.forward)[1] <= 60
+
+
+def test_the_checker_is_shown_with_a_limit_that_a_plain_class_keeps_too():
+    (line,) = re.findall(r"^>>> (max\(gradient_errors.*)", README, re.MULTILINE)
+    for make in OWN.values():
+        rng = np.random.default_rng(0)
+        names = {"trained": make(rng), "x": rng.standard_normal((4, IN)), "rng": rng}
+        assert eval(line, vars(gradcheck) | names)
+
+
 def test_the_number_of_figures_is_counted():
     (count,) = re.findall(r"\| (\d+) pictures", README)
     assert int(count) == len(FIGURES)
@@ -134,6 +154,10 @@ def test_the_number_of_figures_is_counted():
 # ---------------------------------------------------------------------- what is proved
 
 PROVED = re.findall(r"^\| (.*) \| `(.*)` \| (\d+) \|$", README, re.MULTILINE)
+
+
+CITED = re.compile(r"\b(?:issue|pull request) \d+|\b(?=\w*\d)[0-9a-f]{7}\b")
+"""An issue, a pull request or a commit."""
 
 
 def numbers_of_the_article():
@@ -157,7 +181,10 @@ NUMBERS = {
         sum(name.endswith("_backward") for name in dir(ops)),
         EXACT_TOLERANCE,
     ),
-    "pytest tests/mistakes/test_mistakes.py": lambda: (len(MISTAKES),),
+    "pytest tests/mistakes/test_mistakes.py": lambda: (
+        len(MISTAKES),
+        sum(bool(CITED.search(mistake.cause)) for mistake in MISTAKES.values()),
+    ),
     "make verify": numbers_of_the_article,
     "lora-ref verify --literature": numbers_of_the_literature,
     "pytest tests/checkpoint/test_peft_files.py tests/checkpoint/test_fuzz.py": lambda: (

@@ -5,6 +5,7 @@ wrong one. Where rounding, saturation or a kink leaves the question open, the an
 sentence. Known limits stand in the docstring of `lora_ref.gradcheck.differences`.
 """
 
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import InitVar, dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from readers_layers import IN, OWN, Gated, Own
+from readers_layers import IN, OUT, OWN, Gated, Own
 
 from lora_ref.checks import Array, Params
 from lora_ref.errors import LoraRefError
@@ -38,11 +39,13 @@ SATURATED |= {("causal attention", 1e3), ("causal attention", 1e6)}
 """Where a gate or a softmax is at its end, or all positions weigh alike, something stays open."""
 
 
-def checked(layer: Any, x: Array, rng: np.random.Generator) -> tuple[dict[str, float], list[str]]:
+def checked(
+    layer: Any, x: Array, rng: np.random.Generator, **options: Any
+) -> tuple[dict[str, float], list[str]]:
     """Return the errors, and the sentences."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GradientCheckWarning)
-        errors = gradient_errors(layer, x, rng)
+        errors = gradient_errors(layer, x, rng, **options)
     return errors, [str(warning.message) for warning in caught]
 
 
@@ -119,7 +122,7 @@ def test_a_wrong_gradient_of_such_a_layer_is_never_called_right(name: str, wrong
         assert not max(errors.values()) <= SMOOTH_TOLERANCE, "NaN stands first"
         if (name, size) not in SATURATED:
             assert errors[argument] > SMOOTH_TOLERANCE
-            assert not said
+            assert bool(said) == (errors[argument] == INFINITE) == (wrong == 0.0)
 
 
 def test_a_network_in_float32_is_checked_in_float64() -> None:
@@ -283,7 +286,7 @@ def test_a_branch_that_weighs_next_to_nothing_is_told_or_left_open(
         assert "only: rounding, or kinks nearby, leave no more" in said
     elif weight > 1e-12:
         assert error > 0.1
-        assert not said
+        assert said.endswith("it is zero or as good as zero, and y moves") == (wrong == 0.0)
     else:
         assert not error < 0.1
 
@@ -314,6 +317,49 @@ def test_a_reason_says_what_it_is() -> None:
     error, said = told(lambda x: np.maximum(x - 10, 0.0), np.zeros_like, x)
     assert np.isnan(error)
     assert "a ReLU is dead" in said
+
+
+@pytest.mark.parametrize("step", [None, 1.0])
+@pytest.mark.parametrize(
+    ("zero", "untold"),
+    [
+        ("B1", {"x", "A1", "A2", "B2"}),
+        ("A2", {"x", "A1", "B1", "B2"}),
+        ("x", {"A1", "B1", "A2", "B2"}),
+    ],
+)
+def test_what_is_zero_here_is_named_where_a_gradient_is_zero_with_it(
+    zero: str, untold: set[str], step: float | None
+) -> None:
+    rng = np.random.default_rng(0)
+    layer, x = OWN["LoHa"](rng), rng.standard_normal((4, IN))
+    (x if zero == "x" else getattr(layer, zero))[...] = 0.0
+    errors, said = checked(layer, x, rng, step=step)
+    assert set(list(errors)[: len(untold)]) == untold, "NaN stands first"
+    assert {name for name, error in errors.items() if np.isnan(error)} == untold
+    assert max(error for name, error in errors.items() if name not in untold) < SMOOTH_TOLERANCE
+    assert len(said) == len(untold)
+    assert all(sentence.endswith(f"check where {zero} is not zero") for sentence in said)
+
+
+def test_an_argument_that_does_not_enter_is_left_open_and_not_called_wrong() -> None:
+    rng = np.random.default_rng(0)
+    W, x = rng.standard_normal((IN, OUT)), rng.standard_normal((4, IN))
+    layer = Plain(W, idle=rng.standard_normal(3))
+    at, grad_y = {"x": x, **vars(layer)}, rng.standard_normal((4, OUT))
+    right = {"x": grad_y @ W.T, "W": x.T @ grad_y}
+    with pytest.warns(GradientCheckWarning, match=r"unless y has nothing to do with idle$"):
+        errors = vjp_errors(
+            lambda a: a["x"] @ a["W"], at, grad_y, {**right, "idle": np.zeros(3)}, rng
+        )
+    assert np.isnan(errors.pop("idle"))
+    assert max(errors.values()) < SMOOTH_TOLERANCE
+
+
+def test_a_gradient_that_is_zero_where_y_is_stationary_is_left_open() -> None:
+    error, said = told(np.cos, lambda x: -np.sin(x), np.zeros((3, 4)))
+    assert np.isnan(error)
+    assert "it is zero, as it should be here, and so is 100 times it; check at another" in said
 
 
 def test_a_forward_that_raises_outside_its_domain_is_searched_inside_it() -> None:
@@ -537,12 +583,13 @@ def test_what_is_no_layer_is_refused_in_a_sentence(kind: Any, sentence: str) -> 
 
 
 @pytest.mark.parametrize(
-    "grad", [1j * np.ones((6, 5)), [[1.0], [2.0, 3.0]], np.full((6, 5), None), "W", None]
+    "grad", [1j * np.ones((6, 5)), [[1.0], [2.0, 3.0]], np.full((6, 5), None), "W"]
 )
 def test_a_gradient_that_is_no_array_of_real_numbers_is_wrong(grad: Any) -> None:
     rng = np.random.default_rng(0)
     layer = tampered(Plain(rng.standard_normal((6, 5))), "W", lambda _: grad)
-    errors = gradient_errors(layer, rng.standard_normal((4, 6)), rng)
+    with pytest.warns(GradientCheckWarning, match="W is wrong: it is no array of real numbers$"):
+        errors = gradient_errors(layer, rng.standard_normal((4, 6)), rng)
     assert errors["W"] == INFINITE
     assert errors["x"] < SMOOTH_TOLERANCE
 
@@ -590,6 +637,59 @@ def test_a_layer_that_claims_to_be_affine_is_hinted_at_whatever_comes_of_it(func
     errors, said = checked(Claims(rng.standard_normal((6, 5))), rng.standard_normal((4, 6)), rng)
     assert not max(errors.values()) < EXACT_TOLERANCE
     assert "y is not affine in x and W" in said[-1]
+
+
+class Merges(Own):
+    """y = x (W0 + B A).T, merged once, at construction."""
+
+    def __init__(self, W0: Array, **params: Array) -> None:
+        super().__init__(**params)
+        self.W0, self.W = W0, W0 + self.B @ self.A
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return x @ self.W.T, x
+
+    def backward(self, grad_y: Array, cache: Any) -> tuple[Array, Params]:
+        grad_W = grad_y.T @ cache
+        return grad_y @ self.W, {"A": self.B.T @ grad_W, "B": grad_W @ self.A.T}
+
+
+class Scales(Merges):
+    """s B is kept, and A enters as it is; affine, and it says so."""
+
+    affine_in_each_argument = True
+
+    def __init__(self, W0: Array, **params: Array) -> None:
+        super().__init__(W0, **params)
+        self.sB = 1.0 * self.B
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        return x @ self.W0.T + x @ self.A.T @ self.sB.T, x
+
+
+class MergesAnew(Merges):
+    def with_params(self, params: Params) -> "MergesAnew":
+        return MergesAnew(self.W0, **{**self.trainable, **params})
+
+
+@pytest.mark.parametrize(
+    ("kind", "stale"), [(Merges, ["A", "B"]), (Scales, ["B"]), (MergesAnew, [])]
+)
+def test_a_copy_made_at_construction_is_hinted_at(kind: Any, stale: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    W0, A, B = (rng.standard_normal(shape) for shape in ((OUT, IN), (2, IN), (OUT, 2)))
+    errors, said = checked(kind(W0, A=A, B=B), rng.standard_normal((4, IN)), rng)
+    assert [name for name, error in errors.items() if error > SMOOTH_TOLERANCE] == stale
+    assert [re.search("at all, and the gradient of (.) is not zero", s)[1] for s in said] == stale
+    assert all("merged weight, with_params has to make that anew" in sentence for sentence in said)
+
+
+def test_a_wrong_gradient_of_what_hardly_moves_y_is_not_taken_for_a_copy() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    for wrong in (-1.0, 1e3):
+        error, said = told(lambda x: 1e6 + 1e-9 * x, lambda x: 1e-9 + 0 * x, x, wrong=wrong)
+        assert not error < SMOOTH_TOLERANCE
+        assert "at all" not in said
 
 
 # ---------------------------------------------------------------------- changes in place

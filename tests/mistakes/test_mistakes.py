@@ -18,6 +18,9 @@ from lora_ref.mistakes.lora_backward import linear, lora
 from tests.fixtures.how_many_seeds import seeds
 
 EACH_SEED = pytest.mark.parametrize("seed", seeds(3))
+at_start_zero_is_right = pytest.mark.filterwarnings(
+    "ignore:.* it is zero, as it should be:lora_ref.gradcheck.GradientCheckWarning"
+)
 
 
 class Expected(NamedTuple):
@@ -106,6 +109,7 @@ def test_a_mistake_is_rejected_by_these_checks_and_no_other(name: str, seed: int
     assert min(caught.values()) > 1e-6  # seen from afar, not by a hair
 
 
+@at_start_zero_is_right
 @EACH_SEED
 @pytest.mark.parametrize("name", TABLE)
 def test_at_the_start_a_mistake_is_rejected_by_fewer_checks(name: str, seed: int) -> None:
@@ -114,6 +118,7 @@ def test_at_the_start_a_mistake_is_rejected_by_fewer_checks(name: str, seed: int
     assert TABLE[name].at_start <= TABLE[name].away
 
 
+@at_start_zero_is_right
 def test_a_gradient_of_A_a_hundred_times_too_large_is_invisible_at_the_start() -> None:
     assert caught_by("A-hundredfold", np.random.default_rng(0), at_start=True) == {}
     assert set(caught_by("A-hundredfold", np.random.default_rng(0))) == {"A"}
@@ -128,6 +133,7 @@ def test_a_layer_that_is_not_square_hides_no_mistake(name: str) -> None:
         assert set(caught_by(name, np.random.default_rng(0), square=False)) == TABLE[name].away
 
 
+@at_start_zero_is_right
 @EACH_SEED
 @pytest.mark.parametrize("at_start", [False, True], ids=["away from the start", "at the start"])
 @pytest.mark.parametrize("name", RIGHT)
@@ -140,7 +146,9 @@ def test_right_code_passes_every_check_that_rejects_a_mistake(
     where = {"at_start": at_start, "square": seed % 2 == 0}
     errors, tolerance = evidence(mistake, code, np.random.default_rng(seed), **where)
     assert rejecting <= errors.keys()
-    assert 0 <= max(errors.values()) <= tolerance
+    told = [error for error in errors.values() if not np.isnan(error)]
+    assert 0 <= max(told) <= tolerance
+    assert at_start or len(told) == len(errors)
 
 
 @pytest.mark.parametrize("name", GRADIENTS)

@@ -683,8 +683,9 @@ check("gradient-check", gradient_check)
 # - Break the backward once on purpose. If the check stays silent, the check is broken.
 #
 # In this package, `gradient_errors(layer, x, rng)` takes any object that has `trainable`, `forward`
-# and `backward`, and [mistakes/](../lora_ref/mistakes/__init__.py) keeps many more wrong backwards,
-# each with the check that catches it.
+# and `backward`: [Check your own layer](../docs/check-your-own-layer.md) shows how.
+# [mistakes/](../lora_ref/mistakes/__init__.py) keeps many more wrong backwards, each with the check
+# that catches it.
 #
 # ### The same in PEFT
 #

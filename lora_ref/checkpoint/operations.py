@@ -1,5 +1,6 @@
 """What is done with adapters on disk: merged, extracted, combined, converted."""
 
+import warnings
 from collections.abc import Sequence
 from math import hypot
 from pathlib import Path
@@ -36,11 +37,14 @@ def read_base(path: Path) -> Arrays:
 def merge(base: Arrays, folder: Path) -> tuple[Arrays, list[str]]:
     """Return the base with an adapter folded into it, and the names of the layers that changed.
 
-    Every other array is the one of the base. A sum that is not finite raises FileError.
+    Every other array is the one of the base. A sum that is not finite raises FileError; what
+    `load_peft` refuses and warns of, this does.
     """
     stored = read_adapter(folder)
     floats = {name: array for name, array in base.items() if array.dtype.kind == "f"}
     layers, _ = stored.on(floats, strict=True)
+    for sentence in stored.idle_names(base):
+        warnings.warn(f"{folder}: {sentence}", stacklevel=2)
     result, changed = dict(base), []
     for name, one in layers.items():
         layer: Any = one.merge() if isinstance(one, LoRALinear | DoRALinear) else one

@@ -22,7 +22,7 @@ from lora_ref.checkpoint.safetensors import as_safetensors, read_safetensors
 from lora_ref.checks import Array
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, without_training
-from lora_ref.layers.composite import Composite
+from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
@@ -65,8 +65,9 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
         then a layer comes back for each matrix, under the name ``"fc1"``. It is a `LoRALinear` or
         `DoRALinear` where the adapter says so, and a `Linear` elsewhere.
     strict : bool
-        Whether what is stored and not used, or asked for and not known, is an error; else it is a
-        warning. What is missing is always an error.
+        Whether what is stored and not used, or asked for and not known, or a pattern that fits no
+        adapted layer, is an error; else it is a warning. What is missing is always an error, and a
+        name in a list that is no layer of the base always a warning: it decides no number.
 
     Raises
     ------
@@ -76,8 +77,9 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
     ShapeError
         Where an array has another shape than its layer asks for.
     """
-    result, surplus = read_adapter(folder).on(base, strict=strict)
-    for one in surplus:
+    stored = read_adapter(folder)
+    result, surplus = stored.on(base, strict=strict)
+    for one in (*surplus, *stored.idle_names(base)):
         warnings.warn(f"{folder}: {one}", stacklevel=2)
     return result
 
@@ -105,9 +107,16 @@ class StoredAdapter(NamedTuple):
             raise FileError(self.folder, "adapts no layer of the base, expected one at least")
         surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
         surplus += [f"{key} is asked for and not known here" for key in self.unknown]
+        surplus += self.config.idle_patterns(loader.adapted)
         if surplus and strict:
             raise FileError(self.folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
         return result, surplus
+
+    def idle_names(self, base: Any) -> list[str]:
+        """Return a sentence for each name in the configuration that is no layer of the base."""
+        if isinstance(base, Composite):
+            return self.config.idle_names([*layers_of(base)], "of the base")
+        return self.config.idle_names([key.rpartition(".")[0] for key in base], "of the base")
 
 
 def read_adapter(folder: Path) -> StoredAdapter:

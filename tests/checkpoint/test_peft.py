@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from lora_ref.checkpoint import load_peft, read_safetensors, save_peft, write_safetensors
+from lora_ref.checkpoint import load_peft, merge, read_safetensors, save_peft, write_safetensors
 from lora_ref.checkpoint.peft import CONFIG, WEIGHTS
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear, MultiTaskLoRA, QLoRALinear
@@ -139,6 +139,94 @@ def test_what_is_surplus_is_a_warning_where_that_was_asked_for(base, rng, tmp_pa
         loaded = load_peft(tmp_path, base, strict=False)
     assert "use_magic is asked for and not known here" in str(warned[1].message)
     assert_array_equal(loaded.forward(X)[0], adapted.forward(X)[0])
+
+
+IDLE_PATTERNS = {
+    "alpha": ({"alpha_pattern": {"qq": 16}}, "alpha_pattern has 'qq', which fits no adapted layer"),
+    "rank": ({"rank_pattern": {"fc1": 2}}, "rank_pattern has 'fc1', which fits no adapted layer"),
+    "whole": (
+        {"alpha_pattern": {"head": 1}, "modules_to_save": ["head"]},
+        "alpha_pattern has 'hea",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IDLE_PATTERNS)
+def test_a_pattern_that_fits_no_adapted_layer_is_refused(case, rng, tmp_path):
+    config, sentence = IDLE_PATTERNS[case]
+    layers = {
+        "q": layer_of(rng, 4, 3, 2),
+        "fc1": Linear(np.eye(3), train=()),
+        "head": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    edited(tmp_path, config, {})
+    base = arrays_of_base(layers)
+    with pytest.raises(FileError, match=sentence):
+        load_peft(tmp_path, base)
+    with pytest.raises(FileError, match=sentence):
+        merge(base, tmp_path)
+    with pytest.warns(UserWarning, match=sentence):
+        assert load_peft(tmp_path, base, strict=False)["q"].alpha == 3.0
+
+
+IDLE_NAMES = {
+    "target": (
+        {"target_modules": ["q", "fc11"]},
+        r"target_modules has 'fc11', which is no .*: fc1",
+    ),
+    "excluded": ({"exclude_modules": ["a.fc"]}, "exclude_modules has 'a.fc', which is no layer of"),
+    "expression": ({"exclude_modules": r"fc\d\d"}, r"exclude_modules has 'fc\\\\d"),
+    "whole": (
+        {"modules_to_save": ["head", "haed"]},
+        "modules_to_save has 'haed', which is no layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IDLE_NAMES)
+@pytest.mark.parametrize("kind", ["arrays", "model"])
+def test_a_name_that_is_no_layer_is_a_warning_as_what_was_trained_is_stored(
+    case, kind, rng, tmp_path
+):
+    config, sentence = IDLE_NAMES[case]
+    layers = {
+        "q": layer_of(rng, 4, 3, 2),
+        "fc1": Linear(np.eye(3), train=()),
+        "head": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    edited(tmp_path, config, {})
+    base = arrays_of_base(layers)
+    model = Network(
+        {name: Linear(base[f"{name}.weight"], base.get(f"{name}.bias")) for name in layers}
+    )
+    with pytest.warns(UserWarning, match=sentence) as said:
+        loaded = load_peft(tmp_path, base if kind == "arrays" else model)
+    assert len(said) == 1
+    x = rng.standard_normal((5, 3))
+    q = loaded["q"] if kind == "arrays" else loaded.layers["q"]
+    assert_array_equal(q.forward(x)[0], layers["q"].forward(x)[0])
+    with pytest.warns(UserWarning, match=sentence):
+        merge(base, tmp_path)
+
+
+def test_what_peft_writes_itself_beside_the_layers_of_the_base_is_no_mistake(rng, tmp_path):
+    layers = {
+        "h.0.q": layer_of(rng, 4, 3, 2),
+        "h.0.c_fc": Linear(np.eye(3), train=()),
+        "h.1": Linear(np.eye(3)),
+        "score": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    options = {
+        "target_modules": ["q", "h.0.c_fc", "c_fc", "h.1.c_fc"],  # all-linear, as it is written out
+        "exclude_modules": ["c_fc"],
+        "modules_to_save": ["h.1", "classifier", "score"],
+    }
+    edited(tmp_path, options, {})
+    loaded = load_peft(tmp_path, arrays_of_base(layers))
+    assert_array_equal(loaded["h.0.q"].A, layers["h.0.q"].A)
 
 
 def test_options_that_change_no_output_are_passed_over(base, rng, tmp_path):

@@ -148,7 +148,7 @@ def combine(
     found: dict[str, list[tuple[Array, Array]]] = {}
     for folder, weight in zip(folders, weights, strict=True):
         factor = as_finite("weight", weight)
-        for name, layer in without_base(read_adapter(folder))[0].items():
+        for name, layer in _layers_in(folder).items():
             if not isinstance(layer, LoRALinear) or layer.bias is not None:
                 raise FileError(
                     folder, f"has more than LoRA factors in {name}: {layer!r}, which do not add up"
@@ -186,7 +186,7 @@ def convert_to(folder: Path, layout: str) -> Arrays:
         One of `lora_ref.checkpoint.conventions.LAYOUTS`.
     """
     kept, found = _layout(layout), {}
-    for name, layer in without_base(read_adapter(folder))[0].items():
+    for name, layer in _layers_in(folder).items():
         if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
             raise FileError(folder, f"has more than factors in {name}: {layer!r}")
         for key, value in kept.write(Update.of(layer)).items():
@@ -221,6 +221,14 @@ def convert_from(arrays: Arrays, layout: str, number: float | None = None) -> di
         name: update.layer(np.zeros((len(update.B), update.A.shape[1]), update.A.dtype))
         for name, update in updates.items()
     }
+
+
+def _layers_in(folder: Path) -> dict[str, Layer]:
+    """Return the layers of an adapter over weights of zero, or say what else it holds."""
+    layers, surplus = without_base(read_adapter(folder))
+    if surplus:
+        raise FileError(folder, f"is not used in full: {'; '.join(surplus[:5])}")
+    return layers
 
 
 def _layout(name: str) -> Layout:

@@ -19,7 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from lora_ref.atomic_write import write_together
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.safetensors import as_safetensors, read_safetensors
-from lora_ref.checks import Array
+from lora_ref.checks import Array, as_fraction
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, without_training
 from lora_ref.layers.composite import Composite, layers_of
@@ -270,8 +270,9 @@ def save_peft(
     """
     folder = Path(folder)
     named = _named(layers)
-    config = _config_of(named, base)
+    config = replace(_config_of(named, base), dropout=as_fraction("dropout in save_peft", dropout))
     arrays = {}
+    dropout: float = 0.0,
     for name, array in _arrays_of(named, config).items():
         with np.errstate(over="ignore"):
             array = array if dtype is None else array.astype(dtype)
@@ -289,6 +290,9 @@ def save_peft(
 
 def _config_of(layers: Mapping[str, Layer], base: str | None) -> AdapterConfig:
     """Return the configuration that says what these layers are."""
+    dropout : float
+        ``lora_dropout``, with which PEFT trains on. Layers do not know it, as masks are drawn
+        outside: ``AdapterConfig.read`` has that of an adapter that was loaded.
     adapted = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLayer)}
     kinds = {(isinstance(one, DoRALinear), one.rank_stabilized) for one in adapted.values()}
     if len(kinds) != 1:
@@ -296,6 +300,11 @@ def _config_of(layers: Mapping[str, Layer], base: str | None) -> AdapterConfig:
         raise LoraRefError(
             f"the adapted layers are of {len(kinds)} kinds ({listed}), expected one kind of layer "
             "and one rule of scaling, and one such layer at least"
+    given: object = layers
+    if not isinstance(given, Composite | Mapping):
+        raise LoraRefError(
+            f"layers in save_peft is {given!r}, expected a model or a mapping, {{'fc': layer}}"
+        )
         )
     ((dora, stabilized),) = kinds
     ranks, alphas = ([getattr(one, n) for one in adapted.values()] for n in ("r", "alpha"))

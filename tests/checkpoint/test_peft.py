@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from lora_ref.checkpoint import load_peft, merge, read_safetensors, save_peft, write_safetensors
+from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.peft import CONFIG, WEIGHTS
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear, MultiTaskLoRA, QLoRALinear
@@ -434,5 +435,21 @@ def test_where_no_adapter_can_be_written_is_said(rng, tmp_path):
     (tmp_path / "dir" / WEIGHTS).mkdir(parents=True)
     for folder in ("file", "file/under", "dir", "nul\0"):
         with pytest.raises(FileError, match=r"cannot be (made|written)"):
+def test_the_dropout_of_an_adapter_is_written_where_it_is_given(rng, tmp_path):
+    save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=0.1)
+    config, _ = AdapterConfig.read(tmp_path / CONFIG)
+    assert config.dropout == 0.1
+    with pytest.raises(LoraRefError, match=r"dropout in save_peft is 1\.5, expected a number"):
+        save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=1.5)
+
+
+def test_a_layer_without_a_name_is_not_saved(rng, tmp_path):
+    layer = layer_of(rng, 4, 3, 2)
+    for nameless in (layer, [layer], None):
+        with pytest.raises(LoraRefError, match=r"layers in save_peft is .*, expected a mod"):
+            save_peft(tmp_path / "a", nameless)
+    assert not (tmp_path / "a").exists()
+
+
             save_peft(tmp_path / folder, layers)
     assert [path.name for path in (tmp_path / "dir").iterdir()] == [WEIGHTS]

@@ -28,6 +28,7 @@ from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.low_rank import LowRankLayer
 from lora_ref.layers.multitask import MultiTaskLoRA
+from lora_ref.module_names import is_end_of
 
 Model = TypeVar("Model", bound=Composite)
 Tensors = dict[str, NDArray[Any]]
@@ -35,7 +36,7 @@ Tensors = dict[str, NDArray[Any]]
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-NOT_USED = " is stored and belongs to no layer of the base"
+NOT_USED = " is stored and belongs to no layer that is adapted"
 
 STORED_AS = {"W": "weight", "gain": "weight", "bias": "bias"}
 """What the arrays of a layer are called in PyTorch."""
@@ -104,19 +105,24 @@ class StoredAdapter(NamedTuple):
             layers = _linear_layers(base, self.config)
             result = {name: loader.changed(name, layer) for name, layer in layers.items()}
         if not loader.adapted:
-            raise FileError(self.folder, "adapts no layer of the base, expected one at least")
-        surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
-        surplus += [f"{key} is asked for and not known here" for key in self.unknown]
-        surplus += self.config.idle_patterns(loader.adapted)
+            keys = (f"{name}.lora_A.weight" for name in _layer_names(base))
+            hints = filter(None, (_other_prefix(key, self.tensors) for key in keys))
+            hint = next(hints, ", expected one at least")
+            raise FileError(self.folder, f"adapts no layer of the base{hint}")
+        unused = [f"{key}{NOT_USED}" for key in loader.tensors]
+        unmet = [f"{key} is asked for and not known here" for key in self.unknown]
+        unmet += self.config.idle_patterns(loader.adapted)
+        surplus = [*unused, *unmet]
         if surplus and strict:
-            raise FileError(self.folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+            said = "; ".join(surplus[:5])
+            if not unused:
+                raise FileError(self.folder / CONFIG, f"is not followed in full: {said}")
+            raise FileError(self.folder, f"is no adapter of this base: {said}")
         return result, surplus
 
     def idle_names(self, base: Any) -> list[str]:
         """Return a sentence for each name in the configuration that is no layer of the base."""
-        if isinstance(base, Composite):
-            return self.config.idle_names([*layers_of(base)], "of the base")
-        return self.config.idle_names([key.rpartition(".")[0] for key in base], "of the base")
+        return self.config.idle_names(_layer_names(base), "of the base")
 
 
 def read_adapter(folder: Path) -> StoredAdapter:
@@ -190,7 +196,8 @@ class _Loader:
     def _take(self, key: str, shape: tuple[int, ...], dtype: Any) -> Array:
         array = self.tensors.pop(key, None)
         if array is None:
-            self._fail(f"does not store {key}, expected it, of shape {shape}")
+            hint = _other_prefix(key, self.tensors)
+            self._fail(f"does not store {key}, expected it, of shape {shape}{hint}")
         if array.shape != shape:
             raise ShapeError(f"{self.folder}: {key} has shape {array.shape}, expected {shape}")
         if array.dtype.kind != "f":
@@ -215,6 +222,26 @@ def _tensors(folder: Path) -> Tensors:
             raise FileError(folder, f"stores {key!r}, expected names after {PREFIX}")
         found[key.removeprefix(PREFIX)] = array
     return found
+
+
+def _layer_names(base: Composite | Mapping[str, Array]) -> list[str]:
+    if isinstance(base, Composite):
+        return list(layers_of(base))
+    return [key.rpartition(".")[0] for key in base]
+
+
+def _other_prefix(key: str, stored: Iterable[str]) -> str:
+    """Return the end of a sentence about a name that is stored with more or less before it, if any.
+
+    Hugging Face's classes for a task have the bare model in them, under a name such as ``model``.
+    """
+    for other in stored:
+        name = other.partition(".lora_")[0]
+        if is_end_of(other, key):
+            return f"; {name} is stored, with {other.removesuffix(key)!r} before the name"
+        if is_end_of(key, other):
+            return f"; {name} is stored, without {key.removesuffix(other)!r} before the name"
+    return ""
 
 
 def _linear_layers(base: Mapping[str, Array], config: AdapterConfig) -> dict[str, Layer]:
@@ -245,6 +272,7 @@ def save_peft(
     *,
     dtype: DTypeLike | None = None,
     base: str | None = None,
+    dropout: float = 0.0,
 ) -> None:
     """Write an adapter to a folder, which is made if it is not there.
 
@@ -262,6 +290,9 @@ def save_peft(
         That of the arrays in the file; as they are if omitted.
     base : str, optional
         What the adapter belongs to, for the reader of the configuration.
+    dropout : float
+        ``lora_dropout``, with which PEFT trains on. Layers do not know it, as masks are drawn
+        outside: ``AdapterConfig.read`` has that of an adapter that was loaded.
 
     Raises
     ------
@@ -269,10 +300,14 @@ def save_peft(
         Where a layer trains what this layout has no place for, and where a number is not finite.
     """
     folder = Path(folder)
+    given: object = layers
+    if not isinstance(given, Composite | Mapping):
+        raise LoraRefError(
+            f"layers in save_peft is {given!r}, expected a model or a mapping, {{'fc': layer}}"
+        )
     named = _named(layers)
     config = replace(_config_of(named, base), dropout=as_fraction("dropout in save_peft", dropout))
     arrays = {}
-    dropout: float = 0.0,
     for name, array in _arrays_of(named, config).items():
         with np.errstate(over="ignore"):
             array = array if dtype is None else array.astype(dtype)
@@ -290,9 +325,6 @@ def save_peft(
 
 def _config_of(layers: Mapping[str, Layer], base: str | None) -> AdapterConfig:
     """Return the configuration that says what these layers are."""
-    dropout : float
-        ``lora_dropout``, with which PEFT trains on. Layers do not know it, as masks are drawn
-        outside: ``AdapterConfig.read`` has that of an adapter that was loaded.
     adapted = {name: layer for name, layer in layers.items() if isinstance(layer, LowRankLayer)}
     kinds = {(isinstance(one, DoRALinear), one.rank_stabilized) for one in adapted.values()}
     if len(kinds) != 1:
@@ -300,11 +332,6 @@ def _config_of(layers: Mapping[str, Layer], base: str | None) -> AdapterConfig:
         raise LoraRefError(
             f"the adapted layers are of {len(kinds)} kinds ({listed}), expected one kind of layer "
             "and one rule of scaling, and one such layer at least"
-    given: object = layers
-    if not isinstance(given, Composite | Mapping):
-        raise LoraRefError(
-            f"layers in save_peft is {given!r}, expected a model or a mapping, {{'fc': layer}}"
-        )
         )
     ((dora, stabilized),) = kinds
     ranks, alphas = ([getattr(one, n) for one in adapted.values()] for n in ("r", "alpha"))

@@ -132,6 +132,46 @@ def test_what_is_wrong_with_an_adapter_is_said(case, base, rng, tmp_path):
     assert_array_equal(base.forward(X)[0], before)
 
 
+def test_what_the_configuration_asks_for_in_vain_is_not_laid_to_the_base(base, rng, tmp_path):
+    save_peft(tmp_path, with_lora(base, rng, r=2))
+    edited(tmp_path, {"use_magic": True}, {})
+    with pytest.raises(FileError) as said:
+        load_peft(tmp_path, base)
+    assert said.value.path == tmp_path / CONFIG
+    assert str(said.value).endswith(
+        "is not followed in full: use_magic is asked for and not known here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "there", "targets", "says"),
+    [
+        ("q", "model.q", ["q"], r"; q is stored, without 'model\.' before the name"),
+        ("model.q", "q", ["q"], r"; model\.q is stored, with 'model\.' before the name"),
+        (
+            "model.q",
+            "q",
+            ["model.q"],
+            r"adapts no layer of the base; model\.q is stored, with 'm",
+        ),
+    ],
+)
+def test_a_prefix_that_one_side_has_is_named(stored, there, targets, says, rng, tmp_path):
+    layer = layer_of(rng, 4, 3, 2, bias=False)
+    save_peft(tmp_path, {stored: layer})
+    edited(tmp_path, {"target_modules": targets}, {})
+    for base in ({f"{there}.weight": layer.W0}, nested(there, Linear(layer.W0, train=()))):
+        with pytest.raises(FileError, match=says):
+            load_peft(tmp_path, base)
+
+
+def nested(name, layer):
+    """Return a model with one layer of that name."""
+    for part in reversed(name.split(".")):
+        layer = Network({part: layer})
+    return layer
+
+
 def test_what_is_surplus_is_a_warning_where_that_was_asked_for(base, rng, tmp_path):
     adapted = moved(with_lora(base, rng, r=2), rng)
     save_peft(tmp_path, adapted)
@@ -395,6 +435,22 @@ def test_an_adapter_of_QLoRA_is_one_of_LoRA(rng, tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_the_dropout_of_an_adapter_is_written_where_it_is_given(rng, tmp_path):
+    save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=0.1)
+    config, _ = AdapterConfig.read(tmp_path / CONFIG)
+    assert config.dropout == 0.1
+    with pytest.raises(LoraRefError, match=r"dropout in save_peft is 1\.5, expected a number"):
+        save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=1.5)
+
+
+def test_a_layer_without_a_name_is_not_saved(rng, tmp_path):
+    layer = layer_of(rng, 4, 3, 2)
+    for nameless in (layer, [layer], None):
+        with pytest.raises(LoraRefError, match=r"layers in save_peft is .*, expected a mod"):
+            save_peft(tmp_path / "a", nameless)
+    assert not (tmp_path / "a").exists()
+
+
 def test_layers_of_two_kinds_tasks_and_infinite_factors_are_not_saved(base, rng, tmp_path):
     lora, dora = layer_of(rng, 4, 3, 2), layer_of(rng, 4, 3, 2, DoRALinear)
     with pytest.raises(LoraRefError, match=r"layers are of 2 kinds .*DoRALinear.* expected one"):
@@ -435,21 +491,5 @@ def test_where_no_adapter_can_be_written_is_said(rng, tmp_path):
     (tmp_path / "dir" / WEIGHTS).mkdir(parents=True)
     for folder in ("file", "file/under", "dir", "nul\0"):
         with pytest.raises(FileError, match=r"cannot be (made|written)"):
-def test_the_dropout_of_an_adapter_is_written_where_it_is_given(rng, tmp_path):
-    save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=0.1)
-    config, _ = AdapterConfig.read(tmp_path / CONFIG)
-    assert config.dropout == 0.1
-    with pytest.raises(LoraRefError, match=r"dropout in save_peft is 1\.5, expected a number"):
-        save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=1.5)
-
-
-def test_a_layer_without_a_name_is_not_saved(rng, tmp_path):
-    layer = layer_of(rng, 4, 3, 2)
-    for nameless in (layer, [layer], None):
-        with pytest.raises(LoraRefError, match=r"layers in save_peft is .*, expected a mod"):
-            save_peft(tmp_path / "a", nameless)
-    assert not (tmp_path / "a").exists()
-
-
             save_peft(tmp_path / folder, layers)
     assert [path.name for path in (tmp_path / "dir").iterdir()] == [WEIGHTS]

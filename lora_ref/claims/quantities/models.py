@@ -140,11 +140,11 @@ def square_share(model: Name) -> OneNumber:
 def model_trainable(counted: counting.ParameterCount) -> int:
     """Return what a method trains in the modules that the targets name, as PEFT matches them.
 
-    `saved` modules are trained whole; `rules` are counting rules, as on the command line. `layers`
-    is for top; `tokens` for prefix and p-tuning; `prefix` and `infix` for prefix-embed and
-    prefix-layer. `magnitudes` are the modules with a magnitude for each row. `factor` is for lokr,
-    `feedforward` for ia3: the targets whose input is rescaled. lora-fa trains B alone, mica A; none
-    is for `saved` modules alone.
+    They may be `"all-linear"`. `saved` modules are trained whole; `rules` are counting rules, as on
+    the command line. `layers` is for top; `tokens` for prefix and p-tuning; `prefix` and `infix`
+    for prefix-embed and prefix-layer. `magnitudes` are the modules with a magnitude for each row.
+    `factor` is for lokr, `feedforward` for ia3: the targets whose input is rescaled. lora-fa trains
+    B alone, mica A; none is for `saved` modules alone.
     """
     return counted.trainable
 

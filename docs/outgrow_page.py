@@ -89,13 +89,19 @@ Every option that goes through, and what is refused, stands in
 
 ## What PEFT loads, and this package refuses
 
-With a warning: an adapter that has no `lora_A` for a layer (PEFT draws a random one).
+With a warning: an adapter that has no `lora_A` for a layer (PEFT draws a random one); a pattern of
+`rank_pattern` or `alpha_pattern` that fits no adapted layer (PEFT takes the default in its place).
 
 In silence: a `lora_alpha` that is absent, or not a number; `"use_rslora": "no"` (a text that is not
 empty counts as true); a key that stands twice; an array of whole numbers, or with a NaN; an adapter
 whose start changed the base (PiSSA, OLoRA, CorDA, LoftQ), without that base.
 
 Here each is an error that names the file, what was found and what was expected.
+
+A name in `target_modules`, `exclude_modules` or `modules_to_save` that no layer of the base has is
+a warning here. PEFT loads it in silence, or warns where nothing at all is left out. It decides no
+number: what was trained is stored, and what is stored has to be used. One list of targets often
+serves models of several families, and PEFT itself adds both `classifier` and `score` to a list.
 """
 
 

@@ -2,20 +2,26 @@
 
 As PEFT 0.21.2 reads ``adapter_config.json``, and stricter: what PEFT passes over in silence, such
 as an alpha that is not finite, is refused here.
+
+A pattern of ``rank_pattern`` or ``alpha_pattern`` that fits no adapted layer is refused too, where
+PEFT warns: it decides numbers, and nothing that is stored would contradict one that is misspelt. A
+name in a list that is no layer's decides none, because what was trained is stored. It is a warning:
+one list often serves models of several families, and a head that is tied is no array of its own.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from lora_ref.checkpoint.strict_json import strict_json
 from lora_ref.errors import FileError
-from lora_ref.module_names import by_pattern, is_meant
+from lora_ref.module_names import by_pattern, fits, is_meant, meaning_none
 from lora_ref.read_text import read_text
+from lora_ref.suggestions import nearest
 
 LARGEST_CONFIG = 1_000_000
 
@@ -38,6 +44,9 @@ WITHOUT_EFFECT = (
     "ensure_weight_tying",
 )
 """Options that change no output of an adapter that is trained."""
+
+ADDED_BY_PEFT = ("classifier", "score", "qa_outputs")
+"""Names that PEFT adds to ``modules_to_save`` by the task, whether the model has them or not."""
 
 UNSUPPORTED = (
     "layers_to_transform",
@@ -69,7 +78,8 @@ class AdapterConfig:
         The layers that are adapted: whole names, or the end after a dot. A string is a regular
         expression for whole names; ``"all-linear"`` leaves the choice to the stored factors.
     r, alpha : int, float
-        Rank, and strength of the update, where no pattern says another.
+        Rank, and strength of the update, where no pattern says another. With a negative strength
+        the update is taken away, in PEFT too.
     rank_pattern, alpha_pattern : mapping of str to number
         Regular expressions for the ends of names. The first that fits decides.
     rank_stabilized, dora : bool
@@ -123,6 +133,36 @@ class AdapterConfig:
     def strength(self, name: str) -> float:
         """Return alpha of a layer."""
         return by_pattern(name, self.alpha_pattern, self.alpha)
+
+    def idle_patterns(self, adapted: Iterable[str]) -> list[str]:
+        """Return a sentence for each pattern that fits none of the layers that have an update."""
+        updated = [name for name in adapted if not self.replaces(name)]
+        given = {"rank_pattern": self.rank_pattern, "alpha_pattern": self.alpha_pattern}
+        return [
+            f"{key} has {pattern!r}, which fits no adapted layer{_hint(pattern, updated)}"
+            for key, patterns in given.items()
+            for pattern in patterns
+            if not any(fits(name, pattern) for name in updated)
+        ]
+
+    def idle_names(self, layers: Sequence[str], what: str, *, excluded: bool = True) -> list[str]:
+        """Return a sentence for each name in a list that is none of `layers`, nor a part of one.
+
+        `what` says whose layers they are: ``"of the base"``. Without `excluded`, what is left out
+        is not looked for.
+        """
+        listed = () if isinstance(self.targets, str) else self.targets
+        parents = {".".join(n.split(".")[:i]) for n in layers for i in range(1, n.count(".") + 2)}
+        given = (
+            ("target_modules", [name for name in listed if self.adapts(name)], layers),
+            ("exclude_modules", self.excluded if excluded else (), layers),
+            ("modules_to_save", [n for n in self.whole if n not in ADDED_BY_PEFT], parents),
+        )
+        return [
+            f"{key} has {name!r}, which is no layer {what}{_hint(name, layers)}"
+            for key, by, names in given
+            for name in meaning_none(names, by)
+        ]
 
     def as_json(self) -> str:
         """Return the text of ``adapter_config.json``; equal configurations have equal texts."""
@@ -272,6 +312,10 @@ class _Raw:
             if value or (value == 0 and value is not False):
                 self.fail(f"has {key} {value!r}, which is not supported here")
         return [k for k, value in self.options.items() if value and k not in WITHOUT_EFFECT]
+
+
+def _hint(name: str, layers: Sequence[str]) -> str:
+    return nearest(name, sorted({layer.rpartition(".")[2] for layer in layers}), cutoff=0.6)
 
 
 def _short(number: float) -> float:

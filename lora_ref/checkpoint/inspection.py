@@ -10,6 +10,7 @@ import numpy as np
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.peft import NOT_USED, StoredAdapter, read_adapter
 from lora_ref.checks import Array
+from lora_ref.errors import FileError
 from lora_ref.layers.base import Layer
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.lora import LoRALinear
@@ -66,6 +67,7 @@ def inspect(folder: Path) -> AdapterReport:
     """Return what an adapter holds, without its base."""
     stored = read_adapter(folder)
     layers, surplus = without_base(stored)
+    surplus += stored.config.idle_names([*layers], "that is stored", excluded=False)
     updates = tuple(
         _report(name, layer)
         for name, layer in layers.items()
@@ -84,14 +86,23 @@ def without_base(stored: StoredAdapter) -> tuple[dict[str, Layer], list[str]]:
     """Return the layers of an adapter over weights of zero, and a sentence for what is not used.
 
     It is for questions about A and B alone: B A is the same over every base, and what DoRA makes of
-    it is not.
+    it is not. Without both factors of a layer its sides are not known, which raises FileError.
     """
     base: dict[str, Array] = {}
     for key, array in stored.tensors.items():
         name, _, end = key.partition(".lora_")
-        if end == "A.weight" and array.ndim == 2:
-            of_B = stored.tensors.get(f"{name}.lora_B.weight", array)
-            sides = (len(of_B), array.shape[1])
+        if end in ("A.weight", "B.weight"):
+            A, B = (stored.tensors.get(f"{name}.lora_{one}.weight") for one in "AB")
+            if A is None or B is None or A.ndim != 2 or B.ndim != 2:
+                got = ", ".join(
+                    f"lora_{one} {'not at all' if a is None else f'of shape {a.shape}'}"
+                    for one, a in (("A", A), ("B", B))
+                )
+                raise FileError(
+                    stored.folder,
+                    f"stores of {name} {got}, expected (r, in_features) and (out_features, r)",
+                )
+            sides = (len(B), A.shape[1])
             base[f"{name}.weight"] = np.zeros(sides[::-1] if stored.config.transposed else sides)
         elif not end:
             base[key.replace(".base_layer.", ".")] = np.zeros(array.shape)

@@ -1,5 +1,6 @@
 """What is done with adapters on disk: merged, extracted, combined, converted."""
 
+import warnings
 from collections.abc import Sequence
 from math import hypot
 from pathlib import Path
@@ -36,11 +37,14 @@ def read_base(path: Path) -> Arrays:
 def merge(base: Arrays, folder: Path) -> tuple[Arrays, list[str]]:
     """Return the base with an adapter folded into it, and the names of the layers that changed.
 
-    Every other array is the one of the base. A sum that is not finite raises FileError.
+    Every other array is the one of the base. A sum that is not finite raises FileError; what
+    `load_peft` refuses and warns of, this does.
     """
     stored = read_adapter(folder)
     floats = {name: array for name, array in base.items() if array.dtype.kind == "f"}
     layers, _ = stored.on(floats, strict=True)
+    for sentence in stored.idle_names(base):
+        warnings.warn(f"{folder}: {sentence}", stacklevel=2)
     result, changed = dict(base), []
     for name, one in layers.items():
         layer: Any = one.merge() if isinstance(one, LoRALinear | DoRALinear) else one
@@ -144,7 +148,7 @@ def combine(
     found: dict[str, list[tuple[Array, Array]]] = {}
     for folder, weight in zip(folders, weights, strict=True):
         factor = as_finite("weight", weight)
-        for name, layer in without_base(read_adapter(folder))[0].items():
+        for name, layer in _layers_in(folder).items():
             if not isinstance(layer, LoRALinear) or layer.bias is not None:
                 raise FileError(
                     folder, f"has more than LoRA factors in {name}: {layer!r}, which do not add up"
@@ -182,7 +186,7 @@ def convert_to(folder: Path, layout: str) -> Arrays:
         One of `lora_ref.checkpoint.conventions.LAYOUTS`.
     """
     kept, found = _layout(layout), {}
-    for name, layer in without_base(read_adapter(folder))[0].items():
+    for name, layer in _layers_in(folder).items():
         if not isinstance(layer, LoRALinear | DoRALinear) or layer.bias is not None:
             raise FileError(folder, f"has more than factors in {name}: {layer!r}")
         for key, value in kept.write(Update.of(layer)).items():
@@ -217,6 +221,14 @@ def convert_from(arrays: Arrays, layout: str, number: float | None = None) -> di
         name: update.layer(np.zeros((len(update.B), update.A.shape[1]), update.A.dtype))
         for name, update in updates.items()
     }
+
+
+def _layers_in(folder: Path) -> dict[str, Layer]:
+    """Return the layers of an adapter over weights of zero, or say what else it holds."""
+    layers, surplus = without_base(read_adapter(folder))
+    if surplus:
+        raise FileError(folder, f"is not used in full: {'; '.join(surplus[:5])}")
+    return layers
 
 
 def _layout(name: str) -> Layout:

@@ -19,15 +19,16 @@ from numpy.typing import DTypeLike, NDArray
 from lora_ref.atomic_write import write_together
 from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.safetensors import as_safetensors, read_safetensors
-from lora_ref.checks import Array
+from lora_ref.checks import Array, as_fraction
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers.base import Layer, without_training
-from lora_ref.layers.composite import Composite
+from lora_ref.layers.composite import Composite, layers_of
 from lora_ref.layers.dora import DoRALinear
 from lora_ref.layers.linear import Linear
 from lora_ref.layers.lora import LoRALinear
 from lora_ref.layers.low_rank import LowRankLayer
 from lora_ref.layers.multitask import MultiTaskLoRA
+from lora_ref.module_names import is_end_of
 
 Model = TypeVar("Model", bound=Composite)
 Tensors = dict[str, NDArray[Any]]
@@ -35,7 +36,7 @@ Tensors = dict[str, NDArray[Any]]
 PREFIX = "base_model.model."
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
-NOT_USED = " is stored and belongs to no layer of the base"
+NOT_USED = " is stored and belongs to no layer that is adapted"
 
 STORED_AS = {"W": "weight", "gain": "weight", "bias": "bias"}
 """What the arrays of a layer are called in PyTorch."""
@@ -65,8 +66,9 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
         then a layer comes back for each matrix, under the name ``"fc1"``. It is a `LoRALinear` or
         `DoRALinear` where the adapter says so, and a `Linear` elsewhere.
     strict : bool
-        Whether what is stored and not used, or asked for and not known, is an error; else it is a
-        warning. What is missing is always an error.
+        Whether what is stored and not used, or asked for and not known, or a pattern that fits no
+        adapted layer, is an error; else it is a warning. What is missing is always an error, and a
+        name in a list that is no layer of the base always a warning: it decides no number.
 
     Raises
     ------
@@ -76,8 +78,9 @@ def load_peft(folder: Path, base: Any, *, strict: bool = True) -> Any:
     ShapeError
         Where an array has another shape than its layer asks for.
     """
-    result, surplus = read_adapter(folder).on(base, strict=strict)
-    for one in surplus:
+    stored = read_adapter(folder)
+    result, surplus = stored.on(base, strict=strict)
+    for one in (*surplus, *stored.idle_names(base)):
         warnings.warn(f"{folder}: {one}", stacklevel=2)
     return result
 
@@ -102,12 +105,24 @@ class StoredAdapter(NamedTuple):
             layers = _linear_layers(base, self.config)
             result = {name: loader.changed(name, layer) for name, layer in layers.items()}
         if not loader.adapted:
-            raise FileError(self.folder, "adapts no layer of the base, expected one at least")
-        surplus = [f"{key}{NOT_USED}" for key in loader.tensors]
-        surplus += [f"{key} is asked for and not known here" for key in self.unknown]
+            keys = (f"{name}.lora_A.weight" for name in _layer_names(base))
+            hints = filter(None, (_other_prefix(key, self.tensors) for key in keys))
+            hint = next(hints, ", expected one at least")
+            raise FileError(self.folder, f"adapts no layer of the base{hint}")
+        unused = [f"{key}{NOT_USED}" for key in loader.tensors]
+        unmet = [f"{key} is asked for and not known here" for key in self.unknown]
+        unmet += self.config.idle_patterns(loader.adapted)
+        surplus = [*unused, *unmet]
         if surplus and strict:
-            raise FileError(self.folder, f"is no adapter of this base: {'; '.join(surplus[:5])}")
+            said = "; ".join(surplus[:5])
+            if not unused:
+                raise FileError(self.folder / CONFIG, f"is not followed in full: {said}")
+            raise FileError(self.folder, f"is no adapter of this base: {said}")
         return result, surplus
+
+    def idle_names(self, base: Any) -> list[str]:
+        """Return a sentence for each name in the configuration that is no layer of the base."""
+        return self.config.idle_names(_layer_names(base), "of the base")
 
 
 def read_adapter(folder: Path) -> StoredAdapter:
@@ -181,7 +196,8 @@ class _Loader:
     def _take(self, key: str, shape: tuple[int, ...], dtype: Any) -> Array:
         array = self.tensors.pop(key, None)
         if array is None:
-            self._fail(f"does not store {key}, expected it, of shape {shape}")
+            hint = _other_prefix(key, self.tensors)
+            self._fail(f"does not store {key}, expected it, of shape {shape}{hint}")
         if array.shape != shape:
             raise ShapeError(f"{self.folder}: {key} has shape {array.shape}, expected {shape}")
         if array.dtype.kind != "f":
@@ -206,6 +222,26 @@ def _tensors(folder: Path) -> Tensors:
             raise FileError(folder, f"stores {key!r}, expected names after {PREFIX}")
         found[key.removeprefix(PREFIX)] = array
     return found
+
+
+def _layer_names(base: Composite | Mapping[str, Array]) -> list[str]:
+    if isinstance(base, Composite):
+        return list(layers_of(base))
+    return [key.rpartition(".")[0] for key in base]
+
+
+def _other_prefix(key: str, stored: Iterable[str]) -> str:
+    """Return the end of a sentence about a name that is stored with more or less before it, if any.
+
+    Hugging Face's classes for a task have the bare model in them, under a name such as ``model``.
+    """
+    for other in stored:
+        name = other.partition(".lora_")[0]
+        if is_end_of(other, key):
+            return f"; {name} is stored, with {other.removesuffix(key)!r} before the name"
+        if is_end_of(key, other):
+            return f"; {name} is stored, without {key.removesuffix(other)!r} before the name"
+    return ""
 
 
 def _linear_layers(base: Mapping[str, Array], config: AdapterConfig) -> dict[str, Layer]:
@@ -236,6 +272,7 @@ def save_peft(
     *,
     dtype: DTypeLike | None = None,
     base: str | None = None,
+    dropout: float = 0.0,
 ) -> None:
     """Write an adapter to a folder, which is made if it is not there.
 
@@ -253,6 +290,9 @@ def save_peft(
         That of the arrays in the file; as they are if omitted.
     base : str, optional
         What the adapter belongs to, for the reader of the configuration.
+    dropout : float
+        ``lora_dropout``, with which PEFT trains on. Layers do not know it, as masks are drawn
+        outside: ``AdapterConfig.read`` has that of an adapter that was loaded.
 
     Raises
     ------
@@ -260,8 +300,13 @@ def save_peft(
         Where a layer trains what this layout has no place for, and where a number is not finite.
     """
     folder = Path(folder)
+    given: object = layers
+    if not isinstance(given, Composite | Mapping):
+        raise LoraRefError(
+            f"layers in save_peft is {given!r}, expected a model or a mapping, {{'fc': layer}}"
+        )
     named = _named(layers)
-    config = _config_of(named, base)
+    config = replace(_config_of(named, base), dropout=as_fraction("dropout in save_peft", dropout))
     arrays = {}
     for name, array in _arrays_of(named, config).items():
         with np.errstate(over="ignore"):

@@ -18,6 +18,7 @@ from lora_ref.claims.printed import Printed, number_of, read_printed, read_shape
 from lora_ref.claims.quantities import QUANTITIES
 from lora_ref.claims.quantity import Parameter, Quantity
 from lora_ref.claims.values import AsNumber, Computed, Sweep, chain
+from lora_ref.counting.targets import ALL_LINEAR
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
@@ -165,7 +166,7 @@ class Inputs:
     def _value(self, path: Path, parameter: Parameter, value: Any) -> Any:
         """Return the argument for a key, a `Sweep` for a list; None where a matrix is faulty."""
         sweep = isinstance(value, list) and parameter.kind.sweeps
-        if parameter.kind.name == "names" and isinstance(value, list) and value:
+        if parameter.kind.name in ("names", "targets") and isinstance(value, list) and value:
             sweep = all(isinstance(entry, list) for entry in value)
         if not sweep:
             return self._argument(path, parameter, value)
@@ -201,7 +202,9 @@ class Inputs:
                 return value
             case "shapes":
                 return tuple(read_shape(text_of(entry)) for entry in _listed(value))
-            case "names":
+            case "targets" if value == ALL_LINEAR:
+                return value
+            case "names" | "targets":
                 return tuple(text_of(entry) for entry in _listed(value))
         return text_of(value)
 

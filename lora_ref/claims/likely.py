@@ -96,9 +96,15 @@ def _by_rule(
 ) -> Iterator[tuple[str, Fraction]]:
     """Yield what the rules give that the claim could name: of bytes, and of counting."""
     is_size = "bytes" in quantity or re.search(r"[KkMGT]B$", printed)
-    for name, unit in counting.UNITS.items():
-        if name in READINGS and is_size and read_printed(printed).power:
-            yield f"comes out by the rule {name}: {unit.text}", READINGS[name](printed, number)
+    sizes = {"comes out": number}
+    if quantity == "model-trainable-bytes":
+        in_16_bits = "is the size in bfloat16, of 2 bytes a number and not 4"
+        yield in_16_bits, number / 2
+        sizes[f"{in_16_bits}, and comes out"] = number / 2
+    for words, size in sizes.items():
+        for name, unit in counting.UNITS.items():
+            if name in READINGS and is_size and read_printed(printed).power:
+                yield f"{words} by the rule {name}: {unit.text}", READINGS[name](printed, size)
     if "rules" not in computed.inputs:
         return
     given = computed.inputs["rules"] or ()

@@ -57,6 +57,9 @@ Values: TypeAlias = Annotated[
 Flag: TypeAlias = Annotated[bool, Kind("flag", "true or false")]
 Shapes: TypeAlias = Annotated[Any, Kind("shapes", 'a list of shapes, such as ["4 x 2", "2 x 4"]')]
 Names: TypeAlias = Annotated[Any, Kind("names", 'a list of names, such as ["q_proj", "v_proj"]')]
+TargetNames: TypeAlias = Annotated[
+    Any, Kind("targets", 'a list of names, such as ["q_proj", "v_proj"], or "all-linear"')
+]
 Name: TypeAlias = Annotated[str, Kind("name", 'a name, such as "gpt2"', True)]
 
 OneNumber: TypeAlias = Annotated[Any, Returns("number", "a number")]

@@ -1,6 +1,7 @@
 """``lora-ref adapter``: inspect, merge, extract, combine and convert adapters on disk."""
 
 import argparse
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,13 +95,16 @@ def _merge(options: argparse.Namespace) -> Outcome:
     from lora_ref.checkpoint.operations import read_base
 
     base = read_base(Path(options.base))
-    merged, changed = merge(base, Path(options.folder))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        merged, changed = merge(base, Path(options.folder))
     write_safetensors(Path(options.out), merged, {"format": "pt"})
-    if options.json:
-        return Outcome(as_json({"schema": 1, "changed": changed, "out": options.out}))
-    return Outcome(
+    text = (
         f"{options.out}: {len(merged)} arrays, {len(changed)} layers changed: {', '.join(changed)}"
     )
+    if options.json:
+        text = as_json({"schema": 1, "changed": changed, "out": options.out})
+    return Outcome(text, messages=tuple(str(one.message) for one in said))
 
 
 def _extract(options: argparse.Namespace) -> Outcome:

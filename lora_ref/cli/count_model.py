@@ -9,13 +9,14 @@ from pathlib import Path
 from string import ascii_letters, digits
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lora_ref.cli.count_table import explanation_text, size_text, table
-from lora_ref.cli.outcome import Outcome, as_json, columns, listed, whole
+from lora_ref.cli.count_table import explanation_text, other_ranks_text, size_text, table
+from lora_ref.cli.outcome import FAILED, GOOD, Outcome, as_json, columns, listed, whole
 from lora_ref.errors import LoraRefError
 from lora_ref.suggestions import nearest
 
 if TYPE_CHECKING:
     from lora_ref.counting import (
+        Explanation,
         Method,
         Model,
         ParameterCount,
@@ -102,7 +103,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rules = "count by it (saved-twice); --explain: try it too"
     add("--rule", nargs="+", metavar="R", help=rules)
     add("--dtype", metavar="D", help="of the training memory (float32)")
-    add("--explain", metavar="N", help="which rules give this count, or this size such as 610MB")
+    add(
+        "--explain",
+        metavar="N",
+        help="which rules give this count, or 4.7M, or a size such as 610MB",
+    )
 
 
 def flags_given(options: argparse.Namespace) -> list[str]:
@@ -145,33 +150,56 @@ def run(options: argparse.Namespace) -> Outcome:
         messages = tuple(f"the rule {name} changes nothing here" for name in idle)
         return Outcome(as_json(body) if options.json else text, messages=messages)
     search: dict[str, Any] = {"modules_to_save": saved, "extra_rules": rules}
-    size = _size(options.explain)
+    size = _size(options.explain, "KMGT", "B")
     if size is not None:
         dtypes = counting.DTYPES if options.dtype is None else (dtype,)
         sizes = counting.explain_size(size, model, method, dtypes=dtypes, **search)
-        if options.json:
-            body["explanations"] = [_size_as_json(each) for each in sizes]
-            return Outcome(as_json(body))
-        return Outcome(size_text(size, counted, sizes, dtypes))
-    printed = whole("--explain", options.explain.replace(",", ""), MAX_SIZE**2)
-    found = counting.explain(printed, model, method, **search)
+        explained = [_size_as_json(each) for each in sizes]
+        text = size_text(size, counted, sizes, dtypes)
+
+        def fits(plain: "Explanation") -> bool:
+            return any(one.agrees(size) for one in counting.sizes_of(plain, size, dtypes))
+    else:
+        printed, within = _number(options.explain)
+        found = counting.explain(printed, model, method, within=within, **search)
+        near = None if found else counting.closest(printed, model, method, **search)
+        explained = [asdict(each) for each in found]
+        text = explanation_text(printed, counted, found, near, within > 0)
+
+        def fits(plain: "Explanation") -> bool:
+            return abs(plain.value - printed) <= within
+
+    status = GOOD if explained else FAILED
+    ranks = () if explained else counting.other_ranks(fits, model, method, saved)
     if options.json:
-        body["explanations"] = [asdict(each) for each in found]
-        return Outcome(as_json(body))
-    near = None if found else counting.closest(printed, model, method, **search)
-    return Outcome(explanation_text(printed, counted, found, near))
+        body["other_ranks"] = [{"r": r, **asdict(each)} for r, each in ranks]
+        body["explanations"] = explained
+        return Outcome(as_json(body), status)
+    return Outcome("\n".join([text, *other_ranks_text(ranks)]), status)
 
 
-def _size(text: str) -> "Size | None":
-    """Return the size in bytes that a text such as 32.8MB is, None if it is none."""
-    found = re.fullmatch(r"(\d[\d,]{0,20})(\.\d{1,20})? ?([KkMGT])B", text.strip())
+def _number(text: str) -> tuple[int, Fraction]:
+    """Return a printed count, and half its last digit where it is rounded, as 4.7M is."""
+    size = _size(text, "KMBT")
+    if size is None:
+        return whole("--explain", text.replace(",", ""), MAX_SIZE**2), Fraction(0)
+    number, digit = (part * 1000**size.power for part in (size.number, size.digit))
+    if number.denominator > 1:
+        raise LoraRefError(f"--explain is {text!r}, expected a whole number of parameters")
+    return int(number), digit / 2
+
+
+def _size(text: str, letters: str, end: str = "") -> "Size | None":
+    """Return the size that a text such as 32.8MB is, None if it is none."""
+    pattern = rf"(\d[\d,]{{0,20}})(\.\d{{1,20}})? ?([k{letters}]){end}"
+    found = re.fullmatch(pattern, text.strip())
     if found is None:
         return None
     from lora_ref.counting import Size
 
     before, behind, letter = found.groups(default="")
     number = Fraction(before.replace(",", "") + behind)
-    power = "KMGT".index(letter.upper()) + 1
+    power = letters.index(letter.upper()) + 1
     digit = Fraction(1, 10 ** max(0, len(behind) - 1))
     return Size(text.strip(), number, digit, power)
 

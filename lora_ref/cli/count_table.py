@@ -22,6 +22,9 @@ WITHOUT_ACTIVATIONS = (
     "little keeps almost as many of them."
 )
 
+RANKS_SHOWN = 5
+"""Other ranks that give a number; a rounded total comes out at many."""
+
 Row = tuple[str, ...]
 
 
@@ -69,16 +72,19 @@ def explanation_text(
     counted: "ParameterCount",
     found: Sequence["Explanation"],
     near: "Explanation | None",
+    rounded: bool,
 ) -> str:
     """Return PEFT's line, then what explains the number, or the `near` one that was tried."""
     from lora_ref.counting import RULES
 
     lines = [str(counted), "", _title(counted), ""]
-    lines += [f"{printed:,} is the {_count_name(each)}." for each in found]
+    for each in found:
+        exact = "" if each.value == printed else f": {each.value:,}"
+        lines.append(f"{printed:,} is the {_count_name(each)}{exact}.")
     if near is not None:
-        off = near.value - printed
+        off, more = near.value - printed, "" if rounded else ", pairs and triples of them"
         lines += [
-            f"{printed:,}: none found, among single rules, pairs and triples of them.",
+            f"{printed:,}: none found, among single rules{more}.",
             f"Plain counts: trainable {counted.trainable:,}, total {counted.total:,}.",
             f"The nearest is {near.value:,}, {abs(off):,} {'more' if off > 0 else 'less'}: "
             f"the {_count_name(near)}.",
@@ -116,6 +122,17 @@ def size_text(
     texts = {**RULES, **{name: unit.text for name, unit in UNITS.items()}}
     shown = [each.rules for each in found] or [tuple(filter(None, UNITS))]
     return "\n".join([*lines, *_rules_text(texts, shown)])
+
+
+def other_ranks_text(ranks: Sequence[tuple[int, "Explanation"]]) -> list[str]:
+    """Return a line for each other rank at which the number comes out."""
+    lines = [
+        f"At r = {r} it is the {_count_name(each)}: {each.value:,}."
+        for r, each in ranks[:RANKS_SHOWN]
+    ]
+    if len(ranks) > len(lines):
+        lines.append(f"It comes out at {len(ranks) - len(lines)} more ranks.")
+    return ["", *lines] if lines else []
 
 
 def _rules_text(texts: Mapping[str, str], used: Iterable[Sequence[str]]) -> list[str]:

@@ -24,7 +24,7 @@ from lora_ref.counting.cost import (
     merged_multiply_adds,
     several_tasks_params,
 )
-from lora_ref.counting.explain import Explanation, closest, explain
+from lora_ref.counting.explain import Explanation, closest, explain, other_ranks
 from lora_ref.counting.methods.adapters_and_prompts import (
     IA3,
     Adapter,
@@ -104,6 +104,7 @@ __all__ = [
     "lora_multiply_adds",
     "lora_params",
     "merged_multiply_adds",
+    "other_ranks",
     "several_tasks_params",
     "sizes_of",
     "training_memory",

@@ -63,6 +63,10 @@ class SizeExplanation:
     unit: str  # a name of `UNITS`
     value: Fraction  # in that unit
 
+    def agrees(self, size: Size) -> bool:
+        """Whether it rounds to a printed size in its unit."""
+        return abs(self.value - size.number) <= size.digit / 2
+
     @property
     def rules(self) -> tuple[str, ...]:
         """The rules that it takes, of counting and of units."""
@@ -85,11 +89,7 @@ def explain_size(
     """
     found: list[SizeExplanation] = []
     for counted in candidates(model, method, modules_to_save, extra_rules, most=1):
-        found += [
-            one
-            for one in sizes_of(counted, size, dtypes)
-            if abs(one.value - size.number) <= size.digit / 2
-        ]
+        found += [one for one in sizes_of(counted, size, dtypes) if one.agrees(size)]
     fewest = min((len(one.rules) for one in found), default=0)
     return tuple(one for one in found if len(one.rules) == fewest)
 

@@ -3,10 +3,11 @@
 Nothing found is an answer too: then the number counts something else, or is a slip.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lora_ref.checks import as_count
 from lora_ref.counting.methods.base import Method
@@ -19,6 +20,9 @@ Count = Literal["trainable", "total"]
 
 MAX_RULES = 3
 """How many rules are tried together."""
+
+RANKS = (*range(1, 129), 256, 512, 1024)
+"""Which other ranks are tried."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,16 @@ def explain(
     *,
     modules_to_save: Sequence[str] = (),
     extra_rules: Sequence[str] = (),
+    within: Fraction = Fraction(0),
 ) -> tuple[Explanation, ...]:
     """Return every way to get the printed number, the fewest rules first.
 
     No rule, each rule, and two and three rules together are tried, for the trainable count and for
     the total. Where fewer rules give the number, no further rule is added to them. If none gives
     it, the result is empty; `closest` then has the nearest count.
+
+    Of a number that is printed rounded, such as 4.7M, `within` is half the last digit. So much fits
+    it that one rule is tried and not three.
 
     `extra_rules` are tried besides, such as ``"leftover:loha:16"``; leftovers of the same rank and
     targets are tried anyway. The other arguments are those of `count_parameters`.
@@ -63,10 +71,11 @@ def explain(
     """
     as_count("printed", printed)
     found: list[Explanation] = []
-    for candidate in candidates(model, method, modules_to_save, extra_rules):
+    most = 1 if within else MAX_RULES
+    for candidate in candidates(model, method, modules_to_save, extra_rules, most):
         fewer = (set(earlier.rules) for earlier in found if earlier.count == candidate.count)
         rules = set(candidate.rules)
-        if candidate.value == printed and not any(some <= rules for some in fewer):
+        if abs(candidate.value - printed) <= within and not any(some <= rules for some in fewer):
             found.append(candidate)
     return tuple(found)
 
@@ -83,6 +92,27 @@ def closest(
     as_count("printed", printed)
     tried = candidates(model, method, modules_to_save, extra_rules)
     return min(tried, key=lambda candidate: abs(candidate.value - printed))
+
+
+def other_ranks(
+    fits: Callable[[Explanation], bool],
+    model: Model,
+    method: Method,
+    modules_to_save: Sequence[str] = (),
+) -> tuple[tuple[int, Explanation], ...]:
+    """Return each rank of `RANKS` at which a count with no rule fits, with that count.
+
+    A pattern's ranks stay what they are; a method without a rank has no other one.
+    """
+    if not isinstance(method, LoRA):
+        return ()
+    changed: Any = method
+    return tuple(
+        (r, plain)
+        for r in RANKS
+        for plain in candidates(model, replace(changed, r=r), modules_to_save, most=0)
+        if fits(plain)
+    )
 
 
 def candidates(

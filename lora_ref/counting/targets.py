@@ -67,9 +67,11 @@ class Targets:
                 object.__setattr__(self, field, as_names(what, value))
         if self.layers is not None:
             if isinstance(self.names, str):
+                instead = "an expression has the numbers of the blocks in it"
+                if self.names == ALL_LINEAR:
+                    instead = "name the modules, such as q_proj, for PEFT refuses the two together"
                 raise LoraRefError(
-                    f"layers go with names, and the targets are {self.names!r}: an expression has "
-                    "the numbers of the blocks in it"
+                    f"layers go with names, and the targets are {self.names!r}: {instead}"
                 )
             layers = tuple(as_count("layers", layer, at_least=0) for layer in self.layers)
             object.__setattr__(self, "layers", layers)

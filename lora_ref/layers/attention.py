@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lora_ref.checks import Array, Params, as_count, as_flag, check_cache
+from lora_ref.checks import Array, Params, as_count, as_flag, check_cache, check_float
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.layers.base import Layer
 from lora_ref.layers.composite import Composite, joined
@@ -87,7 +87,8 @@ class Attention(Composite):
         x : ndarray of shape (tokens, features), or with more leading axes
             One sequence, or a batch of them.
         attention_mask : bool ndarray of the shape of x without its last axis, optional
-            True for tokens, False for padding, from which nobody takes anything.
+            True for tokens, False for padding, from which nobody takes anything. With `causal` the
+            padding stands behind the tokens: before them it would see nothing.
         keywords : mapping of str to value, optional
             Keywords of the projections, by dotted name: ``{"q.mask": mask}``.
         """
@@ -124,6 +125,7 @@ class Attention(Composite):
             raise LoraRefError("Attention.extend needs causal=True: later tokens change nothing")
         q, k, v = (self._split(name, self.children[name].forward(x)[0]) for name in "qkv")
         if past is not None:
+            _check_past(past, k, v)
             k, v = (np.concatenate(pair, axis=-2) for pair in zip(past, (k, v), strict=True))
         allowed = np.tri(q.shape[-2], k.shape[-2], k.shape[-2] - q.shape[-2], dtype=np.bool)
         context, _ = attention(q, k, v, allowed=allowed)
@@ -153,6 +155,16 @@ class Attention(Composite):
             raise ShapeError(
                 f"attention_mask in Attention.forward is {got}, expected bool of shape {shape}"
             )
+        some = (attention_mask[..., :1] if self.causal else attention_mask).any(axis=-1)
+        if not some.all():
+            where = f" of sequence {tuple(map(int, np.argwhere(~some)[0]))}" if some.ndim else ""
+            hidden, expected = "every token", "one that is True"
+            if self.causal:
+                hidden = "the first token"
+                expected = "padding behind the tokens: with causal=True it sees itself alone"
+            raise LoraRefError(
+                f"attention_mask in Attention.forward hides {hidden}{where}, expected {expected}"
+            )
         padded: NDArray[np.bool] = attention_mask[..., None, None, :]
         return padded if causal is None else padded & causal
 
@@ -160,6 +172,24 @@ class Attention(Composite):
         """Heads and the direction in which they look, on one line."""
         causal = ", causal" if self.causal else ""
         return f"{type(self).__name__}(q, k, v, o: heads={self.heads}{causal})"
+
+
+def _check_past(past: object, k: Array, v: Array) -> None:
+    """Raise unless `past` holds keys and values of earlier tokens of the same sequences."""
+    what = "past in Attention.extend"
+    if not isinstance(past, tuple) or len(past) != 2:
+        raise LoraRefError(
+            f"{what} is {type(past).__name__}, expected keys and values, as extend returns them"
+        )
+    for name, earlier, new in zip(("keys", "values"), past, (k, v), strict=True):
+        check_float(f"{name} of {what}", earlier, new.dtype)
+        *leading, _, width = new.shape
+        if earlier.shape[:-2] != tuple(leading) or earlier.shape[-1] != width:
+            expected = ", ".join(map(str, (*leading, "tokens", width)))
+            raise ShapeError(
+                f"{name} of {what} have shape {earlier.shape}, expected ({expected}): the same "
+                "batch, heads and width as those of x"
+            )
 
 
 def _merged(by_head: Array) -> Array:

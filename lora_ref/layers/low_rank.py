@@ -68,6 +68,8 @@ class LowRankLayer(Layer):
         object.__setattr__(self, "alpha", as_finite(f"alpha in {here}", self.alpha, dtype))
         as_finite(f"scaling in {here}", self.scaling, dtype)
         check_train(here, self.train, self.can_train)
+        if "bias" in self.train and self.bias is None:
+            raise LoraRefError(f"train in {here} names 'bias', expected a layer that has one")
         freeze_untrained(self)
 
     def __repr__(self) -> str:

@@ -74,12 +74,15 @@ class QuantizedArray:
     def __post_init__(self) -> None:
         check_kind("kind in QuantizedArray", self.kind)
         as_count("block_size in QuantizedArray", self.block_size)
-        for axis in self.shape:
-            as_count("an axis of shape in QuantizedArray", axis)
+        object.__setattr__(self, "shape", self._checked_shape())
         as_finite("mean in QuantizedArray", self.mean, np.dtype(np.float32))
         object.__setattr__(self, "dtype", _as_float("dtype in QuantizedArray", self.dtype))
         object.__setattr__(self, "codes", self._checked_codes())
         object.__setattr__(self, "absmax", self._checked_absmax())
+        if self.mean and not self.double:
+            raise LoraRefError(
+                f"mean in QuantizedArray is {self.mean}, expected 0: absmax is not quantised"
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a copy or a pickle: checked, and read-only again."""
@@ -163,6 +166,12 @@ class QuantizedArray:
             f"block_size={self.block_size}{double}, {self.dtype}, "
             f"{self.bits_per_weight:.4g} bits a weight)"
         )
+
+    def _checked_shape(self) -> tuple[int, ...]:
+        given: object = self.shape
+        if not isinstance(given, tuple | list):
+            raise LoraRefError(f"shape in QuantizedArray is {given!r}, expected a tuple of axes")
+        return tuple(as_count("an axis of shape in QuantizedArray", axis) for axis in given)
 
     def _checked_codes(self) -> NDArray[np.uint8]:
         what, codes = "codes in QuantizedArray", self.codes

@@ -74,6 +74,20 @@ def test_what_is_odd_is_said_and_nothing_of_what_is_usual(rng, tmp_path):
     assert said == "biases of layers that are not adapted: free.bias"
 
 
+@pytest.mark.parametrize("end", ["A", "B"])
+@pytest.mark.parametrize("array", [None, np.ones(3), np.float64(1).reshape(())])
+def test_without_both_factors_no_shape_is_made_up(end, array, rng, tmp_path):
+    save_peft(tmp_path, {"fc": lora(rng), "other": lora(rng)})
+    path, key = tmp_path / "adapter_model.safetensors", f"base_model.model.fc.lora_{end}.weight"
+    arrays = {**read_safetensors(path), key: array}
+    write_safetensors(path, {name: a for name, a in arrays.items() if a is not None})
+    got = "not at all" if array is None else f"of shape {array.shape}"
+    with pytest.raises(FileError) as said:
+        inspect(tmp_path)
+    assert f"lora_{end} {got}" in str(said.value)
+    assert str(said.value).endswith(", expected (r, in_features) and (out_features, r)")
+
+
 # ---------------------------------------------------------------------------------- merged
 
 

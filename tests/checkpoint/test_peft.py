@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from lora_ref.checkpoint import load_peft, read_safetensors, save_peft, write_safetensors
+from lora_ref.checkpoint import load_peft, merge, read_safetensors, save_peft, write_safetensors
+from lora_ref.checkpoint.adapter_config import AdapterConfig
 from lora_ref.checkpoint.peft import CONFIG, WEIGHTS
 from lora_ref.errors import FileError, LoraRefError, ShapeError
 from lora_ref.layers import DoRALinear, Linear, LoRALinear, MultiTaskLoRA, QLoRALinear
@@ -131,6 +132,46 @@ def test_what_is_wrong_with_an_adapter_is_said(case, base, rng, tmp_path):
     assert_array_equal(base.forward(X)[0], before)
 
 
+def test_what_the_configuration_asks_for_in_vain_is_not_laid_to_the_base(base, rng, tmp_path):
+    save_peft(tmp_path, with_lora(base, rng, r=2))
+    edited(tmp_path, {"use_magic": True}, {})
+    with pytest.raises(FileError) as said:
+        load_peft(tmp_path, base)
+    assert said.value.path == tmp_path / CONFIG
+    assert str(said.value).endswith(
+        "is not followed in full: use_magic is asked for and not known here"
+    )
+
+
+@pytest.mark.parametrize(
+    ("stored", "there", "targets", "says"),
+    [
+        ("q", "model.q", ["q"], r"; q is stored, without 'model\.' before the name"),
+        ("model.q", "q", ["q"], r"; model\.q is stored, with 'model\.' before the name"),
+        (
+            "model.q",
+            "q",
+            ["model.q"],
+            r"adapts no layer of the base; model\.q is stored, with 'm",
+        ),
+    ],
+)
+def test_a_prefix_that_one_side_has_is_named(stored, there, targets, says, rng, tmp_path):
+    layer = layer_of(rng, 4, 3, 2, bias=False)
+    save_peft(tmp_path, {stored: layer})
+    edited(tmp_path, {"target_modules": targets}, {})
+    for base in ({f"{there}.weight": layer.W0}, nested(there, Linear(layer.W0, train=()))):
+        with pytest.raises(FileError, match=says):
+            load_peft(tmp_path, base)
+
+
+def nested(name, layer):
+    """Return a model with one layer of that name."""
+    for part in reversed(name.split(".")):
+        layer = Network({part: layer})
+    return layer
+
+
 def test_what_is_surplus_is_a_warning_where_that_was_asked_for(base, rng, tmp_path):
     adapted = moved(with_lora(base, rng, r=2), rng)
     save_peft(tmp_path, adapted)
@@ -139,6 +180,94 @@ def test_what_is_surplus_is_a_warning_where_that_was_asked_for(base, rng, tmp_pa
         loaded = load_peft(tmp_path, base, strict=False)
     assert "use_magic is asked for and not known here" in str(warned[1].message)
     assert_array_equal(loaded.forward(X)[0], adapted.forward(X)[0])
+
+
+IDLE_PATTERNS = {
+    "alpha": ({"alpha_pattern": {"qq": 16}}, "alpha_pattern has 'qq', which fits no adapted layer"),
+    "rank": ({"rank_pattern": {"fc1": 2}}, "rank_pattern has 'fc1', which fits no adapted layer"),
+    "whole": (
+        {"alpha_pattern": {"head": 1}, "modules_to_save": ["head"]},
+        "alpha_pattern has 'hea",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IDLE_PATTERNS)
+def test_a_pattern_that_fits_no_adapted_layer_is_refused(case, rng, tmp_path):
+    config, sentence = IDLE_PATTERNS[case]
+    layers = {
+        "q": layer_of(rng, 4, 3, 2),
+        "fc1": Linear(np.eye(3), train=()),
+        "head": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    edited(tmp_path, config, {})
+    base = arrays_of_base(layers)
+    with pytest.raises(FileError, match=sentence):
+        load_peft(tmp_path, base)
+    with pytest.raises(FileError, match=sentence):
+        merge(base, tmp_path)
+    with pytest.warns(UserWarning, match=sentence):
+        assert load_peft(tmp_path, base, strict=False)["q"].alpha == 3.0
+
+
+IDLE_NAMES = {
+    "target": (
+        {"target_modules": ["q", "fc11"]},
+        r"target_modules has 'fc11', which is no .*: fc1",
+    ),
+    "excluded": ({"exclude_modules": ["a.fc"]}, "exclude_modules has 'a.fc', which is no layer of"),
+    "expression": ({"exclude_modules": r"fc\d\d"}, r"exclude_modules has 'fc\\\\d"),
+    "whole": (
+        {"modules_to_save": ["head", "haed"]},
+        "modules_to_save has 'haed', which is no layer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IDLE_NAMES)
+@pytest.mark.parametrize("kind", ["arrays", "model"])
+def test_a_name_that_is_no_layer_is_a_warning_as_what_was_trained_is_stored(
+    case, kind, rng, tmp_path
+):
+    config, sentence = IDLE_NAMES[case]
+    layers = {
+        "q": layer_of(rng, 4, 3, 2),
+        "fc1": Linear(np.eye(3), train=()),
+        "head": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    edited(tmp_path, config, {})
+    base = arrays_of_base(layers)
+    model = Network(
+        {name: Linear(base[f"{name}.weight"], base.get(f"{name}.bias")) for name in layers}
+    )
+    with pytest.warns(UserWarning, match=sentence) as said:
+        loaded = load_peft(tmp_path, base if kind == "arrays" else model)
+    assert len(said) == 1
+    x = rng.standard_normal((5, 3))
+    q = loaded["q"] if kind == "arrays" else loaded.layers["q"]
+    assert_array_equal(q.forward(x)[0], layers["q"].forward(x)[0])
+    with pytest.warns(UserWarning, match=sentence):
+        merge(base, tmp_path)
+
+
+def test_what_peft_writes_itself_beside_the_layers_of_the_base_is_no_mistake(rng, tmp_path):
+    layers = {
+        "h.0.q": layer_of(rng, 4, 3, 2),
+        "h.0.c_fc": Linear(np.eye(3), train=()),
+        "h.1": Linear(np.eye(3)),
+        "score": Linear(X * 1.0),
+    }
+    save_peft(tmp_path, layers)
+    options = {
+        "target_modules": ["q", "h.0.c_fc", "c_fc", "h.1.c_fc"],  # all-linear, as it is written out
+        "exclude_modules": ["c_fc"],
+        "modules_to_save": ["h.1", "classifier", "score"],
+    }
+    edited(tmp_path, options, {})
+    loaded = load_peft(tmp_path, arrays_of_base(layers))
+    assert_array_equal(loaded["h.0.q"].A, layers["h.0.q"].A)
 
 
 def test_options_that_change_no_output_are_passed_over(base, rng, tmp_path):
@@ -304,6 +433,22 @@ def test_an_adapter_of_QLoRA_is_one_of_LoRA(rng, tmp_path):
     save_peft(tmp_path / "b", {"q": lora})
     for file in (CONFIG, WEIGHTS):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_the_dropout_of_an_adapter_is_written_where_it_is_given(rng, tmp_path):
+    save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=0.1)
+    config, _ = AdapterConfig.read(tmp_path / CONFIG)
+    assert config.dropout == 0.1
+    with pytest.raises(LoraRefError, match=r"dropout in save_peft is 1\.5, expected a number"):
+        save_peft(tmp_path, {"a": layer_of(rng, 4, 3, 2)}, dropout=1.5)
+
+
+def test_a_layer_without_a_name_is_not_saved(rng, tmp_path):
+    layer = layer_of(rng, 4, 3, 2)
+    for nameless in (layer, [layer], None):
+        with pytest.raises(LoraRefError, match=r"layers in save_peft is .*, expected a mod"):
+            save_peft(tmp_path / "a", nameless)
+    assert not (tmp_path / "a").exists()
 
 
 def test_layers_of_two_kinds_tasks_and_infinite_factors_are_not_saved(base, rng, tmp_path):

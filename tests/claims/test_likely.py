@@ -57,6 +57,8 @@ RIGHT = "0.22 0.28 0.34 0.40 / 0.46 0.60 0.74 0.88 / 0.70 0.92 1.14 1.36 / 0.94 
         ('quantity = "row"\nof = "A"\nrow = 1\nprinted = "0.10 0.25 0.30 0.40"', "entry 2 is"),
         (BYTES + 'printed = "32.8 MB"', "by the rule thousand-kib: K of bytes is 1,024"),
         (BYTES + 'printed = "32.0 MB"', "by the rule binary-units: "),
+        (BYTES + 'printed = "16.78 MB"', "is the size in bfloat16, of 2 bytes a number and not 4$"),
+        (BYTES + 'printed = "16.0 MB"', "in bfloat16, .* and comes out by the rule binary-units: "),
         (BYTES + 'printed = "268.4 MB"', "is in bits, and the value in bytes"),
         (SAVED + 'printed = "56,164"', "by the rule saved-twice-trained: "),
         (SAVED + 'rules = ["saved-twice"]\nprinted = "56,164"', "^$"),  # the two contradict

@@ -621,3 +621,18 @@ def test_a_lecture_rounded_right_is_confirmed_and_one_digit_off_is_a_slip_there_
     wrong = f"{text[:at]}{(int(text[at]) + 5) % 10}{text[at + 1 :]}"
     verdicts = {name: j.verdict for name, j in judged(wrong).items()}
     assert verdicts == {**dict.fromkeys(ids, "confirmed"), chosen: "slip"}
+
+
+@pytest.mark.parametrize(
+    ("base", "named"),
+    [
+        ('model = "gpt2"\nr = 8', '["c_attn", "c_proj", "c_fc"]'),
+        ('model = "peft-mlp"\nr = 8\nsaved = ["seq.4"]', '["seq.0", "seq.2"]'),
+    ],
+)
+def test_all_linear_is_every_linear_map_that_is_not_saved_whole(base, named):
+    one, other = values_of(
+        "model-trainable", f'{base}\ntargets = "all-linear"', f"{base}\ntargets = {named}"
+    )
+    assert one is not None
+    assert one == other

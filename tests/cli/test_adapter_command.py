@@ -59,6 +59,29 @@ def test_merge_writes_the_base_with_the_update(files, layer, capsys):
     assert_allclose(read_safetensors(target)["fc.weight"], layer.W0 + layer.delta_w)
 
 
+def test_what_a_configuration_asks_for_in_vain_is_said(files, capsys):
+    config = files / "adapter" / "adapter_config.json"
+    options = json.loads(config.read_text())
+    config.write_text(json.dumps({**options, "target_modules": ["fc", "fd"]}))
+    merge = "merge", files / "base.safetensors", files / "adapter", "--out", files / "merged"
+    status, out, err = said(capsys, *merge, "--json")
+    assert (status, json.loads(out)["changed"]) == (0, ["fc"])
+    assert err == (
+        f"lora-ref: {files / 'adapter'}: target_modules has 'fd', which is no layer of the base\n"
+    )
+    _, out, _ = said(capsys, "inspect", files / "adapter")
+    assert out.endswith(
+        "is odd about it:\n- target_modules has 'fd', which is no layer that is stored\n"
+    )
+    config.write_text(json.dumps({**options, "alpha_pattern": {"fd": 1}}))
+    _, out, _ = said(capsys, "inspect", files / "adapter")
+    assert out.endswith("is odd about it:\n- alpha_pattern has 'fd', which fits no adapted layer\n")
+    for action in (("combine", "--out"), ("convert", "--to", "mlx-lm", "--out")):
+        name, *more = action
+        status, _, err = said(capsys, name, files / "adapter", *more, files / "x")
+        assert (status, "is not used in full: alpha_pattern has 'fd'" in err) == (2, True)
+
+
 def test_extract_gives_the_adapter_back_with_its_error_and_bound(files, layer, capsys):
     models = files / "base.safetensors", files / "tuned.safetensors"
     out_folder = files / "extracted"

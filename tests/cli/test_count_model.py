@@ -14,9 +14,9 @@ LINE = "trainable params: 294,912 || all params: 124,734,720 || trainable%: 0.23
 VIT = ("--model", "vit-base", "--targets", "query,value", "--head", "classifier:101")
 
 
-def count(capsys, *arguments):
-    """What the command prints on stdout; it must succeed and say nothing else."""
-    assert cli.main(["count", *arguments]) == 0
+def count(capsys, *arguments, status=0):
+    """What the command prints on stdout; it must have that status and say nothing else."""
+    assert cli.main(["count", *arguments]) == status
     out, err = capsys.readouterr()
     assert err == ""
     return out
@@ -45,8 +45,8 @@ def test_json_of_an_explanation_has_one_key_more(capsys):
     assert body["explanations"][0] == {
         "count": "total", "rules": ["saved-twice"], "trainable": 667_493, "total": 86_543_818,
     }  # fmt: skip
-    none = json.loads(count(capsys, *GPT2, "--explain", "294913", "--json"))
-    assert none["explanations"] == []
+    none = json.loads(count(capsys, *GPT2, "--explain", "294913", "--json", status=1))
+    assert (none["explanations"], none["other_ranks"]) == ([], [])
 
 
 @pytest.mark.parametrize("extra", [(), ("--dora",), ("--method", "adalora"), ("--save", "ln_f")])
@@ -153,10 +153,41 @@ def test_explain_names_the_rule_says_it_and_gives_both_counts(capsys):
 
 
 def test_explain_says_when_there_is_none_and_how_near_it_is(capsys):
-    page = count(capsys, *GPT2, "--explain", "294913")
+    page = count(capsys, *GPT2, "--explain", "294913", status=1)
     assert "294,913: none found" in page
     assert "Plain counts: trainable 294,912, total 124,734,720." in page
     assert "The nearest is 294,912, 1 less: the trainable count with no rule" in page
+
+
+def test_explain_says_at_which_other_rank_a_number_comes_out(capsys):
+    page = count(capsys, *GPT2, "--explain", "589824", status=1)
+    total = 124_439_808 + 589_824
+    assert page.endswith(
+        f"\n\nAt r = 16 it is the trainable count with no rule (total {total:,}): 589,824.\n"
+    )
+    page = count(capsys, *GPT2, "--explain", "1.18MB", "--dtype", "bfloat16", status=1)
+    assert "At r = 16 it is the trainable count with no rule" in page
+    body = json.loads(count(capsys, *GPT2, "--explain", "0.59M", "--json", status=1))
+    assert [(one["r"], one["trainable"]) for one in body["other_ranks"]] == [(16, 589_824)]
+    page = count(capsys, *GPT2, "--explain", "125.9M", status=1)
+    total = "At r = {} it is the total with no rule (trainable {}): {}."
+    assert page.splitlines()[-2:] == [
+        total.format(39, "1,437,696", "125,877,504"),
+        total.format(40, "1,474,560", "125,914,368"),
+    ]
+
+
+def test_explain_reads_a_count_that_is_printed_rounded(capsys):
+    page = count(capsys, *GPT2, "--explain", "0.29M")
+    assert page.endswith(
+        "290,000 is the trainable count with no rule (total 124,734,720): 294,912.\n"
+    )
+    assert "125,000,000 is the total with no rule" in count(capsys, *GPT2, "--explain", "125 M")
+    page = count(capsys, *GPT2, "--explain", "0.28M", status=1)
+    assert "280,000: none found, among single rules.\n" in page
+    page = count(capsys, *GPT2, "--explain", "126M", status=1)
+    assert "At r = 29 it is the total" in page
+    assert page.endswith("It comes out at 22 more ranks.\n")
 
 
 LLAMA = ("--model", "llama-7b", "--rank", "16", "--targets", "q_proj,v_proj")
@@ -177,19 +208,19 @@ def test_explain_takes_a_size_and_says_in_which_unit_it_comes_out(capsys):
 
 
 def test_a_size_that_no_unit_gives_is_told_beside_the_plain_ones(capsys):
-    page = count(capsys, *LLAMA, "--explain", "14.5GB")
+    page = count(capsys, *LLAMA, "--explain", "14.5GB", status=1)
     assert "14.5GB: none found, among units and single rules." in page
     rows = [line.split() for line in page.splitlines()]
     assert ["total", "bfloat16", "13.494", "12.567", "13.177"] in rows
     assert ["trainable", "float32", "0.034", "0.031", "0.033"] in rows
-    page = count(capsys, *LLAMA, "--explain", "13.5GB", "--dtype", "float32")
+    page = count(capsys, *LLAMA, "--explain", "13.5GB", "--dtype", "float32", status=1)
     assert "none found" in page
     assert "bfloat16" not in page
 
 
 def test_explain_tries_the_rules_that_are_given_too(capsys):
     arguments = (*VIT, "--rank", "12", "--method", "adalora", "--explain", "87614722")
-    assert "none found" in count(capsys, *arguments)
+    assert "none found" in count(capsys, *arguments, status=1)
     page = count(capsys, *arguments, "--rule", "leftover:loha:16,leftover:lokr:16")
     assert "total under saved-twice and leftover:loha:16 and leftover:lokr:16" in page
 
@@ -284,6 +315,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         ([*GPT2, "--explain", "0"], "--explain is 0, expected"),
         ([*GPT2, "--explain", "many"], "--explain is 'many', expected"),
         ([*GPT2, "--explain", ",MB"], "--explain is 'MB', expected"),
+        ([*GPT2, "--explain", "1.2345k"], "--explain is '1.2345k', expected a whole number of"),
         ([*GPT2, "--explain", "5 PB"], "--explain is '5 PB', expected"),
         ([*GPT2, "--explain", "5MB", "--dtype", "float31"], "dtype is 'float31', expected one of"),
         (["--model", "gpt2", "--method", "top", "--blocks", "13"], "blocks is 13, expected"),

@@ -78,8 +78,15 @@ def test_what_means_nothing_is_a_sentence(targets: Targets, sentence: str) -> No
 
 
 def test_layers_do_not_go_with_an_expression() -> None:
-    with pytest.raises(LoraRefError, match="layers go with names, and the targets are"):
-        Targets("all-linear", layers=[1])
+    for targets, instead in (
+        ("all-linear", "name the modules, such as q_proj, for PEFT refuses the two together"),
+        (".*", "an expression has the numbers of the blocks in it"),
+    ):
+        with pytest.raises(LoraRefError) as said:
+            Targets(targets, layers=[1])
+        assert str(said.value) == (
+            f"layers go with names, and the targets are {targets!r}: {instead}"
+        )
 
 
 def test_the_first_pattern_that_fits_decides_the_rank() -> None:

@@ -29,7 +29,7 @@ SILENT = {
     "all biases": {"bias": "all"},
     "a layer that is not there": {"base_model.model.body.fc9.lora_A.weight": np.ones((4, 6))},
 }
-WARNED = {"no A": {A: None}}
+WARNED = {"no A": {A: None}, "an idle pattern": {"alpha_pattern": {"fc9": 2}}}
 
 
 def damage(folder, change):

@@ -114,6 +114,38 @@ def test_a_key_value_cache_gives_what_the_whole_pass_gives(rng):
         drawn(rng).extend(x)
 
 
+@pytest.mark.parametrize(("batch", "where"), [((), ""), ((2,), r" of sequence \(1,\)")])
+def test_padding_before_the_tokens_of_a_causal_mask_is_refused_by_its_name(batch, where, rng):
+    layer, x = drawn(rng, causal=True), rng.standard_normal((*batch, 4, 6))
+    mask = np.ones((*batch, 4), bool)
+    mask[..., 3] = False
+    layer.forward(x, attention_mask=mask)
+    mask[(1,) * len(batch)] = [False, True, True, True]
+    with pytest.raises(
+        LoraRefError,
+        match=rf"attention_mask .* hides the first token{where}, expected padding behind",
+    ):
+        layer.forward(x, attention_mask=mask)
+
+
+def test_a_past_of_other_sequences_is_refused_with_its_shape(rng):
+    layer, x = drawn(rng, causal=True), rng.standard_normal((2, 3, 6))
+    keys, values = layer.extend(x)[1]
+    narrow = values[..., :1]
+    for past, says in (
+        (
+            (keys[:1], values[:1]),
+            r"keys of past .* have shape \(1, 2, 3, 3\), expected \(2, 2, tok",
+        ),
+        ((keys[0], values[0]), r"keys of past .* have shape \(2, 3, 3\), expected \(2, 2, tokens"),
+        ((keys, narrow), r"values of past .* have shape \(2, 2, 3, 1\), .* tokens, 3\)"),
+        ((keys.astype(np.float32), values), "keys of past .* dtype float32, expected float64"),
+        ((keys,), "past in Attention.extend is tuple, expected keys and values"),
+    ):
+        with pytest.raises(LoraRefError, match=says):
+            layer.extend(x, past)
+
+
 def test_a_projection_with_lora_is_its_merged_projection(rng):
     plain = drawn(rng)
     adapted = LoRALinear.init(plain.q.W, 2, 4.0, rng, bias=plain.q.bias)
@@ -131,7 +163,10 @@ def test_a_projection_with_lora_is_its_merged_projection(rng):
         ({"attention_mask": np.ones((3, 4))}, "is float64 of shape .*, expected bool of shape"),
         ({"attention_mask": np.ones(4, bool)}, r"is bool of shape \(4,\), expected bool of shape"),
         ({"attention_mask": [[True]]}, "is list of shape"),
-        ({"attention_mask": np.zeros((3, 4), bool)}, "allows nothing at"),
+        (
+            {"attention_mask": np.zeros((3, 4), bool)},
+            r"attention_mask in Attention.forward hides every token of sequence \(0,\), expected",
+        ),
         ({"keywords": {"w.mask": 1}}, "'w' names nothing, expected q, k, v, o"),
         ({"keywords": {"q.mask": 1}}, "but q is Linear, expected one of its keywords: none"),
     ],

@@ -15,7 +15,7 @@ from strategies import lora_problems, seeds, sizes
 from lora_ref.checks import Array
 from lora_ref.errors import LoraRefError, ShapeError
 from lora_ref.gradcheck import sgd_step
-from lora_ref.layers import Linear, LoRALinear
+from lora_ref.layers import DoRALinear, Linear, LoRALinear, QLoRALinear
 from lora_ref.layers.initializers import kaiming_uniform, normal
 from tests.fixtures.memory import peak_bytes
 
@@ -501,6 +501,14 @@ def test_a_cache_of_another_layer_is_refused(problem: Problem) -> None:
         merged.backward(grad_y, layer.forward(x)[1])
     with pytest.raises(LoraRefError, match="is a NoneType, expected the LoRACache"):
         layer.backward(grad_y, None)
+
+
+@pytest.mark.parametrize("kind", [LoRALinear, DoRALinear, QLoRALinear])
+def test_a_bias_that_is_not_there_does_not_train(kind: Any) -> None:
+    layer = kind.init(np.ones((4, 8)), 2, 4.0, np.random.default_rng(0))
+    says = f"train in {kind.__name__} names 'bias', expected a layer that has one"
+    with pytest.raises(LoraRefError, match=says):
+        replace(layer, train=("A", "bias"))
 
 
 def test_what_is_no_layer_and_what_is_no_mapping_are_refused() -> None:

@@ -453,7 +453,9 @@ MADE_DOUBLE = quantize(np.ones((3, 300), np.float32), double=True)
         ({"block_size": 0}, LoraRefError, "block_size .* is 0"),
         ({"shape": (3, 0)}, LoraRefError, "an axis of shape .* is 0"),
         ({"dtype": np.dtype(int)}, LoraRefError, "dtype .* int64, expected a floating-point dtype"),
+        ({"shape": 90}, LoraRefError, "shape .* is 90, expected a tuple of axes"),
         ({"mean": float("nan")}, LoraRefError, "mean .* is nan"),
+        ({"mean": 0.5}, LoraRefError, "mean .* is 0.5, expected 0: absmax is not quantised"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(
@@ -461,6 +463,10 @@ def test_parts_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         replace(MADE, **change)
+
+
+def test_a_shape_in_a_list_becomes_a_tuple() -> None:
+    assert replace(MADE, shape=[np.int64(3), 30]).shape == (3, 30)
 
 
 @pytest.mark.parametrize(

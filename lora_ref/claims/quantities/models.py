@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lora_ref import counting
 from lora_ref.claims.quantities.counts import BITS, FloatWord, TypeWord
-from lora_ref.claims.quantity import Count, Name, Names, Number, OneNumber, Whole
+from lora_ref.claims.quantity import Count, Name, Names, Number, OneNumber, TargetNames, Whole
 from lora_ref.claims.values import exact
 from lora_ref.counting import Method
 from lora_ref.counting.methods.combined import Combined, Magnitudes, OneFactor, PTuning
@@ -72,7 +72,7 @@ def _method(word: str, inputs: Mapping[str, Any]) -> Method:
 def _count(
     model: Name,
     r: Count | None = None,
-    targets: Names | None = None,
+    targets: TargetNames | None = None,
     method: MethodWord = "lora",
     saved: Names | None = None,
     rules: Names | None = None,
@@ -86,6 +86,8 @@ def _count(
     feedforward: Names | None = None,
 ) -> counting.ParameterCount:
     """Return what a method trains in a model; saved modules are trained whole."""
+    if isinstance(targets, str):  # as on the command line: what is saved whole is not adapted
+        targets = counting.Targets(targets, saved or ())
     inputs = {"r": r, "targets": targets, "tokens": tokens, "hidden": hidden, "prefix": prefix}
     inputs |= {"infix": infix, "layers": layers, "magnitudes": magnitudes}
     inputs |= {"factor": factor, "feedforward": feedforward}
@@ -119,7 +121,7 @@ def model_bytes(model: Name, bits: Number, share: Number = 1) -> OneNumber:
     return any_model(model).total * exact(bits) * exact(share) / 8
 
 
-def model_matrices(model: Name, targets: Names) -> OneNumber:
+def model_matrices(model: Name, targets: TargetNames) -> OneNumber:
     """Return how many matrices the targets name, in all blocks together."""
     return sum(module.copies for module in counting.Targets(targets).of(any_model(model)))
 
@@ -138,11 +140,11 @@ def square_share(model: Name) -> OneNumber:
 def model_trainable(counted: counting.ParameterCount) -> int:
     """Return what a method trains in the modules that the targets name, as PEFT matches them.
 
-    `saved` modules are trained whole; `rules` are counting rules, as on the command line. `layers`
-    is for top; `tokens` for prefix and p-tuning; `prefix` and `infix` for prefix-embed and
-    prefix-layer. `magnitudes` are the modules with a magnitude for each row. `factor` is for lokr,
-    `feedforward` for ia3: the targets whose input is rescaled. lora-fa trains B alone, mica A; none
-    is for `saved` modules alone.
+    They may be `"all-linear"`. `saved` modules are trained whole; `rules` are counting rules, as on
+    the command line. `layers` is for top; `tokens` for prefix and p-tuning; `prefix` and `infix`
+    for prefix-embed and prefix-layer. `magnitudes` are the modules with a magnitude for each row.
+    `factor` is for lokr, `feedforward` for ia3: the targets whose input is rescaled. lora-fa trains
+    B alone, mica A; none is for `saved` modules alone.
     """
     return counted.trainable
 
@@ -176,7 +178,7 @@ def model_training_bytes(
     dtype: TypeWord,
     moments: FloatWord,
     r: Count | None = None,
-    targets: Names | None = None,
+    targets: TargetNames | None = None,
     master: FloatWord | None = None,
 ) -> OneNumber:
     """Return the bytes of a model in training with Adam, activations left out.

@@ -48,8 +48,8 @@ print(f"   {printed_A.size} draws are in rising order once in {factorial(printed
 print("2:", 100 * 16384 / 1048576, "%")
 
 # %% [markdown]
-# A [file](../lora_ref/claims/data/article.toml), the *ledger*, has all claims of the article. A
-# program, the *judge*, recomputes each.
+# A [file](../lora_ref/claims/data/article.toml), the *ledger*, has all claims of the article, and a
+# program, the *judge*, recomputes them.
 
 # %% exact
 for id in ("a-gaussian", "ratio-1024"):
@@ -331,7 +331,7 @@ for number, mark in marks.items():
 # ```toml
 # [[claim]]
 # id = "factors"
-# text = "A and B of rank 8 have 240,000"
+# text = "240,000 in A and B"
 # quantity = "lora-count"
 # in = 20000
 # out = 10000
@@ -349,7 +349,7 @@ for number, mark in marks.items():
 #
 # [[claim]]
 # id = "memory"
-# text = "QLoRA saves 33 % of the memory: 14.18 GB in place of 21.33"
+# text = "saves 33 % of the memory"
 # quantity = "relative-rise"
 # new = "14.18"
 # old = "21.33"
@@ -357,7 +357,7 @@ for number, mark in marks.items():
 #
 # [[claim]]
 # id = "time"
-# text = "and makes training 39 % longer: 2.79 hours in place of 1.85"
+# text = "makes training 39 % longer"
 # quantity = "relative-rise"
 # new = "2.79"
 # old = "1.85"
@@ -404,9 +404,8 @@ for name, (new_seconds, new_size) in runs.items():
 # The likely cause: **a right number from the wrong row.** And the 1.85 hours are cut, not rounded:
 # even `between` leant on a rule that this text does not keep.
 #
-# Then take a text of your own: a lecture, a blog, or this course ([the
-# quantities](../docs/add-a-source.md) that a claim can name). Judge five claims, and look for the
-# cause of each that fails.
+# **Do.** Judge five claims of a text of your own, such as this course, and look for the cause of
+# each that fails. (Here are [the quantities](../docs/add-a-source.md) that a claim can name.)
 #
 # > **Remember.** A wrong number has a cause: look for the row, the rule or the run that it is right
 # > for before you report it.
@@ -451,8 +450,8 @@ print("always far below: 10 %, ends", far_below(10, ends, None))
 print("the package's judge, 10 %, ends:", judge(article().claim("forward-cost")).verdict)
 
 # %% [markdown]
-# One sentence gets all three verdicts: the bound and the ranks belong to the verdict. Our choice
-# can be unfair: who says "low rank" does not mean r = d. So report the rank at which the bound is
+# One sentence gets all three verdicts, so the bound and the ranks belong to the verdict. Our choice
+# can be unfair: who says "low rank" does not mean r = d. Report the rank at which the bound is
 # crossed, and count `conditional` apart from what fails.
 #
 # Here are all claims of the article: a square is a claim, and a row a section. A claim fails by its

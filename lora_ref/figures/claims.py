@@ -69,14 +69,15 @@ def verdicts(judgements: Sequence[Judgement], *, theme: str = "light") -> Pictur
             y += 1
         totals = Counter(verdict for claims in rows.values() for _, verdict in claims)
         _legend(axes, left + longest + 1.0, totals, ink)
-    wrong = {v: totals[v] for v in WRONG if totals[v]}
-    computed = [v for v in VERDICTS if v not in NOT_COMPUTED]
-    run = sum(totals[v] for v in computed)
-    others = listed([f"{n} {verdict}" for verdict, n in wrong.items()]) if wrong else "none"
+    fails = {v: totals[v] for v in WRONG if totals[v] and v != "conditional"}
+    run = sum(totals[v] for v in VERDICTS if v not in NOT_COMPUTED)
+    under, failed = totals["conditional"], sum(fails.values())
+    named = [f"{n} {verdict}" for verdict, n in fails.items()]
     return Picture(
         figure,
         f"Of {len(judgements)} claims of the article {run} can be recomputed: "
-        f"{run - sum(wrong.values())} come out and {sum(wrong.values())} do not, {others}.",
+        f"{run - under - failed} come out, {under} do so under a condition that is not said, and "
+        f"{failed} fail{': ' if named else ''}{listed(named) if named else ''}.",
         theme,
     )
 

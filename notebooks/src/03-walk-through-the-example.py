@@ -86,37 +86,27 @@ print((B @ A).round(4))
 FIGURES["outer-products"].picture(B=B, A=A)
 
 # %% [markdown]
-# Do the two terms point the same way, or do they partly cancel? The norm of the sum tells: it lies
-# between the difference and the sum of their norms. (The Frobenius norm is the root of the sum of
-# all squared entries.)
-
-# %% exact
-terms = [np.outer(B[:, k], A[k]) for k in range(r)]
-norms = [np.linalg.norm(term) for term in terms]
-print("Frobenius norms of the terms:", *(f"{norm:.3f}" for norm in norms))
-print(f"norm of the sum: between {abs(norms[0] - norms[1]):.3f} and {norms[0] + norms[1]:.3f}")
-
-# %% [markdown]
-# Call the terms b1 a1 and b2 a2, as in the picture, and take each as a vector of 16 numbers. Their
-# inner product is the sum over o and j of (b1_o a1_j) (b2_o a2_j). The sums over o and over j come
-# apart: it is (b1 · b2) (a1 · a2). In the same way the norm of a term is that of its column times
-# that of its row. So **the cosine of two terms is that of the columns times that of the rows.**
+# Rank 2 is paid for here. Is it used? If one term were a multiple of the other, their sum would
+# have rank 1.
 #
-# **Predict.** Are the two columns of B nearly parallel, and the two rows of A? Near which end does
-# the norm of the sum lie, then, and is the second singular value of B A large or small?
+# **Predict.** Are the two columns of B nearly parallel? Are the two rows of A? Then is the second
+# singular value of B A large or small?
 
 # %% to 1e-6
+terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
-print(f"norm of B A: {np.linalg.norm(B @ A):.4f}, rank {np.linalg.matrix_rank(B @ A)}")
-print("singular values of B A:", np.linalg.svd(B @ A)[1].round(4))
 for name, one, other in (("columns of B", *B.T[:2]), ("rows of A", *A[:2]), ("terms", *terms[:2])):
     cosine = np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
     print(f"cosine of the first two {name}: {cosine:.4f}")
+print("singular values of B A:", np.linalg.svd(B @ A)[1][:r].round(4))
 
 # %% [markdown]
-# Columns and rows are both nearly parallel, and so are the terms: the norm is near its upper end.
-# The sum is nearly one outer product, and the second singular value small. The rank is 2, and
+# The columns are nearly parallel, and so are the rows. So the terms are too: the rank is 2, and
 # nearly 1.
+#
+# **The cosine of two terms is that of the columns times that of the rows.** Write out the inner
+# product of two 2 x 2 terms, with columns (p, q) and (P, Q) and rows (u, v) and (U, V). It is
+# pu PU + pv PV + qu QU + qv QV, and that is (pP + qQ) (uU + vV).
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -125,9 +115,9 @@ for name, one, other in (("columns of B", *B.T[:2]), ("rows of A", *A[:2]), ("te
 # %% [markdown]
 # ## One input, two ways
 #
-# On the first way A takes x from 4 numbers down to 2, and B takes these up to 4: B (A x), and for
-# a row, as in the code, (x Aᵀ) Bᵀ. The second way forms W = W0 + s B A first, and sends x through
-# W.
+# On the first way A takes x from 4 numbers to 2, and B makes 4 out of these 2: B (A x). (For a row,
+# as in the code, that is (x Aᵀ) Bᵀ.) The second way forms W = W0 + s B A first, and sends x
+# through W.
 #
 # **Predict.** What is A x, with the pencil? Which way takes fewer multiplications for this one row?
 
@@ -153,8 +143,8 @@ print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size} = {paths}")
 print(f"multiplications, through W: {forming} to form B A, {W.size} more = {forming + W.size}")
 
 # %% [markdown]
-# So 32 against 48 (those by s are left out). With many rows this turns, because B A is formed only
-# once.
+# So 32 against 48. (Multiplications by s are not counted.) With many rows this turns, because B A
+# is formed only once.
 #
 # **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8? (Write
 # down both counts for n rows, width d and rank r.)
@@ -186,8 +176,19 @@ print(f"multiplications: merged {W.size}, before LoRA {W0.size}")
 print(f"not merged {W0.size + A.size + B.size}; at width {d}, r = {rank}: {2 * rank / d:.2%} more")
 
 # %% [markdown]
-# After the merge LoRA costs nothing extra. Without it the two paths add a share of 2 r / d: a small
-# one at a large width, and here, where r is half of d, all of W0 again.
+# After the merge a row costs nothing extra. Without it the two paths add a share of 2 r / d: a
+# small one at a large width, and here, where r is half of d, all of W0 again.
+#
+# The merge has a price: W serves one task. The rows of a batch cannot use different tasks, and a
+# switch needs another pass over W.
+#
+# **Predict.** How many numbers do ten tasks take at width 4096 with r = 8: ten merged W, or one W0
+# and ten pairs of A and B?
+
+# %% exact
+tasks = 10
+print(f"merged, {tasks} W:        {tasks * d**2:>11,}")
+print(f"W0 and {tasks} pairs A, B: {d**2 + tasks * 2 * d * rank:>11,}")
 
 # %% to 1e-6
 FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
@@ -241,7 +242,7 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # 3. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
 # 4. W = W0 + A B, where A B is the 4 x 2 matrix below. To add it to the 4 x 4 W0, its two columns
 #    are written a second time beside it.
-# 5. alpha > r makes the update stronger, and alpha < r makes it weaker.
+# 5. For given A and B, alpha > r makes the update stronger, and alpha < r makes it weaker.
 # 6. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
 #
 # ```text
@@ -280,11 +281,12 @@ print("A @ B would need equal numbers:", A_wide.shape[1], "columns,", len(B_tall
 # place?
 
 # %% to 1e-6
-print("rank", np.linalg.matrix_rank(W0), "and singular values", np.linalg.svd(W0)[1].round(4))
+print("W0: rank", np.linalg.matrix_rank(W0), "singular values", np.linalg.svd(W0)[1].round(4))
+print("B A: those behind the first r are below 1e-15:", np.all(np.linalg.svd(B @ A)[1][r:] < 1e-15))
 
 # %% [markdown]
-# Line 2 is right. All four singular values are far above the 1e-16 or so that rounding would leave
-# in place of a zero.
+# Line 2 is right. B A has rank 2, and shows what rounding leaves in place of a zero. All four
+# singular values of W0 are far above that.
 #
 # ### Line 3
 #
@@ -310,8 +312,16 @@ for name, product in {"A B": A @ B, "B A": B @ A}.items():
     print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# Its first entry, 0.59, is the slip of line 3. The other seven are in neither A B nor B A. Call the
-# matrix, written twice, the tiled one.
+# None is. The first, 0.59, is the slip of line 3. Was the rest continued from there, in equal
+# steps?
+
+# %% to 1e-9
+for name, product in {"the article's matrix": as_printed, "B A": B @ A}.items():
+    print(f"{name}, the steps down each column:", *np.diff(product, axis=0).round(4).tolist())
+
+# %% [markdown]
+# Perhaps. But B A has equal steps down each column too, so they show nothing: the cause is not
+# established. Call the matrix, written twice, the tiled one.
 #
 # **Predict.** Do the tiled matrix and B A tell the first input from the third? Subtract columns.
 
@@ -323,8 +333,9 @@ for name, update in {"tiled": tiled, "B A": B @ A}.items():
 # %% [markdown]
 # Line 4 is wrong twice: the matrix is neither A B nor B A, and nothing in the algebra allows
 # writing a 4 x 2 matrix twice so that it fits W0. Written twice, it answers inputs 1 and 3 alike.
-# An update of rank 2 always has directions that it does not see: for B A, each x with A x = 0. In
-# training, learning chooses those. In the tiled matrix, the layout of a page did.
+# An update of rank 2 always has directions that it does not see: for B A, each x with A x = 0. The
+# random start of A chooses them first, and training turns them. In the tiled matrix, the layout of
+# a page chose them.
 #
 # ### Line 5
 #
@@ -335,17 +346,18 @@ by_alpha = [np.linalg.norm(strength / r * B @ A) for strength in (1, 2, 8)]
 print("alpha = 1, 2, 8: norms", np.round(by_alpha, 4))
 
 # %% [markdown]
-# Line 5 is right for given A and B: the update is proportional to alpha, and B A itself at
-# alpha = r. In training A and B depend on alpha too: notebook [06](06-scale-the-update.ipynb).
+# Line 5 is right: the update is proportional to alpha, and B A itself at alpha = r. The words "for
+# given A and B" are ours. In training A and B depend on alpha too: notebook
+# [06](06-scale-the-update.ipynb).
 #
 # ### Line 6
 #
-# **Predict.** No entry of A or B is above 0.8. How large can the norm of B A be, without computing
-# B A? And what would you compare to test "smaller for larger r"?
+# **Predict.** The norm of a product is at most the product of the norms. What does that give for B
+# A, with a pencil? (The Frobenius norm is the root of the sum of all squared entries.)
 
 # %% to 1e-6
-largest = r * A.max() * B.max()
-print(f"16 entries of at most {largest:.2f}: at most {largest * W0.size**0.5:.2f}")
+most = s * np.linalg.norm(B) * np.linalg.norm(A)
+print(f"squares: A {np.sum(A**2):.2f}, B {np.sum(B**2):.2f}, so the norm is at most {most:.2f}")
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
 for k in range(1, r + 1):
@@ -354,8 +366,8 @@ for k in range(1, r + 1):
 # %% [markdown]
 # Line 6 is wrong: the norm of W - W0 is 1.93. Even the tiled matrix has 9.065; where 8.97 comes
 # from, we do not know. The name is wrong as well. The norm of W - W0 is zero where nothing was
-# learnt, so it is the **size of the update**. It need not fall as r grows: with s kept at 1, it
-# rises here.
+# learnt, so it is the **size of the update**. With one term more it rises here. (That truncates one
+# pair. What training at another r does is in notebook [07](07-train-a-low-rank-update.ipynb).)
 #
 # An *error of approximation* is a distance to what is approximated:
 
@@ -366,10 +378,11 @@ for k in range(min(W0.shape) + 1):
 
 # %% [markdown]
 # The distance from W0 to the nearest matrix of rank k falls as k grows. It says nothing about LoRA,
-# which leaves W0 as it is. (The distance to the change that a task *wants* does matter: notebook
-# [07](07-train-a-low-rank-update.ipynb).)
+# which leaves W0 as it is. (The distance to the change that a task *wants* does matter: notebook 07
+# again.)
 #
-# Of which lines were you sure, and wrong? There your guess is off by more than 50:
+# How good were your guesses? The mean squared error of your probabilities is 0.25 for one who
+# always says 50 %. Did you beat that? (It needs numbers in place of None.)
 
 # %% exact
 settled = {
@@ -380,12 +393,16 @@ settled = {
     5: by_alpha == sorted(by_alpha),
     6: round(np.linalg.norm(W - W0), 2) == 8.97,
 }
+misses = []
 for line, right in settled.items():
-    off = "" if verdict[line] is None else f", off by {abs(verdict[line] - 100 * right):.0f}"
-    print(f"line {line}: {'right' if right else 'wrong'}{off}")
+    print(f"line {line}: {'right' if right else 'wrong'}")
+    if verdict[line] is not None:
+        misses += [(verdict[line] / 100 - right) ** 2]
+if misses:
+    print(f"your mean squared error: {np.mean(misses):.3f}")
 
 # %% [markdown]
-# Read B A wherever the article writes A B, and the shapes fit. Notebook
+# Where the article writes A B, read B A: then the shapes fit. Notebook
 # [13](13-judge-the-textbook.ipynb) shows how to judge a text of your own.
 #
 # > **Remember.** Ask for the shape of a product, do one entry by hand, and say what a norm is the
@@ -443,6 +460,15 @@ check("merge", merge)
 # 1. Find another A and another B, with other numbers in all places, and with the same B A.
 # 2. Find an x that is not zero, and that the update does not see. How many such directions are
 #    there? Does W0 see them?
+#
+# <details><summary>Answers</summary>
+#
+# 1. Take any 2 x 2 matrix M that has an inverse: B M⁻¹ and M A. All numbers change with
+#    `M = np.array([[2, 1], [1, 1]])`.
+# 2. A x = 0 for `x = np.array([1, -2, 1, 0])`. A has rank 2 and four columns, so there are two such
+#    directions. W0 has rank 4, and sees both.
+#
+# </details>
 
 # %% [markdown]
 # ## In practice

@@ -4,6 +4,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,28 @@ def test_what_is_said_about_the_two_slips_of_dora_is_so():
     assert agreement(printed("dora-rank-16-lora"), Fraction("0.0083") / 2) == "rounded"
 
 
+def rounded_half_up(value: Fraction, decimals: int) -> Fraction:
+    return Fraction(floor(value * 10**decimals + Fraction(1, 2)), 10**decimals)
+
+
+def test_rounding_twice_gives_the_column_of_lora_and_not_that_of_dora():
+    """In table 15; rank 32 stands there as in table 1."""
+    model = get_model("llama-7b")
+
+    def twice(method: Method) -> Fraction:
+        count = count_parameters(model, method)
+        share = 100 * Fraction(count.trainable, count.total)
+        return rounded_half_up(rounded_half_up(share, 3), 2) / 100
+
+    lora = {r: printed(f"dora-rank-{r}-lora") for r in (4, 8, 16, 64)}
+    lora[32] = printed("dora-7b-lora")
+    for r, text in lora.items():
+        assert twice(LoRA(r, QKVUD)) == read_printed(text).number, r
+    text = printed("dora-rank-4")
+    assert twice(DoRA(4, QKVUD)) == rounded_half_up(value("dora-rank-4"), 4)
+    assert twice(DoRA(4, QKVUD)) != read_printed(text).number
+
+
 def test_dora_differs_from_lora_by_one_number_a_row():
     model = get_model("llama-7b")
     dora, lora = (count_parameters(model, method(32, QKVUD)).trainable for method in (DoRA, LoRA))
@@ -255,6 +278,37 @@ def test_dora_differs_from_lora_by_one_number_a_row():
 
 def test_gemma_has_the_parameters_of_its_report():
     assert any_model("gemma-3-1b").total == 999_885_952
+
+
+# ---------------- a blog's paragraph on QLoRA
+
+
+def derived(id: str, name: str) -> Fraction:
+    return Fraction(CLAIMS[id].names[name]().item())
+
+
+@pytest.mark.parametrize("id", ["tips-qlora-memory", "tips-qlora-time"])
+def test_what_may_be_printed_so_lies_between_the_ends_that_its_reason_gives(id):
+    check = CLAIMS[id].check
+    assert check
+    new, old = (read_printed(str(check.inputs[key])) for key in ("new", "old"))
+    ends = [
+        (new.number + sign * new.unit / 2) / (old.number - sign * old.unit / 2) - 1
+        for sign in (-1, 1)
+    ]
+    assert sorted(ends) == sorted([derived(id, "least"), derived(id, "most")])
+    said = read_printed(printed(id))
+    reached = ends[0] - said.unit / 2 <= said.number <= ends[1] + said.unit / 2
+    assert reached == (id == "tips-qlora-memory")
+
+
+def test_the_printed_time_is_that_of_fp4_cut_and_the_hours_are_those_of_nf4():
+    time = "tips-qlora-time"
+    assert agreement(printed(time), derived(time, "fp4")) == "truncated"
+    assert agreement(printed(time), derived(time, "nf4")) is None
+    assert derived(time, "least") <= derived(time, "nf4") <= derived(time, "most")
+    assert agreement("2.79", Fraction("10059.53") / 3600) == "rounded"
+    assert agreement("1.85", Fraction("6685.75") / 3600) == "truncated"
 
 
 # ---------------- PEFT

@@ -343,7 +343,7 @@ def _rule(found: TextRuns, judged: Judged) -> str:
     counts = len(pairs)
     clear = [pair for pair in pairs if pair.holds or pair.opposes]
     level = LEVEL / counts
-    strict = sum(p.exceeds(level) or p._replace(mean=-p.mean).exceeds(level) for p in clear)
+    strict = sum(p.differs(level) for p in clear)
     seeds = sorted({pair.seeds for pair in pairs})
     bounds = " and ".join(f"{quantile(n):.2f} for {n} seeds" for n in seeds)
     return (

@@ -81,6 +81,10 @@ class Difference(NamedTuple):
         """Return whether the mean is that far above 0 at another level."""
         return self.mean > quantile(self.seeds, level) * self.error
 
+    def differs(self, level: float = LEVEL) -> bool:
+        """Return whether the mean is as far from 0 on either side."""
+        return self._replace(mean=abs(self.mean)).exceeds(level)
+
     def __str__(self) -> str:
         """In its own unit, as ``+0.123 ± 0.004``."""
         return f"{self.mean:+z.3f} ± {self.error:.3f}"
@@ -332,6 +336,41 @@ def sentences(runs: TextRuns) -> dict[str, Number]:
         sentence = f"trained at rank {r} beats the whole maps truncated to rank {r}"
         found[sentence] = runs.over_truncated(r)
     return found
+
+
+def beside_whole(runs: TextRuns, shares: Sequence[tuple[float, float]]) -> str:
+    """Return a table of LoRA (r = 8) beside the maps whole, at shares of their best rates.
+
+    `shares` holds pairs, the share of LoRA's best rate and that of the maps'. The losses come
+    first, mean over seeds, then by how much LoRA's are larger: ``*`` where that is beyond Student's
+    limit on either side, ``**`` where it is so at 5% over all of these differences.
+    """
+    places = [(which, text) for which in (0, 1) for text in NEW]
+    pairs = [
+        (("lora-8", lora * runs.best_rate("lora-8")), ("maps", maps * runs.best_rate("maps")))
+        for lora, maps in shares
+    ]
+
+    def loss(method: str, rate: float, which: int, text: str) -> str:
+        return (
+            f"{fmean(runs.each(text, lambda r: r['losses'][which], method, 'by_rate', rate)):.3f}"
+        )
+
+    def larger(lora: tuple[str, float], maps: tuple[str, float], which: int, text: str) -> str:
+        gap = runs.paired(runs.below(maps, lora, which))[text]
+        levels = (LEVEL, LEVEL / (len(pairs) * len(places)))
+        return f"{gap} {'*' * sum(gap.differs(level) for level in levels)}"
+
+    rows = [("loss", [f"{('new', 'old')[which]}: {text}" for which, text in places])]
+    for method, rate in sorted({one for pair in pairs for one in pair}):
+        rows.append((f"{method} at {rate:g}", [loss(method, rate, *place) for place in places]))
+    rows.append(("lora-8 less maps", []))
+    for lora, maps in pairs:
+        named = f"{lora[1]:g} less {maps[1]:g}"
+        rows.append((named, [larger(lora, maps, *place) for place in places]))
+    lines = [f"{name:<18}" + "".join(f"{cell:<19}" for cell in cells) for name, cells in rows]
+    lines.append(f"* beyond Student's limit, ** at 5% over all {len(pairs) * len(places)}")
+    return "\n".join(map(str.rstrip, lines))
 
 
 def judge(results: Mapping[str, Any]) -> dict[str, tuple[Verdict, dict[str, Difference]]]:

@@ -361,6 +361,36 @@ def test_a_difference_is_that_of_runs_of_one_seed():
     assert found.paired(found.new("b", "a"))["verse"].opposes
 
 
+def test_lora_beside_whole_maps_is_marked_beyond_the_limit_of_one_and_of_all_differences():
+    def runs_of(method, rate, new, old, spread=0.0):  # on verse the seeds differ
+        return [
+            record(text, method, seed, new, old + spread * (seed - 1) * (text == "verse"))
+            | {"rate": rate}
+            for text in adapting.NEW
+            for seed in range(3)
+        ]
+
+    best = runs_of("lora-8", 0.4, 3.25, 3.5, spread=0.04) + runs_of("maps", 0.2, 3.0, 3.75)
+    slow = runs_of("maps", 0.1, 3.5, 3.5)
+    found = findings.TextRuns({"runs": best, "by_rate": best + slow})
+    assert findings.quantile(3) < 0.25 / (0.04 / 3**0.5) < findings.quantile(3, 0.05 / 8)
+    assert findings.beside_whole(found, [(1, 1), (1, 1 / 2)]).splitlines() == [
+        "loss              new: verse         new: play          old: verse         old: play",
+        "lora-8 at 0.4     3.250              3.250              3.500              3.500",
+        "maps at 0.1       3.500              3.500              3.500              3.500",
+        "maps at 0.2       3.000              3.000              3.750              3.750",
+        "lora-8 less maps",
+        "0.4 less 0.2      +0.250 ± 0.000 **  +0.250 ± 0.000 **  -0.250 ± 0.023 *   "
+        "-0.250 ± 0.000 **",
+        "0.4 less 0.1      -0.250 ± 0.000 **  -0.250 ± 0.000 **  +0.000 ± 0.023     +0.000 ± 0.000",
+        "* beyond Student's limit, ** at 5% over all 8",
+    ]
+    with pytest.raises(
+        LoraRefError, match=r"no run of 'maps' on 'verse', seed 0 at the rate 0\.05"
+    ):
+        findings.beside_whole(found, [(1, 1 / 4)])
+
+
 def test_forgetting_is_compared_between_the_rates_where_as_much_is_learned():
     path = [[3.5, 1.3], [3.0, 1.5], [3.2, 1.9]]  # beyond its best rate it is left out
     assert findings.old_where(path, 3.0) == pytest.approx(1.5)

@@ -16,7 +16,7 @@ from lora_ref.sentiment.findings import (
     difference,
 )
 from lora_ref.sentiment.methods import METHODS, RATE_OF
-from lora_ref.sentiment.runs import CUT_TO, FEW, SEEDS, SHARE, best
+from lora_ref.sentiment.runs import CUTS, FEW, SEEDS, SHARE, best
 from lora_ref.study.records import mean_error
 from lora_ref.study.report import table
 from lora_ref.text_study.findings import quantile
@@ -25,7 +25,7 @@ from lora_ref.transformer.minilm import INSTALL, WIDTH
 PAGE = Path(__file__).parent / "sentiment.md"
 PICTURES = ("sentiment", "shared-directions")
 CONTROLS = ("W0", "random")
-ROWS = (*METHODS, *(f"matrices/{r}" for r in CUT_TO))
+ROWS = (*METHODS, *(f"matrices/{name}" for name in CUTS))
 
 Table = list[Sequence[str]]
 
@@ -45,7 +45,8 @@ def as_page(results: Mapping[str, Any]) -> str:
         "Texts classified right in percent, mean ± standard error over seeds; in brackets the mean "
         "of the accuracies of both classes, which a preference for one class does not raise. "
         "`matrices/8` is `matrices`, whose changes were cut to their 8 leading directions after "
-        "training.\n",
+        "training, `matrices/beyond-8` the same, cut to all others, and `matrices/0` the head that "
+        "trained beside them on the encoder as it was.\n",
         _accuracies(results),
         "## Sentences, judged\n",
         _rule(),
@@ -126,8 +127,10 @@ def _summary(results: Mapping[str, Any]) -> str:
         f"LoRA of rank 8 {listed('shuffled')}.",
         f"**Cut afterwards.** The twelve matrices that trained whole have {listed('matrices')}. "
         f"Cut afterwards, of at most {WIDTH} directions, to "
-        + "; to ".join(f"{r}, they have {listed(f'matrices/{r}')}" for r in reversed(CUT_TO))
-        + f". The head stays the one that trained beside the whole changes. {FEW} directions hold "
+        + "; to ".join(f"{r}, they have {listed(f'matrices/{r}')}" for r in (64, FEW, 1))
+        + f"; to all but the leading {FEW}, they have {listed(f'matrices/beyond-{FEW}')}. The head "
+        "stays the one that trained beside the whole changes; with the encoder as it was it has "
+        f"{listed('matrices/0')}. The leading {FEW} directions hold "
         f"{mean('matrices', 'held'):.0%} of their squared norm.",
         f"**Directions.** {SHARE:.0%} of the squared norm of LoRA's update of rank 8 lie in "
         f"{mean('lora-8', 'directions'):.1f} of the at most 8 directions that it can have; of that "

@@ -26,12 +26,17 @@ SENTENCES = (
     Sentence("the same twelve matrices whole beat LoRA (r = 8)", "matrices", "lora-8"),
     Sentence("everything beats LoRA (r = 8)", "full", "lora-8"),
     Sentence("LoRA (r = 8) beats the twelve matrices, cut to 8 directions", "lora-8", "matrices/8"),
+    Sentence(
+        "the matrices cut to 8 directions beat them cut to all others",
+        "matrices/8",
+        "matrices/beyond-8",
+    ),
     Sentence("LoRA (r = 8) beats the same in shuffled blocks", "lora-8", "shuffled"),
     Sentence("in shuffled blocks LoRA (r = 8) beats the head alone", "shuffled", "shuffled-head"),
     Sentence("the head alone beats the head on shuffled blocks", "head", "shuffled-head"),
 )
 """What is judged, on each kind of text. ``matrices/8`` is `matrices`, its changes cut afterwards to
-their 8 leading directions."""
+their 8 leading directions, and ``matrices/beyond-8`` to all others."""
 
 PLAIN, BALANCED = 0, 1
 """The two accuracies of a record: the share of texts, and its mean over both classes."""

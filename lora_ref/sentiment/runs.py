@@ -15,7 +15,7 @@ from lora_ref.checkpoint.safetensors import read_safetensors, write_safetensors
 from lora_ref.checks import Array, Params
 from lora_ref.layers.base import Layer
 from lora_ref.layers.composite import arrays_of
-from lora_ref.lowrank import rank_of_share, subspace_overlap, truncate, truncation_error
+from lora_ref.lowrank import rank_of_share, subspace_overlap, truncation_error
 from lora_ref.processes import cores
 from lora_ref.sentiment.amplification import (
     amplification,
@@ -45,8 +45,15 @@ COUNTS = (1, 2, 4, 8)
 OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
 """Leading directions of an update of rank 64, in which those of one of rank 8 are sought."""
 
-CUT_TO = (1, 8, 64)
-"""Leading directions to which the changes of matrices that trained whole are cut afterwards."""
+CUTS = {
+    "0": slice(0),
+    "1": slice(1),
+    "8": slice(FEW),
+    "64": slice(64),
+    "beyond-8": slice(FEW, None),
+}
+"""Singular directions, the leading first, that are kept of the changes of matrices that trained
+whole; none is the trained head on the encoder as it was, and the last are the others of ``8``."""
 
 WHOLE = ("matrices", "full")
 Record = dict[str, Any]
@@ -143,7 +150,8 @@ def run_one(method: str, seed: int, lr: float, folders: Folders) -> Record:
     }
     if method == "matrices":
         record["cut"] = {
-            str(r): accuracies_of(with_change_cut(after, old, r), folders.texts) for r in CUT_TO
+            name: accuracies_of(with_change_cut(after, old, kept), folders.texts)
+            for name, kept in CUTS.items()
         }
     write_whole(kept, json.dumps(record) + "\n")
     return record
@@ -155,8 +163,8 @@ def accuracies_of(classifier: Classifier, texts: Path) -> dict[str, list[float]]
     return {kind: [round(share, 4) for share in both] for kind, both in found.items()}
 
 
-def with_change_cut(after: Classifier, old: Params, r: int) -> Classifier:
-    """Return a trained classifier whose changes of the twelve matrices have r directions left.
+def with_change_cut(after: Classifier, old: Params, kept: slice) -> Classifier:
+    """Return a trained classifier with some singular directions of its changes of twelve matrices.
 
     `old` holds the matrices before training. The head stays as it was trained.
     """
@@ -165,7 +173,8 @@ def with_change_cut(after: Classifier, old: Params, r: int) -> Classifier:
         if not is_adapted(path):
             return layer
         before = old[f"{path}.W"].astype(float)
-        W = before + truncate(layer.W - before, r)  # type: ignore[attr-defined]
+        U, sigma, Vt = np.linalg.svd(layer.W - before, full_matrices=False)  # type: ignore[attr-defined]
+        W = before + (U[:, kept] * sigma[kept]) @ Vt[kept]
         return replace(layer, W=W.astype(np.float32))  # type: ignore[type-var]
 
     sentences = after.sentences

@@ -120,15 +120,17 @@ def test_a_change_that_is_cut_keeps_its_leading_directions_and_all_else(rng):
     heads = Linear(rng.standard_normal((2, 8)).astype(np.float32))
     after = Classifier(SentenceEncoder(encoder(1), None), heads)
     old = {n: a for n, a in arrays_of(encoder(0)).items() if is_adapted(n.removesuffix(".W"))}
-    cut = runs.with_change_cut(after, old, 2)
-    for name, array in arrays_of(cut.sentences.encoder).items():
-        now = arrays_of(after.sentences.encoder)[name]
+    cut, rest = (runs.with_change_cut(after, old, kept) for kept in (slice(2), slice(2, None)))
+    for name, now in arrays_of(after.sentences.encoder).items():
+        leading, others = (arrays_of(one.sentences.encoder)[name] for one in (cut, rest))
         if name in old:
-            left, whole = (np.linalg.svd(W - old[name], compute_uv=False) for W in (array, now))
+            left, whole = (np.linalg.svd(W - old[name], compute_uv=False) for W in (leading, now))
             assert_allclose(left[:2], whole[:2], rtol=1e-4)
             assert_allclose(left[2:], 0, atol=1e-6)
+            assert_allclose(leading - old[name] + others, now, atol=1e-6)
         else:
-            assert np.array_equal(array, now)
+            assert np.array_equal(leading, now)
+            assert np.array_equal(others, now)
     assert cut.head is after.head
 
 

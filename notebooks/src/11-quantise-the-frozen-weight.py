@@ -11,10 +11,10 @@
 # **You will learn** what an absmax and a block are for, what a weight really takes, whether alpha
 # can balance the rounding error, and what three merges make of an update.
 #
-# **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b begins at
-# "LoRA over frozen codes" and takes an hour. The exercises, `nf4-codes` of 11a and `qlora-grad-x`
-# of 11b, take twenty minutes each.
+# **You need** notebooks 03 and 04, the normal distribution, paired differences (notebook 09), the
+# voices of notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b
+# begins at "LoRA over frozen codes" and takes an hour. Each has an exercise of twenty minutes
+# besides.
 
 # %%
 from dataclasses import replace
@@ -202,7 +202,7 @@ print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}
 # %% [markdown]
 # The QLoRA paper leaves the mean out: 0.127 beside the four bits. One float32 for a matrix is
 # visible in a small one, such as the layer below, which prints 4.128. (The paper's constants are
-# 8-bit floats, this package's 8-bit integers; they take the same.)
+# 8-bit floats, which take the same.)
 #
 # And the 65 billion weights? The embedding and the output head are usually left in 16 bits, and not
 # counted here (notebook 12 counts them).
@@ -286,10 +286,10 @@ print("weights at each level of nf4:", *np.bincount(quantize(normal[0]).indices.
 
 # %% [markdown]
 # NF4 has a seventh less error than the fifteen levels, and 3 % less than the signed ones. But
-# min-max integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A
-# block of 64 reaches less far on one side than on the other, and min-max uses that; it also has 15
-# steps for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
-# least squared error. (The last line counts: it does not get them. Question 1 asks why.)
+# min-max beats it on every draw, on the very weights that NF4 is made for. Why? A block of 64
+# reaches less far on one side than on the other, and min-max uses that; it also has 15 steps for
+# the fourteen of the first way. And NF4 asks for levels of equal probability, not for the least
+# squared error. (The last line counts: it does not get them. Question 1 asks why.)
 #
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
 # weight against 4.5. In practice the second constant is often a code of 4 bits, the one that stands
@@ -389,10 +389,9 @@ for title, change in changes.items():
 #
 # ### To think about
 #
-# 1. Each level of NF4 is said to serve equally many weights; the counts above are not equal. Which
-#    levels are rare, and what has the absmax to do with it?
-# 2. You quantise a weight that was quantised and read back. Do the codes change? And with double
-#    quantisation?
+# 1. Each level of NF4 is said to serve equally many weights; the counts above differ. Which levels
+#    are rare, and what has the absmax to do with it?
+# 2. You quantise a weight that was quantised and read back. Do the codes change?
 # 3. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
 #    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat min-max on normal weights
 #    that they were not fitted to?
@@ -458,7 +457,7 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # Now train. Ten lines of Python write weather reports. LoRA learns them over W0, QLoRA over NF4,
 # and a second QLoRA over *coarse* codes, int4 without blocks: the same A to start from, the same
 # windows of text, thirty steps. Then all three again, with another A and other windows. Compare on
-# twenty fresh sets of reports, by paired differences (notebook 09).
+# twenty fresh sets of reports, by paired differences.
 #
 # **Predict.** The frozen matrices are off by nothing, by nearly 10 and by 21 per cent. Put the
 # three in order of their loss after training. Is the order the same in the second training?
@@ -569,7 +568,7 @@ for title, (one, rows) in pairs.items():
 #
 # Is there such a part? The last column projects the update, at training's alpha of 16, on the
 # error. (The control has its -1.6 % by chance.) So in thirty steps training undid next to nothing
-# of this layer's error. An A and a B made for this purpose can do more. How much, at best?
+# of this layer's error. How much could an A and a B made for this purpose undo?
 #
 # **Predict.** Which share of the squares does the best matrix of rank 8 (notebook 02) undo: of
 # NF4's error of the weight, `E = W0_hat - W0`, and of its error of y on the reports?
@@ -721,7 +720,7 @@ for name, strength in (("NF4", 1), ("coarse", 1), ("NF4", 0.1)):
 # from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 #
 # config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)  # type of products
+#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
 # base = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
 # # the rest in float32; activations are computed again (notebook 12)
 # base = prepare_model_for_kbit_training(base)
@@ -777,8 +776,7 @@ check("qlora-grad-x", qlora_grad_x)
 #
 # - Usually the embedding and the output head are not in 4 bits; where the vocabulary is large they
 #   are a large part of the bytes. Activations stay as in LoRA (notebook 12).
-# - Keep with an adapter how its base was quantised: format, block size, double or not. Over another
-#   weight it is another function.
+# - Keep with an adapter how its base was quantised: format, block size, double or not.
 
 # %% [markdown]
 # ## Further reading

@@ -319,12 +319,7 @@ rows = (  # a way, its block, the bits that a block stores besides its codes, th
     (min_max, 128, 32 + 32, 64),
     (zero_point, 64, 32 + 4, 57),
     (min_max, 64, 32 + 32, 32),
-    (
-        zero_point,
-        64,
-        8 + 4,
-        43,
-    ),  # constants of 8 bits on both sides; that they are off by 1.4e-3 is left out
+    (zero_point, 64, 8 + 4, 43),  # constants in 8 bits; their own error, 1.4e-3, is left out
 )
 print("mean errors          bits   normal      nf4   trained      nf4   beats nf4   in blocks of")
 for way, size, constant, block_size in rows:

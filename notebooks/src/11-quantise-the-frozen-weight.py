@@ -8,13 +8,13 @@
 # **You will** round weights to 4 bits by hand, derive the sixteen levels of NF4, compare it fairly
 # with plain integers, train LoRA on top of a weight that is stored in codes, and merge it.
 #
-# **You will learn** what an absmax and a block are for, what a weight really takes, where the
-# rounding error sits, whether alpha can balance it, and what three merges make of an update.
+# **You will learn** what an absmax and a block are for, what a weight really takes, whether alpha
+# can balance the rounding error, and what three merges make of an update.
 #
-# **You need** notebooks 03 and 04, the bell curve of the normal distribution, the voices of
-# notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b begins at
-# "LoRA over frozen codes" and takes an hour. The exercises, `nf4-codes` of 11a and `qlora-grad-x`
-# of 11b, take twenty minutes each.
+# **You need** notebooks 03 and 04, the normal distribution, paired differences (notebook 09), the
+# voices of notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b
+# begins at "LoRA over frozen codes" and takes an hour. Each has an exercise of twenty minutes
+# besides.
 
 # %%
 from dataclasses import replace
@@ -23,11 +23,13 @@ from statistics import NormalDist
 import numpy as np
 
 from lora_ref.counting import get_model
-from lora_ref.exercises import check, hint, show
+from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
 from lora_ref.layers import Linear, LoRALinear, QLoRALinear
 from lora_ref.layers.composite import layers_of
+from lora_ref.ops import softmax_cross_entropy
 from lora_ref.quantize import nf4_levels, quantize
+from lora_ref.study.records import student_limit
 from lora_ref.transformer.adapt import with_lora
 from lora_ref.transformer.language_model import Schedule
 from lora_ref.transformer.voices import base_model, with_voices
@@ -123,7 +125,7 @@ print("the same as the package's:", np.allclose(levels, nf4_levels(), atol=1e-6)
 
 # %% to 1e-6
 print("        p   largest quantile   smallest positive level")
-for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
+for rest in (0.25, 1 - p, 1e-3, 1e-5):
     smallest = nf4_levels(1 - rest)[8]
     print(f"{1 - rest:.7f} {Q(1 - rest):18.3f} {smallest:25.4f}")
 
@@ -133,8 +135,24 @@ for rest in (0.25, 1 - p, 1e-3, 1e-5, 1e-7):
 # for each level. Eight levels above zero are the upper half of 16: with 16 bins the last one runs
 # from 15/16 to 1, and its middle is 31/32. Seven levels above zero, seven below and the zero are
 # 15: with 15 bins the middle of the last one is 29/30. The authors took the mean of 31/32 and
-# 29/30, for both sides.
+# 29/30, for both sides. Only this end comes from bins: the other levels are even steps of
+# probability, and no middles.
 #
+# ### Exercise `nf4-codes`: the nearest level
+#
+# Replace the three dots and run the cell. (For hints, `from lora_ref.exercises import hint`.)
+
+# %% exact
+print(show("nf4-codes"))
+
+
+# %%
+def nf4_codes(block, levels): ...
+
+
+check("nf4-codes", nf4_codes)
+
+# %% [markdown]
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
 # >
@@ -182,13 +200,12 @@ for name, bits in parts.items():
 print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
 
 # %% [markdown]
-# The QLoRA paper leaves the mean out: 0.127 beside the four bits (4.12695). One float32 for a whole
-# matrix is nothing in a large one and visible in a small one: the fewer the weights, the more the
-# last two lines count. (The layer below prints 4.128. The paper uses 8-bit floats for the
-# constants, this package 8-bit integers; they take the same.)
+# The QLoRA paper leaves the mean out: 0.127 beside the four bits. One float32 for a matrix is
+# visible in a small one, such as the layer below, which prints 4.128. (The paper's constants are
+# 8-bit floats, which take the same.)
 #
-# What does that make of the 65 billion weights? The embedding and the output head are usually left
-# in 16 bits, so they are not counted here (notebook 12 counts them, and comes to a little more).
+# And the 65 billion weights? The embedding and the output head are usually left in 16 bits, and not
+# counted here (notebook 12 counts them).
 
 # %% exact
 llama = get_model("llama-65b")
@@ -197,8 +214,9 @@ weights = sum(
     for module in llama.modules
     if module.kind == "linear" and module.name != "lm_head"
 )
-for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4.127)):
-    print(f"{weights:,} weights in linear layers, {name:<19}: {weights * bits / 8e9:6.1f} GB")
+print(f"{weights:,} weights in linear layers")
+for bits in (16, 4.5, 4.127):
+    print(f"{bits:6} bits: {weights * bits / 8e9:6.1f} GB")
 
 # %% [markdown]
 # > **Remember.** Four bits are 4.5 with a float32 for every 64 weights, and about 4.127 when the
@@ -214,15 +232,14 @@ for name, bits in (("16 bits", 16), ("4.5 bits", 4.5), ("double quantisation", 4
 #
 # - **fifteen levels**: -7 to 7 times absmax / 7, as above. One of the sixteen codes is never used.
 # - **signed, sixteen levels**: -8 to 7. The weight with the largest absolute value always gets the
-#   code -8, so the step is that weight divided by -8. Where it is 1.4, the step is -0.175
-#   (a negative step turns the levels round).
+#   code -8, so the step is that weight divided by -8. For 1.4 it is -0.175: -8 x -0.175 = 1.4.
 # - **min-max, sixteen levels**: even steps from the smallest weight of the block to the largest. It
 #   needs *two* constants a block, and zero is no level.
 
 
 # %%
 def even(blocks, bits):
-    """Return the blocks rounded to even steps on both sides of zero, 15 levels for 4 bits."""
+    """Return the blocks rounded to even steps, 15 levels for 4 bits."""
     step = np.abs(blocks).max(axis=1, keepdims=True) / (2 ** (bits - 1) - 1)
     return np.rint(blocks / step) * step
 
@@ -248,7 +265,7 @@ def nf4(blocks):
 
 
 def error(way, weights, size):
-    """Return the norm of the rounding error over that of the weights, in blocks of a size."""
+    """Return the relative error of rounding in blocks of a size, by norms."""
     blocks = weights.reshape(-1)[: weights.size // size * size].reshape(-1, size)
     return np.linalg.norm(way(blocks) - blocks) / np.linalg.norm(blocks)
 
@@ -269,18 +286,19 @@ print("weights at each level of nf4:", *np.bincount(quantize(normal[0]).indices.
 
 # %% [markdown]
 # NF4 has a seventh less error than the fifteen levels, and 3 % less than the signed ones. But
-# min-max integers beat NF4, on every draw here, on the very weights that NF4 is made for. Why? A
-# block of 64 reaches less far on one side than on the other, and min-max uses that; it also has 15
-# steps for the fourteen of the first way. And NF4 asks for levels of equal probability, not for the
-# least squared error. (The last line counts: it does not get them. Question 1 below asks why.)
+# min-max beats it on every draw, on the very weights that NF4 is made for. Why? A block of 64
+# reaches less far on one side than on the other, and min-max uses that; it also has 15 steps for
+# the fourteen of the first way. And NF4 asks for levels of equal probability, not for the least
+# squared error. (The last line counts: it does not get them. Question 1 asks why.)
 #
 # Min-max pays for a second constant. With float32 constants, in blocks of 64, that is 5 bits a
 # weight against 4.5. In practice the second constant is often a code of 4 bits, the one that stands
 # for zero (the *zero point*). That makes 4 + (32 + 4)/64 = 4.56 bits, and zero is a level again.
-# So compare at equal bits. Bits can be traded: NF4 in smaller blocks spends more of them on
-# constants, min-max in larger blocks fewer. At 5 bits NF4 has blocks of 32, at 4.56 bits of 57; at
-# 4.5 bits min-max has blocks of 128. And compare on real weights too: the 24 matrices of the small
-# language model.
+# Double quantisation makes a constant 8 bits; the zero point keeps its four.
+#
+# So compare at equal bits. NF4 in smaller blocks spends more bits on constants, min-max in larger
+# blocks fewer. The last number of each row below is NF4's block at the same bits: at 5 bits 32,
+# since 32/32 = 64/64. And compare on real weights too, the 24 matrices of the small language model.
 #
 # **Predict.** At equal bits, is min-max still ahead of NF4?
 
@@ -295,51 +313,38 @@ def zero_point(blocks):
 
 base = base_model()
 real = [one.W for one in layers_of(base.gpt).values() if isinstance(one, Linear)]
-print("the last column: trained matrices with less error than nf4 at the same bits")
-print(f"{'':<18}{'bits':>6}{'normal':>9}{'trained':>9}{'beats nf4':>12}")
-for way, size, constant in (  # the bits of what is stored for each block
-    (fifteen, 64, 32),
-    (signed, 64, 32),
-    (min_max, 128, 64),
-    (nf4, 64, 32),
-    (zero_point, 64, 36),
-    (nf4, 57, 32),
-    (min_max, 64, 64),
-    (nf4, 32, 32),
-):
-    drawn, trained = ([error(way, W, size) for W in group] for group in (normal, real))
-    # nf4 spends 32 bits on a block: in which block is that constant / size a weight?
-    same = round(32 / (constant / size))
-    wins = sum(a < error(nf4, W, same) for a, W in zip(trained, real, strict=True))
-    shown = "-" if way is nf4 else f"{wins} of {len(real)}"
-    line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>6.2f}{np.mean(drawn):>9.4f}"
-    print(f"{line}{np.mean(trained):>9.4f}{shown:>12}", end="\n\n" if way is nf4 else "\n")
+rows = (  # a way, its block, the bits that a block stores besides its codes, the block of NF4
+    (fifteen, 64, 32, 64),
+    (signed, 64, 32, 64),
+    (min_max, 128, 32 + 32, 64),
+    (zero_point, 64, 32 + 4, 57),
+    (min_max, 64, 32 + 32, 32),
+    (zero_point, 64, 8 + 4, 43),  # constants in 8 bits; their own error, 1.4e-3, is left out
+)
+print("mean errors          bits   normal      nf4   trained      nf4   beats nf4   in blocks of")
+for way, size, constant, block_size in rows:
+    line = f"{f'{way.__name__} in {size}s':<18}{4 + constant / size:>7.2f}"
+    for group in (normal, real):
+        its = np.array([error(way, W, size) for W in group])
+        nf4s = np.array([error(nf4, W, block_size) for W in group])
+        line += f"{its.mean():>9.4f}{nf4s.mean():>9.4f}"
+    print(f"{line}{f'{sum(its < nf4s)} of {len(real)}':>12}{block_size:>15}")
 
 # %% [markdown]
-# No: NF4 has the least error of these at 4.5 bits and at 5. Against a zero point (4.56 bits) it is
-# about a tie on normal weights, and NF4 has less on 15 of the 24 trained ones. Min-max was ahead
-# above because it knows both ends of a block. A second float32 is too dear for that: with the same
-# half bit NF4 gains more by smaller blocks. A zero point of four bits is cheap enough.
+# No: in the mean NF4 has the least error of these at 4.5 bits and at 5 (min-max beats it on 2 of
+# the 24 matrices). Against a zero point (4.56 bits) it is about a tie. With double quantisation on
+# both sides, which is what QLoRA stores, NF4 beats the zero point too. (The other pairs stay as
+# they are: both sides save alike.) Min-max was ahead above because it knows both ends of a block. A
+# second float32 is too dear for that: with the same half bit NF4 gains more by smaller blocks.
 #
-# What does an error of nearly ten per cent do to the model? (It is a ratio of norms: a single
-# weight may come back exactly, or be rounded to zero.) Quantise all 24 matrices and measure the
-# loss on two passages that no training has seen.
+# What does an error of nearly ten per cent do to the model? Quantise all 24 matrices and measure
+# the loss on Milton's last lines, which no training has seen.
 #
-# **Predict.** The loss on the Bible's passage is 2.82 with the weights in full, and 6.24 would be
-# guessing (ln 512, notebook 10). What is it in 4 bits: about 2.8, about 4, near 6?
+# **Predict.** The loss is 3.75 with the weights in full, and 6.24 would be guessing (ln 512,
+# notebook 10). What is it in 4 bits: about 3.8, about 4.5, near 6?
 
 # %% depends on the seed
-passages = {
-    "Bible": """Blessed are they that do his commandments, that they may have right to the tree of \
-life, and may enter in through the gates into the city.
-For without are dogs, and sorcerers, and whoremongers, and murderers, and idolaters, and whosoever \
-loveth and maketh a lie.
-I Jesus have sent mine angel to testify unto you these things in the churches. I am the root and \
-the offspring of David, and the bright and morning star.
-And the Spirit and the bride say, Come. And let him that heareth say, Come. And let him that is \
-athirst come. And whosoever will, let him take the water of life freely.
-""",
-    "Milton": """They, looking back, all the eastern side beheld
+milton = """They, looking back, all the eastern side beheld
 Of Paradise, so late their happy seat,
 Waved over by that flaming brand; the gate
 With dreadful faces thronged, and fiery arms:
@@ -348,8 +353,7 @@ The world was all before them, where to choose
 Their place of rest, and Providence their guide:
 They, hand in hand, with wandering steps and slow,
 Through Eden took their solitary way.
-""",
-}
+"""
 
 
 def with_weights(change):
@@ -370,20 +374,25 @@ for bits in (4, 3, 2):
     changes[f"even steps, {bits} bits"] = even_in_blocks(bits)
 changes["even, 4 bits, no blocks"] = lambda _, W: even(W.reshape(1, -1), 4).reshape(W.shape)
 for title, change in changes.items():
-    model = with_weights(change)
-    losses = ", ".join(f"{name} {model.loss(text):.2f}" for name, text in passages.items())
-    print(f"{title:<24} {losses}")
-in_blocks, at_once = (np.mean([error(fifteen, W, n or W.size) for W in real]) for n in (64, None))
-print(f"the error of even steps, 4 bits: {in_blocks:.2f} in blocks, {at_once:.2f} without blocks")
+    off = np.mean([np.linalg.norm(change("", W) - W) / np.linalg.norm(W) for W in real])
+    print(f"{title:<24} error {off:.2f}, loss {with_weights(change).loss(milton):.2f}")
 
 # %% [markdown]
-# At 4 bits this small model does not mind: a few hundredths, and which way they go is luck on two
-# windows of text. At 3 bits it begins to mind, and at 2 bits it does. Presumably the errors of many
-# weights partly cancel in a sum. Without blocks the error is much larger, and the loss moves
-# little: these matrices have no outlier as bad as our -14. Blocks are insurance.
+# At 4 bits this small model hardly minds: a few hundredths, too few to rank by two windows of text.
+# At 3 bits it begins to mind, and at 2 bits it does. Without blocks the error is much larger, and
+# the loss moves little: these matrices have no outlier as bad as our -14. Blocks are insurance.
+#
+# ### To think about
+#
+# 1. Each level of NF4 is said to serve equally many weights; the counts above differ. Which levels
+#    are rare, and what has the absmax to do with it?
+# 2. You quantise a weight that was quantised and read back. Do the codes change?
+# 3. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
+#    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat min-max on normal weights
+#    that they were not fitted to?
 #
 # > **Remember.** Which 4-bit format is best depends on its levels, on the weights and on the bits
-# > of its constants, here float32: compare at equal bits, over many weights.
+# > of its constants: compare at equal bits, over many weights.
 # >
 # > 哪种四比特格式最好，取决于量化级、权重和常数占的比特：要在比特数相等时，用许多权重来比较。
 
@@ -437,17 +446,16 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # %% [markdown]
 # The rounding happened once, before training. In training W0_hat is a constant, y is a smooth
 # function of x, A and B, and no gradient goes into the codes. So the gradients are exact, *of the
-# rounded model*: the layers below learn about the weight that is used, and not about the one that
-# was pretrained.
-#
-# The price is time: every pass reads the codes back before it multiplies.
+# rounded model*: the layers below learn about the weight that is used, not about the pretrained
+# one. The price is time: every pass reads the codes back.
 #
 # Now train. Ten lines of Python write weather reports. LoRA learns them over W0, QLoRA over NF4,
 # and a second QLoRA over *coarse* codes, int4 without blocks: the same A to start from, the same
-# windows of text, thirty steps.
+# windows of text, thirty steps. Then all three again, with another A and other windows. Compare on
+# twenty fresh sets of reports, by paired differences.
 #
 # **Predict.** The frozen matrices are off by nothing, by nearly 10 and by 21 per cent. Put the
-# three in order of their loss after training. Do they differ by about 0.01, 0.1 or 1?
+# three in order of their loss after training. Is the order the same in the second training?
 
 
 # %% depends on the seed, slow
@@ -460,7 +468,7 @@ def reports(number, rng):
     )
 
 
-def over(*kind, **blocks):
+def over(plain, *kind, **blocks):
     """Return the model with LoRA on it, each frozen weight of these layers in codes."""
 
     def change(path, one):
@@ -469,20 +477,45 @@ def over(*kind, **blocks):
     return plain.mapped(change)
 
 
-text, unseen = (reports(number, np.random.default_rng(number)) for number in (400, 60))
-plain = with_lora(base.gpt, np.random.default_rng(0), targets="all-linear", r=8, alpha=16)
+text = reports(400, np.random.default_rng(400))
+fresh = [reports(5, np.random.default_rng(1000 + number)) for number in range(20)]
+windows = np.stack([base.windows(one)[0] for one in fresh])
+
+
+def losses(model):
+    logits, _ = model.gpt.forward(windows[:, :-1])
+    pairs = zip(logits, windows[:, 1:], strict=True)
+    return np.array([softmax_cross_entropy(*pair)[0] for pair in pairs])
+
+
+def more(differences):
+    """Return the mean of paired differences and its standard error; * is beyond Student's limit."""
+    mean, number = differences.mean(), len(differences)
+    error = differences.std(ddof=1) / np.sqrt(number)
+    return f"{mean:+.3f} ± {error:.3f}{'*' if abs(mean) > student_limit(number) * error else ' '}"
+
+
 schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)  # lr rises in the first 5 steps
-starts = {"LoRA": plain, "NF4": over(), "coarse": over("int4", block_size=None, double=False)}
-finished = {}
-for name, start in starts.items():
-    before = base.with_gpt(start)
-    finished[name], _ = before.trained(text, schedule, np.random.default_rng(1))
-    losses = [model.loss(unseen) for model in (before, finished[name])]
-    print(f"{name:<6} loss on unseen reports: before {losses[0]:.2f}, after {losses[1]:.3f}")
+finished, found = {}, {}
+print("training, over   loss on fresh reports   minus that of W0")
+for seed in (0, 1):
+    rng = np.random.default_rng(seed)
+    plain = with_lora(base.gpt, rng, targets="all-linear", r=8, alpha=16)
+    coarse = over(plain, "int4", block_size=None, double=False)
+    for name, start in {"W0": plain, "NF4": over(plain), "coarse": coarse}.items():
+        key, rng = (seed, name), np.random.default_rng(seed + 1)
+        finished[key], _ = base.with_gpt(start).trained(text, schedule, rng)
+        found[key] = losses(finished[key])
+        minus = "" if name == "W0" else f"{more(found[key] - found[seed, 'W0']):>22}"
+        print(f"{seed}, {name:<10}{found[key].mean():>25.3f}{minus}")
+dice = 400 * np.log([4, 4, 12, 30]).sum() / len(base.tokenizer.encode(text))
+print(f"untrained: {losses(base).mean():.2f}; the dice alone: {dice:.2f}")
 
 # %% [markdown]
-# Less than 0.01, even over the coarse codes. (One training each, on an easy task: no ranking.) Do A
-# and B undo the error of W0_hat, or does the model just not mind it?
+# No. The coarse codes are last in the first training, W0 in the second. (* is beyond Student's
+# limit.) Fresh text tells two models apart; to rank two ways to train takes many trainings. (No
+# model can know the dice: sky, town, hour and degrees. All are well above that floor.) Do A and B
+# undo the error of W0_hat, or does the model just not mind it?
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -495,8 +528,7 @@ for name, start in starts.items():
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
 # the rounding error. The article of notebook 13 says that in QLoRA alpha is often tuned, to balance
 # that error (part 2, section 4; `qlora-alpha` in [docs/article.md](../docs/article.md)). Take the
-# voice, trained over W0, and the reports' A and B, trained over W0_hat. If training undid the error
-# anywhere, it would be in the reports'.
+# reports' A and B, trained over W0_hat, and as a control the voice, which never saw W0_hat.
 #
 # **Predict.** With A and B trained over the coarse codes, does an alpha make y nearer to the y of
 # W0?
@@ -505,63 +537,64 @@ for name, start in starts.items():
 # %% depends on the seed
 def seen(text):
     """Return what our layer sees of a text, its x, in the model without an adapter."""
-    _, kept = plain.forward(base.tokenizer.encode(text)[:96])  # B is 0; each layer keeps its x
-    return kept.children["blocks"].caches[1].children["mlp"].caches[0].x
+    _, kept = plain.forward(base.windows(text)[:: base.gpt.context, :-1])  # B is 0
+    x = kept.children["blocks"].caches[1].children["mlp"].caches[0].x  # each layer keeps its x
+    return x.reshape(-1, x.shape[-1])
 
 
-pairs = {"voice, over NF4": (layer, seen(passages["Milton"]))}
-for name in ("NF4", "coarse"):
-    ours = layers_of(finished[name].gpt)["blocks.1.mlp.fc1"]
-    pairs[f"reports, over {name}"] = ours, seen(unseen)
-print(f"{'':<22}{'best alpha':>12}{'error of y left':>18}{'undone at alpha = 16':>23}")
+pairs = {"voice, over NF4": (layer, seen(milton))}
+for name in ("coarse", "NF4"):
+    ours = layers_of(finished[0, name].gpt)["blocks.1.mlp.fc1"]
+    pairs[f"reports, over {name}"] = ours, seen("\n".join(fresh))
+print(f"{'':<22}{'best alpha':>12}{'undone at it':>16}{'undone at alpha = 16':>24}")
 for title, (one, rows) in pairs.items():
     gap = rows @ (one.W0.dequantize() - voiced.W0).T  # y without an update, less the y of W0
     moved = (rows @ one.A.T) @ one.B.T / one.r  # what the update adds, but for alpha
+    per_alpha = -np.sum(gap * moved) / np.sum(gap**2)  # the part of the update against the gap
     best = -np.sum(gap * moved) / np.sum(moved**2)  # by least squares
-    share = np.linalg.norm(gap + best * moved) / np.linalg.norm(gap)
-    undone = -16 * np.sum(gap * moved) / np.sum(gap**2)  # the part of the update against the gap
-    print(f"{title:<22}{best:>12.3f}{share:>18.2%}{undone:>23.1%}")
+    print(f"{title:<22}{best:>12.3f}{best * per_alpha:>16.2%}{16 * per_alpha:>24.1%}")
 
 # %% [markdown]
-# No alpha does: the best leaves 100.00 % of the error. To see why, call y_exact the y of W0 without
-# A and B: `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term, the error, has no s.
-# Alpha stretches, shrinks or reverses the *whole* second term, which is about the reports. If some
-# part of it does correct the error, alpha cannot turn up that part alone.
+# No alpha chosen after training does: the best undoes 0.01 % of the error's squares at most. To
+# see why, call y_exact the y of W0 without A and B: `y - y_exact = x (W0_hat - W0)^T + s (x A^T)
+# B^T`. The first term, the error, has no s. Alpha stretches, shrinks or reverses the *whole* second
+# term, which is about the reports. If some part of it does correct the error, alpha cannot turn up
+# that part alone. (Chosen before training, alpha also changes what A and B become: question 4.)
 #
 # Is there such a part? The last column projects the update, at training's alpha of 16, on the
-# error. It undid 2.0 and 3.6 % of it, and the voice, which never saw W0_hat, 2.3 % all the same. So
-# in thirty steps training undid next to nothing of this layer's error.
+# error. (The control has its -1.6 % by chance.) So in thirty steps training undid next to nothing
+# of this layer's error. How much could an A and a B made for this purpose undo?
 #
-# An A and a B made for this purpose can do more. How much, at best?
-#
-# **Predict.** The error `E = W0_hat - W0` is a matrix. If you subtract the best matrix of rank 8
-# from it (notebook 02), how much of its norm is left?
+# **Predict.** Which share of the squares does the best matrix of rank 8 (notebook 02) undo: of
+# NF4's error of the weight, `E = W0_hat - W0`, and of its error of y on the reports?
 
 # %% depends on the seed
 E = dequantised() - voiced.W0
 noise = np.random.default_rng(0).standard_normal(E.shape)
 
 
-def left(matrix, r):
-    """Return the share of the norm that is left without the best matrix of rank r."""
-    sigma = np.linalg.svd(matrix, compute_uv=False)
-    return np.sqrt((sigma[r:] ** 2).sum() / (sigma**2).sum())
+def held(matrix, r):
+    """Return the share of the squares that is in the best matrix of rank r."""
+    squares = np.linalg.svd(matrix, compute_uv=False) ** 2
+    return squares[:r].sum() / squares.sum()
 
 
-print(f"left of the norm of    E, {E.shape[0]} x {E.shape[1]}    noise of that shape    n = 4096")
+print("held by          E   noise of its shape   n = 4096   error of y        x")
 for r in (1, 8, 32):
-    wide = np.sqrt(max(0, 1 - 4 * r / 4096))
-    print(f"less rank {r:>2} {left(E, r):>22.1%} {left(noise, r):>22.1%} {wide:>11.2%}")
+    wide = min(1, 4 * r / 4096)
+    shares = f"{held(E, r):>11.1%}{held(noise, r):>21.1%}{wide:>11.1%}"
+    print(f"rank {r:>2}{shares}{held(gap, r):>13.1%}{held(rows, r):>9.1%}")
 
 # %% [markdown]
-# E is like noise: about as much is left of it as of noise of its shape, and in noise a few
-# directions never hold most of the norm. (The last column is by formula: of n x n independent
-# draws of variance 1 the squares of all n singular values add up to about n^2, and the largest of
-# them is only about 4 n. So r of them hold at most about 4 n r / n^2 = 4 r / n.)
+# E is like noise: a rank undoes about as much of it as of noise of its shape, and in noise a few
+# directions never hold most. (The column for n = 4096 is by formula: of n x n independent draws of
+# variance 1 the squares of all n singular values add up to about n^2, and the largest of them is
+# only about 4 n. So r of them hold at most about 4 n r / n^2 = 4 r / n.) LoftQ (Li et al., 2023)
+# begins A and B, roughly, at the best matrix of rank r for -E.
 #
-# LoftQ (Li et al., 2023) begins A and B, roughly, at the best matrix of rank r for -E: it removes
-# what rank r can, here 9 % of the norm at r = 8, at width 4096 less than half a per cent. Training
-# may do better, because it counts only what matters to the loss.
+# The error of y, x E^T, is no noise, since x is not: few directions hold most of x. Rank 8 could
+# undo more than two thirds of it. Training did not: it follows the loss, and the loss does not ask
+# for the y of W0.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -571,102 +604,110 @@ for r in (1, 8, 32):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. There are three weights to fold
-# A and B into:
-#
-# - **W0_hat**: `W0_hat + s B A` is the same function, and no longer in 4 bits.
-# - **W0_hat, and quantise again**: 4 bits, with a second rounding.
-# - **the original W0**: another function, by the whole rounding error.
+# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. Fold A and B into **W0_hat**:
+# that is this function, and no longer in 4 bits. Then you may **quantise again**, and so round
+# twice. Or fold them into **the original W0**: another function, by the whole rounding error.
 #
 # **Predict.** The update of our voice is 43 % of W0. Suppose it were trained only a little, to
 # 0.4 %. You add it and round again: what share of the codes changes?
 
 # %% depends on the seed
-print(f"strength   update / W0   codes that change, of {codes.size:,}   error of rounding / update")
-for strength in (0.01, 0.1, 0.3, 1.0):
+W0_hat = dequantised()
+rounding = np.linalg.norm(W0_hat - voiced.W0)
+
+
+print(f"strength  update / W0  / rounding error   codes that change, of {codes.size:,}   survives")
+for strength in (0.01, 0.1, 0.2, 1.0):
     trained = replace(layer, alpha=strength * layer.alpha)
     again, size = trained.merge_quantized(), np.linalg.norm(trained.delta_w)
-    lost = np.linalg.norm(again.dequantize() - trained.merge().W) / size
     change, share = np.sum(again.indices != codes), size / np.linalg.norm(voiced.W0)
-    print(f"{strength:>8} {share:13.3f} {change:14,} ({change / codes.size:5.1%}) {lost:28.2f}")
-first = np.linalg.norm(layer.W0.dequantize() - voiced.W0) / np.linalg.norm(voiced.W0)
-print(f"error of rounding / W0: once {first:.3f}, again at strength {strength} {lost * share:.3f}")
+    part = np.sum((again.dequantize() - W0_hat) * trained.delta_w) / size**2  # by projection
+    moved = f"{change:>18,} ({change / codes.size:5.1%})"
+    print(f"{strength:>8}{share:>13.3f}{size / rounding:>18.2f}{moved}{part:>21.0%}")
 
 # %% depends on the seed
 FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 
 # %% [markdown]
 # **To quantise again loses a small update.** At 0.4 % no code changes: what comes back is W0_hat
-# but for the absmax, and the update is gone. (The absmax of a block is its largest weight *after*
-# the update and moves all 64 weights a little, and in double quantisation it is rounded anew
-# itself: hence an error above 1.) At ten times that strength, in the picture, all ten weights still
-# fall back. (The diamonds are the merge into W0; the gap from a diamond to its dot is the first
-# rounding error.) At full strength the update comes through, with a second error about as large as
-# the first.
+# but for the absmax, the largest weight of a block *after* the update. At ten times that, in the
+# picture, all ten weights still fall back. (The diamonds are the merge into W0; the gap from a
+# diamond to its dot is the first rounding error.) A rule of thumb, from this layer: of an update of
+# half a rounding error a fifth survives, of one as large three quarters, of one five times as large
+# nearly all.
 #
-# What does that mean in losses? Merge the reports, whose A and B were trained over two W0_hat, and
-# verse, trained over W0, on all 24 matrices in NF4, at two strengths.
+# What does that mean in losses? First in full: run the reports' A and B over each of the three
+# weights.
 #
-# **Predict.** Which merge gives the reports less loss: into W0_hat, or into W0, the more exact
-# weight? And how much of what a tenth of verse gains is left when it is quantised again: nearly
-# all, a half, a quarter?
+# **Predict.** Where have A and B of the coarse codes the least loss: over their own codes, over
+# NF4, or over W0, the most exact weight?
 
-# %% depends on the seed
-ways = {  # the weight to use, made of an adapted layer and W0
-    "no adapter, W0": lambda one, W0: W0,
-    "into W0_hat": lambda one, W0: one.merge().W,
-    "quantised again": lambda one, W0: one.merge_quantized().dequantize(),
-    "into W0": lambda one, W0: one.merge_into(W0).W,
-}
+# %% depends on the seed, slow
+originals = {path: one.W for path, one in layers_of(base.gpt).items() if isinstance(one, Linear)}
+adapted = {key: layers_of(model.gpt) for key, model in finished.items()}
+frozen = {"W0": originals}
+for name in ("NF4", "coarse"):
+    frozen[name] = {path: adapted[0, name][path].W0.dequantize() for path in originals}
 
 
-def loss_of(weight, adapted, text):
-    return with_weights(lambda path, W0: weight(adapted[path], W0)).loss(text)
+def losses_over(weights, layers):
+    return losses(with_weights(lambda path, _: weights[path] + layers[path].delta_w))
 
 
-cases = {f"reports, {name}": (layers_of(finished[name].gpt), unseen) for name in ("NF4", "coarse")}
-found = layers_of(with_voices(base, ["verse"], [1.0]).gpt)
-verse = {
-    path.removesuffix(".0"): QLoRALinear.from_lora(one)
-    for path, one in found.items()
-    if isinstance(one, LoRALinear)
-}
-for strength in (1, 0.1):
-    weaker = {path: replace(one, alpha=strength * one.alpha) for path, one in verse.items()}
-    cases[f"verse, {strength}"] = weaker, passages["Milton"]
-rows = {
-    title: np.array([loss_of(weight, adapted, text) for adapted, text in cases.values()])
-    for title, weight in ways.items()
-}
-none, ours, again, _ = rows.values()
-print(f"{'':<26}" + "".join(f"{title:>17}" for title in cases))
-for title in ("no adapter, W0", "into W0_hat"):
-    print(f"{'loss, ' + title:<26}" + "".join(f"{loss:17.3f}" for loss in rows[title]))
-for title in ("quantised again", "into W0"):
-    print(f"{title + ', more by':<26}" + "".join(f"{more:17.3f}" for more in rows[title] - ours))
-kept = (none - again) / (none - ours)
-print(f"{'gain that is left, again':<26}" + "".join(f"{share:17.0%}" for share in kept))
+print("A and B of   loss   more over " + "".join(f"{where:<17}" for where in frozen).rstrip())
+for (seed, name), own in found.items():
+    line = f"{seed}, {name:<8}{own.mean():.3f}   "
+    for where, weights in frozen.items():
+        elsewhere = "-" if where == name else more(losses_over(weights, adapted[seed, name]) - own)
+        line += f"{elsewhere:>17}"
+    print(line)
 
 # %% [markdown]
-# **A and B do best over the weight that they were trained over, where the difference is clear.**
-# Trained over the coarse codes, the reports get worse over the more exact W0, by 0.033; verse,
-# trained over W0, gets better there, by 0.024. **Quantised again, nearly all of a large gain is
-# left, and a quarter of a small one.** (One training each, and a few windows of text: thousandths
-# can be luck, the 0.007 for this as well as the 0.003 against it.)
+# **A and B do best over the weight that they were trained over**: each of these six, against each
+# other weight. Those of the coarse codes get worse over the more exact W0.
+#
+# Now merge into W0_hat and quantise again, with the reports at full strength and at a tenth.
+#
+# **Predict.** Which get worse by more, those of NF4 or of the coarse codes? And how much of what a
+# tenth gains is left: nearly all, a half, a quarter?
+
+
+# %% depends on the seed
+def changed(change, layers):
+    return losses(with_weights(lambda path, _: change(layers[path])))
+
+
+def norm_of(arrays):
+    return np.linalg.norm([np.linalg.norm(array) for array in arrays])
+
+
+print("             update / error   again, more by    gain that is left")
+for name, strength in (("NF4", 1), ("coarse", 1), ("NF4", 0.1)):
+    ours = {path: adapted[0, name][path] for path in originals}
+    ours = {path: replace(one, alpha=strength * one.alpha) for path, one in ours.items()}
+    none = changed(lambda one: one.W0.dequantize(), ours)
+    full = changed(lambda one: one.merge().W, ours)
+    again = changed(lambda one: one.merge_quantized().dequantize(), ours)
+    errors = [frozen[name][path] - W0 for path, W0 in originals.items()]
+    ratio = norm_of([one.delta_w for one in ours.values()]) / norm_of(errors)
+    left = (none - again).mean() / (none - full).mean()
+    print(f"{name + f', {strength}':<13}{ratio:>14.2f}{more(again - full):>19}{left:>20.0%}")
+
+# %% [markdown]
+# The coarse codes lose eight times as much as NF4 at full strength: their update is about as large
+# as the rounding error. "95 % of the gain" hides it, since without an adapter the loss is so high.
+# Of a tenth, a quarter of a rounding error, nearly all of the gain is gone. (One task, one model.)
 #
 # So what you need decides ([question 9](../docs/questions.md)):
 #
-# - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. It costs nothing here,
-#   in float32. (bfloat16 rounds too, in far finer steps: [question 8](../docs/questions.md).)
+# - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. (bfloat16 rounds too, in
+#   far finer steps: [question 8](../docs/questions.md).)
 # - **4 bits**: quantise again, and measure what is left.
-# - **A model to hand out beside others made from W0**: into W0. It is another function, so
-#   evaluate it.
+# - **A model to hand out beside others made from W0**: into W0, another function, so evaluate it.
 #
 # ### The same in PEFT
 #
-# Not run here: bitsandbytes does the rounding, and wants a graphics card for speed. On a 4-bit
-# layer `model.merge_and_unload()` is the second of the three merges: it reads the codes back,
-# adds, quantises again, and warns of rounding errors.
+# Not run here: bitsandbytes does the rounding, and wants a graphics card for speed.
 #
 # ```python
 # import torch
@@ -674,11 +715,25 @@ print(f"{'gain that is left, again':<26}" + "".join(f"{share:17.0%}" for share i
 # from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 #
 # config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
-#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)  # type of products
+#     bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.bfloat16)
 # base = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
-# # float32 for all that is not in 4 bits; activations are computed again (notebook 12)
+# # the rest in float32; activations are computed again (notebook 12)
 # base = prepare_model_for_kbit_training(base)
 # model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
+# ```
+#
+# After training, `model.merge_and_unload()` is the second of the three merges: it reads the codes
+# back, adds, quantises again, and warns of rounding errors. For the others save the adapter, and
+# load the base anew, in 4 bits or in 16:
+#
+# ```python
+# from peft import PeftModel
+#
+# model.save_pretrained("adapter")
+# stored = AutoModelForCausalLM.from_pretrained("a-model", quantization_config=config)
+# exact = AutoModelForCausalLM.from_pretrained("a-model", dtype=torch.bfloat16)
+# into_W0_hat = PeftModel.from_pretrained(stored.dequantize(), "adapter").merge_and_unload()
+# into_W0 = PeftModel.from_pretrained(exact, "adapter").merge_and_unload()
 # ```
 #
 # > **Remember.** The model that was trained is W0_hat + s B A; to quantise it again may lose the
@@ -689,26 +744,8 @@ print(f"{'gain that is left, again':<26}" + "".join(f"{share:17.0%}" for share i
 # %% [markdown]
 # ## Exercises
 #
-# Replace the three dots and run the cell. Each exercise asks something to answer before you
-# write, and has three hints, none of which is the answer:
-
-# %% exact
-print(hint("nf4-codes", 1))
-
-# %% [markdown]
-# ### `nf4-codes`: the nearest level
-
-# %% exact
-print(show("nf4-codes"))
-
-
-# %%
-def nf4_codes(block, levels): ...
-
-
-check("nf4-codes", nf4_codes)
-
-# %% [markdown]
+# `nf4-codes` stands in "Levels where the weights are"; this one is of 11b.
+#
 # ### `qlora-grad-x`: back through a weight of four bits
 
 # %% exact
@@ -724,25 +761,17 @@ check("qlora-grad-x", qlora_grad_x)
 # %% [markdown]
 # ### To think about
 #
-# 1. Each level of NF4 is said to serve equally many weights; the counts under "Is NF4 better than
-#    integers?" are not equal. Which levels are rare, and what has the absmax to do with it?
-# 2. With constants of 16 bits, what do min-max and NF4 take in blocks of 64? Does the comparison
-#    above come out the same?
-# 3. You quantise a weight that was quantised and read back. Do the codes change? And with double
-#    quantisation?
-# 4. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
-#    the mean of its weights, repeat, and keep -1, 0 and 1. How near to min-max do you get on
-#    normal weights? Why must you measure on other weights than you have fitted?
+# 4. Train over W0 and over the coarse codes with alpha 8, 16 and 32. Is the same alpha best over
+#    both? How many trainings does the answer take?
+# 5. Begin A and B over the coarse codes at the best matrix of rank 8 for -E. Is the loss before
+#    training nearer to that of W0? What becomes of a merge into W0 then?
 
 # %% [markdown]
 # ## In practice
 #
-# - Know which layers are in 4 bits. Usually the embedding and the output head are not, and where
-#   the vocabulary is large they are a large part of the bytes.
-# - Keep with an adapter how its base was quantised: format, block size, double or not. Over another
-#   W0_hat, or over W0, its y is off by the difference.
-# - QLoRA saves bytes of weights. Activations, gradients of A and B and their optimiser states
-#   stay as in LoRA (notebook 12).
+# - Usually the embedding and the output head are not in 4 bits; where the vocabulary is large they
+#   are a large part of the bytes. Activations stay as in LoRA (notebook 12).
+# - Keep with an adapter how its base was quantised: format, block size, double or not.
 
 # %% [markdown]
 # ## Further reading
@@ -750,7 +779,7 @@ check("qlora-grad-x", qlora_grad_x)
 # - T. Dettmers, A. Pagnoni, A. Holtzman, L. Zettlemoyer, "QLoRA: Efficient Finetuning of
 #   Quantized LLMs", 2023, arXiv 2305.14314.
 # - D. Yoshida, "NF4 Isn't Information Theoretically Optimal (and that's Good)", 2023, arXiv
-#   2306.06965: levels made for blocks of a given size.
+#   2306.06965.
 # - Y. Li et al., "LoftQ: LoRA-Fine-Tuning-Aware Quantization for Large Language Models", 2023,
 #   arXiv 2310.08659.
 # - [What papers and libraries print](../docs/literature.md), NF4 and QLoRA among them, recomputed.

@@ -20,16 +20,16 @@ SOURCES = Path(__file__).parents[2] / "notebooks" / "src"
 
 AUTOMATIC = transformers.AutoModelForCausalLM
 
-NOT_RUN = {"11": "bitsandbytes wants a graphics card"}
+NOT_RUN = {"11": "the first block: bitsandbytes wants a graphics card"}
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def box_of(number):
-    """Return the code of the box of a notebook."""
+def box_of(number, block=0):
+    """Return the code of the box of a notebook, or another block of it."""
     (path,) = SOURCES.glob(f"{number}-*.py")
     section = path.read_text(encoding="utf-8").split("The same in PEFT", 1)[1]
-    code = re.search(r"# ```python\n(.*?)# ```", section, re.DOTALL)[1]
+    code = re.findall(r"# ```python\n(.*?)# ```", section, re.DOTALL)[block]
     return textwrap.dedent(re.sub(r"^# ?", "", code, flags=re.MULTILINE))
 
 
@@ -208,6 +208,36 @@ def test_10_switches_stacks_and_serves_a_mixed_batch(tmp_path, monkeypatch):
             key = name.removeprefix("base_model.model.")
             expected = sum(0.5 * both[voice][f"base_model.model.{key}"] for voice in both)
             assert_allclose(module.get_delta_weight("blend").detach(), expected, atol=1e-6)
+
+
+def test_11_merges_into_what_was_read_back_and_into_the_original(tmp_path, monkeypatch):
+    """The second block, with a coarse rounding in the place of bitsandbytes."""
+
+    def rounded(model):
+        with torch.no_grad():
+            for module in model.model.modules():  # the head is left as it is
+                if isinstance(module, torch.nn.Linear):
+                    module.weight.copy_((8 * module.weight).round() / 8)
+        return model
+
+    def load(name, **options):
+        model = llama()
+        if "quantization_config" in options:
+            monkeypatch.setattr(model, "dequantize", lambda: rounded(model))
+        return model
+
+    monkeypatch.setattr(AUTOMATIC, "from_pretrained", load)
+    monkeypatch.chdir(tmp_path)
+    trained = moved(get_peft_model(rounded(llama()), LoraConfig(target_modules="all-linear")))
+    names = {"model": trained, "AutoModelForCausalLM": AUTOMATIC, "torch": torch, "config": None}
+    made = run("11", box_of("11", 1), **names)
+    updates = updates_of(trained)
+    assert len(updates) == 2 * 7
+    for merged, base in ((made["into_W0_hat"], rounded(llama())), (made["into_W0"], llama())):
+        weights, before = merged.state_dict(), base.state_dict()
+        for name, update in updates.items():
+            key = f"{name.removeprefix('base_model.model.')}.weight"
+            assert_allclose(weights[key] - before[key], update, atol=1e-6)
 
 
 def test_12_counts_as_the_package_does(monkeypatch, capsys):

@@ -23,7 +23,7 @@ from lora_ref.text_study.findings import quantile
 from lora_ref.transformer.minilm import INSTALL, WIDTH
 
 PAGE = Path(__file__).parent / "sentiment.md"
-PICTURES = ("sentiment", "shared-directions")
+PICTURES = ("sentiment", "kept-directions", "shared-directions")
 CONTROLS = ("W0", "random")
 ROWS = (*METHODS, *(f"matrices/{name}" for name in CUTS))
 

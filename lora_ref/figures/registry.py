@@ -439,6 +439,9 @@ FIGURES: Mapping[str, Entry] = MappingProxyType(
         "learning-rates": Entry("Which learning rate", training.loss_by_rate, _rates),
         "intruders": Entry("Intruder directions by norm", text_study.intruders, _text_runs),
         "sentiment": Entry("Sentences rated", sentiment.sentiment, _sentiment_runs),
+        "kept-directions": Entry(
+            "How many directions an update needs", sentiment.kept_directions, _sentiment_runs
+        ),
         "shared-directions": Entry(
             "Directions that two trainings share", sentiment.shared_directions, _sentiment_runs
         ),

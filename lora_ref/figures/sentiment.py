@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from lora_ref.figures.alt_text import Picture
 from lora_ref.figures.style import blank, legend_above, panels, style
-from lora_ref.sentiment.findings import accuracies, mean_accuracy
+from lora_ref.sentiment.findings import BALANCED, accuracies, mean_accuracy
 from lora_ref.sentiment.snippets import FILES
+from lora_ref.study.records import mean_error
 from lora_ref.transformer.minilm import WIDTH
 
 if TYPE_CHECKING:
@@ -52,6 +53,43 @@ def sentiment(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
         for kind in FILES
     )
     return Picture(figure, f"Texts classified right, in percent, mean over seeds. {said}.", theme)
+
+
+def kept_directions(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
+    """Draw the accuracy on films by the directions that are left of what trained whole."""
+    cut = {"none": "0", "1": "1", "8": "8", "64": "64", f"all {WIDTH}": "", "all but 8": "beyond-8"}
+    names, said = list(cut), []
+    with style(theme) as ink:
+        figure = blank()
+        (axes,) = panels(figure, 1, 1)
+
+        def draw(methods: Mapping[str, str], marks: str, colour: str, name: str) -> None:
+            """Draw a method at each number of directions, and say it."""
+            seeds = {at: accuracies(results, m, "films", BALANCED) for at, m in methods.items()}
+            found = {at: mean_error(each) for at, each in seeds.items()}
+            places = [names.index(at) for at in found]
+            means, errors = zip(*found.values(), strict=True)
+            axes.errorbar(places, means, errors, fmt=marks, color=colour, capsize=4, label=name)
+            said.append(f"{name}: " + ", ".join(f"{at} {m:.1f}" for at, (m, _) in found.items()))
+
+        whole = {at: f"matrices/{kept}".removesuffix("/") for at, kept in cut.items()}
+        rest = {"all but 8": whole.pop("all but 8")}
+        draw(whole, "--v", ink.orange, "q and v trained whole, then cut")
+        draw(rest, "v", ink.vermillion, "the same without its first 8")
+        trained = {r: f"lora-{r}" for r in ("1", "8", "64")}
+        draw(trained, "-o", ink.blue, "LoRA, trained at the rank")
+        head = mean_accuracy(results, "head", "films", BALANCED)
+        axes.axhline(head, color=ink.grey, ls=":", label="the head alone")
+        axes.set_xticks(range(len(names)), names)
+        axes.set(xlabel="directions of the update", ylabel="films classified right (%)")
+        axes.grid(visible=True, axis="y", color=ink.grid)
+        legend_above(figure, ncols=2)
+    return Picture(
+        figure,
+        "Films classified right, in percent, mean of both classes, by the directions of the update "
+        f"that are there. {'; '.join(said)}; the head alone {head:.1f}.",
+        theme,
+    )
 
 
 def shared_directions(results: Mapping[str, Any], *, theme: str = "light") -> Picture:

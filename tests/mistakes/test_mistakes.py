@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from cases import each
 
 from lora_ref.errors import LoraRefError
 from lora_ref.gradcheck import sgd_step
@@ -99,7 +100,7 @@ def test_the_table_knows_every_mistake_and_there_are_a_dozen_or_more() -> None:
 
 
 @EACH_SEED
-@pytest.mark.parametrize("name", TABLE)
+@each("name", TABLE)
 def test_a_mistake_is_rejected_by_these_checks_and_no_other(name: str, seed: int) -> None:
     caught = caught_by(name, np.random.default_rng(seed))
     assert set(caught) == TABLE[name].away
@@ -107,7 +108,7 @@ def test_a_mistake_is_rejected_by_these_checks_and_no_other(name: str, seed: int
 
 
 @EACH_SEED
-@pytest.mark.parametrize("name", TABLE)
+@each("name", TABLE)
 def test_at_the_start_a_mistake_is_rejected_by_fewer_checks(name: str, seed: int) -> None:
     caught = caught_by(name, np.random.default_rng(seed), at_start=True)
     assert set(caught) == TABLE[name].at_start
@@ -129,8 +130,8 @@ def test_a_layer_that_is_not_square_hides_no_mistake(name: str) -> None:
 
 
 @EACH_SEED
-@pytest.mark.parametrize("at_start", [False, True], ids=["away from the start", "at the start"])
-@pytest.mark.parametrize("name", RIGHT)
+@each("at_start", [False, True])
+@each("name", RIGHT)
 def test_right_code_passes_every_check_that_rejects_a_mistake(
     name: str, at_start: bool, seed: int
 ) -> None:
@@ -181,7 +182,7 @@ def test_the_right_step_goes_downhill_and_hands_on_the_gradient_before_it(seed: 
     assert fall == pytest.approx(0.1 * float(np.vdot(grads["B"], grads["B"])), rel=1e-9)
 
 
-@pytest.mark.parametrize("name", TABLE)
+@each("name", TABLE)
 def test_a_mistake_says_what_is_wrong_and_how_it_arises(name: str) -> None:
     mistake = MISTAKES[name]
     assert mistake.name == name

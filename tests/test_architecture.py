@@ -5,7 +5,6 @@ before it and nothing else, wherever in the file the import is written.
 """
 
 import ast
-import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -158,13 +157,19 @@ def imports_of(source: str) -> tuple[Import, ...]:
     return tuple(imports_below(ast.parse(source)))
 
 
-def read(package: Path) -> dict[str, tuple[Import, ...]]:
-    """Return what every module of a package imports, by full name."""
+@cache
+def files() -> dict[str, str]:
+    """Return what stands in every file of the package, by its path from there."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    return {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+
+
+def read(files: dict[str, str]) -> dict[str, tuple[Import, ...]]:
+    """Return what every module imports, by full name."""
     found = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = ("lora_ref", *path.relative_to(package).with_suffix("").parts)
-        name = ".".join(parts).removesuffix(".__init__")
-        found[name] = imports_of(path.read_text(encoding="utf-8"))
+    for path, text in files.items():
+        name = f"lora_ref/{path}".removesuffix(".py").replace("/", ".")
+        found[name.removesuffix(".__init__")] = imports_of(text)
     return found
 
 
@@ -180,10 +185,9 @@ def place(name: str) -> int | None:
     return None
 
 
-@cache
-def faults(package: Path) -> dict[str, list[str]]:
+def faults(files: dict[str, str]) -> dict[str, list[str]]:
     """Return what is wrong with the imports of a package, as sentences, by rule."""
-    modules = read(package)
+    modules = read(files)
     found: dict[str, list[str]] = {rule: [] for rule in RULES}
     graph: dict[str, set[str]] = {name: set() for name in modules}
     for name, imports in modules.items():
@@ -226,12 +230,12 @@ def is_below(there: int, here: int) -> bool:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_package_keeps(rule: str) -> None:
-    found = faults(PACKAGE)[rule]
+    found = faults(files())[rule]
     assert not found, f"{RULES[rule]}, but:\n" + "\n".join(found)
 
 
 def test_ORDER_names_nothing_that_does_not_exist() -> None:
-    modules = set(read(PACKAGE))
+    modules = set(read(files()))
     stale = [name for name in ORDER if name.removesuffix(".*") not in modules]
     assert not stale, f"listed in ORDER, not in the package: {', '.join(stale)}"
 
@@ -245,7 +249,7 @@ def test_every_module_has_one_place() -> None:
 
 
 def test_every_module_is_seen_and_has_imports_to_judge() -> None:
-    modules = read(PACKAGE)
+    modules = read(files())
     assert {"lora_ref", "lora_ref.errors", "lora_ref.layers", "lora_ref.layers.lora"} <= set(
         modules
     )
@@ -341,29 +345,22 @@ PLANTED: dict[str, tuple[str, str, str, str]] = {
 
 
 @pytest.mark.parametrize("plant", PLANTED)
-def test_a_planted_import_is_named(plant: str, tmp_path: Path) -> None:
+def test_a_planted_import_is_named(plant: str) -> None:
     file, text, rule, sentence = PLANTED[plant]
-    copy = tmp_path / "lora_ref"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    before = faults(PACKAGE)[rule]
-    path = copy / file
-    planted = (path.read_text(encoding="utf-8") if path.exists() else "") + "\n" + text
-    path.write_text(planted, encoding="utf-8")
-    new = [fault for fault in faults(copy)[rule] if fault not in before]
+    before = faults(files())[rule]
+    planted = files().get(file, "") + "\n" + text
+    new = [fault for fault in faults({**files(), file: planted})[rule] if fault not in before]
     expected = sentence.format(line=planted.count("\n") + 1)
     assert any(expected in fault for fault in new), new
 
 
-def test_a_module_may_import_within_its_folder_and_draw_inside_a_function(tmp_path: Path) -> None:
-    copy = tmp_path / "lora_ref"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "figures" / "pictures.py").write_text(
+def test_a_module_may_import_within_its_folder_and_draw_inside_a_function() -> None:
+    late = (
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from matplotlib.figure import Figure\n"
-        "def draw():\n    import matplotlib.pyplot as plt\n",
-        encoding="utf-8",
+        "def draw():\n    import matplotlib.pyplot as plt\n"
     )
-    found = faults(copy)
+    found = faults({**files(), "figures/pictures.py": late})
     assert not found["lazy"] + found["third party"] + found["listed"]
 
 
@@ -384,7 +381,7 @@ def run(code: str, *flags: str) -> str:
 
 
 def importable() -> str:
-    return ", ".join(name for name in read(PACKAGE) if not name.endswith("__main__"))
+    return ", ".join(name for name in read(files()) if not name.endswith("__main__"))
 
 
 def test_importing_the_package_or_any_module_of_it_loads_no_matplotlib() -> None:

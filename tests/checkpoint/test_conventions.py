@@ -6,6 +6,7 @@ from pathlib import Path
 import conventions_page
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -165,8 +166,8 @@ def test_from_any_layout_to_any_other(first):
         assert_allclose(again, update.delta_w, **CLOSE, err_msg=second)
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-@pytest.mark.parametrize("name", WHOLE)
+@each("dtype", [np.float16, np.float32, np.float64])
+@each("name", WHOLE)
 def test_the_dtype_stays(name, dtype):
     layout = LAYOUTS[name]
     W0, update = drawn(1, 4, 5, 2, dtype)
@@ -383,7 +384,7 @@ NOT_KEPT = {
 }
 
 
-@pytest.mark.parametrize("what", NOT_KEPT)
+@each("what", NOT_KEPT)
 def test_what_cannot_be_kept_is_refused_in_a_sentence(what):
     call, sentence = NOT_KEPT[what]
     with pytest.raises(LoraRefError, match=sentence) as caught:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -115,7 +116,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@each("case", BROKEN)
 def test_what_is_wrong_with_an_adapter_is_said(case, base, rng, tmp_path):
     config, tensors, sentence = BROKEN[case]
     save_peft(tmp_path, with_lora(base, rng, r=2))

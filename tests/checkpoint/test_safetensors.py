@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,7 +91,7 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize("case", DAMAGED)
+@each("case", DAMAGED)
 def test_a_damaged_file_is_refused_in_a_sentence(case, tmp_path):
     content, sentence = DAMAGED[case]
     path = tmp_path / "a.safetensors"

@@ -448,7 +448,9 @@ def test_the_program_prints_on_the_terminal_that_it_is_started_on(terminal):
 
 def test_a_closed_pipe_leaves_no_traceback():
     child = subprocess.Popen(
-        [sys.executable, "-m", "lora_ref", "verify"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "lora_ref", "exercises", "--stubs"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     child.stdout.close()
     _, err = b"", child.stderr.read()

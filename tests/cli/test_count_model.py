@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
+from cases import each
 
 from lora_ref import cli, counting
 
@@ -79,7 +80,7 @@ def test_dtype_and_optimiser_set_the_training_memory_and_rules_do_not(capsys):
     assert "Activations are left out" in page
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "trainable"),
     [
         ((*GPT2, "--dora"), 294_912 + 12 * 2304),
@@ -259,7 +260,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         assert path.name in err
 
 
-@pytest.mark.parametrize(
+@each(
     ("arguments", "sentence"),
     [
         (["--model", "gpt-2", *GPT2[2:]], "gpt2"),
@@ -323,8 +324,7 @@ def test_a_model_of_ones_own_is_read_from_a_file(capsys, tmp_path):
         ([*GPT2, "--explain", "9" * 5000], "--explain has 5,000 characters, expected"),
         (["--in", "9" * 5000, "--out", "4", "--rank", "2"], "--in has 5,000 characters"),
         ([*GPT2, "--rule", "leftover:loha:" + "9" * 5000], "does not say what is left over"),
-    ],
-    ids=lambda value: str(value)[:80],
+    ]
 )  # fmt: skip
 def test_wrong_use_is_one_sentence_and_exit_2(capsys, arguments, sentence):
     assert cli.main(["count", *arguments]) == 2

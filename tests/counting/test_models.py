@@ -4,6 +4,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -221,10 +222,9 @@ BUILDERS: list[tuple[Callable[..., Model], dict[str, int]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
+@each(
     ("builder", "given_sizes", "name"),
     [(builder, given_sizes, name) for builder, given_sizes in BUILDERS for name in given_sizes],
-    ids=lambda value: getattr(value, "__name__", value if isinstance(value, str) else ""),
 )
 def test_every_size_of_a_family_counts(
     builder: Callable[..., Model], given_sizes: dict[str, int], name: str

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +40,7 @@ def module(**changes: object) -> dict[str, object]:
     return {**GOOD, "modules": [{**GOOD["modules"][0], **changes}]}
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "sentence"),
     [
         ("", "line 1, column 1: not JSON"),

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from cases import each
 from derivations_page import (
     DOCS,
     FILES,
@@ -681,7 +682,7 @@ def test_every_displayed_formula_is_tried_and_no_other():
     assert sorted(here) == sorted(FORMULAS)
 
 
-@pytest.mark.parametrize("formula", [f for f in FORMULAS if not FORMULAS[f].startswith("test_")])
+@each("formula", [f for f in FORMULAS if not FORMULAS[f].startswith("test_")])
 def test_a_displayed_formula_holds(formula):
     first, *others = (eval(side, everything()) for side in FORMULAS[formula].split(" == "))
     for other in others:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 from derivations_page import SECTIONS, agree, displayed, run, sections_of, table
 from numpy.testing import assert_allclose
 
@@ -650,7 +651,7 @@ def test_every_displayed_formula_is_tried_and_no_other():
     assert there == {section: list(formulas) for section, formulas in FORMULAS.items()}
 
 
-@pytest.mark.parametrize(
+@each(
     ("section", "formula"),
     [(s, formula) for s, formulas in FORMULAS.items() for formula in formulas],
 )

@@ -10,6 +10,7 @@ from statistics import NormalDist
 import golden
 import numpy as np
 import pytest
+from cases import each
 from golden_by_loops import computed, entries
 from golden_cases import FILES
 from golden_cases.case import difference
@@ -25,7 +26,7 @@ LEVELS = CASES["nf4-levels"]["expected"]["levels"]
 EXACT = [name for name, case in CASES.items() if case["tolerance"] == 0]
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-every_mistake = pytest.mark.parametrize(
+every_mistake = each(
     ("name", "mistake"), [(name, m) for name, case in SOURCES.items() for m in case.wrong]
 )
 

@@ -8,7 +8,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
+from cases import each
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "questions.md").read_text(encoding="utf-8")
@@ -244,7 +244,7 @@ def anchors(page: Path) -> set[str]:
     return {slug(t) for t in re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)}
 
 
-each_section = pytest.mark.parametrize("section", SECTIONS, ids=lambda s: f"question {number(s)}")
+each_section = each("section", SECTIONS)
 
 
 def test_all_questions_are_there_in_order():

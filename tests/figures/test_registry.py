@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from cases import each
 from matplotlib.colors import same_color
 from matplotlib.text import Text
 from pictures import draw
@@ -76,7 +77,7 @@ def test_letters_are_large_within_the_figure_and_do_not_overlap(name):
         assert wide <= 1 or high <= 1, f"{one!r} lies over {other!r}"
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each("name", FIGURES)
 def test_a_figure_has_the_ground_and_the_letters_of_its_theme(name):
     for theme in THEMES if name in DRAWN_DARK else ("light",):
         figure = draw(name, theme).figure
@@ -87,7 +88,7 @@ def test_a_figure_has_the_ground_and_the_letters_of_its_theme(name):
             assert same_color(axis.get_facecolor(), INKS[theme].paper)
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@each("name", FIGURES)
 def test_alt_text_states_a_finding_in_plain_characters(name):
     alt = draw(name).alt
     assert alt.endswith(".")

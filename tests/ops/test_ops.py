@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -789,8 +790,8 @@ def calls(dtype, rng):
 names = pytest.mark.parametrize("name", list(calls(np.float64, np.random.default_rng(0))[0]))
 
 
-@names
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@each("name", list(calls(np.float64, np.random.default_rng(0))[0]))
+@each("dtype", [np.float16, np.float32, np.float64])
 def test_dtype_and_shape_come_back(name, dtype, rng):
     forward, backward = calls(dtype, rng)[0][name]
     y, cache = forward()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -237,11 +238,9 @@ def test_one_number_comes_back_exactly(seed: int) -> None:
         assert_array_equal(q.dequantize(), array)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("double", [False, True])
-@pytest.mark.parametrize(
-    "size", [SUBNORMAL[np.float32], 1e-42, 1e-38, 1e38, float(np.finfo(np.float32).max)]
-)
+@each("kind", KINDS)
+@each("double", [False, True])
+@each("size", [SUBNORMAL[np.float32], 1e-42, 1e-38, 1e38, float(np.finfo(np.float32).max)])
 def test_the_smallest_and_the_largest_float32_stay_finite_and_near(
     kind: str, double: bool, size: float, rng: np.random.Generator
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -47,7 +48,7 @@ def test_there_are_fourteen_steps_with_names_of_their_own_numbered_in_order():
     assert [STEPS[name].number for name in ("update", "terms", "norm")] == [4, 8, 9]
 
 
-@pytest.mark.parametrize(("step", "name"), PARTS, ids=label)
+@each(("step", "name"), PARTS)
 def test_floats_are_fractions_in_every_entry_to_rounding(step, name):
     part = step.parts[name]
     assert np.shape(part.value) == np.shape(part.exact)

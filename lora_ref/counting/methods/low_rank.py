@@ -85,6 +85,8 @@ class LoRA(Targeted):
 
     def by_copies(self, paths: Sequence[str]) -> Iterable[tuple[Self, int]]:
         """Return the method at each rank that copies of a module have, and how many have it."""
+        if not self.rank_pattern:
+            return super().by_copies(paths)
         ranks = Counter(by_pattern(path, self.rank_pattern, self.r) for path in paths)
         return [(replace(self, r=r), copies) for r, copies in ranks.items()]
 

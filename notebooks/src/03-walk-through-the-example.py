@@ -100,7 +100,7 @@ print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d)
 # The entry of B A in row o and column j is row o of B times column j of A: o counts outputs, and j
 # inputs.
 #
-# **Predict.** With pencil and paper: what is the entry of B A in the first row and first column?
+# **Predict.** With a pencil: what is the entry of B A in the first row and first column?
 
 # %% exact
 products = " + ".join(f"{b} * {a}" for b, a in zip(B[0], A[:, 0], strict=True))
@@ -109,7 +109,7 @@ print((B @ A).round(4))
 
 # %% [markdown]
 # The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
-# number, added up.
+# number.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)

@@ -2,7 +2,7 @@
 # # 03 · Walk through the 4x4 example
 #
 # LoRA leaves a large weight W0 alone and adds a product of two thin matrices, B A. In a real model
-# nobody can follow the numbers. Here W0 has 16 of them, and you can do every step with a pencil.
+# nobody can follow the numbers. Here W0 has 16 of them, and you can do every product with a pencil.
 #
 # **You will** multiply B A by hand and in NumPy, send an input through the layer in two ways, fold
 # the update into the weight, and judge six lines of an article that uses these numbers.
@@ -27,17 +27,12 @@ from lora_ref.layers import LoRALinear
 # W0 is the weight of a model that was trained before. It is *frozen*: nothing changes it. A and B,
 # the two *factors*, are what LoRA trains, and here they are as after some training. (At the start B
 # is zero, and the layer is W0: notebook [05](05-start-from-zero.ipynb).) The update of W0 is s B A,
-# and its *scaling* s = alpha / r says how strong it is. The input x is one row. You may change any
-# number below: the cells up to the merge follow, the text does not. Put them back before you judge
-# the article.
+# with the *scaling* s = alpha / r. The input x is one row.
 #
 # A has r rows and as many columns as the layer has inputs; B has as many rows as outputs, and r
 # columns. The *rank* r is chosen before training (here 2), and so is alpha (here 2).
-#
-# **Predict.** How many numbers does W0 have, and how many do A and B have together? And for a W0 of
-# 4096 x 4096 with r = 8, how many per cent of it are they?
 
-# %% exact
+# %%
 W0 = np.array(
     [
         [0.80, 0.20, 0.30, 0.70],
@@ -51,6 +46,39 @@ B = np.array([[0.10, 0.20], [0.30, 0.40], [0.50, 0.60], [0.70, 0.80]])
 alpha = 2.0
 x = np.array([[2.0, -1.0, 1.0, 0.5]])
 
+# %% [markdown]
+# You may change any entry and alpha, and take a row of A and a column of B away (r = 1): the cells
+# up to the merge follow, the text does not. Put all back before you judge the article.
+#
+# The numbers come from a Chinese article, 《LoRA核心公式》. Below are six of its statements, in
+# our words. ([Our list](../docs/article.md) has their places and all verdicts, so judge first.)
+#
+# 1. The update is A B, and it has the size of W0.
+# 2. W0 has rank 4.
+# 3. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
+# 4. W = W0 + A B, where A B is the 4 x 2 matrix below. To add it to the 4 x 4 W0, its two columns
+#    are written a second time beside it.
+# 5. For given A and B, alpha > r makes the update stronger, and alpha < r makes it weaker.
+# 6. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
+#
+# ```text
+# 0.59  0.74
+# 1.39  1.74
+# 2.19  2.74
+# 2.99  3.74
+# ```
+#
+# At least one line is right, and at least one is wrong. Before you compute: how likely is each to
+# be right, in per cent? Write it in place of None.
+
+# %%
+verdict = {1: None, 2: None, 3: None, 4: None, 5: None, 6: None}
+
+# %% [markdown]
+# **Predict.** How many numbers does W0 have, and how many do A and B have together? And for a W0 of
+# 4096 x 4096 with r = 8, how many per cent of it are they?
+
+# %% exact
 r = len(A)
 s = alpha / r
 d, rank = 4096, 8
@@ -72,41 +100,48 @@ print(f"width {d}, r = {rank}: {d * d:,} and {rank * (d + d):,}, {rank * (d + d)
 # The entry of B A in row o and column j is row o of B times column j of A: o counts outputs, and j
 # inputs.
 #
-# **Predict.** With pencil and paper: what is the entry of B A in the first row and first column?
+# **Predict.** With a pencil: what is the entry of B A in the first row and first column?
 
 # %% exact
-print(f"by hand: {B[0, 0]} * {A[0, 0]} + {B[0, 1]} * {A[1, 0]} = {B[0] @ A[:, 0]:.2f}")
+products = " + ".join(f"{b} * {a}" for b, a in zip(B[0], A[:, 0], strict=True))
+print(f"by hand: {products} = {B[0] @ A[:, 0]:.2f}")
 print((B @ A).round(4))
 
 # %% [markdown]
 # The same matrix is a sum, as in notebook 02: each column of B times the row of A with the same
-# number, added up.
+# number.
 
 # %% to 1e-6
 FIGURES["outer-products"].picture(B=B, A=A)
 
 # %% [markdown]
-# Rank 2 is paid for here. Is it used? If one term were a multiple of the other, their sum would
-# have rank 1.
+# Rank 2 is paid for here. Is it used?
 #
-# **Predict.** Are the two columns of B nearly parallel? Are the two rows of A? Then is the second
-# singular value of B A large or small?
+# **Predict.** Let both columns of B be the same, and the rows of A orthogonal: which rank has B A?
+# And here: are the columns of B nearly parallel? Are the rows of A? Then is the second singular
+# value of B A large or small?
 
 # %% to 1e-6
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
-for name, one, other in (("columns of B", *B.T[:2]), ("rows of A", *A[:2]), ("terms", *terms[:2])):
-    cosine = np.vdot(one, other) / (np.linalg.norm(one) * np.linalg.norm(other))
-    print(f"cosine of the first two {name}: {cosine:.4f}")
-print("singular values of B A:", np.linalg.svd(B @ A)[1][:r].round(4))
+print("equal columns, orthogonal rows: rank", np.linalg.matrix_rank(np.ones((4, 2)) @ np.eye(2, 4)))
+areas = []
+for name, one, other in (("columns of B", B[:, 0], B[:, -1]), ("rows of A", A[0], A[-1])):
+    lengths = np.linalg.norm(one) * np.linalg.norm(other)
+    sine = np.sqrt(abs(1 - (one @ other / lengths) ** 2))
+    areas.append(lengths * sine)
+    print(f"{name}: area {lengths:.4f} x {sine:.3f}, the lengths times the sine")
+values = np.linalg.svd(B @ A)[1][:2]
+print("singular values", values.round(4), f"product {np.prod(values):.4f}")
+print(f"product of the areas {np.prod(areas):.4f}")
 
 # %% [markdown]
-# The columns are nearly parallel, and so are the rows. So the terms are too: the rank is 2, and
-# nearly 1.
+# A column b twice gives b times the sum of the rows, rank 1: it is enough that the columns *or* the
+# rows are parallel.
 #
-# **The cosine of two terms is that of the columns times that of the rows.** Write out the inner
-# product of two 2 x 2 terms, with columns (p, q) and (P, Q) and rows (u, v) and (U, V). It is
-# pu PU + pv PV + qu QU + qv QV, and that is (pP + qQ) (uU + vV).
+# **For r = 2 the two largest singular values have as product the area that the columns of B span
+# times that of the rows of A.** (Squared, it is det(BᵀB) det(AAᵀ).) Both sines are small here,
+# 0.089 and 0.248, and the first value is not: the rank is 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -233,33 +268,9 @@ for name, start, end in (("64 bits", W0, back), ("16 bits", halved, halved + upd
 # %% [markdown]
 # ## Six lines of an article
 #
-# The numbers above come from a Chinese article, 《LoRA核心公式》. Here are six of its statements,
-# in our words. ([Our list](../docs/article.md) has the heading under which each stands there, and
-# all verdicts, so judge first.)
+# Now settle the six. For each, think first of the line of NumPy that does it.
 #
-# 1. The update is A B, and it has the size of W0.
-# 2. W0 has rank 4.
-# 3. The first entry of A B is 0.10 + 0.06 + 0.15 + 0.28 = 0.59.
-# 4. W = W0 + A B, where A B is the 4 x 2 matrix below. To add it to the 4 x 4 W0, its two columns
-#    are written a second time beside it.
-# 5. For given A and B, alpha > r makes the update stronger, and alpha < r makes it weaker.
-# 6. The norm of W - W0 is 8.97. It is the error of the approximation, smaller for larger r.
-#
-# ```text
-# 0.59  0.74
-# 1.39  1.74
-# 2.19  2.74
-# 2.99  3.74
-# ```
-#
-# At least one line is right, and at least one is wrong. How likely is each to be right, in per
-# cent? Write it in place of None, and note the one line of NumPy that would settle it.
-
-# %%
-verdict = {1: None, 2: None, 3: None, 4: None, 5: None, 6: None}
-
-# %% [markdown]
-# ### Line 1
+# ### Line 1: the update is A B
 #
 # **Predict.** What shape does `A @ B` have here? And with 7 inputs and 5 outputs: what shapes do
 # A B and B A have, if they exist?
@@ -275,20 +286,22 @@ print("A @ B would need equal numbers:", A_wide.shape[1], "columns,", len(B_tall
 # stands next to x: B (A x), and its matrix is B A. (With A stored as in x r and B as r x out, A B
 # would be right. The shapes decide.)
 #
-# ### Line 2
+# ### Line 2: W0 has rank 4
 #
 # **Predict.** On paper, rank below 4 means a singular value of 0. What would NumPy have in its
 # place?
 
-# %% to 1e-6
+# %% order of magnitude
 print("W0: rank", np.linalg.matrix_rank(W0), "singular values", np.linalg.svd(W0)[1].round(4))
-print("B A: those behind the first r are below 1e-15:", np.all(np.linalg.svd(B @ A)[1][r:] < 1e-15))
+of_update = np.linalg.svd(B @ A)[1]
+print(f"B A: rank {np.linalg.matrix_rank(B @ A)}, the singular value behind: {of_update[r]:.0e}")
+print(f"matrix_rank counts above {of_update[0] * len(W0) * np.finfo(float).eps:.1e}")
 
 # %% [markdown]
-# Line 2 is right. B A has rank 2, and shows what rounding leaves in place of a zero. All four
-# singular values of W0 are far above that.
+# Line 2 is right. Rounding leaves a little in place of a zero, so `matrix_rank` counts what is
+# above the largest singular value x the larger side x 2⁻⁵².
 #
-# ### Line 3
+# ### Line 3: the first entry is 0.59
 #
 # **Predict.** Take A B as it is written, a row of A times a column of B. What is its first entry?
 
@@ -299,7 +312,7 @@ print("the four products:", (A[0] * B[:, 0]).round(4), "and their sum:", round(A
 # Line 3 is wrong: 0.10 x 0.10 is 0.01, so the entry is 0.50. A product of two numbers strictly
 # between 0 and 1 is smaller than both of them: that alone would have caught it.
 #
-# ### Line 4
+# ### Line 4: the matrix, written twice
 #
 # **Predict.** A B is 2 x 2 here, and B A 4 x 4. How many of the article's eight entries do you
 # expect to find in one of them?
@@ -312,16 +325,8 @@ for name, product in {"A B": A @ B, "B A": B @ A}.items():
     print(f"entries of the article's matrix that are in {name}: {sum(found)} of {len(found)}")
 
 # %% [markdown]
-# None is. The first, 0.59, is the slip of line 3. Was the rest continued from there, in equal
-# steps?
-
-# %% to 1e-9
-for name, product in {"the article's matrix": as_printed, "B A": B @ A}.items():
-    print(f"{name}, the steps down each column:", *np.diff(product, axis=0).round(4).tolist())
-
-# %% [markdown]
-# Perhaps. But B A has equal steps down each column too, so they show nothing: the cause is not
-# established. Call the matrix, written twice, the tiled one.
+# None is. The first, 0.59, is the slip of line 3; we do not know the cause of the rest. Call the
+# matrix, written twice, the tiled one.
 #
 # **Predict.** Do the tiled matrix and B A tell the first input from the third? Subtract columns.
 
@@ -337,7 +342,7 @@ for name, update in {"tiled": tiled, "B A": B @ A}.items():
 # random start of A chooses them first, and training turns them. In the tiled matrix, the layout of
 # a page chose them.
 #
-# ### Line 5
+# ### Line 5: alpha > r, alpha < r
 #
 # **Predict.** How does the norm of the update change from alpha = 1 to 2 and to 8?
 
@@ -350,7 +355,7 @@ print("alpha = 1, 2, 8: norms", np.round(by_alpha, 4))
 # given A and B" are ours. In training A and B depend on alpha too: notebook
 # [06](06-scale-the-update.ipynb).
 #
-# ### Line 6
+# ### Line 6: the norm is 8.97, and an error
 #
 # **Predict.** The norm of a product is at most the product of the norms. What does that give for B
 # A, with a pencil? (The Frobenius norm is the root of the sum of all squared entries.)
@@ -360,16 +365,13 @@ most = s * np.linalg.norm(B) * np.linalg.norm(A)
 print(f"squares: A {np.sum(A**2):.2f}, B {np.sum(B**2):.2f}, so the norm is at most {most:.2f}")
 print(f"W - W0: {np.linalg.norm(W - W0):.4f}")
 print(f"the tiled matrix: {np.linalg.norm(tiled):.4f}")
-for k in range(1, r + 1):
-    print(f"rank {k}, the first {k} of {r} terms: {np.linalg.norm(s * B[:, :k] @ A[:k]):.4f}")
 
 # %% [markdown]
 # Line 6 is wrong: the norm of W - W0 is 1.93. Even the tiled matrix has 9.065; where 8.97 comes
 # from, we do not know. The name is wrong as well. The norm of W - W0 is zero where nothing was
-# learnt, so it is the **size of the update**. With one term more it rises here. (That truncates one
-# pair. What training at another r does is in notebook [07](07-train-a-low-rank-update.ipynb).)
-#
-# An *error of approximation* is a distance to what is approximated:
+# learnt, so it is the **size of the update**. (Training decides how it depends on r: notebook
+# [07](07-train-a-low-rank-update.ipynb).) Perhaps it was mixed up with an *error of approximation*,
+# a distance to what is approximated:
 
 # %% to 1e-6
 for k in range(min(W0.shape) + 1):
@@ -377,12 +379,11 @@ for k in range(min(W0.shape) + 1):
     print(f"from W0 to the nearest matrix of rank {k}: {distance:.4f}")
 
 # %% [markdown]
-# The distance from W0 to the nearest matrix of rank k falls as k grows. It says nothing about LoRA,
-# which leaves W0 as it is. (The distance to the change that a task *wants* does matter: notebook 07
-# again.)
+# This one falls as k grows. It says nothing about LoRA, which leaves W0 as it is. (The distance to
+# the change that a task *wants* does matter: notebook 07 again.)
 #
 # How good were your guesses? The mean squared error of your probabilities is 0.25 for one who
-# always says 50 %. Did you beat that? (It needs numbers in place of None.)
+# always says 50 %. Did you beat that?
 
 # %% exact
 settled = {

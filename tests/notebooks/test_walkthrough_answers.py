@@ -47,17 +47,52 @@ def test_the_update_does_not_see_the_answer_and_w0_does():
     assert np.linalg.matrix_rank(W0) == 4
 
 
-def test_the_inner_product_of_two_outer_products_is_what_the_notebook_writes():
+def areas(B, A):
+    """Return what the first two columns of B span, and the first two rows of A: an area each."""
+    return [np.sqrt(np.linalg.det(pair @ pair.T)) for pair in (B.T[:2], A[:2])]
+
+
+def test_the_two_largest_singular_values_have_the_product_of_the_two_areas():
+    draws = np.random.default_rng(0)
+    for d_out, d_in in ((4, 4), (7, 5), (2, 9)):
+        pair = draws.standard_normal((d_out, 2)), draws.standard_normal((2, d_in))
+        largest = np.linalg.svd(pair[0] @ pair[1])[1][:2]
+        np.testing.assert_allclose(np.prod(largest), np.prod(areas(*pair)))
+    assert np.linalg.matrix_rank(np.ones((4, 2)) @ np.eye(2, 4)) == 1
+
+
+def test_the_sines_are_what_the_notebook_says_and_so_is_nearly_1():
     text = " ".join("\n".join(cells()).split())
-    (long, short) = re.search(r"It is (pu .+?), and that is (\(.+?\) \(.+?\))\.", text).groups()
-    values = dict(zip("pquvPQUV", np.random.default_rng(0).standard_normal(8), strict=True))
+    said = re.search(r"Both sines are small here, ([\d.]+) and ([\d.]+), and the first", text)
+    lengths = [np.prod(np.linalg.norm(pair, axis=1)) for pair in (B.T, A)]
+    sines = np.divide(areas(B, A), lengths)
+    assert [f"{one:.3f}" for one in sines] == list(said.groups())
+    first, second = np.linalg.svd(B @ A)[1][:2]
+    assert second < 0.01 * first
 
-    def total(letters):
-        terms = letters.replace(" ", "").split("+")
-        return sum(np.prod([values[letter] for letter in term]) for term in terms)
 
-    p, q, u, v, other_p, other_q, other_u, other_v = values.values()
-    inner = np.vdot(np.outer([p, q], [u, v]), np.outer([other_p, other_q], [other_u, other_v]))
-    np.testing.assert_allclose(total(long), inner)
-    one, other = re.findall(r"\((.+?)\)", short)
-    np.testing.assert_allclose(total(one) * total(other), inner)
+def test_matrix_rank_counts_above_what_the_notebook_says():
+    assert "the largest singular value x the larger side x 2⁻⁵²" in " ".join(
+        "\n".join(cells()).split()
+    )
+    for rows, columns in ((4, 4), (3, 7)):
+        for factor, rank in ((0.9, 1), (1.1, 2)):
+            matrix = np.zeros((rows, columns))
+            matrix[0, 0], matrix[1, 1] = 2, factor * 2 * max(rows, columns) * 2.0**-52
+            assert np.linalg.matrix_rank(matrix) == rank
+
+
+def test_the_cells_up_to_the_merge_follow_at_rank_1(capsys):
+    (path,) = build.SOURCES.glob("03-*.py")
+    names = {}
+    for cell in build.cells_of(path):
+        if cell.text.startswith("## Six lines"):
+            break
+        if cell.kind == "code":
+            exec(cell.text, names)
+        if cell.text.startswith("W0 = "):
+            names["A"], names["B"] = names["A"][:1], names["B"][:, :1]
+    said = capsys.readouterr().out
+    assert "A (1, 4), B (4, 1), r = 1" in said
+    assert "merge is the same: True" in said
+    assert "False" not in said

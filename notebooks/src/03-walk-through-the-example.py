@@ -115,7 +115,7 @@ print((B @ A).round(4))
 FIGURES["outer-products"].picture(B=B, A=A)
 
 # %% [markdown]
-# Rank 2 is paid for here. Is it used?
+# Two columns and two rows are stored. Do they point in different directions?
 #
 # **Predict.** Let both columns of B be the same, and the rows of A orthogonal: which rank has B A?
 # And here: are the columns of B nearly parallel? Are the rows of A? Then is the second singular
@@ -140,8 +140,9 @@ print(f"product of the areas {np.prod(areas):.4f}")
 # rows are parallel.
 #
 # **For r = 2 the two largest singular values have as product the area that the columns of B span
-# times that of the rows of A.** (Squared, it is det(BᵀB) det(AAᵀ).) Both sines are small here,
-# 0.089 and 0.248, and the first value is not: the rank is 2, and nearly 1.
+# times that of the rows of A.** (Squared, the values are the eigenvalues of (BᵀB)(AAᵀ), and a
+# determinant of a product is the product.) Both sines are small here, 0.089 and 0.248, and the
+# first value is not: the rank is 2, and nearly 1.
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >
@@ -178,8 +179,8 @@ print(f"multiplications, two paths: {W0.size} + {A.size} + {B.size} = {paths}")
 print(f"multiplications, through W: {forming} to form B A, {W.size} more = {forming + W.size}")
 
 # %% [markdown]
-# So 32 against 48. (Multiplications by s are not counted.) With many rows this turns, because B A
-# is formed only once.
+# So 32 against 48. (Multiplications by s are not counted.) With many rows the second way is
+# cheaper, because B A is formed only once.
 #
 # **Predict.** For how many rows is forming B A cheaper: here, and at width 4096 with r = 8? (Write
 # down both counts for n rows, width d and rank r.)
@@ -192,8 +193,9 @@ for width, low in ((len(W0), r), (d, rank)):
 
 # %% [markdown]
 # For more than d/2 rows, whatever r is: the two paths add 2 d r a row, and forming B A takes r d²
-# once. Libraries train on the two paths all the same: a formed B A, and its gradient, would take
-# the room of W0 twice more (notebook [04](04-derive-and-check-the-gradients.ipynb)).
+# once. That is the forward pass alone. On the way back a formed B A has a gradient of its own, n d²
+# for n rows and as large as W0. The two paths never form it, and so LoRA trains on them (notebook
+# [04](04-derive-and-check-the-gradients.ipynb)).
 #
 # > **Remember.** B (A x) and (B A) x are equal, and the first never needs the large matrix.
 # >
@@ -203,7 +205,10 @@ for width, low in ((len(W0), r), (d, rank)):
 # ## Fold it in
 #
 # W is a plain weight of the size of W0. Computing W once, and keeping it in place of W0, A and B,
-# is called a *merge*.
+# is called a *merge*. Find 0.91 = 0.80 + 0.11 in the picture.
+
+# %% to 1e-6
+FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% exact
 print("the package's merge is the same:", np.allclose(layer.merge().W, W))
@@ -224,9 +229,6 @@ print(f"not merged {W0.size + A.size + B.size}; at width {d}, r = {rank}: {2 * r
 tasks = 10
 print(f"merged, {tasks} W:        {tasks * d**2:>11,}")
 print(f"W0 and {tasks} pairs A, B: {d**2 + tasks * 2 * d * rank:>11,}")
-
-# %% to 1e-6
-FIGURES["matrices"].picture(W0=W0, A=A, B=B, alpha=alpha)
 
 # %% [markdown]
 # **Predict.** Take the update out again, W - s B A. How many of the 16 entries of W0 are not the
@@ -390,7 +392,7 @@ settled = {
     1: (A @ B).shape == W0.shape,
     2: np.linalg.matrix_rank(W0) == 4,
     3: round(A[0] @ B[:, 0], 2) == 0.59,
-    4: (A @ B).shape == as_printed.shape,
+    4: np.allclose(tiled, B @ A),
     5: by_alpha == sorted(by_alpha),
     6: round(np.linalg.norm(W - W0), 2) == 8.97,
 }

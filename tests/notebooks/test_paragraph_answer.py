@@ -167,7 +167,7 @@ def test_the_answer_of_your_judge_agrees_with_the_package():
 
 
 def test_no_fixed_total_gives_two_rows_of_the_table_that_the_notebook_takes_apart():
-    (said,) = [cell.text for cell in cells_of_notebook() if "Answer to 2" in cell.text]
+    (said,) = [cell.text for cell in cells_of_notebook() if "With a fixed total" in cell.text]
     sentence = rf"half of {NUMBER} is at most {NUMBER}, and {NUMBER} is at least {NUMBER}"
     found = re.search(sentence, " ".join(said.split()))
     above, most, below, least = (Fraction(text) for text in found.groups())
@@ -313,26 +313,29 @@ def test_a_step_on_one_row_has_rank_1_if_it_scales_the_gradient_and_not_with_eps
 
 
 @pytest.mark.parametrize(
-    ("percent", "ranks", "always", "verdict"),
+    ("percent", "ranks", "supplied", "verdict"),
     [
-        (1, 1024, False, "conditional"),
-        (10, 1024, False, "conditional"),
-        (10, 32, False, "confirmed"),
-        (10, 1024, True, "false"),
+        (1, 1024, 32, "false"),
+        (10, 1024, 32, "conditional"),
+        (10, 32, 32, "confirmed"),
+        (10, 1024, 0, "false"),
     ],
 )
-def test_one_sentence_gets_the_verdicts_that_the_package_gives_it(percent, ranks, always, verdict):
-    """With the same bound and ranks, as a table of a file; the condition is the widest."""
-    says = function_of_notebook("far_below")(percent, range(1, ranks + 1), always)
-    assert says.partition(",")[0] == verdict
-    condition = 'under = {{text = "for a small rank", r = [1, {}]}}'
-    up_to = int(says.rpartition(" ")[2]) if verdict == "conditional" else ranks
-    under = "" if always else condition.format(up_to)
-    found = judge(parse(share(percent, [1, ranks], under)).claims[0])
-    assert found.verdict == verdict
-    if verdict == "conditional":
-        one_more = share(percent, [1, ranks], condition.format(up_to + 1))
-        assert judge(parse(one_more).claims[0]).verdict == "false"
+def test_one_sentence_gets_the_verdicts_that_the_package_gives_it(
+    percent, ranks, supplied, verdict
+):
+    """With the same bound, ranks and condition, as a table of a file."""
+    says = function_of_notebook("far_below")
+    assert says(percent, range(1, ranks + 1), range(1, supplied + 1)) == verdict
+    under = f'under = {{text = "for a small rank", r = [1, {supplied}]}}' if supplied else ""
+    assert judge(parse(share(percent, [1, ranks], under)).claims[0]).verdict == verdict
+
+
+def test_the_ranks_at_which_the_bounds_are_crossed_are_those_that_the_text_says():
+    (said,) = [one.text for one in cells_of_notebook() if "it holds up to r = 5" in one.text]
+    assert "Below 10 % it holds up to r = 51" in flat(said)
+    for percent, r in ((1, 5), (10, 51)):
+        assert 2 * r / 1024 < percent / 100 <= 2 * (r + 1) / 1024
 
 
 def share(percent, ranks, under=""):

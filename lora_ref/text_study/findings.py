@@ -343,7 +343,8 @@ def beside_whole(runs: TextRuns, shares: Sequence[tuple[float, float]]) -> str:
 
     `shares` holds pairs, the share of LoRA's best rate and that of the maps'. The losses come
     first, mean over seeds, then by how much LoRA's are larger: ``*`` where that is beyond Student's
-    limit on either side, ``**`` where it is so at 5% over all of these differences.
+    limit on either side, ``**`` where it is so at 5% over all of these differences. The last row is
+    LoRA at its best rate and the maps where they have learned as much.
     """
     places = [(which, text) for which in (0, 1) for text in NEW]
     pairs = [
@@ -356,20 +357,33 @@ def beside_whole(runs: TextRuns, shares: Sequence[tuple[float, float]]) -> str:
             f"{fmean(runs.each(text, lambda r: r['losses'][which], method, 'by_rate', rate)):.3f}"
         )
 
+    count = len(pairs) * len(places) + len(NEW)
+
+    def starred(gap: Difference) -> str:
+        return f"{gap} {'*' * sum(gap.differs(level) for level in (LEVEL, LEVEL / count))}"
+
     def larger(lora: tuple[str, float], maps: tuple[str, float], which: int, text: str) -> str:
-        gap = runs.paired(runs.below(maps, lora, which))[text]
-        levels = (LEVEL, LEVEL / (len(pairs) * len(places)))
-        return f"{gap} {'*' * sum(gap.differs(level) for level in levels)}"
+        return starred(runs.paired(runs.below(maps, lora, which))[text])
 
     rows = [("loss", [f"{('new', 'old')[which]}: {text}" for which, text in places])]
+    off = {text: runs.at(text, "lora-8", runs.seeds()[0])["off"] for text in NEW}
+    rows.append(("untouched", [f"{off[text][which]:.3f}" for which, text in places]))
     for method, rate in sorted({one for pair in pairs for one in pair}):
         rows.append((f"{method} at {rate:g}", [loss(method, rate, *place) for place in places]))
     rows.append(("lora-8 less maps", []))
     for lora, maps in pairs:
         named = f"{lora[1]:g} less {maps[1]:g}"
         rows.append((named, [larger(lora, maps, *place) for place in places]))
+    alike = runs.paired(runs.old_at_equal_rate("lora-8", "maps")).values()
+    less = [starred(gap._replace(mean=-gap.mean)) for gap in alike]
+    rows.append(("as much learned", ["", "", *less]))
     lines = [f"{name:<18}" + "".join(f"{cell:<19}" for cell in cells) for name, cells in rows]
-    lines.append(f"* beyond Student's limit, ** at 5% over all {len(pairs) * len(places)}")
+    lines += [
+        f"nats a token, mean of {len(runs.seeds('by_rate'))} seeds",
+        "old: verse is the loss on the base's own three texts after verse was learned",
+        "as much learned: maps at a rate where they learn no less than lora-8 at its best",
+        f"* beyond Student's limit, ** even beyond that of {count} tests together",
+    ]
     return "\n".join(map(str.rstrip, lines))
 
 

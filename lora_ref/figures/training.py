@@ -401,12 +401,11 @@ def accuracy_by_rate(
             )
             best = max(points, key=points.__getitem__)
             axes.plot(best, points[best][0], marks[-1], color=colour, ms=14, mfc="none", mew=2)
-            low, high = min(points), max(points)
+            some = {rate: f"{points[rate][0]:.1f} % at {rate:.3g}" for rate in points}
             mean, error = points[best]
-            said.append(
-                f"{name} has {points[low][0]:.1f} % at {low:.3g}, {mean:.1f} ± {error:.1f} % at "
-                f"{best:.3g}, its best, and {points[high][0]:.1f} % at {high:.3g}"
-            )
+            some[best] = f"{mean:.1f} ± {error:.1f} % at {best:.3g} (its best)"
+            shown = sorted({min(points), best, max(points)})
+            said.append(f"{name} has {listed([some[rate] for rate in shown])}")
         what, level = control
         axes.axhline(level, color=ink.grey, lw=1.4, ls=":", label=what)
         axes.set_ylabel("new images read (%)")

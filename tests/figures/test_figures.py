@@ -373,8 +373,8 @@ def test_accuracy_by_rate_shows_means_with_errors_and_a_control():
     assert [(float(x[0]), float(y[0])) for x, y in rings] == [(0.2, 81), (0.1, 76)]
     assert any(data(line)[1].tolist() == [81.5, 81.5] for line in axes.lines)
     assert picture.alt == (
-        "Accuracy by learning rate. steady has 79.0 % at 0.1, 81.0 ± 1.0 % at 0.2, its best, and "
-        "80.0 % at 0.4; lost has 76.0 % at 0.1, 76.0 ± 1.0 % at 0.1, its best, and 10.0 % at 0.2. "
+        "Accuracy by learning rate. steady has 79.0 % at 0.1, 81.0 ± 1.0 % at 0.2 (its best) and "
+        "80.0 % at 0.4; lost has 76.0 ± 1.0 % at 0.1 (its best) and 10.0 % at 0.2. "
         "nearest mean: 81.5 %."
     )
     for wrong in ({}, {"mine": {}}, {"mine": {0.0: [1.0, 2.0]}}, {"mine": {0.1: [1.0]}}):

@@ -41,6 +41,7 @@ from lora_ref.transformer.voices import base_model, with_voices
 # largest absolute value, its **absmax**, so that all of it lies between -1 and 1; multiply by 7
 # and round. The whole numbers from -7 to 7 are the **codes** (fifteen; the sixteenth stays unused).
 # To read a weight back, divide by 7 and multiply by the absmax, which is stored beside the block.
+# (A block of zeros has absmax 0: nothing is divided, and zeros come back.)
 
 # %% to 1e-6
 block = np.array([0.62, -1.4, 0.12, 0.33, -0.04, 0.93, -0.27, 0.48])
@@ -100,10 +101,10 @@ FIGURES["number-lines"].picture(block=sixty_four)
 # ends, where a weight may be far from its level.
 #
 # Now derive them. `Q` is the inverse of the normal distribution function: `Q(0.9)` is the number
-# that 90 % of normal draws are below, the **quantile** of 0.9. Begin at p = 0.9677, just short of 1
-# (why this number, we ask below). Go down to 1/2 in eight even steps and drop the 1/2 itself: eight
-# levels above zero. Seven even steps from the same p, the 1/2 dropped again, give seven more: with
-# a minus sign they stand below zero. Add a zero, and divide all by the largest.
+# that 90 % of normal draws are below, the **quantile** of 0.9. Begin at p = 0.9677, near 1, go
+# down to 1/2 in eight even steps and drop the 1/2 itself: eight levels above zero. Seven even steps
+# from the same p, the 1/2 dropped again, give seven more: with a minus sign they stand below zero.
+# Add a zero, and divide all by the largest.
 
 # %% to 1e-6
 Q = NormalDist().inv_cdf
@@ -121,23 +122,6 @@ print("the same as the package's:", np.allclose(levels, nf4_levels(), atol=1e-6)
 # same way in float32, and gives the values of *bitsandbytes*, the library that quantises for
 # PyTorch, bit for bit.)
 #
-# **Predict.** Why not begin at p = 1, the very end of the curve?
-
-# %% to 1e-6
-print("        p   largest quantile   smallest positive level")
-for rest in (0.25, 1 - p, 1e-3, 1e-5):
-    smallest = nf4_levels(1 - rest)[8]
-    print(f"{1 - rest:.7f} {Q(1 - rest):18.3f} {smallest:25.4f}")
-
-# %% [markdown]
-# At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
-# zero. Where does 0.9677083 come from? Cut the normal curve into bins of equal probability, a bin
-# for each level. Eight levels above zero are the upper half of 16: with 16 bins the last one runs
-# from 15/16 to 1, and its middle is 31/32. Seven levels above zero, seven below and the zero are
-# 15: with 15 bins the middle of the last one is 29/30. The authors took the mean of 31/32 and
-# 29/30, for both sides. Only this end comes from bins: the other levels are even steps of
-# probability, and no middles.
-#
 # ### Exercise `nf4-codes`: the nearest level
 #
 # Replace the three dots and run the cell. (For hints, `from lora_ref.exercises import hint`.)
@@ -153,6 +137,26 @@ def nf4_codes(block, levels): ...
 check("nf4-codes", nf4_codes)
 
 # %% [markdown]
+# ### Where to begin
+#
+# **Predict.** Why not begin at p = 1, the very end of the curve? And why not at 0.75?
+
+# %% depends on the seed
+drawn = np.random.default_rng(0).standard_normal((4096, 64))
+largest_of = np.abs(drawn).max(axis=1, keepdims=True)
+print("        p   largest quantile   smallest positive level   error in blocks of 64")
+for start in (0.75, 0.93, p, 0.99, 0.999):
+    its = nf4_levels(start)
+    read = its[np.searchsorted((its[1:] + its[:-1]) / 2, drawn / largest_of)] * largest_of
+    off = np.linalg.norm(read - drawn) / np.linalg.norm(drawn)
+    print(f"{start:.7f} {Q(start):18.3f} {its[8]:25.4f} {off:23.4f}")
+
+# %% [markdown]
+# At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
+# zero. At a small p they lie in nearly even steps. The authors' 0.9677083 is a convention, and has
+# not the least error: 0.93 has less. Cut the curve into bins of equal probability: of 16 the last
+# one has its middle at 31/32, of 15 at 29/30, and p is the mean of the two.
+#
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
 # >
@@ -200,9 +204,9 @@ for name, bits in parts.items():
 print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
 
 # %% [markdown]
-# The QLoRA paper leaves the mean out: 0.127 beside the four bits. One float32 for a matrix is
-# visible in a small one, such as the layer below, which prints 4.128. (The paper's constants are
-# 8-bit floats, which take the same.)
+# The QLoRA paper leaves the mean out: 0.127 beside the four bits. A small matrix takes more, such
+# as the layer of 11b: there the mean shows, and a last block of constants that is not full. (The
+# paper's constants are 8-bit floats, which take the same.)
 #
 # And the 65 billion weights? The embedding and the output head are usually left in 16 bits, and not
 # counted here (notebook 12 counts them).
@@ -388,8 +392,8 @@ for title, change in changes.items():
 #    are rare, and what has the absmax to do with it?
 # 2. You quantise a weight that was quantised and read back. Do the codes change?
 # 3. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
-#    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat min-max on normal weights
-#    that they were not fitted to?
+#    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat NF4 on normal weights that
+#    they were not fitted to?
 #
 # > **Remember.** Which 4-bit format is best depends on its levels, on the weights and on the bits
 # > of its constants: compare at equal bits, over many weights.

@@ -9,15 +9,15 @@
 # with plain integers, train LoRA on top of a weight that is stored in codes, and merge it.
 #
 # **You will learn** what an absmax and a block are for, what a weight really takes, whether alpha
-# can balance the rounding error, and what three merges make of an update.
+# can balance the rounding error, and what four merges make of an update.
 #
-# **You need** notebooks 03 and 04, the normal distribution, paired differences (notebook 09), the
-# voices of notebook 10, and two sittings. 11a is about formats and takes sixty-five minutes. 11b
-# begins at "LoRA over frozen codes" and takes an hour. Each has an exercise of twenty minutes
-# besides.
+# **You need** notebooks 03 and 04, the normal distribution, the voices of notebook 10, and two
+# sittings. 11a is about formats and takes sixty-five minutes, with a short exercise. 11b begins at
+# "LoRA over frozen codes" and takes an hour, and an exercise of twenty minutes.
 
 # %%
 from dataclasses import replace
+from functools import cache as keep
 from statistics import NormalDist
 
 import numpy as np
@@ -27,9 +27,7 @@ from lora_ref.exercises import check, show
 from lora_ref.figures import FIGURES
 from lora_ref.layers import Linear, LoRALinear, QLoRALinear
 from lora_ref.layers.composite import layers_of
-from lora_ref.ops import softmax_cross_entropy
 from lora_ref.quantize import nf4_levels, quantize
-from lora_ref.study.records import student_limit
 from lora_ref.transformer.adapt import with_lora
 from lora_ref.transformer.language_model import Schedule
 from lora_ref.transformer.voices import base_model, with_voices
@@ -41,6 +39,7 @@ from lora_ref.transformer.voices import base_model, with_voices
 # largest absolute value, its **absmax**, so that all of it lies between -1 and 1; multiply by 7
 # and round. The whole numbers from -7 to 7 are the **codes** (fifteen; the sixteenth stays unused).
 # To read a weight back, divide by 7 and multiply by the absmax, which is stored beside the block.
+# (A block of zeros has absmax 0: nothing is divided, and zeros come back.)
 
 # %% to 1e-6
 block = np.array([0.62, -1.4, 0.12, 0.33, -0.04, 0.93, -0.27, 0.48])
@@ -100,10 +99,10 @@ FIGURES["number-lines"].picture(block=sixty_four)
 # ends, where a weight may be far from its level.
 #
 # Now derive them. `Q` is the inverse of the normal distribution function: `Q(0.9)` is the number
-# that 90 % of normal draws are below, the **quantile** of 0.9. Begin at p = 0.9677, just short of 1
-# (why this number, we ask below). Go down to 1/2 in eight even steps and drop the 1/2 itself: eight
-# levels above zero. Seven even steps from the same p, the 1/2 dropped again, give seven more: with
-# a minus sign they stand below zero. Add a zero, and divide all by the largest.
+# that 90 % of normal draws are below, the **quantile** of 0.9. Begin at p = 0.9677, near 1, go
+# down to 1/2 in eight even steps and drop the 1/2 itself: eight levels above zero. Seven even steps
+# from the same p, the 1/2 dropped again, give seven more: with a minus sign they stand below zero.
+# Add a zero, and divide all by the largest.
 
 # %% to 1e-6
 Q = NormalDist().inv_cdf
@@ -121,23 +120,6 @@ print("the same as the package's:", np.allclose(levels, nf4_levels(), atol=1e-6)
 # same way in float32, and gives the values of *bitsandbytes*, the library that quantises for
 # PyTorch, bit for bit.)
 #
-# **Predict.** Why not begin at p = 1, the very end of the curve?
-
-# %% to 1e-6
-print("        p   largest quantile   smallest positive level")
-for rest in (0.25, 1 - p, 1e-3, 1e-5):
-    smallest = nf4_levels(1 - rest)[8]
-    print(f"{1 - rest:.7f} {Q(1 - rest):18.3f} {smallest:25.4f}")
-
-# %% [markdown]
-# At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
-# zero. Where does 0.9677083 come from? Cut the normal curve into bins of equal probability, a bin
-# for each level. Eight levels above zero are the upper half of 16: with 16 bins the last one runs
-# from 15/16 to 1, and its middle is 31/32. Seven levels above zero, seven below and the zero are
-# 15: with 15 bins the middle of the last one is 29/30. The authors took the mean of 31/32 and
-# 29/30, for both sides. Only this end comes from bins: the other levels are even steps of
-# probability, and no middles.
-#
 # ### Exercise `nf4-codes`: the nearest level
 #
 # Replace the three dots and run the cell. (For hints, `from lora_ref.exercises import hint`.)
@@ -153,6 +135,26 @@ def nf4_codes(block, levels): ...
 check("nf4-codes", nf4_codes)
 
 # %% [markdown]
+# ### Where to begin
+#
+# **Predict.** Why not begin at p = 1, the very end of the curve? And why not at 0.75?
+
+# %% depends on the seed
+drawn = np.random.default_rng(0).standard_normal((4096, 64))
+largest_of = np.abs(drawn).max(axis=1, keepdims=True)
+print("        p   largest quantile   smallest positive level   error in blocks of 64")
+for start in (0.75, 0.93, p, 0.99, 0.999):
+    its = nf4_levels(start)
+    read = its[np.searchsorted((its[1:] + its[:-1]) / 2, drawn / largest_of)] * largest_of
+    off = np.linalg.norm(read - drawn) / np.linalg.norm(drawn)
+    print(f"{start:.7f} {Q(start):18.3f} {its[8]:25.4f} {off:23.4f}")
+
+# %% [markdown]
+# At p = 1 the quantile is infinite, and as p comes near, all other levels are squeezed towards
+# zero. At a small p they lie in nearly even steps. The authors' 0.9677083 is a convention, and has
+# not the least error: 0.93 has less. Cut the curve into bins of equal probability: of 16 the last
+# one has its middle at 31/32, of 15 at 29/30, and p is the mean of the two.
+#
 # > **Remember.** The levels of NF4 are quantiles of the normal distribution, divided by the
 # > largest: close near zero, wide at the ends.
 # >
@@ -200,9 +202,9 @@ for name, bits in parts.items():
 print(f"{sum(parts.values()):8.5f}  in all; measured {twice.bits_per_weight:.5f}")
 
 # %% [markdown]
-# The QLoRA paper leaves the mean out: 0.127 beside the four bits. One float32 for a matrix is
-# visible in a small one, such as the layer below, which prints 4.128. (The paper's constants are
-# 8-bit floats, which take the same.)
+# The QLoRA paper leaves the mean out: 0.127 beside the four bits. A small matrix takes more, such
+# as the layer of 11b: there the mean shows, and a last block of constants that is not full. (The
+# paper's constants are 8-bit floats, which take the same.)
 #
 # And the 65 billion weights? The embedding and the output head are usually left in 16 bits, and not
 # counted here (notebook 12 counts them).
@@ -388,8 +390,8 @@ for title, change in changes.items():
 #    are rare, and what has the absmax to do with it?
 # 2. You quantise a weight that was quantised and read back. Do the codes change?
 # 3. Fit sixteen levels to *your* weights: give each weight its nearest level, move each level to
-#    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat min-max on normal weights
-#    that they were not fitted to?
+#    the mean of its weights, repeat, and keep -1, 0 and 1. Do they beat NF4 on normal weights that
+#    they were not fitted to?
 #
 # > **Remember.** Which 4-bit format is best depends on its levels, on the weights and on the bits
 # > of its constants: compare at equal bits, over many weights.
@@ -446,16 +448,15 @@ for name, W in (("W0_hat", dequantised()), ("W0", voiced.W0)):
 # %% [markdown]
 # The rounding happened once, before training. In training W0_hat is a constant, y is a smooth
 # function of x, A and B, and no gradient goes into the codes. So the gradients are exact, *of the
-# rounded model*: the layers below learn about the weight that is used, not about the pretrained
-# one. The price is time: every pass reads the codes back.
+# rounded model*. The price is time: every pass reads the codes back.
 #
-# Now train. Ten lines of Python write weather reports. LoRA learns them over W0, QLoRA over NF4,
-# and a second QLoRA over *coarse* codes, int4 without blocks: the same A to start from, the same
-# windows of text, thirty steps. Then all three again, with another A and other windows. Compare on
-# twenty fresh sets of reports, by paired differences.
+# Now train. Ten lines of Python write weather reports. LoRA learns them over W0, over NF4's W0_hat
+# and over that of *coarse* codes, int4 without blocks. (W0_hat is read back once, not in every
+# pass: the same gradients in less time.) The three begin with the same A and read the same windows
+# of text. There are five trainings, each with another A and other windows.
 #
-# **Predict.** The frozen matrices are off by nothing, by nearly 10 and by 21 per cent. Put the
-# three in order of their loss after training. Is the order the same in the second training?
+# **Predict.** The frozen matrices are off by nothing, by nearly 10 and by 21 per cent. Training
+# brings the loss from 4.6 to about 0.6. What does each rounding cost: nearly nothing, 0.1, more?
 
 
 # %% depends on the seed, slow
@@ -468,54 +469,44 @@ def reports(number, rng):
     )
 
 
-def over(plain, *kind, **blocks):
-    """Return the model with LoRA on it, each frozen weight of these layers in codes."""
-
-    def change(path, one):
-        return QLoRALinear.from_lora(one, *kind, **blocks) if isinstance(one, LoRALinear) else one
-
-    return plain.mapped(change)
-
-
+roundings = {
+    "W0": lambda W: W,
+    "NF4": lambda W: quantize(W, double=True).dequantize(),
+    "coarse": lambda W: quantize(W, "int4", block_size=None).dequantize(),
+}
 text = reports(400, np.random.default_rng(400))
-fresh = [reports(5, np.random.default_rng(1000 + number)) for number in range(20)]
-windows = np.stack([base.windows(one)[0] for one in fresh])
+fresh = reports(32, np.random.default_rng(1000))
+schedule = Schedule(steps=25, batch=1, lr=7e-3, warmup=5)  # lr rises in the first 5 steps
 
 
-def losses(model):
-    logits, _ = model.gpt.forward(windows[:, :-1])
-    pairs = zip(logits, windows[:, 1:], strict=True)
-    return np.array([softmax_cross_entropy(*pair)[0] for pair in pairs])
+@keep  # no training is done twice
+def train(seed, name, alpha):
+    """Return the model, trained with LoRA over weights that are rounded so."""
 
+    def rounded(path, one):
+        return replace(one, W0=roundings[name](one.W0)) if isinstance(one, LoRALinear) else one
 
-def more(differences):
-    """Return the mean of paired differences and its standard error; * is beyond Student's limit."""
-    mean, number = differences.mean(), len(differences)
-    error = differences.std(ddof=1) / np.sqrt(number)
-    return f"{mean:+.3f} ± {error:.3f}{'*' if abs(mean) > student_limit(number) * error else ' '}"
-
-
-schedule = Schedule(steps=30, batch=2, lr=5e-3, warmup=5)  # lr rises in the first 5 steps
-finished, found = {}, {}
-print("training, over   loss on fresh reports   minus that of W0")
-for seed in (0, 1):
     rng = np.random.default_rng(seed)
-    plain = with_lora(base.gpt, rng, targets="all-linear", r=8, alpha=16)
-    coarse = over(plain, "int4", block_size=None, double=False)
-    for name, start in {"W0": plain, "NF4": over(plain), "coarse": coarse}.items():
-        key, rng = (seed, name), np.random.default_rng(seed + 1)
-        finished[key], _ = base.with_gpt(start).trained(text, schedule, rng)
-        found[key] = losses(finished[key])
-        minus = "" if name == "W0" else f"{more(found[key] - found[seed, 'W0']):>22}"
-        print(f"{seed}, {name:<10}{found[key].mean():>25.3f}{minus}")
+    gpt = with_lora(base.gpt, rng, targets="all-linear", r=8, alpha=alpha).mapped(rounded)
+    model, _ = base.with_gpt(gpt).trained(text, schedule, np.random.default_rng(seed + 1))
+    return model
+
+
+models = {name: [train(seed, name, 16) for seed in range(5)] for name in roundings}
+found = {name: np.array([model.loss(fresh) for model in models[name]]) for name in models}
+print(f"{'over':<8}mean loss   minus that over W0, training by training")
+for name, own in found.items():
+    minus = "" if name == "W0" else " ".join(f"{one:+.3f}" for one in own - found["W0"])
+    print(f"{name:<8}{own.mean():9.3f}   {minus}")
 dice = 400 * np.log([4, 4, 12, 30]).sum() / len(base.tokenizer.encode(text))
-print(f"untrained: {losses(base).mean():.2f}; the dice alone: {dice:.2f}")
+print(f"untrained {base.loss(fresh):7.3f}\nthe dice  {dice:7.3f}")
 
 # %% [markdown]
-# No. The coarse codes are last in the first training, W0 in the second. (* is beyond Student's
-# limit.) Fresh text tells two models apart; to rank two ways to train takes many trainings. (No
-# model can know the dice: sky, town, hour and degrees. All are well above that floor.) Do A and B
-# undo the error of W0_hat, or does the model just not mind it?
+# Nearly nothing: in the mean less than 0.01. (No model can know the dice: sky, town, hour and
+# degrees.) Which of the two roundings costs less, five trainings do not tell. For LLaMA of 7 to 65
+# billion weights the QLoRA paper finds NF4 as good as 16 bits (table 4, recomputed in
+# [docs/literature.md](../docs/literature.md)). Do A and B undo the error of W0_hat, or does the
+# model just not mind it?
 #
 # > **Remember.** QLoRA runs forward and backward through the weight that is read back; only A and
 # > B are trained.
@@ -527,43 +518,62 @@ print(f"untrained: {losses(base).mean():.2f}; the dice alone: {dice:.2f}")
 #
 # Before the first step plain LoRA is exactly the pretrained layer. QLoRA is not: its y is off by
 # the rounding error. The article of notebook 13 says that in QLoRA alpha is often tuned, to balance
-# that error (part 2, section 4; `qlora-alpha` in [docs/article.md](../docs/article.md)). Take the
-# reports' A and B, trained over W0_hat, and as a control the voice, which never saw W0_hat.
+# that error (part 2, section 4; `qlora-alpha` in [docs/article.md](../docs/article.md)).
 #
-# **Predict.** With A and B trained over the coarse codes, does an alpha make y nearer to the y of
-# W0?
+# **Predict.** Train over both with alpha 8, 16 and 32. Is another alpha best over the coarse codes?
+
+# %% depends on the seed, slow
+seed = 0
+print("alpha   over W0   over coarse")
+for alpha in (8, 16, 32):
+    print(f"{alpha:5}", *(f"{train(seed, n, alpha).loss(fresh):9.3f}" for n in ("W0", "coarse")))
+
+# %% [markdown]
+# No: over both the largest of the three is best, and W0 has no error to balance. In so few steps a
+# larger alpha learns more. (One training, one learning rate: question 4.)
+#
+# And after training? Call y_exact the y of W0 without A and B:
+# `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term, the error, has no s. Alpha
+# stretches the *whole* second term, the update. Does a part of it point against the error? Project
+# it (100 % would cancel the error), in the first matrix of each MLP. The control is the update
+# trained over W0, which never met the error.
+#
+# **Predict.** Does the update bring y nearer to y_exact, or take it away?
 
 
 # %% depends on the seed
-def seen(text):
-    """Return what our layer sees of a text, its x, in the model without an adapter."""
-    _, kept = plain.forward(base.windows(text)[:: base.gpt.context, :-1])  # B is 0
-    x = kept.children["blocks"].caches[1].children["mlp"].caches[0].x  # each layer keeps its x
-    return x.reshape(-1, x.shape[-1])
+originals = {path: one.W for path, one in layers_of(base.gpt).items() if isinstance(one, Linear)}
+weights = {name: {path: way(W) for path, W in originals.items()} for name, way in roundings.items()}
+adapted = {name: [layers_of(model.gpt) for model in models[name]] for name in models}
+plain = with_lora(base.gpt, np.random.default_rng(0), targets="all-linear", r=8, alpha=16)
+_, kept = plain.forward(base.windows(fresh)[:: base.gpt.context, :-1])  # B is 0; layers keep x
+seen = {
+    f"blocks.{number}.mlp.fc1": one.children["mlp"].caches[0].x
+    for number, one in enumerate(kept.children["blocks"].caches)
+}
 
 
-pairs = {"voice, over NF4": (layer, seen(milton))}
-for name in ("coarse", "NF4"):
-    ours = layers_of(finished[0, name].gpt)["blocks.1.mlp.fc1"]
-    pairs[f"reports, over {name}"] = ours, seen("\n".join(fresh))
-print(f"{'':<22}{'best alpha':>12}{'undone at it':>16}{'undone at alpha = 16':>24}")
-for title, (one, rows) in pairs.items():
-    gap = rows @ (one.W0.dequantize() - voiced.W0).T  # y without an update, less the y of W0
-    moved = (rows @ one.A.T) @ one.B.T / one.r  # what the update adds, but for alpha
-    per_alpha = -np.sum(gap * moved) / np.sum(gap**2)  # the part of the update against the gap
-    best = -np.sum(gap * moved) / np.sum(moved**2)  # by least squares
-    print(f"{title:<22}{best:>12.3f}{best * per_alpha:>16.2%}{16 * per_alpha:>24.1%}")
+def in_y(change):
+    """Return what changes of four weights do to the y of their layers, in one vector."""
+    return np.concatenate([(x @ change[path].T).ravel() for path, x in seen.items()])
+
+
+print("over   squares of y - y_exact, error = 1   against it   control   difference, by training")
+updates = {
+    name: np.array([in_y({path: one[path].delta_w for path in seen}) for one in adapted[name]])
+    for name in adapted
+}
+for name in ("NF4", "coarse"):
+    off = in_y({path: weights[name][path] - originals[path] for path in seen})
+    squares = np.mean(np.sum((off + updates[name]) ** 2, axis=1)) / (off @ off)
+    against, chance = (-(updates[which] @ off) / (off @ off) for which in (name, "W0"))
+    line = f"{name:<7}{squares:>34.1f}{against.mean():>13.1%}{chance.mean():>10.1%}   "
+    print(line + " ".join(f"{one:+.1%}" for one in against - chance))
 
 # %% [markdown]
-# No alpha chosen after training does: the best undoes 0.01 % of the error's squares at most. To
-# see why, call y_exact the y of W0 without A and B: `y - y_exact = x (W0_hat - W0)^T + s (x A^T)
-# B^T`. The first term, the error, has no s. Alpha stretches, shrinks or reverses the *whole* second
-# term, which is about the reports. If some part of it does correct the error, alpha cannot turn up
-# that part alone. (Chosen before training, alpha also changes what A and B become: question 4.)
-#
-# Is there such a part? The last column projects the update, at training's alpha of 16, on the
-# error. (The control has its -1.6 % by chance.) So in thirty steps training undid next to nothing
-# of this layer's error. How much could an A and a B made for this purpose undo?
+# It takes y away, since it is about the reports. Over NF4 its part against the error is larger than
+# the control's, by about a tenth of the error; over the coarse codes it is not. Alpha cannot turn
+# up that part alone. How much could an A and a B made for this purpose undo?
 #
 # **Predict.** Which share of the squares does the best matrix of rank 8 (notebook 02) undo: of
 # NF4's error of the weight, `E = W0_hat - W0`, and of its error of y on the reports?
@@ -571,6 +581,7 @@ for title, (one, rows) in pairs.items():
 # %% depends on the seed
 E = dequantised() - voiced.W0
 noise = np.random.default_rng(0).standard_normal(E.shape)
+rows = seen["blocks.1.mlp.fc1"].reshape(-1, E.shape[1])  # what our layer sees of the reports
 
 
 def held(matrix, r):
@@ -579,22 +590,19 @@ def held(matrix, r):
     return squares[:r].sum() / squares.sum()
 
 
-print("held by          E   noise of its shape   n = 4096   error of y        x")
+print("held by          E   noise of its shape   error of y        x")
 for r in (1, 8, 32):
-    wide = min(1, 4 * r / 4096)
-    shares = f"{held(E, r):>11.1%}{held(noise, r):>21.1%}{wide:>11.1%}"
-    print(f"rank {r:>2}{shares}{held(gap, r):>13.1%}{held(rows, r):>9.1%}")
+    shares = f"{held(E, r):>11.1%}{held(noise, r):>21.1%}"
+    print(f"rank {r:>2}{shares}{held(rows @ E.T, r):>13.1%}{held(rows, r):>9.1%}")
 
 # %% [markdown]
-# E is like noise: a rank undoes about as much of it as of noise of its shape, and in noise a few
-# directions never hold most. (The column for n = 4096 is by formula: of n x n independent draws of
-# variance 1 the squares of all n singular values add up to about n^2, and the largest of them is
-# only about 4 n. So r of them hold at most about 4 n r / n^2 = 4 r / n.) LoftQ (Li et al., 2023)
-# begins A and B, roughly, at the best matrix of rank r for -E.
+# E is like noise: a rank undoes about as much of it as of noise of its shape. (Of n x n noise, rank
+# r holds at most about 4 r / n.) LoftQ (Li et al., 2023) begins A and B, roughly, at the best
+# matrix of rank r for -E.
 #
 # The error of y, x E^T, is no noise, since x is not: few directions hold most of x. Rank 8 could
-# undo more than two thirds of it. Training did not: it follows the loss, and the loss does not ask
-# for the y of W0.
+# undo more than two thirds of it. Training does less: it follows the loss, and the loss does not
+# ask for the y of W0.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -604,105 +612,110 @@ for r in (1, 8, 32):
 # %% [markdown]
 # ## Merge, into which weight?
 #
-# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. Fold A and B into **W0_hat**:
-# that is this function, and no longer in 4 bits. Then you may **quantise again**, and so round
-# twice. Or fold them into **the original W0**: another function, by the whole rounding error.
+# Call `W0_hat + s B A`, what runs in QLoRA, *the trained function*. There are four merges:
+#
+# - **into W0_hat**: the trained function, no longer in 4 bits.
+# - **quantise again**: round `W0_hat + s B A`, a second rounding.
+# - **into the original W0**: another function, by the whole rounding error.
+# - **quantise once**: round `W0 + s B A`.
 #
 # **Predict.** The update of our voice is 43 % of W0. Suppose it were trained only a little, to
-# 0.4 %. You add it and round again: what share of the codes changes?
+# 0.4 %. How much of it do the second merge and the fourth keep?
 
 # %% depends on the seed
 W0_hat = dequantised()
-rounding = np.linalg.norm(W0_hat - voiced.W0)
-
-
-print(f"strength  update / W0  / rounding error   codes that change, of {codes.size:,}   survives")
+print(f"{'':<34}{'quantise again':<30}quantise once")
+print("update / W0   / E" + 2 * "   codes change   kept   off / E")
 for strength in (0.01, 0.1, 0.2, 1.0):
-    trained = replace(layer, alpha=strength * layer.alpha)
-    again, size = trained.merge_quantized(), np.linalg.norm(trained.delta_w)
-    change, share = np.sum(again.indices != codes), size / np.linalg.norm(voiced.W0)
-    part = np.sum((again.dequantize() - W0_hat) * trained.delta_w) / size**2  # by projection
-    moved = f"{change:>18,} ({change / codes.size:5.1%})"
-    print(f"{strength:>8}{share:>13.3f}{size / rounding:>18.2f}{moved}{part:>21.0%}")
+    update = strength * layer.delta_w
+    size = np.linalg.norm(update)
+    line = f"{size / np.linalg.norm(voiced.W0):>11.3f}{size / np.linalg.norm(E):>6.2f}"
+    for W in (W0_hat, voiced.W0):
+        merged = quantize(W + update, double=True)
+        added = merged.dequantize() - W0_hat
+        part = np.sum(added * update) / size**2  # by projection
+        off = np.linalg.norm(added - update) / np.linalg.norm(E)  # from the trained function
+        line += f"{np.mean(merged.indices != codes):>15.1%}{part:>7.0%}{off:>10.2f}"
+    print(line)
 
 # %% depends on the seed
 FIGURES["merges"].picture(layer=layer, W0=voiced.W0, strengths=(0.1, 1.0))
 
 # %% [markdown]
-# **To quantise again loses a small update.** At 0.4 % no code changes: what comes back is W0_hat
-# but for the absmax, the largest weight of a block *after* the update. At ten times that, in the
-# picture, all ten weights still fall back. (The diamonds are the merge into W0; the gap from a
-# diamond to its dot is the first rounding error.) A rule of thumb, from this layer: of an update of
-# half a rounding error a fifth survives, of one as large three quarters, of one five times as large
-# nearly all.
+# **To quantise again loses a small update.** W0_hat lies on the levels: a weight gets another one
+# only if its update passes half a gap. At strength 0.1, in the picture, all ten weights fall back.
+# (The diamonds are the merge into W0; the gap from a diamond to its dot is the first rounding
+# error.) **To quantise once keeps it.** W0 lies anywhere between the levels: a small update tips
+# few weights, but on average the right share. Yet at each strength it ends farther from the trained
+# function (*off*; all sizes are norms). Which costs more loss?
 #
-# What does that mean in losses? First in full: run the reports' A and B over each of the three
-# weights.
+# First the losses in full: run the reports' A and B over each of the three weights.
 #
 # **Predict.** Where have A and B of the coarse codes the least loss: over their own codes, over
 # NF4, or over W0, the most exact weight?
 
+
 # %% depends on the seed, slow
-originals = {path: one.W for path, one in layers_of(base.gpt).items() if isinstance(one, Linear)}
-adapted = {key: layers_of(model.gpt) for key, model in finished.items()}
-frozen = {"W0": originals}
-for name in ("NF4", "coarse"):
-    frozen[name] = {path: adapted[0, name][path].W0.dequantize() for path in originals}
+def loss_of(W):
+    return with_weights(lambda path, _: W[path]).loss(fresh)
 
 
-def losses_over(weights, layers):
-    return losses(with_weights(lambda path, _: weights[path] + layers[path].delta_w))
+def plus(W, layers, strength=1):
+    return {path: W[path] + strength * layers[path].delta_w for path in W}
 
 
-print("A and B of   loss   more over " + "".join(f"{where:<17}" for where in frozen).rstrip())
-for (seed, name), own in found.items():
-    line = f"{seed}, {name:<8}{own.mean():.3f}   "
-    for where, weights in frozen.items():
-        elsewhere = "-" if where == name else more(losses_over(weights, adapted[seed, name]) - own)
-        line += f"{elsewhere:>17}"
+print("A and B of   loss   more over " + "".join(f"{where:<26}" for where in weights).rstrip())
+for name, own in found.items():
+    line = f"{name:<11}{own.mean():.3f}   "
+    for where, W in weights.items():
+        if where == name:
+            line += f"{'-':>26}"
+            continue
+        more = np.array([loss_of(plus(W, layers)) for layers in adapted[name]]) - own
+        line += f"{more.mean():>+9.3f} ({more.min():+.3f} to {more.max():+.3f})"
     print(line)
 
 # %% [markdown]
-# **A and B do best over the weight that they were trained over**: each of these six, against each
-# other weight. Those of the coarse codes get worse over the more exact W0.
+# **A and B do best over the weight that they were trained over**: in the mean of five trainings,
+# against each other weight. Those of the coarse codes get worse over the more exact W0.
 #
-# Now merge into W0_hat and quantise again, with the reports at full strength and at a tenth.
+# Now the two merges that end in 4 bits, with the reports at full strength and at a tenth.
 #
-# **Predict.** Which get worse by more, those of NF4 or of the coarse codes? And how much of what a
-# tenth gains is left: nearly all, a half, a quarter?
+# **Predict.** Which of them loses less, for NF4, for the coarse codes, for a tenth of NF4's update?
 
 
-# %% depends on the seed
-def changed(change, layers):
-    return losses(with_weights(lambda path, _: change(layers[path])))
+# %% depends on the seed, slow
+def size_of(W, other):
+    return np.sqrt(sum(np.sum((W[path] - other[path]) ** 2) for path in W))
 
 
-def norm_of(arrays):
-    return np.linalg.norm([np.linalg.norm(array) for array in arrays])
-
-
-print("             update / error   again, more by    gain that is left")
+print("            update / E   more loss: again    once   gain left: again   once")
 for name, strength in (("NF4", 1), ("coarse", 1), ("NF4", 0.1)):
-    ours = {path: adapted[0, name][path] for path in originals}
-    ours = {path: replace(one, alpha=strength * one.alpha) for path, one in ours.items()}
-    none = changed(lambda one: one.W0.dequantize(), ours)
-    full = changed(lambda one: one.merge().W, ours)
-    again = changed(lambda one: one.merge_quantized().dequantize(), ours)
-    errors = [frozen[name][path] - W0 for path, W0 in originals.items()]
-    ratio = norm_of([one.delta_w for one in ours.values()]) / norm_of(errors)
-    left = (none - again).mean() / (none - full).mean()
-    print(f"{name + f', {strength}':<13}{ratio:>14.2f}{more(again - full):>19}{left:>20.0%}")
+    W0_hats, results = weights[name], []
+    for layers in adapted[name]:
+        full, exact = (plus(start, layers, strength) for start in (W0_hats, originals))
+        merged = [{path: roundings[name](one[path]) for path in one} for one in (full, exact)]
+        ratio = size_of(full, W0_hats) / size_of(W0_hats, originals)
+        results.append([ratio, *(loss_of(one) for one in (full, *merged))])
+    ratio, trained, again, once = np.mean(results, axis=0)
+    line = f"{f'{name}, {strength}':<12}{ratio:>10.2f}"
+    line += f"{again - trained:>+19.3f}{once - trained:>+8.3f}"
+    none = loss_of(W0_hats)  # without an update
+    left = [(none - loss) / (none - trained) for loss in (again, once)]
+    print(f"{line}{left[0]:>19.0%}{left[1]:>7.0%}")
 
 # %% [markdown]
-# The coarse codes lose eight times as much as NF4 at full strength: their update is about as large
-# as the rounding error. "95 % of the gain" hides it, since without an adapter the loss is so high.
-# Of a tenth, a quarter of a rounding error, nearly all of the gain is gone. (One task, one model.)
+# Of a tenth, quantise again loses nearly all of the gain, quantise once little: a lost update costs
+# more than noise. At full strength NF4 hardly minds either. The coarse codes do, in the mean more
+# when quantised again: their update is not much larger than the error. ("97 % of the gain" hides
+# it, since without an adapter the loss is so high. One task, one model.)
 #
 # So what you need decides ([question 9](../docs/questions.md)):
 #
 # - **The function that was trained**: into W0_hat, and keep 16 or 32 bits. (bfloat16 rounds too, in
 #   far finer steps: [question 8](../docs/questions.md).)
-# - **4 bits**: quantise again, and measure what is left.
+# - **4 bits**: with W0 at hand, quantise a small update once; with a large one try both, and
+#   measure what is left.
 # - **A model to hand out beside others made from W0**: into W0, another function, so evaluate it.
 #
 # ### The same in PEFT
@@ -722,9 +735,8 @@ for name, strength in (("NF4", 1), ("coarse", 1), ("NF4", 0.1)):
 # model = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
 # ```
 #
-# After training, `model.merge_and_unload()` is the second of the three merges: it reads the codes
-# back, adds, quantises again, and warns of rounding errors. For the others save the adapter, and
-# load the base anew, in 4 bits or in 16:
+# After training, `model.merge_and_unload()` quantises again: it reads the codes back, adds, rounds,
+# and warns of rounding errors. For the merges in full save the adapter, and load the base anew:
 #
 # ```python
 # from peft import PeftModel
@@ -736,10 +748,12 @@ for name, strength in (("NF4", 1), ("coarse", 1), ("NF4", 0.1)):
 # into_W0 = PeftModel.from_pretrained(exact, "adapter").merge_and_unload()
 # ```
 #
-# > **Remember.** The model that was trained is W0_hat + s B A; to quantise it again may lose the
-# > update, and the original W0 is another model.
+# To quantise once, save `into_W0` and load it with `config`.
+#
+# > **Remember.** The model that was trained is W0_hat + s B A; to quantise it again may lose a
+# > small update, to quantise W0 + s B A once keeps it on average.
 # >
-# > 训练出来的模型是反量化后的权重加上更新；再次量化可能丢掉更新，用原来的 W0 则是另一个模型。
+# > 训练出来的是反量化后的权重加更新；再次量化可能丢掉小更新，W0 加更新只量化一次则平均能保住它。
 
 # %% [markdown]
 # ## Exercises
@@ -761,16 +775,16 @@ check("qlora-grad-x", qlora_grad_x)
 # %% [markdown]
 # ### To think about
 #
-# 4. Train over W0 and over the coarse codes with alpha 8, 16 and 32. Is the same alpha best over
-#    both? How many trainings does the answer take?
+# 4. Tune the learning rate for each alpha, over W0 and over the coarse codes, in several trainings.
+#    What is left of alpha's effect?
 # 5. Begin A and B over the coarse codes at the best matrix of rank 8 for -E. Is the loss before
 #    training nearer to that of W0? What becomes of a merge into W0 then?
 
 # %% [markdown]
 # ## In practice
 #
-# - Usually the embedding and the output head are not in 4 bits; where the vocabulary is large they
-#   are a large part of the bytes. Activations stay as in LoRA (notebook 12).
+# - The embedding and the output head usually stay in 16 bits: with a large vocabulary, a large part
+#   of the bytes. Activations stay as in LoRA (notebook 12).
 # - Keep with an adapter how its base was quantised: format, block size, double or not.
 
 # %% [markdown]

@@ -118,31 +118,29 @@ FIGURES["outer-products"].picture(B=B, A=A)
 # Two columns and two rows are stored. Do they point in different directions?
 #
 # **Predict.** Let both columns of B be the same, and the rows of A orthogonal: which rank has B A?
-# And here: are the columns of B nearly parallel? Are the rows of A? Then is the second singular
-# value of B A large or small?
+# And is the second singular value of our B A large or small beside the first?
 
 # %% to 1e-6
 terms = [np.outer(B[:, k], A[k]) for k in range(r)]
 print("the same as B @ A:", np.allclose(sum(terms), B @ A))
 print("equal columns, orthogonal rows: rank", np.linalg.matrix_rank(np.ones((4, 2)) @ np.eye(2, 4)))
-areas = []
 for name, one, other in (("columns of B", B[:, 0], B[:, -1]), ("rows of A", A[0], A[-1])):
-    lengths = np.linalg.norm(one) * np.linalg.norm(other)
-    sine = np.sqrt(abs(1 - (one @ other / lengths) ** 2))
-    areas.append(lengths * sine)
-    print(f"{name}: area {lengths:.4f} x {sine:.3f}, the lengths times the sine")
-values = np.linalg.svd(B @ A)[1][:2]
-print("singular values", values.round(4), f"product {np.prod(values):.4f}")
-print(f"product of the areas {np.prod(areas):.4f}")
+    cosine = one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+    print(f"{name}: sine of the angle between them {np.sqrt(abs(1 - cosine**2)):.3f}")
+print("singular values of B A", np.linalg.svd(B @ A)[1][:2].round(4))
 
 # %% [markdown]
 # A column b twice gives b times the sum of the rows, rank 1: it is enough that the columns *or* the
-# rows are parallel.
+# rows are parallel. Here both nearly are: the rank is 2, and nearly 1.
 #
-# **For r = 2 the two largest singular values have as product the area that the columns of B span
-# times that of the rows of A.** (Squared, the values are the eigenvalues of (BᵀB)(AAᵀ), and a
-# determinant of a product is the product.) Both sines are small here, 0.089 and 0.248, and the
-# first value is not: the rank is 2, and nearly 1.
+# <details><summary>How nearly</summary>
+#
+# For r = 2 the two largest singular values have as product the area that the columns of B span
+# times that of the rows of A. (Squared, the values are the eigenvalues of (BᵀB)(AAᵀ), and the
+# determinant of a product is the product.) An area is two lengths times the sine. Both sines are
+# small here, 0.089 and 0.248, and the first value is not: so the second is.
+#
+# </details>
 #
 # > **Remember.** B A is the sum of each column of B times the row of A with the same number.
 # >

@@ -181,8 +181,9 @@ for claim, parsed in zip(tomllib.loads(lecture)["claim"], parse(lecture).claims,
     print(f"{parsed.id:<6} {both}  {judged.recomputed}")
 
 # %% [markdown]
-# Three slips give 196,608: A alone, r = 2, or 24 weights. The sentence does not say which. Your
-# judge was too kind to `pair`: 65,536 is 65K only if digits are cut. A judge has to be judged too.
+# Several slips give 196,608, such as A alone, r = 2, or 24 weights. The sentence does not say
+# which. Your judge was too kind to `pair`: 65,536 is 65K only if digits are cut. A judge has to be
+# judged too.
 #
 # **Do.** Mend the last line of `your_judge`, until `pair` is `truncated` in both columns.
 #
@@ -297,8 +298,11 @@ lines = {"200,000,000": 10000 * 20000, "240,000": None, "830": None, "-33 %": No
 
 # %% exact
 for printed, value in lines.items():
-    found = "no line yet" if value is None else agreement(printed, value) or "does not come out"
-    print(f"{printed:>11}  {found}")
+    if value is None:
+        print(f"{printed:>11}  no line yet")
+        continue
+    off = abs(float(value / read_printed(printed).number) - 1)
+    print(f"{printed:>11}  {agreement(printed, value) or 'does not come out'}, {off:.2%} off")
 
 # %% [markdown]
 # **Do.** Now write one more of them as a table, the 39 %: its `quantity` is `relative-rise`, which
@@ -424,8 +428,9 @@ for name, (new_seconds, new_size) in runs.items():
 #
 # Part one stands alone.
 #
-# The article also says that the forward pass costs only O(2dr) more, **far below** O(d²). "Far
-# below" is no number. A judge sets a bound in its place, and the ranks.
+# The article also says that the forward pass costs only O(2dr) more, **far below** O(d²). The one
+# over the other is 2 r / d. "Far below" is no number: a judge sets a bound in its place, the ranks
+# and the width, here 1024.
 #
 # A reader would supply "at a small rank", say up to 32. Not every condition will do: nearly every
 # false sentence holds in some case. And a text that says "always" has excluded it.
@@ -518,8 +523,8 @@ for name, rule in (("plain descent", np.array), ("Adam", np.sign)):
 
 # %% [markdown]
 # 2\. `false`. Plain descent has alpha / r twice, in the gradient of B and in the update: a fall by
-# 16. Adam has it once: by 4. But the r rows of A add up, in random directions about as √r. That
-# gives a factor of 2 back: about 8 and 2, and a little less here.
+# 16. Adam has it once: by 4. But the r rows of A add up, in random directions about as √r, while r
+# is small beside the width. That gives a factor of 2 back: about 8 and 2, and a little less here.
 #
 # **Predict.** One step on the input x, from B = 0, at alpha / r = 1. Write B after the step. How
 # far does y move for *another* input, and for which inputs does it stay?
@@ -560,16 +565,18 @@ for name, rule, size in (("descent", np.array, 1), *(("Adam", adam, k) for k in 
 # 4\. `conditional`: at B = 0 the gradient of A is zero, and that of B for one row is an outer
 # product. Descent scales it as a whole. The first step of Adam would take its signs, an outer
 # product too, but for eps. A reader would supply "but for eps": the sentence is nearly true while
-# gradients are much larger than that.
+# gradients are much larger than that. (Who takes "at most" to the letter says `false`.)
 
 # %% to 1e-9
-kept = (1 - 0.01) ** 100  # lr times weight decay, and the steps
-shrunk = norm(kept * B @ (kept * A)) / norm(B @ A)
-print(f"5. B A keeps {shrunk:.3f} of its norm, W in full training {kept:.3f}: {says(shrunk < 1)}")
+for decay, steps in ((0.01, 100), (2e-6, 1000)):  # lr times weight decay: large, and usual
+    kept = (1 - decay) ** steps
+    shrunk = norm(kept * B @ (kept * A)) / norm(B @ A)
+    print(f"5. {decay:g}, {steps} steps: B A keeps {shrunk:.3f} of its norm: {says(shrunk < 1)}")
 
 # %% [markdown]
-# 5\. `confirmed`: each step of AdamW multiplies A and B by 1 - decay, so B A goes to zero, and W0
-# has no decay. (In full training decay pulls W to zero, away from the pretrained model.)
+# 5\. `confirmed`: each step of AdamW multiplies A and B by 1 - decay, so B A shrinks, and W0 has no
+# decay. At a usual rate it shrinks by little. (In full training decay pulls W to zero, away from
+# the pretrained model.)
 #
 # > **Remember.** Two small matrices can refute a common sentence about LoRA; to confirm it takes
 # > an argument for all of them.

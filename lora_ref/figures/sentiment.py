@@ -57,7 +57,16 @@ def sentiment(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
 
 def kept_directions(results: Mapping[str, Any], *, theme: str = "light") -> Picture:
     """Draw the accuracy on films by the directions that are left of what trained whole."""
-    cut = {"none": "0", "1": "1", "8": "8", "64": "64", f"all {WIDTH}": "", "all but 8": "beyond-8"}
+    cut = {
+        "none": "0",
+        "1": "1",
+        "2": "2",
+        "4": "4",
+        "8": "8",
+        "64": "64",
+        f"all {WIDTH}": "",
+        "all but 8": "beyond-8",
+    }
     names, said = list(cut), []
     with style(theme) as ink:
         figure = blank()

@@ -48,6 +48,8 @@ OF_THE_LARGER = (1, 2, 4, 8, 16, 32, 64)
 CUTS = {
     "0": slice(0),
     "1": slice(1),
+    "2": slice(2),
+    "4": slice(4),
     "8": slice(FEW),
     "64": slice(64),
     "beyond-8": slice(FEW, None),

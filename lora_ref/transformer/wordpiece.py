@@ -6,7 +6,7 @@ Devlin et al., 2018, arXiv 1810.04805; the rules of its uncased models.
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,7 @@ class WordPiece:
         return tokens
 
 
+@cache
 def _spaced(c: str) -> str:
     """Return a character as words are parted: nothing for a control character, blanks for space."""
     category = unicodedata.category(c)
@@ -122,6 +123,7 @@ def _spaced(c: str) -> str:
     return f" {c} " if any(low <= ord(c) <= high for low, high in IDEOGRAPHS) else c
 
 
+@cache
 def _is_mark(c: str) -> bool:
     """Whether a character is a word by itself: punctuation, and every sign of ASCII."""
     sign_of_ascii = c.isascii() and c.isprintable() and not c.isalnum() and c != " "

@@ -771,12 +771,13 @@ judge(
 
 # %% [markdown]
 # No bias trains, and matrices on fc3 are still 12.1 points above LoRA on all layers: biases are
-# out. So is the rate, as LoRA's is the study's, and the fit: the hundred are learned, or nearly.
+# out. So is the rate, as LoRA's best of three is the study's, and the fit: the hundred are learned,
+# or nearly.
 #
 # Two ways lead from 76.8 to 88.9: the product gives 9.6 points and the layers 2.6, or the layers
-# 7.8 and the product 4.3. So what one costs depends on the other; but that 9.6 and 4.3 differ is
-# not shown. The product is firm on fc3, and shown on all layers. The layers are shown with
-# matrices; with LoRA the seeds scatter too far.
+# 7.8 and the product 4.3. In these means what one costs depends on the other; that 9.6 and 4.3
+# differ is not shown. The product is firm on fc3, and shown on all layers. The layers are shown
+# with matrices; with LoRA the seeds scatter too far.
 #
 # Is it the rank? On fc3 it cannot be: r = 10 limits nothing there. On all layers, cut what matrices
 # have learned to rank 10.
@@ -950,7 +951,7 @@ print(text.beside_whole(text.TextRuns(text.committed())))
 # 1. A sixth shift doubles the contrast: x becomes 2 x. Write the exact W1 and b1 for it, and let
 #    `logits_of` on `2 * test.x` check them.
 # 2. The sixth suspect: in `five("LoRA", ("fc3",), 0.01, r=96)` A has more random rows, and r limits
-#    as little as before. What do you predict?
+#    as little as before. What do you predict? `read` it at each rate.
 
 # %% [markdown]
 # ## In practice

@@ -338,52 +338,38 @@ def sentences(runs: TextRuns) -> dict[str, Number]:
     return found
 
 
-def beside_whole(runs: TextRuns, shares: Sequence[tuple[float, float]]) -> str:
-    """Return a table of LoRA (r = 8) beside the maps whole, at shares of their best rates.
+def beside_whole(runs: TextRuns) -> str:
+    """Return a table of LoRA (r = 8) beside the maps whole, and how many differences are clear.
 
-    `shares` holds pairs, the share of LoRA's best rate and that of the maps'. The losses come
-    first, mean over seeds, then by how much LoRA's are larger: ``*`` where that is beyond Student's
-    limit on either side, ``**`` where it is so at 5% over all of these differences. The last row is
-    LoRA at its best rate and the maps where they have learned as much.
+    LoRA has its best rate, the maps have theirs and a quarter of it. The rows hold losses on new
+    and old text, mean over seeds; the lines below count the differences between either row of maps
+    and LoRA that are beyond Student's limit for one of them, and beyond that for all together.
     """
-    places = [(which, text) for which in (0, 1) for text in NEW]
-    pairs = [
-        (("lora-8", lora * runs.best_rate("lora-8")), ("maps", maps * runs.best_rate("maps")))
-        for lora, maps in shares
-    ]
-
-    def loss(method: str, rate: float, which: int, text: str) -> str:
-        return (
-            f"{fmean(runs.each(text, lambda r: r['losses'][which], method, 'by_rate', rate)):.3f}"
-        )
-
-    count = len(pairs) * len(places) + len(NEW)
-
-    def starred(gap: Difference) -> str:
-        return f"{gap} {'*' * sum(gap.differs(level) for level in (LEVEL, LEVEL / count))}"
-
-    def larger(lora: tuple[str, float], maps: tuple[str, float], which: int, text: str) -> str:
-        return starred(runs.paired(runs.below(maps, lora, which))[text])
-
-    rows = [("loss", [f"{('new', 'old')[which]}: {text}" for which, text in places])]
-    off = {text: runs.at(text, "lora-8", runs.seeds()[0])["off"] for text in NEW}
-    rows.append(("untouched", [f"{off[text][which]:.3f}" for which, text in places]))
-    for method, rate in sorted({one for pair in pairs for one in pair}):
-        rows.append((f"{method} at {rate:g}", [loss(method, rate, *place) for place in places]))
-    rows.append(("lora-8 less maps", []))
-    for lora, maps in pairs:
-        named = f"{lora[1]:g} less {maps[1]:g}"
-        rows.append((named, [larger(lora, maps, *place) for place in places]))
-    alike = runs.paired(runs.old_at_equal_rate("lora-8", "maps")).values()
-    less = [starred(gap._replace(mean=-gap.mean)) for gap in alike]
-    rows.append(("as much learned", ["", "", *less]))
-    lines = [f"{name:<18}" + "".join(f"{cell:<19}" for cell in cells) for name, cells in rows]
+    lora = ("lora-8", runs.best_rate("lora-8"))
+    whole = [("maps", share * runs.best_rate("maps")) for share in (1, 1 / 4)]
+    places = [(text, which) for text in NEW for which in (0, 1)]
+    off = [runs.at(text, "lora-8", runs.seeds()[0])["off"][which] for text, which in places]
+    rows = [("untouched", off)]
+    for method, rate in (lora, *whole):
+        both = {
+            text: np.mean(
+                runs.each(text, lambda run: run["losses"], method, "by_rate", rate), axis=0
+            )
+            for text in NEW
+        }
+        rows.append((f"{method} at {rate:g}", [both[text][which] for text, which in places]))
+    lines = [f"{'loss':<16}" + "".join(f"{text:>7} {w:<4}" for text in NEW for w in ("new", "old"))]
     lines += [
-        f"nats a token, mean of {len(runs.seeds('by_rate'))} seeds",
-        "old: verse is the loss on the base's own three texts after verse was learned",
-        "as much learned: maps at a rate where they learn no less than lora-8 at its best",
-        f"* beyond Student's limit, ** even beyond that of {count} tests together",
+        f"{name:<16}" + "".join(f"{loss:>10.3f}  " for loss in losses) for name, losses in rows
     ]
+    gaps = [
+        runs.paired(runs.below(maps, lora, which))[text] for maps in whole for text, which in places
+    ]
+    seeds = len(runs.seeds("by_rate"))
+    lines.append(f"nats a token, {seeds} seeds; of {len(gaps)} differences of maps less lora-8")
+    for level, told in ((LEVEL, ""), (LEVEL / len(gaps), ", the limit of all together")):
+        clear = sum(gap.differs(level) for gap in gaps)
+        lines.append(f"  {clear} are beyond {quantile(seeds, level):.1f} errors{told}")
     return "\n".join(map(str.rstrip, lines))
 
 

@@ -771,8 +771,8 @@ judge(
 
 # %% [markdown]
 # No bias trains, and matrices on fc3 are still 12.1 points above LoRA on all layers: biases are
-# out. So is the rate, as LoRA's best of three is the study's, and the fit: the hundred are learned,
-# or nearly.
+# out. So is one rate for all layers, as LoRA's best of three is the study's, and the fit: the
+# hundred are learned, or nearly.
 #
 # Two ways lead from 76.8 to 88.9: the product gives 9.6 points and the layers 2.6, or the layers
 # 7.8 and the product 4.3. In these means what one costs depends on the other; that 9.6 and 4.3
@@ -801,8 +801,10 @@ judge({"all: matrices - cut": all_ - shorter, "all: cut - LoRA": shorter - lora_
 
 # %% [markdown]
 # The cut loses 1.8. It stays 7.7 above LoRA of the same rank, but that is not shown. So that it is
-# not the rank is firm on fc3, suggestive on all layers. What else? The product comes with a scale,
-# alpha / r, and a start, B = 0 and a random A: a sixth suspect, not tried.
+# not the rank is firm on fc3, suggestive on all layers. Yet in 09a LoRA gained with its rank. Both
+# can be true: ten directions are nearly enough for the end, and training may not find them. For the
+# product comes with a scale, alpha / r, and a start, B = 0 and a random A of r rows: a sixth
+# suspect, not tried.
 #
 # ### Where is the damage?
 #

@@ -601,8 +601,9 @@ for alpha in (16, 64, 256):
     print(line + " ".join(f"{one:+.3f}" for one in coarse - exact))
 
 # %% [markdown]
-# Neither. In the mean 64 is best over both, and W0 has no error to balance. The gap does not shrink
-# as alpha grows; it differs more between trainings. (Only two, at one learning rate: question 4.)
+# Neither is seen. In the mean 64 is best over both, and W0 has no error to balance. The gap differs
+# more between trainings than with alpha, so two trainings at one learning rate do not settle it:
+# question 4.
 #
 # What alpha *can* do the algebra decides. Call y_exact the y of W0 without A and B:
 # `y - y_exact = x (W0_hat - W0)^T + s (x A^T) B^T`. The first term, the error, has no s. Alpha
@@ -628,8 +629,10 @@ for r in (1, 8, 32):
     print(f"rank {r:>2}{held(E, r):>7.1%}{held(noise, r):>21.1%}")
 
 # %% [markdown]
-# E is like noise: a rank undoes about as much of it as of noise of its shape. LoftQ (Li et al.,
-# 2023) begins A and B, roughly, at the best matrix of rank r for -E.
+# E is like noise: a rank undoes about as much of it as of noise of its shape. Yet training took
+# most of the loss back: it need not undo E, only what E does to the loss on these inputs (question
+# 6).
+# LoftQ (Li et al., 2023) begins A and B, roughly, at the best matrix of rank r for -E.
 #
 # > **Remember.** The quantisation error sits in the frozen weight; alpha scales the update and
 # > leaves the error as it is.
@@ -646,8 +649,8 @@ for r in (1, 8, 32):
 # - **into the original W0**: another function, by the whole rounding error.
 # - **quantise once**: round `W0 + s B A`.
 #
-# **Predict.** The update of our voice is 43 % of W0. Suppose it were trained only a little, to
-# 0.4 %. How much of it do the second merge and the fourth keep?
+# **Predict.** The update of our voice is 43 % of W0. Shrink it to 0.4 %, in place of an
+# update that trained little. How much of it do the second merge and the fourth keep?
 
 # %% depends on the seed
 W0_hat = dequantised()

@@ -472,7 +472,7 @@ FIGURES["verdicts"].picture()
 # > 只有读者自己会补上的条件，才使论断“有条件地成立”；谁写下条件，谁就对它负责。
 
 # %% [markdown]
-# ## Five things that are often said
+# ## Five statements to judge
 #
 # **A counterexample refutes. An example does not confirm:** for that you need an argument.
 #

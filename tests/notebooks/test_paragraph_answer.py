@@ -238,7 +238,7 @@ def test_the_five_sentences_have_the_verdicts_that_the_cells_print():
     names, printed = {"np": np, "A": A, "B": B}, ""
     start, end = (
         next(k for k, one in enumerate(cells) if one.text.startswith(title))
-        for title in ("## Five things", "## Exercises")
+        for title in ("## Five statements", "## Exercises")
     )
     for cell in cells[start:end]:
         if cell.kind == "code":

@@ -299,7 +299,7 @@ def _intruder_line(found: TextRuns) -> str:
     )
     pairs = {method: found.paired(found.intruders(method)) for method in shown}
     apart = {
-        method: [f"{text} ({pair})" for text, pair in by.items() if pair.holds or pair.opposes]
+        method: [f"{text} ({pair})" for text, pair in by.items() if pair.differs()]
         for method, by in pairs.items()
     }
     told = "; ".join(
@@ -341,7 +341,7 @@ def _range(values: Iterable[float]) -> str:
 def _rule(found: TextRuns, judged: Judged) -> str:
     pairs = [pair for _, by in judged.values() for pair in by.values()]
     counts = len(pairs)
-    clear = [pair for pair in pairs if pair.holds or pair.opposes]
+    clear = [pair for pair in pairs if pair.differs()]
     level = LEVEL / counts
     strict = sum(p.differs(level) for p in clear)
     seeds = sorted({pair.seeds for pair in pairs})

@@ -196,13 +196,7 @@ IDLE_PATTERNS = {
 @pytest.mark.parametrize("case", IDLE_PATTERNS)
 def test_a_pattern_that_fits_no_adapted_layer_is_refused(case, rng, tmp_path):
     config, sentence = IDLE_PATTERNS[case]
-    layers = {
-        "q": layer_of(rng, 4, 3, 2),
-        "fc1": Linear(np.eye(3), train=()),
-        "head": Linear(X * 1.0),
-    }
-    save_peft(tmp_path, layers)
-    edited(tmp_path, config, {})
+    layers = saved_with(config, rng, tmp_path)
     base = arrays_of_base(layers)
     with pytest.raises(FileError, match=sentence):
         load_peft(tmp_path, base)
@@ -232,13 +226,7 @@ def test_a_name_that_is_no_layer_is_a_warning_as_what_was_trained_is_stored(
     case, kind, rng, tmp_path
 ):
     config, sentence = IDLE_NAMES[case]
-    layers = {
-        "q": layer_of(rng, 4, 3, 2),
-        "fc1": Linear(np.eye(3), train=()),
-        "head": Linear(X * 1.0),
-    }
-    save_peft(tmp_path, layers)
-    edited(tmp_path, config, {})
+    layers = saved_with(config, rng, tmp_path)
     base = arrays_of_base(layers)
     model = Network(
         {name: Linear(base[f"{name}.weight"], base.get(f"{name}.bias")) for name in layers}
@@ -295,6 +283,18 @@ def test_a_missing_or_damaged_file_is_named(base, rng, tmp_path):
 
 
 # ---------------------------------------------------------------------------------- all options
+
+
+def saved_with(config, rng, folder):
+    """Save an adapted, a frozen and a whole layer, and change options of the configuration."""
+    layers = {
+        "q": layer_of(rng, 4, 3, 2),
+        "fc1": Linear(np.eye(3), train=()),
+        "head": Linear(X * 1.0),
+    }
+    save_peft(folder, layers)
+    edited(folder, config, {})
+    return layers
 
 
 def layer_of(rng, out_features, in_features, r, kind=LoRALinear, *, bias=True, **options):
